@@ -1,0 +1,119 @@
+"""What can go wrong, in words for the person at the terminal, and the exit status each kind has.
+
+Every error that reaches the top of the program is a `NetechoError`: `str(error)` is the one line
+that the person reads, and `exit_status` is what the process ends with. Anything else is a defect.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar
+
+
+class ExitStatus(enum.IntEnum):
+    """How a netecho process ends; the contract with scripts."""
+
+    GOOD = 0
+    """It worked."""
+    FAILED = 1
+    """It did not work: refused, unreachable, timed out, no reply."""
+    USAGE = 2
+    """The command line, or a file named on it, was wrong: nothing was sent."""
+    CORRUPTED = 3
+    """A reply differed from what was sent."""
+    SLO_MISSED = 99
+    """A service level objective was missed."""
+    INTERRUPTED = 130
+    """Interrupted by the user; results so far were written."""
+
+
+class NetechoError(Exception):
+    """Something went wrong that a person can act on.
+
+    The message is a single line: what failed, and what to do about it.
+    """
+
+    exit_status: ClassVar[ExitStatus] = ExitStatus.FAILED
+    kind: ClassVar[str] = "failed"
+    """The word under which failures of this kind are counted in a result."""
+
+
+class UsageError(NetechoError):
+    """What was asked for makes no sense, or a file that it names is not there or not valid."""
+
+    exit_status = ExitStatus.USAGE
+    kind = "usage"
+
+
+class ListenError(NetechoError):
+    """An address could not be listened on: in use, not permitted, or not this machine's."""
+
+    kind = "listen"
+
+
+class ConnectError(NetechoError):
+    """The other end could not be reached."""
+
+    kind = "connect"
+
+
+class ResolveError(ConnectError):
+    """A host name has no address, or none of the family asked for."""
+
+    kind = "unresolved"
+
+
+class RefusedError(ConnectError):
+    """Nothing listens at the other end's port."""
+
+    kind = "refused"
+
+
+class UnreachableError(ConnectError):
+    """There is no way to the other end's network or host."""
+
+    kind = "unreachable"
+
+
+class ConnectTimeoutError(ConnectError):
+    """The other end did not answer in time."""
+
+    kind = "connect timeout"
+
+
+class TLSError(ConnectError):
+    """The TLS handshake failed."""
+
+    kind = "tls"
+
+
+class CertificateError(TLSError):
+    """The other end's certificate does not verify."""
+
+    kind = "certificate"
+
+
+class LostError(NetechoError):
+    """An established connection was lost."""
+
+    kind = "lost"
+
+
+class NoReplyError(NetechoError):
+    """Nothing that was sent came back."""
+
+    kind = "no reply"
+
+
+class CorruptedError(NetechoError):
+    """A reply differed from what was sent."""
+
+    exit_status = ExitStatus.CORRUPTED
+    kind = "corrupted"
+
+
+class UserInterruptError(NetechoError):
+    """The person at the terminal pressed Ctrl-C."""
+
+    exit_status = ExitStatus.INTERRUPTED
+    kind = "interrupted"

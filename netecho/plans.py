@@ -1,0 +1,389 @@
+"""What is going to be done, decided in full before anything is done.
+
+A plan is a frozen dataclass: a command turns its flags into one, checks it once, and hands it to a
+service. Everything that a result needs to say about how it was made is in its `to_json`. Times are
+integers of nanoseconds, sizes are bytes, rates are per second. A plan that makes no sense raises
+`UsageError` when it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import ipaddress
+import urllib.parse
+from typing import Any
+
+from netecho.errors import UsageError
+
+MILLISECOND = 1_000_000
+SECOND = 1_000_000_000
+DEFAULT_PORT = 8000
+LOOPBACK = "127.0.0.1"
+
+
+class ReplyMode(enum.StrEnum):
+    """What a server answers."""
+
+    ECHO = "echo"
+    """What came in (RFC 862)."""
+    DISCARD = "discard"
+    """Nothing (RFC 863)."""
+    CHARGEN = "chargen"
+    """Lines of characters, whatever came in (RFC 864)."""
+
+
+class Verify(enum.StrEnum):
+    """How much of every echo is compared with what was sent."""
+
+    FULL = "full"
+    NONE = "none"
+
+
+class Family(enum.StrEnum):
+    """Which addresses of a host name may be used."""
+
+    ANY = "any"
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+class TLSVersion(enum.StrEnum):
+    """The oldest TLS version that is spoken."""
+
+    TLS_1_2 = "1.2"
+    TLS_1_3 = "1.3"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Location:
+    """A listener's or target's URL taken apart, before anyone has asked which protocols exist.
+
+    A part that the text does not give is `None`.
+    """
+
+    scheme: str | None = None
+    host: str | None = None
+    port: int | None = None
+    path: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Location:
+        """Take apart `tcp://host:port`, `//:port`, `unix:/path`, `/path`, `host:port`, `:port` or `host`.
+
+        An IPv6 address with a port stands in brackets, as in RFC 3986 section 3.2.2.
+
+        Raises:
+            UsageError: the text is none of these, or its port is not a number up to 65535.
+        """
+        if not text or any(character.isspace() or not character.isprintable() for character in text):
+            raise UsageError(f"{text!r} is not a URL or host")
+        if text.startswith(("/", "./", "../")) and not text.startswith("//"):
+            return cls(path=text)
+        head, colon, rest = text.partition(":")
+        if colon and rest.startswith(("/", "./")) and head and not rest.startswith("//"):
+            return cls(scheme=head.lower(), path=rest)
+        if colon and not rest.startswith("//"):
+            text = f"//[{text}]" if _is_ipv6(text) else f"//{text}"
+        elif not colon:
+            text = f"//{text}"
+        return cls._parse_authority(text)
+
+    @classmethod
+    def _parse_authority(cls, text: str) -> Location:
+        try:
+            parts = urllib.parse.urlsplit(text)
+            port = parts.port
+            host = parts.hostname
+        except ValueError as error:
+            raise UsageError(f"{text.removeprefix('//')!r} is not a URL or host: {error}") from None
+        if parts.username is not None or parts.password is not None:
+            raise UsageError("a URL with a user name or password in it is not accepted")
+        if parts.query or parts.fragment:
+            raise UsageError(f"{text!r} has a query or fragment, which an echo endpoint does not have")
+        if host is not None and "%" in host:  # urlsplit lowers the case of an IPv6 zone
+            at = parts.netloc.lower().find(host)
+            host = parts.netloc[at : at + len(host)]
+        return cls(parts.scheme.lower() or None, host or None, port, parts.path or None)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """Where to listen, or whom to talk to: a location whose protocol is known.
+
+    `scheme` is how it is spelt (`tls`), `protocol` the adapter that speaks it (`tcp`), and `secure`
+    whether that is in its secure form. A target has a `host` and `port`, or a `path` in the file
+    system. As a listener's address, port 0 takes a free one.
+    """
+
+    scheme: str = "tcp"
+    protocol: str = "tcp"
+    secure: bool = False
+    host: str = LOOPBACK
+    port: int = DEFAULT_PORT
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"port {self.port} is not between 0 and 65535")
+
+    def __str__(self) -> str:
+        """Return the URL, as `Location.parse` takes it."""
+        if self.path is not None:
+            return f"{self.scheme}:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerTLS:
+    """How a server speaks TLS. Files are PEM; without a certificate, an authority is made on the spot."""
+
+    certificate: str | None = None
+    key: str | None = None
+    client_ca: str | None = None
+    """Clients must show a certificate signed by one of the authorities in this file."""
+    alpn: tuple[str, ...] = ()
+    minimum: TLSVersion = TLSVersion.TLS_1_2
+    ciphers: str | None = None
+    """An OpenSSL cipher string for TLS 1.2; Mozilla's intermediate list when not given."""
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.certificate is None:
+            raise UsageError("--key needs --cert: a key alone does not say who the server is")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClientTLS:
+    """How a client speaks TLS, and whom it trusts. Files are PEM."""
+
+    authorities: str | None = None
+    """Trust the authorities in this file, and no others; else the system's."""
+    certificate: str | None = None
+    key: str | None = None
+    insecure: bool = False
+    """Talk to a server whose certificate does not verify."""
+    server_name: str | None = None
+    """The name asked for (SNI) and verified, when it is not the target's host."""
+    alpn: tuple[str, ...] = ()
+    keylog: str | None = None
+    """Append the session's secrets to this file, in the NSS key log format."""
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.certificate is None:
+            raise UsageError("--key needs --cert: a key alone does not say who the client is")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SocketOptions:
+    """What is asked of the client's sockets before they connect."""
+
+    family: Family = Family.ANY
+    source: str | None = None
+    """Connect from this address."""
+    dscp: int | None = None
+    """Differentiated services code point, 0 to 63 (RFC 2474)."""
+    ttl: int | None = None
+    """Time to live, or hop limit, 1 to 255."""
+
+    def __post_init__(self) -> None:
+        if self.dscp is not None and not 0 <= self.dscp <= 63:
+            raise UsageError(f"--dscp {self.dscp} is not between 0 and 63")
+        if self.ttl is not None and not 1 <= self.ttl <= 255:
+            raise UsageError(f"--ttl {self.ttl} is not between 1 and 255")
+        if self.source is not None:
+            try:
+                version = ipaddress.ip_address(self.source.partition("%")[0]).version
+            except ValueError:
+                raise UsageError(f"--source {self.source!r} is not an IP address") from None
+            if self.family is not Family.ANY and self.family != f"ipv{version}":
+                raise UsageError(f"--source {self.source} is not an {self.family.value} address")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListenPlan:
+    """What `serve` runs: listeners, and how each answers."""
+
+    listeners: tuple[Target, ...]
+    reply: ReplyMode = ReplyMode.ECHO
+    tls: ServerTLS = ServerTLS()
+    max_connections: int | None = None
+    """Over all listeners; one more is closed at once."""
+    idle_timeout_ns: int | None = None
+    drain_timeout_ns: int = 10 * SECOND
+
+    def __post_init__(self) -> None:
+        if not self.listeners:
+            raise UsageError("nothing to listen on")
+        if len(set(self.listeners)) < len([one for one in self.listeners if one.port]):
+            raise UsageError("the same listener is asked for twice")
+        if self.max_connections is not None and self.max_connections < 1:
+            raise UsageError("--max-connections must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TalkPlan:
+    """What `client` runs when a person or a pipe says what to send."""
+
+    target: Target
+    sockets: SocketOptions = SocketOptions()
+    tls: ClientTLS = ClientTLS()
+    timeout_ns: int = 5 * SECOND
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProbePlan:
+    """What `client` runs as a ping: paced probes, one connection, every reply shown."""
+
+    target: Target
+    count: int | None = None
+    interval_ns: int = SECOND
+    duration_ns: int | None = None
+    size: int = 64
+    message: bytes | None = None
+    """Send this, rather than `size` generated bytes."""
+    timeout_ns: int = 5 * SECOND
+    verify: Verify = Verify.FULL
+    sockets: SocketOptions = SocketOptions()
+    tls: ClientTLS = ClientTLS()
+
+    def __post_init__(self) -> None:
+        _at_least(1, "-n/--count", self.count)
+        _at_least(0, "-i/--interval", self.interval_ns)
+        _at_least(1, "-z/--duration", self.duration_ns)
+        _at_least(0, "-l/--size", self.size)
+        _at_least(1, "-w/--timeout", self.timeout_ns)
+
+    @property
+    def payload_size(self) -> int:
+        """Bytes in each probe."""
+        return self.size if self.message is None else len(self.message)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the `plan` object of `netecho.result/1`."""
+        return {
+            "target": str(self.target),
+            "embedded": False,
+            "model": "open",
+            "connections": 1,
+            "count": self.count,
+            "interval_ns": self.interval_ns,
+            "rate_per_s": SECOND / self.interval_ns if self.interval_ns else None,
+            "duration_ns": self.duration_ns,
+            "size": self.payload_size,
+            "pipeline": None,
+            "timeout_ns": self.timeout_ns,
+            "verify": self.verify.value,
+            **_network_json(self.sockets, self.tls if self.target.secure else None),
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BenchPlan:
+    """What `bench` runs: a closed loop over many connections, until a count or a time is reached."""
+
+    target: Target
+    embedded: bool = False
+    """The target is a server of our own, started for this run."""
+    connections: int = 1
+    exchanges: int | None = None
+    """Stop after this many, over all connections."""
+    duration_ns: int | None = 10 * SECOND
+    size: int = 64
+    pipeline: int = 1
+    """Exchanges in flight on each connection."""
+    warmup_ns: int = 0
+    timeout_ns: int = 5 * SECOND
+    connect_rate: float | None = None
+    """Connections opened a second, at most."""
+    verify: Verify = Verify.FULL
+    reconnect: bool = True
+    sockets: SocketOptions = SocketOptions()
+    tls: ClientTLS = ClientTLS()
+
+    def __post_init__(self) -> None:
+        _at_least(1, "-c/--connections", self.connections)
+        _at_least(1, "-n/--exchanges", self.exchanges)
+        _at_least(1, "-z/--duration", self.duration_ns)
+        _at_least(0, "--size", self.size)
+        _at_least(1, "--pipeline", self.pipeline)
+        _at_least(0, "--warmup", self.warmup_ns)
+        _at_least(1, "--timeout", self.timeout_ns)
+        if self.connect_rate is not None and not self.connect_rate > 0:
+            raise UsageError("--connect-rate must be more than 0")
+        if self.exchanges is None and self.duration_ns is None:
+            raise UsageError("a run needs an end: -n or -z")
+
+    def split(self, parts: int) -> tuple[BenchPlan, ...]:
+        """Divide the plan among `parts` workers so that the parts add up to it exactly.
+
+        Connections, exchanges and the connect rate are divided, the rest is every part's own. There
+        are never more parts than connections or exchanges, so that no part has nothing to do.
+        """
+        parts = max(1, min(parts, self.connections, self.exchanges or self.connections))
+        return tuple(
+            dataclasses.replace(
+                self,
+                connections=_share(self.connections, parts, index),
+                exchanges=None if self.exchanges is None else _share(self.exchanges, parts, index),
+                connect_rate=None if self.connect_rate is None else self.connect_rate / parts,
+            )
+            for index in range(parts)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the `plan` object of `netecho.result/1`."""
+        return {
+            "target": str(self.target),
+            "embedded": self.embedded,
+            "model": "closed",
+            "connections": self.connections,
+            "rate_per_s": None,
+            "exchanges": self.exchanges,
+            "duration_ns": self.duration_ns,
+            "size": self.size,
+            "pipeline": self.pipeline,
+            "warmup_ns": self.warmup_ns,
+            "timeout_ns": self.timeout_ns,
+            "connect_rate_per_s": self.connect_rate,
+            "verify": self.verify.value,
+            "reconnect": self.reconnect,
+            **_network_json(self.sockets, self.tls if self.target.secure else None),
+        }
+
+
+def _share(total: int, parts: int, index: int) -> int:
+    """Return part `index` of `total` divided into `parts` that differ by at most one."""
+    return total // parts + (index < total % parts)
+
+
+def _at_least(minimum: int, flag: str, value: int | None) -> None:
+    if value is not None and value < minimum:
+        raise UsageError(f"{flag} must be at least {minimum}")
+
+
+def _network_json(sockets: SocketOptions, tls: ClientTLS | None) -> dict[str, Any]:
+    """Return what a result says of sockets and TLS. No file name of a key, and no key, is among it."""
+    answer: dict[str, Any] = {
+        "family": sockets.family.value,
+        "source": sockets.source,
+        "dscp": sockets.dscp,
+        "ttl": sockets.ttl,
+        "tls": None,
+    }
+    if tls is not None:
+        answer["tls"] = {
+            "insecure": tls.insecure,
+            "server_name": tls.server_name,
+            "alpn": list(tls.alpn),
+            "client_certificate": tls.certificate is not None,
+        }
+    return answer

@@ -1,0 +1,55 @@
+"""One file per `--proto` word: how a message goes out on that protocol and how its echo comes back.
+
+Every module here whose name has no leading underscore is a protocol, found by its file name, so that
+listing the protocols imports none of them. Each exports `adapter`, which provides
+`netecho.protocols._contract.Adapter`; the rest of netecho knows protocols through that alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pathlib
+from typing import TYPE_CHECKING
+
+from netecho.errors import UsageError
+
+if TYPE_CHECKING:
+    from netecho.protocols._contract import Adapter
+
+
+@functools.cache
+def names() -> tuple[str, ...]:
+    """Return the words that `--proto` takes, in order, without importing any protocol."""
+    here = pathlib.Path(__file__).parent
+    return tuple(sorted(file.stem for file in here.glob("[a-z]*.py")))
+
+
+def load(name: str) -> Adapter:
+    """Import and return the adapter of a protocol. The reactor must be installed by now.
+
+    Raises:
+        UsageError: there is no such protocol.
+    """
+    if name not in names():
+        raise UsageError(f"unknown protocol {name!r}: it is one of {', '.join(names())}")
+    adapter: Adapter = importlib.import_module(f"{__name__}.{name}").adapter
+    return adapter
+
+
+def for_scheme(scheme: str) -> tuple[Adapter, bool]:
+    """Return the adapter that a URL's scheme stands for, and whether it is in its secure form.
+
+    A scheme is a protocol's own name, or the name of its secure form (`tls` is tcp's).
+
+    Raises:
+        UsageError: no protocol has this scheme.
+    """
+    if scheme in names():
+        return load(scheme), False
+    for name in names():
+        adapter = load(name)
+        if adapter.secure_scheme == scheme:
+            return adapter, True
+    secure = [adapter.secure_scheme for adapter in map(load, names()) if adapter.secure_scheme]
+    raise UsageError(f"unknown scheme {scheme!r}: it is one of {', '.join([*names(), *sorted(secure)])}")

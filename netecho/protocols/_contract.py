@@ -1,0 +1,160 @@
+"""What a protocol offers to the rest of netecho, and what it is given.
+
+`serve` calls `Adapter.listen`; `client` and `bench` measure through `Adapter.connect`, which makes
+an `Exchanger`; `client` at a terminal or in a pipe talks through `Adapter.converse`, which connects
+any Twisted protocol. Nothing else of a protocol is visible above this package.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from netecho.plans import ReplyMode, SocketOptions, Target
+
+if typing.TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import (
+        IOpenSSLClientConnectionCreator,
+        IOpenSSLServerConnectionCreator,
+        IProtocol,
+    )
+    from twisted.python.failure import Failure
+
+
+class Kind(enum.Enum):
+    """What a protocol carries."""
+
+    STREAM = "stream"
+    """Bytes in order; where a message ends is known by its length alone."""
+    DATAGRAM = "datagram"
+    """Messages that may be lost, doubled or overtaken."""
+    MESSAGE = "message"
+    """Messages, each answered in order."""
+
+
+OnReply = Callable[[int | None, bytes], None]
+"""Called once per echo with the sequence number it answers and its payload as it came back. The
+sequence number is `None` when what came back can be matched with nothing that was sent."""
+
+OnLost = Callable[["Failure"], None]
+"""Called once when a connection ends that `Exchanger.close` did not end, with the reason."""
+
+
+class Exchanger(typing.Protocol):
+    """One connection, seen by the load side."""
+
+    @property
+    def transport(self) -> Any:
+        """The Twisted transport beneath, for showing what was negotiated."""
+
+    def send(self, sequence: int, payload: bytes) -> None:
+        """Send one message. Its echo comes to `OnReply` with the same sequence number."""
+
+    def close(self) -> None:
+        """End the connection at once. Neither `OnReply` nor `OnLost` is called after this."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """How to reach a target: what was resolved and decided before connecting."""
+
+    target: Target
+    addresses: tuple[str, ...] = ()
+    """The host's IP addresses in the order of preference; empty for a path."""
+    sockets: SocketOptions = SocketOptions()
+    tls: IOpenSSLClientConnectionCreator | None = None
+    """Makes the TLS side of each connection; `None` in clear."""
+    timeout: float = 5.0
+    """Seconds for a connection to be made, its TLS handshake included."""
+
+
+@dataclasses.dataclass(slots=True)
+class Totals:
+    """What a server has done so far, over all its listeners. Sizes are bytes of payload."""
+
+    connections: int = 0
+    """Accepted and served, those that have ended included."""
+    open: int = 0
+    """Being served now."""
+    refused: int = 0
+    """Closed at once, as there were too many."""
+    cut: int = 0
+    """Ended by the server before their peer had all of its echo: too slow, idle, or a forced stop."""
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    datagrams_received: int = 0
+    datagrams_sent: int = 0
+    dropped: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    """Datagrams that were given no answer, by the reason."""
+
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+"""Called with the name of what happened at a server (`connected`, `disconnected`, `refused`, `dropped`)
+and its particulars, ready for JSON: times in nanoseconds, sizes in bytes."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """How a listener answers. All listeners of one server share one `totals`."""
+
+    totals: Totals
+    reply: ReplyMode = ReplyMode.ECHO
+    max_connections: int | None = None
+    """Over all that share `totals`."""
+    idle_timeout: float | None = None
+    """Seconds without a byte received or sent after which a connection is closed."""
+    tls: IOpenSSLServerConnectionCreator | None = None
+    """Makes the TLS side of each connection; `None` in clear."""
+    on_event: OnEvent | None = None
+
+
+class Listener(typing.Protocol):
+    """An open listener."""
+
+    @property
+    def target(self) -> Target:
+        """The address it really has: the port that the system chose, the address a name stands for."""
+
+    def drain(self) -> Deferred[None]:
+        """Take no new peers, answer all that was received, and end every connection in order.
+
+        Fires when all have ended; how long a slow peer may take is the caller's to limit.
+        """
+
+    def abort(self) -> None:
+        """End every connection at once, answered or not. A `drain` under way then fires."""
+
+
+class Adapter(typing.Protocol):
+    """A protocol: its words, how it listens, how it connects."""
+
+    name: str
+    """The `--proto` word, and the URL scheme in clear; the file's name."""
+    kind: Kind
+    default_port: int | None
+    """`None` for protocols that have a path in place of a host and port."""
+    secure_scheme: str | None
+    """The URL scheme of its secure form; `None` if it has none."""
+    minimum_size: int
+    maximum_size: int | None
+    """The payloads it can carry, in bytes."""
+
+    def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> Deferred[Listener]:
+        """Open a listener. Fails with `ListenError`."""
+
+    def connect(
+        self, reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost
+    ) -> Deferred[Exchanger]:
+        """Open a connection for exchanges. Fails with Twisted's own connect errors."""
+
+    def converse(self, reactor: Any, route: Route, protocol: IProtocol) -> Deferred[IProtocol]:
+        """Connect a Twisted protocol whose `dataReceived` gets what the other end sends.
+
+        A stream arrives in any pieces; of other kinds each call is one message. Its transport takes
+        `write` in the same way, and `loseWriteConnection`, which says that no more will be sent.
+        """
