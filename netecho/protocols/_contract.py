@@ -38,8 +38,9 @@ class Kind(enum.Enum):
 
 
 OnReply = Callable[[int | None, bytes], None]
-"""Called once per echo with the sequence number it answers and its payload as it came back. The
-sequence number is `None` when what came back can be matched with nothing that was sent."""
+"""Called once per echo with the sequence number it answers and its payload as it came back. On datagram
+protocols the number is `None`: which exchange is meant is for the payload itself to say. On the others
+`None` says that more came back than was sent."""
 
 OnLost = Callable[["Failure"], None]
 """Called once when a connection ends that `Exchanger.close` did not end, with the reason."""
@@ -66,7 +67,7 @@ class Route:
     target: Target
     addresses: tuple[str, ...] = ()
     """The host's IP addresses in the order of preference; empty for a path."""
-    sockets: SocketOptions = SocketOptions()
+    sockets: SocketOptions = dataclasses.field(default_factory=SocketOptions)
     tls: IOpenSSLClientConnectionCreator | None = None
     """Makes the TLS side of each connection; `None` in clear."""
     timeout: float = 5.0
@@ -147,9 +148,7 @@ class Adapter(typing.Protocol):
     def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> Deferred[Listener]:
         """Open a listener. Fails with `ListenError`."""
 
-    def connect(
-        self, reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost
-    ) -> Deferred[Exchanger]:
+    def connect(self, reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost) -> Deferred[Exchanger]:
         """Open a connection for exchanges. Fails with Twisted's own connect errors."""
 
     def converse(self, reactor: Any, route: Route, protocol: IProtocol) -> Deferred[IProtocol]:

@@ -1,0 +1,141 @@
+"""Latencies in HDR histograms that merge exactly: 3 significant digits from 1 ns to 1 h.
+
+Beside each histogram the exact smallest and largest values are kept, since a histogram's own are
+rounded to its resolution. Wire format: HdrHistogram V2 compressed, base64 (http://hdrhistogram.org).
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Iterable
+from typing import Any, Final
+
+from hdrh.histogram import HdrHistogram
+
+LOWEST_NS: Final = 1
+HIGHEST_NS: Final = 3_600_000_000_000
+SIGNIFICANT_DIGITS: Final = 3
+PERCENTILES: Final = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
+_SUB_BUCKET_BITS: Final = 11
+"""2 x 10^3 rounded up to a power of two: within it, each value has a bucket of its own."""
+
+
+def percentile_key(percentile: float) -> str:
+    """Return the name that a percentile has in a result: `p50`, `p99.9`."""
+    return f"p{percentile:g}"
+
+
+class Histogram:
+    """A distribution of durations in nanoseconds.
+
+    Durations over an hour are counted as an hour, and their true size kept as the maximum; those under
+    a nanosecond are counted as one.
+    """
+
+    __slots__ = ("_hdr", "maximum", "minimum")
+
+    def __init__(self) -> None:
+        self._hdr = HdrHistogram(LOWEST_NS, HIGHEST_NS, SIGNIFICANT_DIGITS)
+        self.minimum: int | None = None
+        self.maximum: int | None = None
+
+    @classmethod
+    def of(cls, samples: Iterable[int]) -> Histogram:
+        """Return the histogram of `samples`, in nanoseconds."""
+        histogram = cls()
+        histogram.record(list(samples))
+        return histogram
+
+    def record(self, samples: list[int]) -> None:
+        """Count `samples`, in nanoseconds.
+
+        They are rounded to the histogram's buckets and counted in bulk first, which costs a tenth of
+        recording each.
+        """
+        if not samples:
+            return
+        least, most = min(samples), max(samples)
+        self.minimum = least if self.minimum is None else min(self.minimum, least)
+        self.maximum = most if self.maximum is None else max(self.maximum, most)
+        counts = collections.Counter(
+            [
+                value >> shift << shift if (shift := value.bit_length() - _SUB_BUCKET_BITS) > 0 else value
+                for value in samples
+            ]
+        )
+        record = self._hdr.record_value
+        for value, count in counts.items():
+            record(min(max(value, LOWEST_NS), HIGHEST_NS), count)
+
+    def add(self, other: Histogram) -> None:
+        """Count all that `other` has counted. The sum is the same in whatever order things are added."""
+        if other.minimum is None or other.maximum is None:
+            return
+        self._hdr.add(other._hdr)
+        self.minimum = other.minimum if self.minimum is None else min(self.minimum, other.minimum)
+        self.maximum = other.maximum if self.maximum is None else max(self.maximum, other.maximum)
+
+    @property
+    def count(self) -> int:
+        """How many samples."""
+        return int(self._hdr.get_total_count())
+
+    def at_percentile(self, percentile: float) -> int:
+        """Return the value, in nanoseconds, that `percentile` per cent of the samples do not exceed.
+
+        Raises:
+            ValueError: there are no samples.
+        """
+        if self.minimum is None or self.maximum is None:
+            raise ValueError("no samples, no percentiles")
+        value = int(self._hdr.get_value_at_percentile(percentile))
+        return min(max(value, self.minimum), self.maximum)
+
+    def buckets(self) -> list[tuple[int, int]]:
+        """Return the (value in nanoseconds, count) of each bucket that has any, in order."""
+        return [
+            (int(item.value_iterated_to), int(item.count_added_in_this_iter_step))
+            for item in self._hdr.get_recorded_iterator()
+        ]
+
+    def to_json(self) -> dict[str, int] | None:
+        """Return the statistics, in nanoseconds, as a result shows them; `None` if there are no samples."""
+        if self.minimum is None or self.maximum is None:
+            return None
+        answer = {
+            "count": self.count,
+            "min": self.minimum,
+            "mean": min(max(round(self._hdr.get_mean_value()), self.minimum), self.maximum),
+            "stddev": _rounded(self._hdr.get_stddev()),
+            "max": self.maximum,
+        }
+        for percentile in PERCENTILES:
+            answer[percentile_key(percentile)] = self.at_percentile(percentile)
+        return answer
+
+    def encode(self) -> str:
+        """Return the counts as HdrHistogram V2 compressed, base64."""
+        encoded: bytes = self._hdr.encode()
+        return encoded.decode("ascii")
+
+    @classmethod
+    def decode(cls, encoded: str, statistics: dict[str, Any]) -> Histogram:
+        """Return a histogram from what `encode` and `to_json` gave.
+
+        Raises:
+            ValueError: it is not such a histogram.
+        """
+        histogram = cls()
+        try:
+            decoded = HdrHistogram.decode(encoded)
+            histogram._hdr.add(decoded)
+            histogram.minimum = int(statistics["min"])
+            histogram.maximum = int(statistics["max"])
+        except Exception as error:  # the codec raises whatever its parts raise: zlib, ctypes, its own
+            raise ValueError(f"not a histogram: {error}") from error
+        return histogram
+
+
+def _rounded(value: float) -> int:
+    return round(value) if math.isfinite(value) else 0

@@ -1,0 +1,70 @@
+"""What is sent in an exchange: bytes that say which exchange they belong to and that nothing changed.
+
+A payload begins with its sequence number, as much of it as fits in 32 bits and the payload's size, and
+from `HEADER.size` bytes on with a check of that number, keyed by the run: an echo that comes out of
+order is recognised, and one whose number was damaged is not mistaken for another. The rest is the same
+for the whole run and looks random, so that it does not compress.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from typing import Final
+
+HEADER: Final = struct.Struct("<II")
+"""Sequence number, and CRC-32 of it under the run's key; little-endian, so that short payloads differ."""
+_NUMBER_SIZE: Final = 4
+
+
+class Payload:
+    """Makes and recognises the payloads of one run.
+
+    Args:
+        size: bytes in each.
+        key: distinguishes this run's payloads from any other's, 32 bits.
+        message: when given, every payload is this, and none can be told from another.
+    """
+
+    __slots__ = ("_key", "_number_size", "_tail", "message", "size")
+
+    def __init__(self, size: int, key: int, message: bytes | None = None) -> None:
+        self.size = size if message is None else len(message)
+        self._key = key
+        self.message = message
+        self._number_size = 0 if message is not None else min(self.size, _NUMBER_SIZE)
+        # A plain generator suffices: the bytes are to be told apart, not to be unguessable.
+        self._tail = random.Random(key).randbytes(max(0, size - HEADER.size))  # noqa: S311
+
+    def make(self, sequence: int) -> bytes:
+        """Return what exchange `sequence` sends."""
+        if self.message is not None:
+            return self.message
+        number = sequence & 0xFFFFFFFF
+        header = HEADER.pack(number, zlib.crc32(number.to_bytes(_NUMBER_SIZE, "little"), self._key))
+        return header + self._tail if self.size >= HEADER.size else header[: self.size]
+
+    def sequence_of(self, payload: bytes, newest: int) -> int | None:
+        """Return the number of the exchange that `payload` says it belongs to.
+
+        Of the numbers that agree with it in the bits it carries, that is the one nearest below
+        `newest`, the last one sent. `None`: it carries no number, or not one of this run.
+        """
+        size = self._number_size
+        if size == 0 or len(payload) < size:
+            return None
+        if self.size >= HEADER.size:
+            if len(payload) < HEADER.size:
+                return None
+            number, check = HEADER.unpack_from(payload)
+            if check != zlib.crc32(payload[:_NUMBER_SIZE], self._key):
+                return None
+        else:
+            number = int.from_bytes(payload[:size], "little")
+        sequence = newest - (newest - number) % (1 << 8 * size)
+        return sequence if sequence >= 0 else None
+
+    def intact(self, sequence: int, payload: bytes) -> bool:
+        """Return whether `payload` is what exchange `sequence` sent, every byte of it."""
+        return payload == self.make(sequence)

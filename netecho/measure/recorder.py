@@ -1,0 +1,245 @@
+"""What happened: every exchange is counted once, and none disappears.
+
+A `Flow` follows the exchanges of one connection, and a `Recorder` adds up the flows of a run. At any
+moment, for both: sent = completed + lost + in flight. An echo that comes after its exchange was given
+up is `late`, and its exchange stays lost; one that comes twice is `duplicated`; one overtaken by a later
+one is `reordered` (RFC 4737 section 3); one that differs from what was sent is `corrupted`, and counts as
+completed if it can be told which exchange it answers.
+
+Times are integers of nanoseconds on one monotonic clock, which is the caller's.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import enum
+
+from netecho.measure.histogram import Histogram
+
+
+class Outcome(enum.Enum):
+    """What an echo turned out to be."""
+
+    COMPLETED = "completed"
+    CORRUPTED = "corrupted"
+    """It answers an exchange, but differs from what was sent."""
+    LATE = "late"
+    """Its exchange had been given up."""
+    DUPLICATED = "duplicated"
+    """Its exchange had its echo already."""
+    STRAY = "stray"
+    """It answers nothing that was sent; counted as corrupted."""
+
+
+@dataclasses.dataclass(slots=True)
+class Counts:
+    """The exchanges of a run, a flow or an interval."""
+
+    sent: int = 0
+    completed: int = 0
+    lost: int = 0
+    late: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    corrupted: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges whose end is not known yet."""
+        return self.sent - self.completed - self.lost
+
+    def add(self, other: Counts) -> None:
+        """Count all that `other` has counted."""
+        for field in dataclasses.fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Interval:
+    """What happened in one stretch of a run. Times in nanoseconds from the run's start."""
+
+    start_ns: int
+    length_ns: int
+    completed: int
+    errors: int
+    response: Histogram
+
+
+class Recorder:
+    """Adds up what happens in one phase of a run (its warm-up, or what is measured).
+
+    Response time counts from when an exchange was due, service time from when it left. In a closed loop
+    the two coincide, and with `closed_loop` they are recorded once.
+    """
+
+    def __init__(self, *, closed_loop: bool) -> None:
+        self.closed_loop = closed_loop
+        self.counts = Counts()
+        self.errors: collections.Counter[str] = collections.Counter()
+        self.intervals: list[Interval] = []
+        self.response_samples: list[int] = []
+        self.service_samples: list[int] = []
+        self._response = Histogram()
+        self._service = Histogram()
+        self._completed_before = 0
+        self._errors_before = 0
+
+    def failed(self, kind: str, exchanges: int = 0) -> None:
+        """Count a failure of `kind`, which cost the exchanges given: those are lost."""
+        self.errors[kind] += max(1, exchanges)
+        self.counts.lost += exchanges
+
+    def end_interval(self, start_ns: int, end_ns: int) -> Interval:
+        """Close the stretch of time since the last one and return what happened in it."""
+        response = Histogram.of(self.response_samples)
+        self._flush(response)
+        errors = self.errors.total()
+        interval = Interval(
+            start_ns,
+            end_ns - start_ns,
+            self.counts.completed - self._completed_before,
+            errors - self._errors_before,
+            response,
+        )
+        self._completed_before = self.counts.completed
+        self._errors_before = errors
+        self.intervals.append(interval)
+        return interval
+
+    def _flush(self, response: Histogram) -> None:
+        self._response.add(response)
+        self.response_samples.clear()
+        self._service.record(self.service_samples)
+        self.service_samples.clear()
+
+    @property
+    def response(self) -> Histogram:
+        """Time from when each exchange was due until its echo."""
+        self._flush(Histogram.of(self.response_samples))
+        return self._response
+
+    @property
+    def service(self) -> Histogram:
+        """Time from when each exchange left until its echo."""
+        if self.closed_loop:
+            return self.response
+        self._flush(Histogram.of(self.response_samples))
+        return self._service
+
+
+class Flow:
+    """The exchanges of one connection.
+
+    A flow may outlive a recorder: what was sent in the warm-up is counted there when its echo comes.
+    """
+
+    __slots__ = (
+        "_given_up",
+        "_outstanding",
+        "_previous",
+        "_since",
+        "highest",
+        "newest",
+        "recorder",
+    )
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.newest = -1
+        """The last sequence number sent; -1 before the first."""
+        self.highest = -1
+        """The highest sequence number whose echo has come."""
+        self._outstanding: dict[int, tuple[int, int]] = {}
+        self._given_up: set[int] = set()
+        self._previous = recorder
+        self._since = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges whose end is not known yet."""
+        return len(self._outstanding)
+
+    def record_in(self, recorder: Recorder) -> None:
+        """Count exchanges sent from now on in another recorder."""
+        self._previous, self.recorder, self._since = self.recorder, recorder, self.newest + 1
+
+    def sent(self, due_ns: int, now_ns: int, size: int) -> int:
+        """Count an exchange that leaves now and was due at `due_ns`; return its sequence number."""
+        self.newest = sequence = self.newest + 1
+        self._outstanding[sequence] = (due_ns, now_ns)
+        counts = self.recorder.counts
+        counts.sent += 1
+        counts.bytes_sent += size
+        return sequence
+
+    def replied(self, sequence: int | None, now_ns: int, size: int, *, intact: bool = True) -> Outcome:
+        """Count an echo of `size` bytes that came now, and say what it was.
+
+        Args:
+            sequence: the exchange it answers; `None` if it answers none.
+            now_ns: when it came.
+            size: its payload in bytes.
+            intact: whether every byte is as it was sent.
+        """
+        if sequence is None or sequence > self.newest:
+            self.recorder.counts.corrupted += 1
+            self.recorder.counts.bytes_received += size
+            return Outcome.STRAY
+        recorder = self.recorder if sequence >= self._since else self._previous
+        counts = recorder.counts
+        counts.bytes_received += size
+        times = self._outstanding.pop(sequence, None)
+        if times is None:
+            return self._unexpected(sequence, counts)
+        if sequence > self.highest:
+            self.highest = sequence
+        else:
+            counts.reordered += 1
+        counts.completed += 1
+        recorder.response_samples.append(now_ns - times[0])
+        if not recorder.closed_loop:
+            recorder.service_samples.append(now_ns - times[1])
+        if intact:
+            return Outcome.COMPLETED
+        counts.corrupted += 1
+        return Outcome.CORRUPTED
+
+    def _unexpected(self, sequence: int, counts: Counts) -> Outcome:
+        if sequence in self._given_up:
+            self._given_up.remove(sequence)
+            counts.late += 1
+            return Outcome.LATE
+        counts.duplicated += 1
+        return Outcome.DUPLICATED
+
+    def oldest_sent_ns(self) -> int | None:
+        """Return when the exchange left that has waited longest; `None` if none is in flight."""
+        for _, sent_ns in self._outstanding.values():
+            return sent_ns
+        return None
+
+    def give_up(self, sent_before_ns: int, kind: str = "timeout") -> list[int]:
+        """Count as lost, by `kind`, what left before that time and has not come; return the numbers."""
+        expired = []
+        for sequence, (_, sent_ns) in self._outstanding.items():
+            if sent_ns >= sent_before_ns:
+                break
+            expired.append(sequence)
+        for sequence in expired:
+            self._lose(sequence, kind)
+        return expired
+
+    def end(self, kind: str) -> int:
+        """Count as lost, by `kind`, everything in flight: its connection is gone. Return how many."""
+        sequences = list(self._outstanding)
+        for sequence in sequences:
+            self._lose(sequence, kind)
+        return len(sequences)
+
+    def _lose(self, sequence: int, kind: str) -> None:
+        del self._outstanding[sequence]
+        self._given_up.add(sequence)
+        (self.recorder if sequence >= self._since else self._previous).failed(kind, 1)
