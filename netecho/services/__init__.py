@@ -1,0 +1,1 @@
+"""What runs a plan: the reactor's one run, listeners, probes, conversations and TLS contexts."""
