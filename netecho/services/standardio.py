@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
-from typing_extensions import override
 from zope.interface import implementer
 
 BLOCK: Final = 256 * 1024
@@ -93,18 +92,15 @@ class InputProducer:
         if owed:
             self._allowed.release(owed)
 
-    @override
     def pauseProducing(self) -> None:
         """Read no further until resumed."""
         self._paused = True
 
-    @override
     def resumeProducing(self) -> None:
         """Read on."""
         self._paused = False
         self._read_on()
 
-    @override
     def stopProducing(self) -> None:
         """Deliver nothing more. A read under way goes on in its thread, and is forgotten."""
         self._stopped = True

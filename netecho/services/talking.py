@@ -7,13 +7,14 @@ import os
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from typing_extensions import override
 from zope.interface import implementer
 
-from netecho.errors import LostError, NetechoError, NoReplyError
+from netecho.errors import LostError, NetechoError, NoReplyError, RefusedError
+from netecho.protocols._tls import TruncationError
 from netecho.services.standardio import InputProducer, OutputConsumer
 
 DATAGRAM_SIZE: Final = 1024
@@ -24,11 +25,16 @@ _OVERTAKEN: Final = 3
 """A datagram is taken for lost when so many later ones are answered (as TCP does, RFC 5681 section 3.2)."""
 
 
+_CLOSED_EARLY: Final = "the other end closed the connection before all of standard input was sent"
+
+
 class _Piped(Protocol):
     """A connection between the standard streams.
 
     `ended` fires when the conversation is over and standard output has all of it.
     """
+
+    transport: Any
 
     def __init__(self, reactor: Any, standard_input: int, standard_output: int, block: int) -> None:
         self.ended: Deferred[None] = Deferred()
@@ -75,7 +81,9 @@ class _Piped(Protocol):
                 if isinstance(error, BrokenPipeError)
                 else NetechoError(f"cannot write standard output: {_strerror(error)}")
             )
-        if self.connected:
+        if self._error is None:
+            self.transport.loseConnection()
+        else:
             self.transport.abortConnection()
         if self._error is None:
             self.ended.callback(None)
@@ -93,7 +101,9 @@ class StreamPipe(_Piped):
 
     def __init__(self, reactor: Any, standard_input: int, standard_output: int, block: int) -> None:
         super().__init__(reactor, standard_input, standard_output, block)
+        self._all_read = False
         self._all_sent = False
+        self._peer_closed = False
         self._sent = 0
         self._received = 0
 
@@ -108,7 +118,7 @@ class StreamPipe(_Piped):
         self.transport.write(data)
 
     def _input_ended(self, _: object) -> None:
-        self._all_sent = True
+        self._all_read = True
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
 
@@ -119,23 +129,28 @@ class StreamPipe(_Piped):
             self._output.write(data)
 
     def readConnectionLost(self) -> None:
-        """The peer sends nothing more: that ends the conversation."""
-        self.finish(self._verdict())
+        """End, as the peer sends nothing more, but first send it what is left of the input."""
+        self._peer_closed = True
+        if self._all_sent:
+            self.finish()
+        elif not self._all_read:
+            self.finish(LostError(_CLOSED_EARLY))
 
     def writeConnectionLost(self) -> None:
         """Wait for the peer to close its side too."""
+        self._all_sent = True
+        if self._peer_closed:
+            self.finish()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone, in order or not."""
-        error = self._verdict()
-        if error is None and not reason.check(type(connectionDone.value)) and self._received < self._sent:
-            error = LostError(f"the connection was lost: {_sentence(reason)}")
-        self.finish(error)
-
-    def _verdict(self) -> Exception | None:
-        if self._all_sent:
-            return None
-        return LostError("the other end closed the connection before all of standard input was sent")
+        """End, with an error if something was lost by it."""
+        if reason.check(ConnectionDone):
+            self.finish(None if self._all_read else LostError(_CLOSED_EARLY))
+        elif self._all_read and reason.check(TruncationError) and self._received == self._sent:
+            # Many programs close without close_notify; an echo that is complete was not cut short.
+            self.finish()
+        else:
+            self.finish(LostError(f"the connection was lost: {_sentence(reason)}"))
 
 
 class DatagramPipe(_Piped):
@@ -150,7 +165,7 @@ class DatagramPipe(_Piped):
     ) -> None:
         super().__init__(reactor, standard_input, standard_output, block)
         self._timeout = timeout
-        self._waiting: IDelayedCall | None = None
+        self._waiting: Any = None
         self._under_way: collections.deque[bytes] = collections.deque()
         self._all_read = False
         self._sent = 0
@@ -217,8 +232,11 @@ class DatagramPipe(_Piped):
         super().finish(error)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The other end cannot be reached any more."""
-        self.finish(LostError(f"the other end is gone: {_sentence(reason)}"))
+        """End: nothing more can come."""
+        if reason.check(ConnectionRefusedError):
+            self.finish(RefusedError("no reply: nothing listens at the other end's port"))
+        else:
+            self.finish(LostError(f"the connection was lost: {_sentence(reason)}"))
 
 
 def _strerror(error: BaseException | None) -> str:
