@@ -112,6 +112,8 @@ class ListenSettings:
     tls: IOpenSSLServerConnectionCreator | None = None
     """Makes the TLS side of each connection; `None` in clear."""
     on_event: OnEvent | None = None
+    udp_ports: set[int] = dataclasses.field(default_factory=set)
+    """The server's own ports: a datagram that says it comes from one would be answered for ever."""
 
 
 class Listener(typing.Protocol):
@@ -145,8 +147,12 @@ class Adapter(typing.Protocol):
     maximum_size: int | None
     """The payloads it can carry, in bytes."""
 
-    def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> Deferred[Listener]:
-        """Open a listener. Fails with `ListenError`."""
+    async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> Listener:
+        """Open a listener on an address (not a name) and port, or a path.
+
+        Raises:
+            ListenError: the system does not allow it.
+        """
 
     def connect(self, reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost) -> Deferred[Exchanger]:
         """Open a connection for exchanges. Fails with Twisted's own connect errors."""
