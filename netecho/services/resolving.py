@@ -56,7 +56,7 @@ class _Addresses:
         self._found: list[str] = []
 
     @override
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:  # noqa: N803
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
         """Take note of nothing: a resolution cannot be stopped."""
 
     @override
