@@ -13,7 +13,6 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
-from typing_extensions import override
 from zope.interface import implementer
 
 from netecho.errors import (
@@ -27,6 +26,7 @@ from netecho.errors import (
 )
 from netecho.plans import Family, SocketOptions, Target
 from netecho.protocols._contract import Kind
+from netecho.services.handshake import explain
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -55,19 +55,16 @@ class _Addresses:
         self.complete: Deferred[list[str]] = Deferred()
         self._found: list[str] = []
 
-    @override
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:  # noqa: N802, N803
         """Take note of nothing: a resolution cannot be stopped."""
 
-    @override
-    def addressResolved(self, address: IAddress) -> None:
+    def addressResolved(self, address: IAddress) -> None:  # noqa: N802
         """Keep an address, once."""
         host = getattr(address, "host", None)
         if host is not None and host not in self._found:
             self._found.append(host)
 
-    @override
-    def resolutionComplete(self) -> None:
+    def resolutionComplete(self) -> None:  # noqa: N802
         """Hand over what was found."""
         self.complete.callback(self._found)
 
@@ -139,9 +136,9 @@ def _checked_name(host: str) -> str:
 
 def connect_failure(failure: Failure, target: Target) -> NetechoError:
     """Return the error, a line in words, that a connection attempt's failure stands for."""
-    from netecho.services import tls
-
-    error: BaseException = failure.value
+    error = failure.value
+    if error is None:
+        raise ValueError("a failure has an exception")
     if isinstance(error, NetechoError):
         return error
     number = _errno(error)
@@ -167,7 +164,7 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
     if number == errno.EADDRNOTAVAIL and target.path is None:
         return ConnectError(f"{what} failed: no local address or port is free for it; use fewer connections")
     if target.secure:
-        return tls.explain(failure, target)
+        return explain(failure, target)
     return ConnectError(f"{what} failed: {_words(error)}")
 
 
