@@ -76,13 +76,15 @@ class Location:
         Raises:
             UsageError: the text is none of these, or its port is not a number up to 65535.
         """
-        if not text or any(character.isspace() or not character.isprintable() for character in text):
+        if not text or not text.isprintable():
             raise UsageError(f"{text!r} is not a URL or host")
         if text.startswith(("/", "./", "../")) and not text.startswith("//"):
             return cls(path=text)
         head, colon, rest = text.partition(":")
-        if colon and rest.startswith(("/", "./")) and head and not rest.startswith("//"):
+        if colon and rest.startswith(("/", "./", "../")) and head and not rest.startswith("//"):
             return cls(scheme=head.lower(), path=rest)
+        if any(character.isspace() for character in text):
+            raise UsageError(f"{text!r} is not a URL or host")
         if colon and not rest.startswith("//"):
             text = f"//[{text}]" if _is_ipv6(text) else f"//{text}"
         elif not colon:
@@ -223,8 +225,13 @@ class ListenPlan:
     def __post_init__(self) -> None:
         if not self.listeners:
             raise UsageError("nothing to listen on")
-        if len(set(self.listeners)) < len([one for one in self.listeners if one.port]):
-            raise UsageError("the same listener is asked for twice")
+        fixed = [
+            (one.protocol, one.path or (one.host, one.port))
+            for one in self.listeners
+            if one.path is not None or one.port
+        ]
+        if len(set(fixed)) < len(fixed):
+            raise UsageError("the same address is to be listened on twice")
         if self.max_connections is not None and self.max_connections < 1:
             raise UsageError("--max-connections must be at least 1")
 
@@ -237,6 +244,9 @@ class TalkPlan:
     sockets: SocketOptions = SocketOptions()
     tls: ClientTLS = ClientTLS()
     timeout_ns: int = 5 * SECOND
+
+    def __post_init__(self) -> None:
+        _at_least(1, "-w/--timeout", self.timeout_ns)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -313,10 +323,10 @@ class BenchPlan:
         _at_least(1, "-c/--connections", self.connections)
         _at_least(1, "-n/--exchanges", self.exchanges)
         _at_least(1, "-z/--duration", self.duration_ns)
-        _at_least(0, "--size", self.size)
+        _at_least(0, "-l/--size", self.size)
         _at_least(1, "--pipeline", self.pipeline)
         _at_least(0, "--warmup", self.warmup_ns)
-        _at_least(1, "--timeout", self.timeout_ns)
+        _at_least(1, "-w/--timeout", self.timeout_ns)
         if self.connect_rate is not None and not self.connect_rate > 0:
             raise UsageError("--connect-rate must be more than 0")
         if self.exchanges is None and self.duration_ns is None:

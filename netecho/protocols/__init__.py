@@ -7,6 +7,7 @@ listing the protocols imports none of them. Each exports `adapter`, which provid
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import pathlib
@@ -23,6 +24,27 @@ def names() -> tuple[str, ...]:
     """Return the words that `--proto` takes, in order, without importing any protocol."""
     here = pathlib.Path(__file__).parent
     return tuple(sorted(file.stem for file in here.glob("[a-z]*.py")))
+
+
+@functools.cache
+def schemes() -> tuple[str, ...]:
+    """Return the schemes that a URL may have, in order, without importing any protocol.
+
+    A secure form's scheme is read from the text of the protocol's file: completion in a shell cannot
+    wait for all that the protocols import.
+    """
+    here = pathlib.Path(__file__).parent
+    secure = set()
+    for name in names():
+        for node in ast.walk(ast.parse((here / f"{name}.py").read_text("utf-8"))):
+            match node:
+                case (
+                    ast.Assign(targets=[ast.Name("secure_scheme")], value=ast.Constant(str(word)))
+                    | ast.AnnAssign(target=ast.Name("secure_scheme"), value=ast.Constant(str(word)))
+                    | ast.keyword(arg="secure_scheme", value=ast.Constant(str(word)))
+                ):
+                    secure.add(word)
+    return tuple(sorted({*names(), *secure}))
 
 
 def load(name: str) -> Adapter:

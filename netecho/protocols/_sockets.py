@@ -17,8 +17,6 @@ from twisted.internet.interfaces import (
     IReactorPluggableNameResolver,
     IReactorTCP,
     IReactorTime,
-    IResolutionReceiver,
-    IStreamClientEndpoint,
 )
 from zope.interface import implementer
 
@@ -58,7 +56,7 @@ def is_ipv6(address: str) -> bool:
     return ipaddress.ip_address(address.partition("%")[0]).version == 6
 
 
-def tcp_endpoint(reactor: Any, route: Route) -> IStreamClientEndpoint:
+def tcp_endpoint(reactor: Any, route: Route) -> HostnameEndpoint | TCP4ClientEndpoint | TCP6ClientEndpoint:
     """Return an endpoint that connects to a route over TCP: all its addresses, as RFC 8305 has it."""
     target = route.target
     timeout = max(1, round(route.timeout))
@@ -99,16 +97,16 @@ class _ConnectingReactor:
 
     def resolveHostName(
         self,
-        resolutionReceiver: IResolutionReceiver,
+        resolutionReceiver: Any,
         hostName: str,
         portNumber: int = 0,
         addressTypes: Sequence[type] | None = None,
         transportSemantics: str = "TCP",
-    ) -> IResolutionReceiver:
+    ) -> Any:
         resolutionReceiver.resolutionBegan(self)
         for address in self._route.addresses:
             kind = IPv6Address if is_ipv6(address) else IPv4Address
-            resolutionReceiver.addressResolved(kind(transportSemantics, address, portNumber))
+            resolutionReceiver.addressResolved(kind("TCP", address, portNumber))
         resolutionReceiver.resolutionComplete()
         return resolutionReceiver
 

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Protocol
 
 from netecho.plans import DEFAULT_PORT, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._sockets import bound_target, listen_error, tcp_endpoint
-from netecho.protocols._stream import StreamListener, connect_exchanger, connect_protocol, server_factory
+from netecho.protocols._stream_client import connect_exchanger, connect_protocol
+from netecho.protocols._stream_server import StreamListener, server_factory
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted; the system may have a lower limit."""
@@ -50,7 +51,7 @@ class TCP:
             reactor, tcp_endpoint(reactor, route), route, on_reply, on_lost, on_connected
         )
 
-    def converse(self, reactor: Any, route: Route, protocol: IProtocol) -> Deferred[IProtocol]:
+    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
         """Connect any protocol."""
         return connect_protocol(reactor, tcp_endpoint(reactor, route), route, protocol)
 

@@ -12,14 +12,13 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionRefusedError
-from twisted.internet.interfaces import IProtocol
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.protocol import DatagramProtocol, Protocol
 from twisted.python.failure import Failure
 
 from netecho.plans import DEFAULT_PORT, ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._sockets import bound_target, has_unread, is_ipv6, listen_error, set_options
-from netecho.protocols._stream import CHARGEN_PATTERN
+from netecho.protocols._stream_server import CHARGEN_PATTERN
 
 MAXIMUM_SIZE: Final = 65_507
 """Bytes of payload in the largest datagram over IPv4."""
@@ -79,6 +78,7 @@ class RepetitionGuard:
 class ReplyDatagrams(DatagramProtocol):
     """A server's port. No reply is larger than its request, and none goes where it might be answered."""
 
+    transport: Any
     noisy = False
 
     def __init__(self, settings: ListenSettings) -> None:
@@ -159,6 +159,7 @@ def _grow_buffers(port: Any) -> None:
 class DatagramExchanger(DatagramProtocol):
     """Exchanges on a socket of their own; provides `netecho.protocols._contract.Exchanger`."""
 
+    transport: Any
     noisy = False
 
     def __init__(self, on_reply: OnReply, on_lost: OnLost) -> None:
@@ -206,11 +207,12 @@ class Conversation(DatagramProtocol):
     It is the transport of that protocol: as far as datagrams have such things, an `ITransport`.
     """
 
+    transport: Any
     noisy = False
     disconnecting = False
 
-    def __init__(self, protocol: IProtocol) -> None:
-        self._protocol: Any = protocol
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
 
     def startProtocol(self) -> None:
         """Begin the conversation."""
@@ -307,20 +309,21 @@ class UDP:
             on_connected()
         return succeed(exchanger)
 
-    def converse(self, reactor: Any, route: Route, protocol: IProtocol) -> Deferred[IProtocol]:
+    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
         """Open a socket for a conversation in datagrams."""
         conversation = Conversation(protocol)
         try:
             _open(reactor, route, conversation)
         except Exception:
             return fail()
-        protocol.makeConnection(conversation)  # type: ignore[arg-type]
+        transport: Any = conversation
+        protocol.makeConnection(transport)
         return succeed(protocol)
 
 
 def _open(reactor: Any, route: Route, protocol: DatagramProtocol) -> None:
     address = route.addresses[0]
-    source = route.sockets.source or ("::" if is_ipv6(address) else "0.0.0.0")  # noqa: S104
+    source = route.sockets.source or ("::" if is_ipv6(address) else "0.0.0.0")
     port = reactor.listenUDP(0, protocol, source, RECEIVE_SIZE)
     set_options(port.getHandle(), route.sockets)
     _grow_buffers(port)

@@ -11,13 +11,14 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
+from twisted.internet.protocol import Protocol
 
 from netecho.errors import ListenError
 from netecho.plans import Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._sockets import listen_error
-from netecho.protocols._stream import StreamListener, connect_exchanger, connect_protocol, server_factory
+from netecho.protocols._stream_client import connect_exchanger, connect_protocol
+from netecho.protocols._stream_server import StreamListener, server_factory
 
 BACKLOG: Final = 4096
 MODE: Final = 0o600
@@ -56,7 +57,7 @@ class UNIX:
         """Connect for exchanges."""
         return connect_exchanger(reactor, _endpoint(reactor, route), route, on_reply, on_lost, on_connected)
 
-    def converse(self, reactor: Any, route: Route, protocol: IProtocol) -> Deferred[IProtocol]:
+    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
         """Connect any protocol."""
         return connect_protocol(reactor, _endpoint(reactor, route), route, protocol)
 
@@ -67,7 +68,7 @@ def _path(target: Target) -> str:
     return target.path
 
 
-def _endpoint(reactor: Any, route: Route) -> IStreamClientEndpoint:
+def _endpoint(reactor: Any, route: Route) -> UNIXClientEndpoint:
     return UNIXClientEndpoint(reactor, _path(route.target), route.timeout)
 
 

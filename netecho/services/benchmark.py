@@ -47,10 +47,11 @@ def loss_kind(reason: Failure) -> str:
         return "refused"
     if reason.check(error.ConnectionDone):
         return "closed"
-    number = getattr(reason.value, "osError", None) or getattr(reason.value, "errno", None)
-    if number is None and reason.value.args:
-        number = getattr(reason.value.args[0], "errno", None)
-    return errno.errorcode[number].lower() if number in errno.errorcode else "lost"
+    value: Any = reason.value
+    number = getattr(value, "osError", None) or getattr(value, "errno", None)
+    if number is None and value.args:  # Twisted's ConnectionLost carries the OSError
+        number = getattr(value.args[0], "errno", None)
+    return errno.errorcode.get(number, "lost").lower()
 
 
 class Connection:
@@ -116,9 +117,7 @@ class Connection:
             sequence = benchmark.payload.sequence_of(payload, flow.newest)
             if sequence is None and not benchmark.payload.numbered:
                 sequence = flow.newest
-        intact = (
-            not benchmark.verified or sequence is None or benchmark.payload.intact(sequence, payload)
-        )
+        intact = not benchmark.verified or sequence is None or benchmark.payload.intact(sequence, payload)
         outcome = flow.replied(sequence, now, len(payload), intact=intact)
         if outcome is Outcome.COMPLETED or outcome is Outcome.CORRUPTED:
             if benchmark.sending:
@@ -164,7 +163,10 @@ class Connection:
                 self.reopen_later()
             else:
                 benchmark.reopened += 1
-                self.start()
+                if benchmark.sending:
+                    self.start()
+                else:
+                    self.close()
 
         Deferred.fromCoroutine(reopen())
 
@@ -220,7 +222,7 @@ class Benchmark:
         self._opened = self._failed = self._lost = 0
         self._first_failure: NetechoError | None = None
         self._remaining: int | None = None
-        self._phase = Phase.CONNECTING
+        self._phase: Phase = "connecting"
         self._begun_ns = self._interval_ns = self._last_ns = self._connected_ns = 0
         self._cpu_ns = 0
         self._opening: Deferred[None] | None = None
@@ -316,7 +318,7 @@ class Benchmark:
         gc.freeze()
         measured = self.recorder
         if self.plan.warmup_ns:
-            self._phase = Phase.WARM_UP
+            self._phase = "warm-up"
             self.recorder = self.warmup = Recorder(closed_loop=True)
             self._record_in(self.recorder)
             self.reactor.callLater(self.plan.warmup_ns / SECOND, self._begin_measuring, measured)
@@ -333,7 +335,7 @@ class Benchmark:
     def _begin_measuring(self, recorder: Recorder) -> None:
         if self._ended.called:
             return
-        self._phase = Phase.MEASURING
+        self._phase = "measuring"
         self.recorder = recorder
         self._record_in(recorder)
         self._remaining = self.plan.exchanges
@@ -360,14 +362,14 @@ class Benchmark:
     def _stop_sending(self) -> None:
         if self.sending:
             self.sending = False
-            self._phase = Phase.FINISHING
+            self._phase = "finishing"
             # What may be sent in this very turn is counted before it is asked whether all is back.
             self.reactor.callLater(0, self.exchange_ended, self.clock())
 
     def exchange_ended(self, now_ns: int) -> None:
         """Note that an exchange ended, when nothing more is sent: the last one ends the run."""
         self._last_ns = max(self._last_ns, now_ns)
-        if not self.sending and self._phase is Phase.FINISHING and not self._in_flight():
+        if not self.sending and self._phase == "finishing" and not self._in_flight():
             self._end()
 
     def _in_flight(self) -> int:
@@ -400,7 +402,7 @@ class Benchmark:
         now = self.clock()
         interval = self.recorder.end_interval(self._interval_ns - self._begun_ns, now - self._begun_ns)
         self._interval_ns = now
-        if self._phase is not Phase.MEASURING and self._phase is not Phase.FINISHING:
+        if self._phase in ("connecting", "warm-up"):
             self.recorder.intervals.clear()
         if self._on_progress is not None:
             self._on_progress(self._progress(now, IntervalSummary.of(interval)))
@@ -409,11 +411,12 @@ class Benchmark:
         return Progress(
             phase=self._phase,
             elapsed_ns=now_ns - self._begun_ns,
-            total_ns=self.plan.warmup_ns if self._phase is Phase.WARM_UP else self.plan.duration_ns,
+            total_ns=self.plan.warmup_ns if self._phase == "warm-up" else self.plan.duration_ns,
             completed=self.recorder.counts.completed,
             total=self.plan.exchanges,
             interval=interval,
             counts=dataclasses.replace(self.recorder.counts),
+            connections_requested=self.plan.connections,
             connections_open=sum(connection.is_open for connection in self._connections),
             errors=dict(self.recorder.errors),
         )
@@ -421,7 +424,7 @@ class Benchmark:
     def _close_books(self) -> None:
         gc.unfreeze()
         self.elapsed_ns = self._last_ns - self._begun_ns
-        if self._phase is Phase.CONNECTING or self.elapsed_ns <= 0:
+        if self._phase == "connecting" or self.elapsed_ns <= 0:
             self.elapsed_ns = 0
             return
         self.cpu_share = (time.process_time_ns() - self._cpu_ns) / (self.clock() - self._begun_ns)

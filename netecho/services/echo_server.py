@@ -13,6 +13,7 @@ from netecho.protocols._contract import Listener, ListenSettings, OnEvent, Total
 from netecho.services import tls
 from netecho.services.resolving import resolve
 
+
 class EchoServer:
     """Runs a `ListenPlan`.
 
@@ -63,9 +64,7 @@ class EchoServer:
     async def _listen(self, target: Target, settings: ListenSettings) -> Listener:
         adapter = protocols.load(target.protocol)
         if target.path is None:
-            addresses = await resolve(
-                self._reactor, target.host, target.port, SocketOptions(), adapter.kind
-            )
+            addresses = await resolve(self._reactor, target.host, target.port, SocketOptions(), adapter.kind)
             target = dataclasses.replace(target, host=addresses[0])
         return await adapter.listen(self._reactor, target, settings)
 

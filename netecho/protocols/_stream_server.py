@@ -1,21 +1,16 @@
-"""What every protocol over a byte stream shares: how a server answers one, and how exchanges travel on it."""
+"""How a server answers on a byte stream, whatever protocol is beneath."""
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
-    IAddress,
     IHalfCloseableProtocol,
     IHandshakeListener,
-    IListeningPort,
-    IProtocol,
     IPullProducer,
     IPushProducer,
-    IStreamClientEndpoint,
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -24,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.plans import ReplyMode, Target
-from netecho.protocols._contract import Exchanger, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._contract import ListenSettings
 from netecho.protocols._sockets import has_unread
 from netecho.protocols._tls import HalfCloseableTLSFactory
 
@@ -44,6 +39,7 @@ class ReplyProtocol(Protocol, TimeoutMixin):
     """
 
     factory: ReplyFactory
+    transport: Any
     received = 0
     sent = 0
     draining = False
@@ -226,7 +222,7 @@ REPLIES: Final[dict[ReplyMode, type[ReplyProtocol]]] = {
 }
 
 
-class ReplyFactory(Factory):
+class ReplyFactory(Factory):  # type: ignore[type-arg]
     """Builds the connections of one listener, and keeps the books of all that share its settings."""
 
     noisy = False
@@ -238,7 +234,7 @@ class ReplyFactory(Factory):
         self.connections: set[ReplyProtocol] = set()
         self._drained: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress) -> Protocol | None:
+    def buildProtocol(self, addr: Any) -> Any:
         """Build a connection, or refuse it if there are too many."""
         totals, limit = self.settings.totals, self.settings.max_connections
         if limit is not None and totals.open >= limit:
@@ -304,8 +300,8 @@ def address_text(address: Any) -> str:
 class StreamListener:
     """An open listener for a stream; provides `netecho.protocols._contract.Listener`."""
 
-    def __init__(self, port: IListeningPort, factory: ReplyFactory, target: Target) -> None:
-        self._port: Any = port
+    def __init__(self, port: Any, factory: ReplyFactory, target: Target) -> None:
+        self._port = port
         self._factory = factory
         self._aborted = False
         self.target = target
@@ -338,159 +334,9 @@ class StreamListener:
             connection.cut()
 
 
-def server_factory(reactor: Any, settings: ListenSettings) -> tuple[ReplyFactory, Factory]:
+def server_factory(reactor: Any, settings: ListenSettings) -> tuple[ReplyFactory, Any]:
     """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked."""
     books = ReplyFactory(reactor, settings)
     if settings.tls is None:
         return books, books
     return books, HalfCloseableTLSFactory(settings.tls, False, books, reactor)
-
-
-class StreamExchanger(Protocol):
-    """Exchanges on a byte stream; provides `netecho.protocols._contract.Exchanger`.
-
-    An echo is as many bytes as were sent, and echoes come in the order of the messages.
-    """
-
-    def __init__(self, on_reply: OnReply, on_lost: OnLost) -> None:
-        self._on_reply = on_reply
-        self._on_lost: OnLost | None = on_lost
-        self._awaited: collections.deque[tuple[int, int]] = collections.deque()
-        self._pieces: list[bytes] = []
-        self._missing = 0
-
-    def connectionMade(self) -> None:
-        """Let small messages leave at once."""
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpNoDelay(True)
-
-    def send(self, sequence: int, payload: bytes) -> None:
-        """See `Exchanger.send`."""
-        if not self._awaited:
-            self._missing = len(payload)
-        self._awaited.append((sequence, len(payload)))
-        self.transport.write(payload)
-
-    def dataReceived(self, data: bytes) -> None:
-        """Cut what comes into echoes as long as the messages were."""
-        if not self._awaited:
-            self._on_reply(None, data)
-            return
-        size = len(data)
-        if size < self._missing:
-            self._pieces.append(data)
-            self._missing -= size
-            return
-        if size == self._missing and not self._pieces:
-            self._reply(data)
-            return
-        self._cut(data)
-
-    def _reply(self, payload: bytes) -> None:
-        sequence, _ = self._awaited.popleft()
-        self._missing = self._awaited[0][1] if self._awaited else 0
-        self._on_reply(sequence, payload)
-
-    def _cut(self, data: bytes) -> None:
-        start = 0
-        while self._awaited and len(data) - start >= self._missing:
-            end = start + self._missing
-            self._pieces.append(data[start:end])
-            payload = b"".join(self._pieces)
-            self._pieces.clear()
-            start = end
-            self._reply(payload)
-        if start < len(data):
-            if self._awaited:
-                self._pieces.append(data[start:])
-                self._missing -= len(data) - start
-            else:
-                self._on_reply(None, data[start:])
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say so, unless we did it."""
-        if self._on_lost is not None:
-            on_lost, self._on_lost = self._on_lost, None
-            on_lost(reason)
-
-    def close(self) -> None:
-        """See `Exchanger.close`."""
-        self._on_lost = None
-        self._on_reply = _ignore
-        self.transport.abortConnection()
-
-
-def _ignore(sequence: int | None, payload: bytes) -> None:
-    """Take an echo that nobody waits for any more."""
-
-
-class _ConnectedFactory(Factory):
-    """Builds one protocol, once, and says when."""
-
-    noisy = False
-
-    def __init__(self, built: IProtocol, on_connected: Callable[[], object] | None) -> None:
-        self._built = built
-        self._on_connected = on_connected
-
-    def buildProtocol(self, addr: IAddress) -> Any:
-        if self._on_connected is not None:
-            self._on_connected()
-        return self._built
-
-
-@implementer(IHandshakeListener)
-class _Handshake(Protocol):
-    """Stands in for a client's protocol until TLS is established, so that it begins when it can talk."""
-
-    def __init__(self, successor: IProtocol) -> None:
-        self._successor = successor
-        self._ended = False
-        self.completed: Deferred[None] = Deferred(lambda _: self.transport.abortConnection())
-
-    def handshakeCompleted(self) -> None:
-        self._ended = True
-        self.transport.wrappedProtocol = self._successor
-        self._successor.makeConnection(self.transport)
-        self.completed.callback(None)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self._ended:
-            self._ended = True
-            self.completed.errback(reason)
-
-
-def connect_protocol(
-    reactor: Any,
-    endpoint: IStreamClientEndpoint,
-    route: Route,
-    protocol: IProtocol,
-    on_connected: Callable[[], object] | None = None,
-) -> Deferred[Any]:
-    """Connect `protocol` over an endpoint, with TLS if the route has it; fires with it once it can talk.
-
-    The route's timeout covers the connection and the handshake. `on_connected` is called between them.
-    """
-    async def connect() -> IProtocol:
-        if route.tls is None:
-            await endpoint.connect(_ConnectedFactory(protocol, on_connected))
-        else:
-            handshake = _Handshake(protocol)
-            factory = _ConnectedFactory(handshake, on_connected)
-            await endpoint.connect(HalfCloseableTLSFactory(route.tls, True, factory, reactor))
-            await handshake.completed
-        return protocol
-
-    return Deferred.fromCoroutine(connect()).addTimeout(route.timeout, reactor)
-
-
-def connect_exchanger(
-    reactor: Any,
-    endpoint: IStreamClientEndpoint,
-    route: Route,
-    on_reply: OnReply,
-    on_lost: OnLost,
-    on_connected: Callable[[], object] | None,
-) -> Deferred[Exchanger]:
-    """Connect a `StreamExchanger`; see `Adapter.connect`."""
-    return connect_protocol(reactor, endpoint, route, StreamExchanger(on_reply, on_lost), on_connected)

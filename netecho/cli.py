@@ -1,0 +1,364 @@
+"""The command line: what may be asked, and how whatever happens ends in an exit status.
+
+This module parses, and no more: each command's body imports the module that does its work, so that
+--help and completion need neither Twisted nor Rich's terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+import netecho
+from netecho.errors import ExitStatus, NetechoError, UsageError
+from netecho.options import flags, load, serving
+from netecho.plans import SECOND, ReplyMode, ServerTLS, TLSVersion, Verify
+
+DEBUG_VARIABLE = "NETECHO_DEBUG"
+
+
+class _Front(TyperGroup):
+    """The list of commands, in plain text: Rich takes longer to import than all else that it needs."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**{**attributes, "rich_markup_mode": None})
+
+
+app = typer.Typer(
+    cls=_Front,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog="Every command has its own --help, with examples.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+        import platform
+
+        twisted = importlib.metadata.version("twisted")
+        print(f"netecho {netecho.__version__} (Twisted {twisted}, Python {platform.python_version()})")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def front(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, metavar="", help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Echo endpoints on any protocol, a client for them, and an honest measurement of the path."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(short_help="Start echo servers.")
+def serve(
+    urls: serving.Urls = None,
+    host: serving.Host = None,
+    port: serving.Port = None,
+    proto: flags.Proto = None,
+    tls: flags.Secure = False,
+    reply: serving.Reply = ReplyMode.ECHO,
+    cert: flags.Cert = None,
+    key: flags.Key = None,
+    client_ca: serving.ClientCA = None,
+    alpn: flags.Alpn = None,
+    tls_min: serving.TLSMin = TLSVersion.TLS_1_2,
+    ciphers: serving.Ciphers = None,
+    max_connections: serving.MaxConnections = None,
+    idle_timeout: serving.IdleTimeout = None,
+    drain_timeout: serving.DrainTimeout = 10 * SECOND,
+    json_stream: flags.JsonStream = False,
+    verbose: flags.Verbose = False,
+    exit_with_stdin: serving.ExitWithStdin = False,
+) -> int:
+    """Start echo servers; Ctrl-C stops them when all that was received is echoed.
+
+    [bold]Examples[/bold]
+
+      netecho serve
+      netecho serve --proto udp --port 7000
+      netecho serve tcp://:8000 tls://:8443 udp://:8000 unix:/tmp/echo
+      netecho serve --tls --cert server.pem --key server.key --host '*'
+    """
+    from netecho.commands import serve as command
+
+    return command.run(
+        urls=list(urls or ()),
+        host=host,
+        port=port,
+        proto=proto,
+        tls=tls,
+        server_tls=ServerTLS(cert, key, client_ca, flags.split_words(alpn), tls_min, ciphers),
+        reply=reply,
+        max_connections=max_connections,
+        idle_timeout_ns=idle_timeout,
+        drain_timeout_ns=drain_timeout,
+        json_stream=json_stream,
+        verbose=verbose,
+        exit_with_stdin=exit_with_stdin,
+    )
+
+
+@app.command(short_help="Talk to an echo server, or ping it.")
+def client(
+    target: flags.TargetText = None,
+    port: flags.TargetPort = None,
+    proto: flags.Proto = None,
+    tls: flags.Secure = False,
+    count: load.Count = None,
+    interval: load.Interval = None,
+    duration: load.Duration = None,
+    size: load.Size = None,
+    message: load.Message = None,
+    timeout: load.Timeout = 5 * SECOND,
+    verify: load.VerifyEcho = Verify.FULL,
+    ipv4: flags.IPv4 = False,
+    ipv6: flags.IPv6 = False,
+    source: flags.Source = None,
+    dscp: flags.Dscp = None,
+    ttl: flags.Ttl = None,
+    cacert: flags.CACert = None,
+    cert: flags.Cert = None,
+    key: flags.Key = None,
+    insecure: flags.Insecure = False,
+    sni: flags.Sni = None,
+    alpn: flags.Alpn = None,
+    keylog: flags.Keylog = None,
+    verbose: flags.Verbose = False,
+    quiet: flags.Quiet = False,
+    json: flags.Json = None,
+    json_stream: flags.JsonStream = False,
+    csv: flags.Csv = None,
+) -> int:
+    """Talk to an echo server: line by line in a terminal, as a pipe, or as a ping with -n, -i or -z.
+
+    [bold]Examples[/bold]
+
+      netecho client localhost 8000
+      netecho client tls://host:8443 -v --cacert ca.pem
+      netecho client unix:/tmp/echo < in > out
+      netecho client -n 100 -i 10ms udp://host:8000
+    """
+    from netecho.commands import client as command
+
+    flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
+    if message is not None and size is not None:
+        raise UsageError("-m/--message and -l/--size exclude each other: a message has its own size")
+    return command.run(
+        target=target,
+        port=port,
+        proto=proto,
+        tls=tls,
+        count=count,
+        interval_ns=interval,
+        duration_ns=duration,
+        size=load.DEFAULT_SIZE if size is None else size,
+        message=None if message is None else os.fsencode(message),
+        timeout_ns=timeout,
+        sockets=flags.socket_options(ipv4, ipv6, source, dscp, ttl),
+        client_tls=flags.client_tls(cacert, cert, key, insecure, sni, alpn, keylog),
+        verify=verify,
+        verbose=verbose,
+        quiet=quiet,
+        json=json,
+        json_stream=json_stream,
+        csv=csv,
+    )
+
+
+@app.command(short_help="Measure an echo server under load.")
+def bench(
+    target: flags.TargetText = None,
+    port: flags.TargetPort = None,
+    proto: flags.Proto = None,
+    tls: flags.Secure = False,
+    connections: load.Connections = 1,
+    exchanges: load.Exchanges = None,
+    duration: load.Duration = None,
+    size: load.Size = None,
+    pipeline: load.Pipeline = 1,
+    warmup: load.Warmup = 0,
+    timeout: load.Timeout = 5 * SECOND,
+    connect_rate: load.ConnectRate = None,
+    verify: load.VerifyEcho = Verify.FULL,
+    no_reconnect: load.NoReconnect = False,
+    ipv4: flags.IPv4 = False,
+    ipv6: flags.IPv6 = False,
+    source: flags.Source = None,
+    dscp: flags.Dscp = None,
+    ttl: flags.Ttl = None,
+    cacert: flags.CACert = None,
+    cert: flags.Cert = None,
+    key: flags.Key = None,
+    insecure: flags.Insecure = False,
+    sni: flags.Sni = None,
+    alpn: flags.Alpn = None,
+    keylog: flags.Keylog = None,
+    quiet: flags.Quiet = False,
+    json: flags.Json = None,
+    json_stream: flags.JsonStream = False,
+    csv: flags.Csv = None,
+) -> int:
+    """Measure an echo server under load, for 10 seconds unless -n or -z says otherwise.
+
+    Without a target it measures a server of its own, in a child process on this machine.
+
+    [bold]Examples[/bold]
+
+      netecho bench -c 500
+      netecho bench localhost 8000 -c 50 -n 100k
+      netecho bench tls://host:8443 -c 50 -z 30s --json result.json
+    """
+    from netecho.commands import bench as command
+
+    flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
+    if exchanges is None and duration is None:
+        duration = 10 * SECOND
+    return command.run(
+        target=target,
+        port=port,
+        proto=proto,
+        tls=tls,
+        connections=connections,
+        exchanges=exchanges,
+        duration_ns=duration,
+        size=load.DEFAULT_SIZE if size is None else size,
+        pipeline=pipeline,
+        warmup_ns=warmup,
+        timeout_ns=timeout,
+        connect_rate=connect_rate,
+        verify=verify,
+        reconnect=not no_reconnect,
+        sockets=flags.socket_options(ipv4, ipv6, source, dscp, ttl),
+        client_tls=flags.client_tls(cacert, cert, key, insecure, sni, alpn, keylog),
+        quiet=quiet,
+        json=json,
+        json_stream=json_stream,
+        csv=csv,
+    )
+
+
+@app.command(short_help="Show saved results again.")
+def report(
+    files: flags.Files,
+    json: flags.Json = None,
+    csv: flags.Csv = None,
+    json_stream: flags.JsonStream = False,
+) -> int:
+    """Show saved results again.
+
+    [bold]Examples[/bold]
+
+      netecho report before.json after.json
+      netecho report result.json --csv result.csv
+    """
+    from netecho.commands import report as command
+
+    flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
+    return command.run(files, json=json, csv=csv, json_stream=json_stream)
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and end it, with one of `ExitStatus`."""
+    _open_closed_streams()
+    status = run(sys.argv[1:])
+    sys.exit(_flush(status))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit status. An error is one line on standard error."""
+    try:
+        return app(arguments, prog_name="netecho", standalone_mode=False) or ExitStatus.GOOD
+    except SystemExit as stop:  # Typer ends completion and its installation in this way
+        return stop.code if isinstance(stop.code, int) else ExitStatus.GOOD
+    except KeyboardInterrupt:
+        return ExitStatus.INTERRUPTED
+    except BrokenPipeError:
+        return ExitStatus.FAILED
+    except NetechoError as error:
+        return _complain("netecho", str(error), error.exit_status)
+    except TyperException as error:
+        context = getattr(error, "ctx", None)
+        return _complain(
+            context.command_path if context else "netecho", _in_our_words(error), ExitStatus.USAGE
+        )
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+            return ExitStatus.FAILED
+        if isinstance(error, OSError):  # the machine's doing: a full disk, a file that may not be read
+            text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+        else:
+            text = f"{type(error).__name__}: {error} (a defect: please report it, with what {DEBUG_VARIABLE}=1 shows)"
+        return _complain("netecho", text, ExitStatus.FAILED)
+
+
+def _in_our_words(error: TyperException) -> str:
+    """Return a usage error as one line, that names the flag and what was meant."""
+    parameter = getattr(error, "param", None)
+    if parameter is None:
+        text = error.message[:1].lower() + error.message[1:]
+    else:
+        option = parameter.param_type_name == "option"
+        name = "/".join(parameter.opts) if option else parameter.display_name_raw
+        # Typer says "Value error" of any text that its own parsers refuse.
+        text = (
+            f"{name}: {error.message.removeprefix('Value error, ')}"
+            if error.message
+            else f"{name} is missing"
+        )
+    text = text.removesuffix(".")
+    if possibilities := getattr(error, "possibilities", None):
+        text += f" (did you mean {possibilities[0]}?)"
+    return text
+
+
+def _complain(who: str, text: str, status: ExitStatus) -> ExitStatus:
+    """Say in one line what went wrong. What came from elsewhere cannot move the terminal's cursor."""
+    line = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+    with contextlib.suppress(OSError):
+        print(f"{who}: {line}", file=sys.stderr, flush=True)
+    return status
+
+
+def _open_closed_streams() -> None:
+    """Put the null device where a standard stream was closed, so that no file or socket takes its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _flush(status: int) -> int:
+    """Write out what standard output still holds, and return the status that this leaves."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What cannot be written must not be tried again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _complain("netecho", f"standard output: {error.strerror}", ExitStatus.FAILED)
+        return status or ExitStatus.FAILED
+    return status

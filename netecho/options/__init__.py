@@ -1,0 +1,8 @@
+"""What the commands' flags have in common: units, targets and listeners, and the flags themselves.
+
+Nothing here imports Twisted before a target is resolved.
+"""
+
+from netecho.options.targets import resolve_listeners, resolve_target
+
+__all__ = ["resolve_listeners", "resolve_target"]

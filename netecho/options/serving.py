@@ -1,0 +1,105 @@
+"""The flags of `serve` alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from netecho.options import units
+from netecho.options.flags import LIMITS, TLS, complete_url, read_by
+from netecho.plans import ReplyMode, TLSVersion
+
+Urls = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="URL",
+        show_default=False,
+        autocompletion=complete_url,
+        help="Where to listen: tcp://:8000, tls://:8443, udp://:8000, unix:/path.",
+    ),
+]
+
+Host = Annotated[
+    str | None,
+    typer.Option(
+        "--host", metavar="ADDRESS", show_default="loopback", help="Listen here; * is every address."
+    ),
+]
+
+Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        metavar="PORT",
+        show_default="8000",
+        parser=read_by(units.parse_port),
+        help="Listen on this port; 0 takes a free one.",
+    ),
+]
+
+Reply = Annotated[
+    ReplyMode, typer.Option("--reply", case_sensitive=False, help="What to answer (RFC 862, 863, 864).")
+]
+
+ClientCA = Annotated[
+    str | None,
+    typer.Option(
+        "--client-ca",
+        metavar="FILE",
+        rich_help_panel=TLS,
+        help="Demand a client certificate signed by an authority in this PEM file.",
+    ),
+]
+
+TLSMin = Annotated[
+    TLSVersion,
+    typer.Option("--tls-min", rich_help_panel=TLS, help="Speak no TLS version older than this."),
+]
+
+Ciphers = Annotated[
+    str | None,
+    typer.Option(
+        "--ciphers",
+        metavar="LIST",
+        show_default="Mozilla's intermediate list",
+        rich_help_panel=TLS,
+        help="TLS 1.2 ciphers, as OpenSSL writes them.",
+    ),
+]
+
+MaxConnections = Annotated[
+    int | None,
+    typer.Option(
+        "--max-connections",
+        metavar="COUNT",
+        parser=read_by(units.parse_count),
+        rich_help_panel=LIMITS,
+        help="Serve this many connections at once; more are closed.",
+    ),
+]
+
+IdleTimeout = Annotated[
+    int | None,
+    typer.Option(
+        "--idle-timeout",
+        metavar="TIME",
+        parser=read_by(units.parse_duration),
+        rich_help_panel=LIMITS,
+        help="Close a connection on which nothing has moved for this long.",
+    ),
+]
+
+DrainTimeout = Annotated[
+    int,
+    typer.Option(
+        "--drain-timeout",
+        metavar="TIME",
+        show_default="10s",
+        parser=read_by(units.parse_duration),
+        rich_help_panel=LIMITS,
+        help="When stopping, echo what was received for at most this long.",
+    ),
+]
+
+ExitWithStdin = Annotated[bool, typer.Option("--exit-with-stdin", hidden=True)]
