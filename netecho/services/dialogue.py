@@ -126,13 +126,25 @@ class Dialogue(Protocol):
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.tally = Tally()
-        self.ended: Deferred[NetechoError | None] = Deferred()
-        """Fires when the other end has ended the conversation, with the error if there was one."""
+        self.ended: Deferred[None] = Deferred()
+        """Fires when the other end or the network has ended the conversation."""
+        self.error: NetechoError | None = None
+        """Why it ended, if not in order."""
         self._quiet: Deferred[None] | None = None
         self._stream = stream
         self._matcher = EchoMatcher(stream=stream)
         self._on_heard = on_heard
         self._clock = clock
+
+    @property
+    def over(self) -> bool:
+        """Whether the other end or the network has ended the conversation."""
+        return bool(self.ended.called)
+
+    @property
+    def awaited(self) -> int:
+        """Lines whose echo has not come."""
+        return self._matcher.awaited
 
     def say(self, line: bytes) -> None:
         """Send a line: on a stream with the line feed that ends it, as a datagram without."""
@@ -158,7 +170,8 @@ class Dialogue(Protocol):
 
     def finish(self) -> Deferred[None]:
         """Say that nothing more will be sent; fires when all echoes have come, or the other end has ended."""
-        self._quiet = quiet = Deferred()
+        quiet: Deferred[None] = Deferred()
+        self._quiet = quiet
         self.transport.loseWriteConnection()
         if not self._matcher.awaited or self.ended.called:
             self._quiet = None
@@ -191,4 +204,5 @@ class Dialogue(Protocol):
         if self._quiet is not None:
             quiet, self._quiet = self._quiet, None
             quiet.callback(None)
-        self.ended.callback(error)
+        self.error = error
+        self.ended.callback(None)

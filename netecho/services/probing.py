@@ -28,6 +28,7 @@ from netecho.measure.summary import Connections, ProbeReply, Summary, brief, lat
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
 from netecho.services import system
+from netecho.services.benchmark import loss_kind
 from netecho.services.resolving import connect_failure
 
 _BURST: Final = 64
@@ -72,7 +73,7 @@ class ProbeRun:
         self._route = route
         self._on_probe = on_probe
         self._clock = clock
-        key = random.getrandbits(32) if key is None else key  # noqa: S311 - not a secret
+        key = random.getrandbits(32) if key is None else key
         self._payload = Payload(plan.size, key, plan.message)
         self._pacer = Pacer(plan.interval_ns, plan.count, plan.duration_ns)
         self._recorder = Recorder(closed_loop=False)
@@ -82,6 +83,7 @@ class ProbeRun:
         self._send_call: Any = None
         self._expiry_call: Any = None
         self._lateness = Histogram()
+        self._late_samples: list[int] = []
         self._held = False
         self._interrupted = False
         self._lost = 0
@@ -165,7 +167,7 @@ class ProbeRun:
             if due > now:
                 self._send_call = self._reactor.callLater((due - now) / SECOND, self._send_due)
                 return
-            self._lateness.record([now - due])
+            self._late_samples.append(now - due)
             sequence = self._flow.sent(due, now, self._payload.size)
             self._watch_expiry()
             exchanger.send(sequence, self._payload.make(sequence))
@@ -195,7 +197,9 @@ class ProbeRun:
             sequence = self._payload.sequence_of(payload, self._flow.newest)
             if sequence is None and not self._payload.numbered:
                 sequence = self._flow.newest
-        intact = sequence is None or self._plan.verify is Verify.NONE or self._payload.intact(sequence, payload)
+        intact = (
+            sequence is None or self._plan.verify is Verify.NONE or self._payload.intact(sequence, payload)
+        )
         outcome = self._flow.replied(sequence, now, len(payload), intact=intact)
         self._end_ns = now
         due = None if sequence is None else self._pacer.due_ns(sequence)
@@ -203,7 +207,12 @@ class ProbeRun:
         self._on_probe(ProbeReply(sequence, outcome, len(payload), response))
         if len(self._recorder.response_samples) >= _FLUSH:
             _ = self._recorder.response  # which counts the samples, and forgets them
+            self._count_lateness()
         self._finish_if_complete()
+
+    def _count_lateness(self) -> None:
+        self._lateness.record(self._late_samples)
+        self._late_samples.clear()
 
     def _watch_expiry(self) -> None:
         oldest = self._flow.oldest_sent_ns()
@@ -259,6 +268,7 @@ class ProbeRun:
             self.failure = NoReplyError(
                 f"no reply from {self._plan.target}: does an echo server listen there? (-w waits longer)"
             )
+        self._count_lateness()
         elapsed = self._end_ns - self._start_ns
         cpu_share = None
         if elapsed >= _MEANINGFUL_ELAPSED:
