@@ -9,23 +9,23 @@ and what is in flight may still come back, so that the slowest exchanges are not
 from __future__ import annotations
 
 import dataclasses
-import errno
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
 from netecho.measure.payload import Payload
+from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Flow, Outcome, Recorder
-from netecho.measure.summary import Connections, IntervalSummary, Phase, Progress
+from netecho.measure.summary import Connections, IntervalSummary, Phase, Progress, Summary, latencies_of
 from netecho.plans import SECOND, BenchPlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
+from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
 
 CONCURRENT_CONNECTS: Final = 256
@@ -39,19 +39,6 @@ RETRY_LONGEST: Final = 1.0
 """Seconds before a lost connection is opened again: twice as long after each failure."""
 
 OnProgress = Callable[[Progress], object]
-
-
-def loss_kind(reason: Failure) -> str:
-    """Return the word under which the loss of an established connection is counted."""
-    if reason.check(error.ConnectionRefusedError):
-        return "refused"
-    if reason.check(error.ConnectionDone):
-        return "closed"
-    value: Any = reason.value
-    number = getattr(value, "osError", None) or getattr(value, "errno", None)
-    if number is None and value.args:  # Twisted's ConnectionLost carries the OSError
-        number = getattr(value.args[0], "errno", None)
-    return errno.errorcode.get(number, "lost").lower()
 
 
 class Connection:
@@ -430,6 +417,44 @@ class Benchmark:
         self.cpu_share = (time.process_time_ns() - self._cpu_ns) / (self.clock() - self._begun_ns)
         if self._last_ns > self._interval_ns:
             self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
+
+    def summary(self, started: str, system: Mapping[str, Any]) -> Summary:
+        """Return what the run means.
+
+        Args:
+            started: when it began, in ISO 8601.
+            system: what it ran on.
+        """
+        recorder = self.recorder
+        judgement = judge(
+            Observed(
+                counts=recorder.counts,
+                closed_loop=True,
+                verified=self.verified,
+                cpu_share=self.cpu_share,
+                connections_requested=self.plan.connections,
+                connections_opened=self._opened,
+                interrupted=self.interrupted,
+                unnumbered=self.is_datagram and not self.payload.numbered,
+            )
+        )
+        return Summary(
+            command="bench",
+            started=started,
+            elapsed_ns=self.elapsed_ns,
+            interrupted=self.interrupted,
+            system=system,
+            plan=self.plan.to_json(),
+            connections=self.connections,
+            counts=recorder.counts,
+            errors=recorder.errors,
+            latencies=latencies_of(recorder, self.connects, self.handshakes),
+            intervals=tuple(IntervalSummary.of(interval) for interval in recorder.intervals),
+            warmup=None if self.warmup is None else self.warmup.counts,
+            cpu_share=self.cpu_share,
+            trustworthy=judgement.trustworthy,
+            caveats=judgement.caveats,
+        )
 
     def _end(self, failure: Failure | None = None) -> None:
         if not self._ended.called:
