@@ -84,8 +84,10 @@ class Location:
             raise UsageError(f"{text!r} is not a URL or host")
         if text.startswith(("/", "./", "../")) and not text.startswith("//"):
             return cls(path=text)
-        head, colon, rest = text.partition(":")
-        if colon and rest.startswith(("/", "./", "../")) and head and not rest.startswith("//"):
+        head, _, rest = text.partition(":")
+        if head and rest.startswith("///"):
+            return cls(scheme=head.lower(), path=rest[2:])
+        if head and rest.startswith(("/", "./", "../")) and not rest.startswith("//"):
             return cls(scheme=head.lower(), path=rest)
         if any(character.isspace() for character in text):
             raise UsageError(f"{text!r} is not a URL or host")
@@ -95,9 +97,8 @@ class Location:
 
     @classmethod
     def _parse_authority(cls, text: str) -> Location:
-        wrong = UsageError(
-            f"{text.removeprefix('//')!r} is not a URL or host: write tcp://host:port, host:port or unix:/path"
-        )
+        shown = text.removeprefix("//")
+        wrong = UsageError(f"{shown!r} is not a URL or host: write tcp://host:port, host:port or unix:/path")
         try:
             parts = urllib.parse.urlsplit(text)
             host = parts.hostname

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
-from typer.completion import get_completion_script
+from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
 FOLDER = pathlib.Path(__file__).parent.parent / "completions"
 FILES = {"bash": "netecho.bash", "zsh": "_netecho", "fish": "netecho.fish", "powershell": "netecho.ps1"}
@@ -16,7 +16,7 @@ ZSH_FIRST_CALL = '\n[[ $funcstack[1] == _netecho ]] && _netecho_completion "$@"\
 
 def generate(shell: str) -> str:
     """Return the text of a shell's script."""
-    script = get_completion_script(prog_name="netecho", complete_var="_NETECHO_COMPLETE", shell=shell)
+    script: str = get_completion_script(prog_name="netecho", complete_var="_NETECHO_COMPLETE", shell=shell)
     return script + (ZSH_FIRST_CALL if shell == "zsh" else "\n")
 
 
