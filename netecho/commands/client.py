@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from typing import Any
 
@@ -14,10 +15,12 @@ from netecho.errors import ExitStatus, LostError, UsageError
 from netecho.options import resolve_target
 from netecho.plans import SECOND, ClientTLS, ProbePlan, SocketOptions, TalkPlan, Verify
 from netecho.protocols._contract import Adapter, Kind
-from netecho.rendering import connection
+from netecho.rendering import connection, text
 from netecho.rendering import dialogue as rendered
+from netecho.rendering.streams import console_on
 from netecho.services import running
 from netecho.services.dialogue import Dialogue, Heard
+from netecho.services.probing import ProbeRun
 from netecho.services.resolving import connect_failure
 from netecho.services.routing import find_route
 from netecho.services.standardio import BLOCK
@@ -74,7 +77,8 @@ def run(
             client_tls,
         )
         _check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
-        return _probe(adapter, plan, verbose, quiet, json, json_stream, csv)
+        forms = _Forms(verbose, quiet, json, json_stream, csv)
+        return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
     talk = TalkPlan(goal, sockets, client_tls, timeout_ns)
     if sys.stdin.isatty() and sys.stdout.isatty():
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
@@ -84,6 +88,34 @@ def run(
         block = DATAGRAM_SIZE if size is None else size
         _check_size(adapter, block, "-l/--size")
     return running.run(lambda reactor, _: _pipe(reactor, adapter, talk, block, verbose))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Forms:
+    """In which forms probes and their result are shown."""
+
+    verbose: bool
+    quiet: bool
+    json: str | None
+    json_stream: bool
+    csv: str | None
+
+
+async def _probe(
+    reactor: Any, signals: running.Signals, adapter: Adapter, plan: ProbePlan, forms: _Forms
+) -> int:
+    route = await find_route(reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns)
+    probes = ProbeRun(reactor, plan, adapter, route, print)
+    await probes.connect()
+    if forms.verbose:
+        for line in connection.lines(probes.transport):
+            _note(line)
+    signals.on_first(lambda _: probes.interrupt())
+    summary = await probes.run()
+    text.show(summary, console_on(sys.stdout))
+    if probes.failure is not None:
+        raise probes.failure
+    return probes.exit_status
 
 
 def _check_size(adapter: Adapter, size: int, flag: str) -> None:

@@ -28,7 +28,7 @@ from netecho.measure.summary import Connections, ProbeReply, Summary, brief, lat
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
 from netecho.services import system
-from netecho.services.benchmark import loss_kind
+from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
 
 _BURST: Final = 64
