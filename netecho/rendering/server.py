@@ -10,3 +10,5 @@ class R:
         else: print(f"listening on {target}",file=self.out,flush=True)
     def event(self,name,d): print(json.dumps({"event":name,**d}),file=self.out,flush=True)
     def stopped(self,t,e): print(t,file=self.out,flush=True)
+import dataclasses
+R.stopped=lambda self,t,e: print(json.dumps({"event":"stopped",**dataclasses.asdict(t)}),file=self.out,flush=True)

@@ -1,0 +1,19 @@
+"""Programs that the tests talk to or run in, and that nobody here wrote."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def need(program: str) -> str:
+    """Return the path of a program; where it is missing, skip the test, or fail it in CI."""
+    path = shutil.which(program)
+    if path is None:
+        reason = f"{program} is not installed"
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
