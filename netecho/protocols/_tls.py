@@ -22,7 +22,7 @@ from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor, IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, _representsEOF
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
@@ -126,10 +126,12 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         """Take the transport's FIN: the peer sends nothing more, and said so in TLS or did not."""
         if self._read_closed or self._lostTLSConnection:
             return  # a transport that is resumed after its FIN reads it again
-        self._tlsConnection.bio_shutdown()
         if self._handshakeDone:
-            self._flushReceiveBIO()
+            # All that arrived has been decrypted. Not for OpenSSL to hear of: it takes an end without
+            # close_notify for an error after which nothing can be sent.
+            self._close_read(Failure(TruncationError()))
         else:
+            self._tlsConnection.bio_shutdown()
             self._checkHandshakeStatus()  # type: ignore[no-untyped-call]
 
     def writeConnectionLost(self) -> None:
@@ -158,11 +160,8 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
                 break
             except ZeroReturnError:
                 self._close_read(None)
-            except Error as error:
-                if self._handshakeDone and _representsEOF(error):
-                    self._close_read(Failure(TruncationError()))
-                else:
-                    self._tlsShutdownFinished(Failure())
+            except Error:
+                self._tlsShutdownFinished(Failure())
             else:
                 if not self.disconnecting:
                     self.wrappedProtocol.dataReceived(data)

@@ -119,6 +119,8 @@ def make_credentials(hosts: Iterable[str], hostname: str | None = None) -> tuple
     issued = authority.issue_cert(
         *dict.fromkeys(filter(_can_be_certified, (name.partition("%")[0] for name in names))),
         common_name="netecho",
+        organization_name="netecho",
+        organization_unit_name="short-lived certificate",
         not_after=datetime.datetime.now(datetime.UTC) + LIFETIME,
     )
     certificate = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
