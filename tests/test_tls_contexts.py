@@ -32,6 +32,7 @@ from netecho.errors import CertificateError, ExitStatus, NetechoError, RefusedEr
 from netecho.plans import ClientTLS, ServerTLS, Target, TLSVersion
 from netecho.protocols._tls import HalfCloseableTLSFactory
 from netecho.services.certificates import LIFETIME
+from netecho.services.handshake import chain_problem
 from netecho.services.tls import ClientContext, ServerContext, describe, explain, for_client, for_server
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -319,6 +320,7 @@ class TestNegotiation:
         monkeypatch.delenv("SSL_CERT_FILE")
         assert "unknown here" in str(Pair(files.server(), files.client(authorities=None)).error)
 
+    @pytest.mark.filterwarnings("ignore::UserWarning")  # some roots are older than the rules
     def test_system_store_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The authorities that the system keeps are found, wherever OpenSSL was built."""
         bundle = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
@@ -434,6 +436,15 @@ class TestRefusedCertificates:
         """One that names no host is for none; a common name does not count (RFC 9525)."""
         pair = Pair(files.server(certificate=files.issue(common_name="localhost")), files.client())
         assert "the certificate does not say for which host" in str(pair.error)
+
+    def test_authority_of_the_wrong_kind(self, files: Files) -> None:
+        """One signed by what is no authority names the one at fault, in OpenSSL's terms."""
+        leaf = x509.load_pem_x509_certificate(files.issued.cert_chain_pems[0].bytes())
+        codes = SSL.X509VerificationCodes
+        reason = chain_problem(leaf, codes.ERR_INVALID_CA, 1).reason
+        assert reason.startswith("the certificate of its authority OU=Testing cert")
+        assert reason.endswith("does not verify: invalid ca")
+        assert "purpose" in chain_problem(leaf, codes.ERR_INVALID_PURPOSE, 0).reason
 
     def test_insecure(self, files: Files) -> None:
         """With -k there is a connection all the same, and it says what it overlooked."""

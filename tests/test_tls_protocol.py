@@ -354,6 +354,15 @@ class TestWeClose:
         talk.shake_hands()
         assert talk.peer_saw_close
 
+    def test_half_close_without_fin(self, files: Files) -> None:
+        """Where the transport cannot half-close, close_notify alone says that there is no more."""
+        inner = HalfTalker()
+        talk = Conversation(files, inner, wire=StringTransport()).shake_hands()
+        inner.transport.loseWriteConnection()
+        talk.pump()
+        assert inner.told == ["handshake", "write closed"]
+        assert talk.peer_saw_close
+
     def test_late_write_is_dropped(self, files: Files) -> None:
         """To write after closing does no harm."""
         inner = HalfTalker()
