@@ -210,19 +210,21 @@ class TestServerProfile:
         """What the profile leaves out gets no connection."""
 
         def weaken(context: ssl.SSLContext) -> None:
+            if weak == "P-521":
+                context.set_ecdh_curve("secp521r1")
+                return
             context.maximum_version = ssl.TLSVersion.TLSv1_2
             if weak == "TLS 1.1":
                 context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
                 context.set_ciphers("ALL:@SECLEVEL=0")
             elif weak == "CBC":
-                context.set_ciphers("ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA")
-            elif weak == "no forward secrecy":
-                context.set_ciphers("AES128-GCM-SHA256")
+                context.set_ciphers("ECDHE-RSA-AES128-SHA256:ECDHE-RSA-AES256-SHA")
             else:
-                context.set_ecdh_curve("secp521r1")
+                context.set_ciphers("AES128-GCM-SHA256")
 
+        server = files.server(certificate=files.issue("localhost", key_type=trustme.KeyType.RSA))
         with pytest.raises(ssl.SSLError, match=r"(?i)alert|no protocols"):
-            shake(files, files.server(), weaken)
+            shake(files, server, weaken)
 
     def test_minimum(self, files: Files) -> None:
         """A server of TLS 1.3 alone refuses TLS 1.2."""
@@ -312,6 +314,10 @@ class TestNegotiation:
         issued = files.authority.create_child_ca().issue_cert("localhost")
         path = files.write("chain.pem", issued.private_key_and_cert_chain_pem.bytes())
         assert Pair(files.server(certificate=path), files.client()).client.reason is None
+
+    def test_trust_in_one_certificate(self, files: Files) -> None:
+        """A server's own certificate will do for --cacert, without the authority that signed it."""
+        assert Pair(files.server(), files.client(authorities=files.certificate)).client.reason is None
 
     def test_system_trust(self, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without --cacert the system's authorities are trusted, or those of SSL_CERT_FILE."""
