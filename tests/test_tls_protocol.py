@@ -396,6 +396,16 @@ class TestWeClose:
         assert talk.wire.disconnecting
         assert inner.told == ["handshake"]
 
+    def test_fin_after_our_close(self, files: Files) -> None:
+        """A peer that answers our close with a bare FIN has cut nothing short that we wanted."""
+        inner = HalfTalker()
+        talk = Conversation(files, inner).shake_hands()
+        inner.transport.loseConnection()
+        talk.tls.readConnectionLost()
+        assert talk.wire.disconnecting
+        talk.tls.connectionLost(Failure(ConnectionDone()))
+        assert inner.reason.check(ConnectionDone)
+
 
 class TestProducers:
     """Backpressure, and how it ends."""

@@ -143,7 +143,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Take the end of the transport beneath."""
-        ended = self._lostTLSConnection or self._read_closed or self._aborted
+        ended = self._lostTLSConnection or self._read_closed or self.disconnecting
         if self._handshakeDone and not ended and reason.check(ConnectionDone):
             self._reason = self._reason or Failure(TruncationError())
         # Nothing is left to decrypt: every arrival is decrypted whole.
@@ -171,7 +171,8 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
     def _close_read(self, reason: Failure | None) -> None:
         """Note that the peer sends nothing more, and close our side too if nobody wants it open."""
         self._read_closed = True
-        self._reason = self._reason or reason
+        if not self.disconnecting:  # else nobody wanted to hear the rest
+            self._reason = self._reason or reason
         wrapped: Any = IHalfCloseableProtocol(self.wrappedProtocol, None)
         if wrapped is not None and not self.disconnecting:
             wrapped.readConnectionLost()
@@ -188,7 +189,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
     @override
     def _shutdownTLS(self) -> None:
         """Send close_notify, if that is wanted and everything that goes before it has gone."""
-        if not self._write_closing or self._close_notify_sent:
+        if not self._write_closing or self._close_notify_sent or self._aborted:
             return
         self._aggregator.flush()
         if self._lostTLSConnection or not self._handshakeDone or self._appSendBuffer:
