@@ -76,6 +76,11 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         """
         if self.disconnecting or not self.connected:
             return
+        if self._close_notify_sent:
+            # As on TCP after loseWriteConnection: whoever asks for both ends does not wait for the peer.
+            self.disconnecting = True
+            self.transport.loseConnection()
+            return
         self._aggregator.flush()
         if not self._handshakeDone and not self._appSendBuffer:
             self.abortConnection()

@@ -11,4 +11,4 @@ class R:
     def event(self,name,d): print(json.dumps({"event":name,**d}),file=self.out,flush=True)
     def stopped(self,t,e): print(t,file=self.out,flush=True)
 import dataclasses
-R.stopped=lambda self,t,e: print(json.dumps({"event":"stopped",**dataclasses.asdict(t)}),file=self.out,flush=True)
+R.stopped=lambda self,t,e: print(json.dumps({"event":"stopped",**{f.name:getattr(t,f.name) for f in dataclasses.fields(t)}}),file=self.out,flush=True)
