@@ -76,6 +76,17 @@ class Histogram:
         self.minimum = other.minimum if self.minimum is None else min(self.minimum, other.minimum)
         self.maximum = other.maximum if self.maximum is None else max(self.maximum, other.maximum)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Histogram):
+            return NotImplemented
+        return (self.minimum, self.maximum, self.buckets()) == (
+            other.minimum,
+            other.maximum,
+            other.buckets(),
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it changes as it counts
+
     @property
     def count(self) -> int:
         """How many samples."""

@@ -37,6 +37,11 @@ class Payload:
         # A plain generator suffices: the bytes are to be told apart, not to be unguessable.
         self._tail = random.Random(key).randbytes(max(0, size - HEADER.size))  # noqa: S311
 
+    @property
+    def numbered(self) -> bool:
+        """Whether a payload says, as far as its size allows, which exchange it belongs to."""
+        return self._number_size > 0
+
     def make(self, sequence: int) -> bytes:
         """Return what exchange `sequence` sends."""
         if self.message is not None:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeVar
 
 from netecho import __version__
 from netecho.measure.histogram import Histogram, percentile_key
-from netecho.measure.recorder import Counts, Interval, Recorder
+from netecho.measure.recorder import Counts, Interval, Outcome, Recorder
 
 SCHEMA: Final = "netecho.result/1"
 LATENCIES: Final = ("response", "service", "connect", "handshake")
 _INTERVAL_PERCENTILES: Final = (50.0, 99.0)
+T = TypeVar("T")
+_LARGEST: Final = (1 << 63) - 1
+"""Numbers in a file that are larger than any clock or counter gives are not believed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,20 +50,82 @@ class IntervalSummary:
     @classmethod
     def of(cls, interval: Interval) -> IntervalSummary:
         """Summarise what a recorder closed."""
-        response: dict[str, int] | None = None
-        if interval.response.maximum is not None:
-            response = {
-                percentile_key(percentile): interval.response.at_percentile(percentile)
-                for percentile in _INTERVAL_PERCENTILES
-            }
-            response["max"] = interval.response.maximum
-        return cls(interval.start_ns, interval.length_ns, interval.completed, interval.errors, response)
+        return cls(
+            interval.start_ns,
+            interval.length_ns,
+            interval.completed,
+            interval.errors,
+            brief(interval.response),
+        )
+
+    @classmethod
+    def from_json(cls, one: Mapping[str, Any]) -> IntervalSummary:
+        """Read back what `to_json` gave. Raises whatever a wrong shape raises."""
+        response = one["response"]
+        return cls(
+            **{name: _natural(one, name) for name in ("start_ns", "length_ns", "completed", "errors")},
+            response=None if response is None else _naturals(response),
+        )
+
+    @property
+    def exchanges_per_s(self) -> float:
+        """Completed exchanges a second."""
+        return self.completed * 1e9 / self.length_ns if self.length_ns else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the object in `intervals`."""
         answer = dataclasses.asdict(self)
         answer["response"] = None if self.response is None else dict(self.response)
         return answer
+
+
+def brief(response: Histogram) -> dict[str, int] | None:
+    """Return `p50`, `p99` and `max` of a distribution, in nanoseconds; `None` if it is empty."""
+    if response.maximum is None:
+        return None
+    percentiles = {percentile_key(one): response.at_percentile(one) for one in _INTERVAL_PERCENTILES}
+    return {**percentiles, "max": response.maximum}
+
+
+Phase = Literal["connecting", "warm-up", "measuring", "finishing"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come: what a live view is told, at the end of each interval and in between."""
+
+    phase: Phase
+    elapsed_ns: int
+    """Since this phase began."""
+    total_ns: int | None
+    """How long this phase lasts; `None` if a count ends it."""
+    completed: int
+    """Exchanges in this phase so far."""
+    total: int | None
+    """How many exchanges end this phase; `None` if time does."""
+    interval: IntervalSummary | None
+    """The stretch of time that has just ended; `None` when none has since the last call."""
+    counts: Counts
+    connections_open: int
+    errors: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """So far, by kind."""
+    connections_requested: int | None = None
+    response: Mapping[str, int] | None = None
+    """`p50`, `p99` and `max` of response time over the whole phase so far, if that is known."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProbeReply:
+    """What became of one probe, as it is found out."""
+
+    sequence: int | None
+    """`None`: something came that answers no probe."""
+    outcome: Outcome | None
+    """`None`: no echo came within the timeout."""
+    size: int
+    """Bytes of payload that came; of a lost probe, that were sent."""
+    time_ns: int | None
+    """From when the probe was due until its echo; `None` if that is not known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +151,10 @@ class Summary:
     """Of one processor, used by the instrument while it measured."""
     trustworthy: bool = True
     caveats: tuple[str, ...] = ()
+    lateness: Mapping[str, int] | None = None
+    """By how much the instrument's own sends were late: `p50`, `p99` and `max`; `None` in a closed loop."""
+    slo: tuple[Mapping[str, Any], ...] = ()
+    """Each objective as it was asked for, what was observed, and whether it passed."""
     version: str = __version__
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""
@@ -127,12 +196,12 @@ class Summary:
             "warmup": None if self.warmup is None else _exchanges(self.warmup),
             "instrument": {
                 "cpu_share": None if self.cpu_share is None else round(self.cpu_share, 4),
-                "lateness_ns": None,
+                "lateness_ns": None if self.lateness is None else dict(self.lateness),
                 "achieved_rate_per_s": round(self.exchanges_per_s, 3) if self.elapsed_ns else None,
             },
             "trustworthy": self.trustworthy,
             "caveats": list(self.caveats),
-            "slo": [],
+            "slo": [dict(one) for one in self.slo],
             **self.extra,
         }
 
@@ -143,47 +212,46 @@ class Summary:
         Raises:
             ValueError: it is no such object, or of a schema that this version does not know.
         """
-        if result.get("schema") != SCHEMA:
-            raise ValueError(f"its schema is {result.get('schema')!r}, not {SCHEMA!r}")
+        schema = result.get("schema") if isinstance(result, Mapping) else None
+        if schema != SCHEMA:
+            raise ValueError(f"its schema is {schema!r}, not {SCHEMA!r}")
         try:
             return cls._from_json(result)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"its object is not complete: {error}") from error
+        except KeyError as error:
+            raise ValueError(f"it has no {error}") from error
+        except (TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"it is not of the right shape: {error}") from error
 
     @classmethod
     def _from_json(cls, result: Mapping[str, Any]) -> Summary:
-        warmup = result.get("warmup")
+        exchanges, throughput, latencies = result["exchanges"], result["throughput"], result["latency_ns"]
+        warmup, instrument = result.get("warmup"), result["instrument"]
+        lateness, cpu_share = instrument.get("lateness_ns"), instrument["cpu_share"]
         return cls(
-            command=result["command"],
-            started=result["started"],
-            elapsed_ns=result["elapsed_ns"],
-            interrupted=result["interrupted"],
-            system=result["system"],
-            plan=result["plan"],
-            connections=Connections(
-                **{
-                    field.name: result["connections"].get(field.name, 0)
-                    for field in dataclasses.fields(Connections)
-                }
-            ),
-            counts=_counts(
-                {
-                    **result["exchanges"],
-                    "bytes_sent": result["throughput"]["bytes_sent"],
-                    "bytes_received": result["throughput"]["bytes_received"],
-                }
-            ),
-            errors=result["exchanges"]["errors"],
+            command=_checked(result, "command", str),
+            started=_checked(result, "started", str),
+            elapsed_ns=_natural(result, "elapsed_ns"),
+            interrupted=_checked(result, "interrupted", bool),
+            system=_checked(result, "system", dict),
+            plan=_checked(result, "plan", dict),
+            connections=Connections(**_naturals(result["connections"], Connections)),
+            counts=Counts(**_naturals({**exchanges, **throughput}, Counts)),
+            errors=_naturals(exchanges["errors"]),
             latencies={
-                name: Histogram.decode(encoded, result["latency_ns"][name])
+                name: Histogram.decode(
+                    encoded, {key: _natural(latencies[name], key) for key in ("min", "max")}
+                )
                 for name, encoded in result.get("histograms", {}).items()
+                if name in LATENCIES
             },
-            intervals=tuple(IntervalSummary(**one) for one in result.get("intervals", [])),
-            warmup=None if warmup is None else _counts(warmup),
-            cpu_share=result["instrument"]["cpu_share"],
-            trustworthy=result["trustworthy"],
-            caveats=tuple(result["caveats"]),
-            version=result["netecho"],
+            intervals=tuple(map(IntervalSummary.from_json, result.get("intervals", []))),
+            warmup=None if warmup is None else Counts(**_naturals(warmup, Counts)),
+            cpu_share=None if cpu_share is None else float(cpu_share),
+            trustworthy=_checked(result, "trustworthy", bool),
+            caveats=tuple(map(str, _checked(result, "caveats", list))),
+            lateness=None if lateness is None else _naturals(lateness),
+            slo=tuple(map(dict, result.get("slo", []))),
+            version=_checked(result, "netecho", str),
             extra={key: value for key, value in result.items() if key not in _KEYS},
         )
 
@@ -220,8 +288,24 @@ def _exchanges(counts: Counts) -> dict[str, int]:
     return answer
 
 
-def _counts(values: Mapping[str, Any]) -> Counts:
-    return Counts(**{field.name: values.get(field.name, 0) for field in dataclasses.fields(Counts)})
+def _checked(values: Mapping[str, Any], key: str, kind: type[T]) -> T:
+    value = values[key]
+    if not isinstance(value, kind):
+        raise TypeError(f"{key} is not of type {kind.__name__}")
+    return value
+
+
+def _natural(values: Mapping[str, Any], key: str) -> int:
+    value = _checked(values, key, int)
+    if isinstance(value, bool) or not 0 <= value <= _LARGEST:
+        raise TypeError(f"{key} is not a count or a time")
+    return value
+
+
+def _naturals(values: Mapping[str, Any], form: type[Any] | None = None) -> dict[str, int]:
+    """Return the numbers in an object: all of them, or those among the fields of a dataclass `form`."""
+    keys = values.keys() if form is None else [field.name for field in dataclasses.fields(form)]
+    return {key: _natural(values, key) for key in keys if form is None or key in values}
 
 
 def latencies_of(recorder: Recorder, connects: list[int], handshakes: list[int]) -> dict[str, Histogram]:

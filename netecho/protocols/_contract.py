@@ -18,11 +18,7 @@ from netecho.plans import ReplyMode, SocketOptions, Target
 
 if typing.TYPE_CHECKING:
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import (
-        IOpenSSLClientConnectionCreator,
-        IOpenSSLServerConnectionCreator,
-        IProtocol,
-    )
+    from twisted.internet.protocol import Protocol
     from twisted.python.failure import Failure
 
 
@@ -68,8 +64,8 @@ class Route:
     addresses: tuple[str, ...] = ()
     """The host's IP addresses in the order of preference; empty for a path."""
     sockets: SocketOptions = dataclasses.field(default_factory=SocketOptions)
-    tls: IOpenSSLClientConnectionCreator | None = None
-    """Makes the TLS side of each connection; `None` in clear."""
+    tls: Any = None
+    """An `IOpenSSLClientConnectionCreator`, for the TLS side of each connection; `None` in clear."""
     timeout: float = 5.0
     """Seconds for a connection to be made, its TLS handshake included."""
 
@@ -109,9 +105,11 @@ class ListenSettings:
     """Over all that share `totals`."""
     idle_timeout: float | None = None
     """Seconds without a byte received or sent after which a connection is closed."""
-    tls: IOpenSSLServerConnectionCreator | None = None
-    """Makes the TLS side of each connection; `None` in clear."""
+    tls: Any = None
+    """An `IOpenSSLServerConnectionCreator`, for the TLS side of each connection; `None` in clear."""
     on_event: OnEvent | None = None
+    udp_ports: set[int] = dataclasses.field(default_factory=set)
+    """The server's own ports: a datagram that says it comes from one would be answered for ever."""
 
 
 class Listener(typing.Protocol):
@@ -145,13 +143,29 @@ class Adapter(typing.Protocol):
     maximum_size: int | None
     """The payloads it can carry, in bytes."""
 
-    def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> Deferred[Listener]:
-        """Open a listener. Fails with `ListenError`."""
+    async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> Listener:
+        """Open a listener on an address (not a name) and port, or a path.
 
-    def connect(self, reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost) -> Deferred[Exchanger]:
-        """Open a connection for exchanges. Fails with Twisted's own connect errors."""
+        Raises:
+            ListenError: the system does not allow it.
+        """
 
-    def converse(self, reactor: Any, route: Route, protocol: IProtocol) -> Deferred[IProtocol]:
+    def connect(
+        self,
+        reactor: Any,
+        route: Route,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Exchanger]:
+        """Open a connection for exchanges; fires when the first can be sent.
+
+        `on_connected` is called when the transport beneath is connected, before any handshake. Fails
+        with Twisted's own connect errors, its `TimeoutError` after the route's timeout, or the TLS
+        failure.
+        """
+
+    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
         """Connect a Twisted protocol whose `dataReceived` gets what the other end sends.
 
         A stream arrives in any pieces; of other kinds each call is one message. Its transport takes

@@ -1,0 +1,83 @@
+"""`netecho serve`: flags to a `ListenPlan`, and the server run until it is told to end."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.internet.stdio import StandardIO
+from twisted.python.failure import Failure
+
+from netecho.options.targets import resolve_listeners
+from netecho.errors import ExitStatus
+from netecho.plans import ListenPlan, ReplyMode, ServerTLS
+from netecho.rendering.server import server_report
+from netecho.services.echo_server import EchoServer
+from netecho.services.running import Signals
+from netecho.services.running import run as run_reactor
+
+
+def run(
+    *,
+    urls: list[str],
+    host: str | None,
+    port: int | None,
+    proto: str | None,
+    tls: bool,
+    server_tls: ServerTLS,
+    reply: ReplyMode,
+    max_connections: int | None,
+    idle_timeout_ns: int | None,
+    drain_timeout_ns: int,
+    json_stream: bool,
+    verbose: bool,
+    exit_with_stdin: bool,
+) -> int:
+    """Serve until SIGINT or SIGTERM, then end in order; return the exit status."""
+
+    async def main(reactor: Any, signals: Signals) -> int:
+        plan = ListenPlan(
+            resolve_listeners(urls, host, port, proto, tls),
+            reply,
+            server_tls,
+            max_connections,
+            idle_timeout_ns,
+            drain_timeout_ns,
+        )
+        report = server_report(sys.stdout, sys.stderr, json_stream=json_stream, verbose=verbose)
+        server = EchoServer(reactor, plan, report.event if verbose or json_stream else None)
+        begun = reactor.seconds()
+        told: Deferred[None] = Deferred()
+
+        def end(_: object = None) -> None:
+            if not told.called:
+                told.callback(None)
+
+        signals.on_first(end)
+        await server.start()
+        try:
+            for listener in server.listeners:
+                report.listening(listener.target, server.tls if listener.target.secure else None)
+            if exit_with_stdin:
+                StandardIO(_UntilEnd(end))
+            await told
+            await server.stop()
+        finally:
+            server.abort()
+            server.close()
+        report.stopped(server.totals, round((reactor.seconds() - begun) * 1e9))
+        return ExitStatus.GOOD
+
+    return run_reactor(main)
+
+
+class _UntilEnd(Protocol):
+    """Reads standard input for its end alone: whoever started us has gone."""
+
+    def __init__(self, end: Any) -> None:
+        self._end = end
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        self._end()

@@ -1,0 +1,131 @@
+"""What Twisted's transports leave to the socket itself: options before connecting, and unread input."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import ipaddress
+import select
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import (
+    IHostnameResolver,
+    IReactorPluggableNameResolver,
+    IReactorTCP,
+    IReactorTime,
+)
+from zope.interface import implementer
+
+from netecho.errors import ListenError
+from netecho.plans import SocketOptions, Target
+from netecho.protocols._contract import Route
+
+
+def has_unread(descriptor: int) -> bool:
+    """Return whether a socket has input, or its end, that nobody has read yet."""
+    if descriptor < 0:
+        return False
+    if hasattr(select, "poll"):  # not on Windows, where select takes any descriptor
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([descriptor], [], [], 0)[0])
+
+
+def set_options(connection: socket.socket, options: SocketOptions) -> None:
+    """Ask a socket for the DSCP (RFC 2474: the upper six bits) and TTL or hop limit of the options."""
+    ipv6 = connection.family == socket.AF_INET6
+    if options.dscp is not None:
+        if ipv6:
+            connection.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, options.dscp << 2)
+        else:
+            connection.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, options.dscp << 2)
+    if options.ttl is not None:
+        if ipv6:
+            connection.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, options.ttl)
+        else:
+            connection.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, options.ttl)
+
+
+def is_ipv6(address: str) -> bool:
+    """Return whether an IP address, with or without a zone, is of version 6."""
+    return ipaddress.ip_address(address.partition("%")[0]).version == 6
+
+
+def tcp_endpoint(reactor: Any, route: Route) -> HostnameEndpoint | TCP4ClientEndpoint | TCP6ClientEndpoint:
+    """Return an endpoint that connects to a route over TCP: all its addresses, as RFC 8305 has it."""
+    target = route.target
+    timeout = max(1, round(route.timeout))
+    bind = None if route.sockets.source is None else (route.sockets.source, 0)
+    connecting = _ConnectingReactor(reactor, route)
+    if len(route.addresses) == 1:
+        address = route.addresses[0]
+        endpoint = TCP6ClientEndpoint if is_ipv6(address) else TCP4ClientEndpoint
+        return endpoint(connecting, address, target.port, timeout, bind)
+    return HostnameEndpoint(connecting, target.host, target.port, timeout, bind)
+
+
+@implementer(IReactorTCP, IReactorTime, IReactorPluggableNameResolver, IHostnameResolver)
+class _ConnectingReactor:
+    """As much of a reactor as client endpoints use, for one route.
+
+    Its resolver answers with the route's addresses, so that what was resolved once is not resolved for
+    each connection, and it sets the route's socket options before a socket connects, so that the very
+    first segment carries them.
+    """
+
+    def __init__(self, reactor: Any, route: Route) -> None:
+        self._reactor = reactor
+        self._route = route
+        self.nameResolver = self
+        self.callLater = reactor.callLater
+        self.seconds = reactor.seconds
+
+    def connectTCP(
+        self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
+    ) -> Any:
+        connector = self._reactor.connectTCP(host, port, factory, timeout, bindAddress)
+        options = self._route.sockets
+        if options.dscp is not None or options.ttl is not None:
+            # The socket is there, but connects in the reactor's next turn only.
+            set_options(connector.transport.getHandle(), options)
+        return connector
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: Any,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> Any:
+        resolutionReceiver.resolutionBegan(self)
+        for address in self._route.addresses:
+            kind = IPv6Address if is_ipv6(address) else IPv4Address
+            resolutionReceiver.addressResolved(kind("TCP", address, portNumber))
+        resolutionReceiver.resolutionComplete()
+        return resolutionReceiver
+
+
+def bound_target(target: Target, port: Any) -> Target:
+    """Return the target that a port really listens on: its number may have been the system's choice."""
+    return dataclasses.replace(target, port=port.getHost().port)
+
+
+def listen_error(target: Target, error: Exception) -> ListenError:
+    """Return an error that says why nothing can listen on a target, and what to do."""
+    cause = getattr(error, "socketError", error)
+    code = getattr(cause, "errno", None)
+    if code == errno.EADDRINUSE:
+        return ListenError(f"{target} is in use by another program; choose another port or path (--port 0)")
+    if code == errno.EACCES:
+        hint = "ports below 1024 need privileges" if target.path is None and target.port < 1024 else ""
+        return ListenError(f"not permitted to listen on {target}{hint and f': {hint}'}")
+    if code == errno.EADDRNOTAVAIL:
+        return ListenError(f"{target.host} is not an address of this machine")
+    reason = getattr(cause, "strerror", None) or str(cause)
+    return ListenError(f"cannot listen on {target}: {reason}")

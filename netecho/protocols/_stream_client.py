@@ -1,0 +1,174 @@
+"""How a client uses a byte stream, whatever protocol is beneath: exchanges, and connecting with TLS."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
+from netecho.protocols._tls import HalfCloseableTLSFactory
+
+
+class StreamExchanger(Protocol):
+    """Exchanges on a byte stream; provides `netecho.protocols._contract.Exchanger`.
+
+    An echo is as many bytes as were sent, and echoes come in the order of the messages.
+    """
+
+    transport: Any
+
+    def __init__(self, on_reply: OnReply, on_lost: OnLost) -> None:
+        self._on_reply = on_reply
+        self._on_lost: OnLost | None = on_lost
+        self._awaited: collections.deque[tuple[int, int]] = collections.deque()
+        self._pieces: list[bytes] = []
+        self._missing = 0
+
+    def connectionMade(self) -> None:
+        """Let small messages leave at once."""
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+
+    def send(self, sequence: int, payload: bytes) -> None:
+        """See `Exchanger.send`."""
+        if not self._awaited:
+            self._missing = len(payload)
+        self._awaited.append((sequence, len(payload)))
+        self.transport.write(payload)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Cut what comes into echoes as long as the messages were."""
+        if not self._awaited:
+            self._on_reply(None, data)
+            return
+        size = len(data)
+        if size < self._missing:
+            self._pieces.append(data)
+            self._missing -= size
+            return
+        if size == self._missing and not self._pieces:
+            self._reply(data)
+            return
+        self._cut(data)
+
+    def _reply(self, payload: bytes) -> None:
+        sequence, _ = self._awaited.popleft()
+        self._missing = self._awaited[0][1] if self._awaited else 0
+        self._on_reply(sequence, payload)
+
+    def _cut(self, data: bytes) -> None:
+        start = 0
+        while self._awaited and len(data) - start >= self._missing:
+            end = start + self._missing
+            self._pieces.append(data[start:end])
+            payload = b"".join(self._pieces)
+            self._pieces.clear()
+            start = end
+            self._reply(payload)
+        if start < len(data):
+            if self._awaited:
+                self._pieces.append(data[start:])
+                self._missing -= len(data) - start
+            else:
+                self._on_reply(None, data[start:])
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Say so, unless we did it."""
+        if self._on_lost is not None:
+            on_lost, self._on_lost = self._on_lost, None
+            on_lost(reason)
+
+    def close(self) -> None:
+        """See `Exchanger.close`."""
+        self._on_lost = None
+        self._on_reply = _ignore
+        self.transport.abortConnection()
+
+
+def _ignore(sequence: int | None, payload: bytes) -> None:
+    """Take an echo that nobody waits for any more."""
+
+
+class _ConnectedFactory(Factory):  # type: ignore[type-arg]
+    """Builds one protocol, once, and says when."""
+
+    noisy = False
+
+    def __init__(self, built: Protocol, on_connected: Callable[[], object] | None) -> None:
+        self._built = built
+        self._on_connected = on_connected
+
+    def buildProtocol(self, addr: Any) -> Any:
+        if self._on_connected is not None:
+            self._on_connected()
+        return self._built
+
+
+@implementer(IHandshakeListener)
+class _Handshake(Protocol):
+    """Stands in for a client's protocol until TLS is established, so that it begins when it can talk."""
+
+    transport: Any
+
+    def __init__(self, successor: Protocol) -> None:
+        self._successor = successor
+        self._ended = False
+        self.completed: Deferred[None] = Deferred(lambda _: self.transport.abortConnection())
+
+    def handshakeCompleted(self) -> None:
+        self._ended = True
+        self.transport.wrappedProtocol = self._successor
+        self._successor.makeConnection(self.transport)
+        self.completed.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self._ended:
+            self._ended = True
+            self.completed.errback(reason)
+
+
+def connect_protocol(
+    reactor: Any,
+    endpoint: Any,
+    route: Route,
+    protocol: Protocol,
+    on_connected: Callable[[], object] | None = None,
+) -> Deferred[Any]:
+    """Connect `protocol` over an endpoint, with TLS if the route has it; fires with it once it can talk.
+
+    The route's timeout covers the connection and the handshake. `on_connected` is called between them.
+    """
+
+    async def connect() -> Protocol:
+        if route.tls is None:
+            await endpoint.connect(_ConnectedFactory(protocol, on_connected))
+        else:
+            handshake = _Handshake(protocol)
+            factory = _ConnectedFactory(handshake, on_connected)
+            await endpoint.connect(HalfCloseableTLSFactory(route.tls, True, factory, reactor))
+            await handshake.completed
+        return protocol
+
+    return Deferred.fromCoroutine(connect()).addTimeout(route.timeout, reactor)
+
+
+def connect_exchanger(
+    reactor: Any,
+    endpoint: Any,
+    route: Route,
+    on_reply: OnReply,
+    on_lost: OnLost,
+    on_connected: Callable[[], object] | None,
+) -> Deferred[Exchanger]:
+    """Connect a `StreamExchanger`; see `Adapter.connect`."""
+    return connect_protocol(reactor, endpoint, route, StreamExchanger(on_reply, on_lost), on_connected)

@@ -1,0 +1,342 @@
+"""How a server answers on a byte stream, whatever protocol is beneath."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IPullProducer,
+    IPushProducer,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netecho.plans import ReplyMode, Target
+from netecho.protocols._contract import ListenSettings
+from netecho.protocols._sockets import has_unread
+from netecho.protocols._tls import HalfCloseableTLSFactory
+
+HANDSHAKE_TIMEOUT: Final = 10.0
+"""Seconds that a peer may take for its TLS handshake."""
+LINGER: Final = 1.0
+"""Seconds that a peer has, when a server ends, to close its side after it got everything."""
+
+
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
+class ReplyProtocol(Protocol, TimeoutMixin):
+    """A connection to a server, whatever it answers.
+
+    A connection ends in one of three ways. The peer half-closes: what it is owed goes out, then our
+    half is closed. The server drains: what was received is answered, then our half is closed and the
+    peer has a moment to close its own. The peer makes no progress for too long: it is cut.
+    """
+
+    factory: ReplyFactory
+    transport: Any
+    received = 0
+    sent = 0
+    draining = False
+    finished = False
+    flushed = False
+    _begun = 0.0
+
+    def connectionMade(self) -> None:
+        """Enter the books, and begin to answer."""
+        self._begun = self.factory.reactor.seconds()
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+        self.factory.opened(self)
+        if self.factory.settings.tls is None:
+            self.handshakeCompleted()
+        else:
+            self.setTimeout(HANDSHAKE_TIMEOUT)
+
+    def handshakeCompleted(self) -> None:
+        """Allow the peer its idle time, now that it is served."""
+        self.setTimeout(self.factory.settings.idle_timeout)
+
+    def callLater(self, period: float, function: Callable[[], object]) -> Any:
+        """Use the factory's clock for `TimeoutMixin`."""
+        return self.factory.reactor.callLater(period, function)
+
+    def timeoutConnection(self) -> None:
+        """End a connection that made no progress: in order at first, by force if that does not help."""
+        if self.flushed:
+            self.transport.loseConnection()
+        elif self.finished:
+            self.cut()
+        else:
+            self.setTimeout(LINGER)
+            self.finish()
+
+    def finish(self) -> None:
+        """Close our half once all that was written is out. What still comes in is not answered."""
+        if not self.finished:
+            self.finished = True
+            self.stop_answering()
+            # Though nothing more is answered, the rest must be read, so that the peer's end is seen.
+            self.transport.resumeProducing()
+            self.transport.loseWriteConnection()
+
+    def cut(self) -> None:
+        """End the connection at once; it counts as cut unless the peer has all that it was owed."""
+        self.factory.settings.totals.cut += not self.flushed
+        self.transport.abortConnection()
+
+    def stop_answering(self) -> None:
+        """Write no more."""
+
+    def readConnectionLost(self) -> None:
+        """The peer has closed its half: send what it is owed, then close."""
+        self.finished = True
+        self.stop_answering()
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our half is closed and all is out: the peer gets a moment to close its own."""
+        self.flushed = True
+        self.setTimeout(LINGER)
+
+    def drain(self) -> None:
+        """Answer what has been received up to now, then finish."""
+        self.draining = True
+        self._finish_if_quiet()
+
+    def _finish_if_quiet(self) -> None:
+        if self.connected and not self.finished and not has_unread(self.transport.fileno()):
+            self.finish()
+
+    def progressed(self) -> None:
+        """Note that a byte came in or went out."""
+        self.resetTimeout()
+        if self.draining:
+            # After this turn all that was read together has been answered.
+            self.factory.reactor.callLater(0, self._finish_if_quiet)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Leave the books."""
+        self.setTimeout(None)
+        elapsed = self.factory.reactor.seconds() - self._begun
+        self.factory.closed(self, reason, round(elapsed * 1e9))
+
+
+@implementer(IPushProducer)
+class Echo(ReplyProtocol):
+    """RFC 862: what comes in goes out. A peer that does not read is not read from."""
+
+    def connectionMade(self) -> None:
+        """Let the transport say when the peer reads too slowly."""
+        super().connectionMade()
+        self.transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Send it back."""
+        if self.finished:
+            return
+        self.received += len(data)
+        self.sent += len(data)
+        self.transport.write(data)
+        if self.timeOut is not None or self.draining:
+            self.progressed()
+
+    def pauseProducing(self) -> None:
+        """Stop reading: the peer has not taken its echo yet."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read on: the peer has taken its echo."""
+        self.transport.resumeProducing()
+        self.progressed()
+
+    def stopProducing(self) -> None:
+        """Nothing to do: the connection is gone."""
+
+    def stop_answering(self) -> None:
+        """Leave what is written to the transport alone."""
+        self.transport.unregisterProducer()
+
+
+class Discard(ReplyProtocol):
+    """RFC 863: what comes in is thrown away."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Count it."""
+        self.received += len(data)
+        self.progressed()
+
+
+def _chargen_pattern() -> bytes:
+    characters = bytes(range(0x20, 0x7F))
+    rotated = characters + characters
+    return b"".join(rotated[start : start + 72] + b"\r\n" for start in range(len(characters)))
+
+
+CHARGEN_PATTERN: Final = _chargen_pattern()
+"""RFC 864's recommended pattern: lines of 72 characters of a ring of the 95 printing ones, each line
+beginning one further. After 95 lines it begins again."""
+
+
+@implementer(IPullProducer)
+class Chargen(ReplyProtocol):
+    """RFC 864: characters, as fast as the peer takes them, until it closes."""
+
+    def handshakeCompleted(self) -> None:
+        """Begin to send."""
+        super().handshakeCompleted()
+        self.transport.registerProducer(self, False)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Throw it away, as the RFC says."""
+        self.received += len(data)
+        self.progressed()
+
+    def resumeProducing(self) -> None:
+        """Write the next round of lines."""
+        self.sent += len(CHARGEN_PATTERN)
+        self.transport.write(CHARGEN_PATTERN)
+        self.progressed()
+
+    def stopProducing(self) -> None:
+        """Nothing to do: the connection is gone."""
+
+    def stop_answering(self) -> None:
+        """Write no more rounds."""
+        self.transport.unregisterProducer()
+
+    def drain(self) -> None:
+        """Finish at once: nothing is owed."""
+        self.finish()
+
+
+REPLIES: Final[dict[ReplyMode, type[ReplyProtocol]]] = {
+    ReplyMode.ECHO: Echo,
+    ReplyMode.DISCARD: Discard,
+    ReplyMode.CHARGEN: Chargen,
+}
+
+
+class ReplyFactory(Factory):  # type: ignore[type-arg]
+    """Builds the connections of one listener, and keeps the books of all that share its settings."""
+
+    noisy = False
+
+    def __init__(self, reactor: Any, settings: ListenSettings) -> None:
+        self.reactor = reactor
+        self.settings = settings
+        self.protocol = REPLIES[settings.reply]
+        self.connections: set[ReplyProtocol] = set()
+        self._drained: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Build a connection, or refuse it if there are too many."""
+        totals, limit = self.settings.totals, self.settings.max_connections
+        if limit is not None and totals.open >= limit:
+            totals.refused += 1
+            self._tell("refused", peer=address_text(addr), limit=limit)
+            return None
+        return super().buildProtocol(addr)
+
+    def opened(self, connection: ReplyProtocol) -> None:
+        """Take a connection into the books."""
+        totals = self.settings.totals
+        totals.connections += 1
+        totals.open += 1
+        self.connections.add(connection)
+        self._tell(
+            "connected",
+            peer=address_text(connection.transport.getPeer()),
+            local=address_text(connection.transport.getHost()),
+        )
+
+    def closed(self, connection: ReplyProtocol, reason: Failure, elapsed_ns: int) -> None:
+        """Take a connection out of the books."""
+        totals = self.settings.totals
+        totals.open -= 1
+        totals.bytes_received += connection.received
+        totals.bytes_sent += connection.sent
+        self.connections.discard(connection)
+        self._tell(
+            "disconnected",
+            peer=address_text(connection.transport.getPeer()),
+            bytes_received=connection.received,
+            bytes_sent=connection.sent,
+            elapsed_ns=elapsed_ns,
+            reason=reason.getErrorMessage(),
+        )
+        if not self.connections and self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def drain(self) -> Deferred[None]:
+        """Let every connection finish; fires when the last has ended."""
+        for connection in list(self.connections):
+            connection.drain()
+        if not self.connections:
+            return succeed(None)
+        self._drained = Deferred()
+        return self._drained
+
+    def _tell(self, event: str, **particulars: Any) -> None:
+        if self.settings.on_event is not None:
+            self.settings.on_event(event, particulars)
+
+
+def address_text(address: Any) -> str:
+    """Return a Twisted address as people write it."""
+    host = getattr(address, "host", None)
+    if host is not None:
+        return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+    name = getattr(address, "name", None)
+    return name.decode(errors="replace") if name else "unix"
+
+
+class StreamListener:
+    """An open listener for a stream; provides `netecho.protocols._contract.Listener`."""
+
+    def __init__(self, port: Any, factory: ReplyFactory, target: Target) -> None:
+        self._port = port
+        self._factory = factory
+        self._aborted = False
+        self.target = target
+
+    async def _accept_what_waits(self) -> None:
+        """Connections that the system has made already are served: their bytes may be there too."""
+        for _ in range(100):
+            if not has_unread(self._port.fileno()):
+                return
+            turn: Deferred[None] = Deferred()
+            self._factory.reactor.callLater(0, turn.callback, None)
+            await turn
+
+    async def _drain(self) -> None:
+        await self._accept_what_waits()
+        await self._port.stopListening()
+        drained = self._factory.drain()
+        if self._aborted:
+            self.abort()
+        await drained
+
+    def drain(self) -> Deferred[None]:
+        """See `Listener.drain`."""
+        return Deferred.fromCoroutine(self._drain())
+
+    def abort(self) -> None:
+        """See `Listener.abort`."""
+        self._aborted = True
+        for connection in list(self._factory.connections):
+            connection.cut()
+
+
+def server_factory(reactor: Any, settings: ListenSettings) -> tuple[ReplyFactory, Any]:
+    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked."""
+    books = ReplyFactory(reactor, settings)
+    if settings.tls is None:
+        return books, books
+    return books, HalfCloseableTLSFactory(settings.tls, False, books, reactor)

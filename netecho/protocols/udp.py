@@ -1,0 +1,333 @@
+"""UDP: echo as in RFC 862, on datagrams."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from array import array
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionRefusedError
+from twisted.internet.protocol import DatagramProtocol, Protocol
+from twisted.python.failure import Failure
+
+from netecho.plans import DEFAULT_PORT, ReplyMode, Target
+from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._sockets import bound_target, has_unread, is_ipv6, listen_error, set_options
+from netecho.protocols._stream_server import CHARGEN_PATTERN
+
+MAXIMUM_SIZE: Final = 65_507
+"""Bytes of payload in the largest datagram over IPv4."""
+RECEIVE_SIZE: Final = 65_536
+BUFFER: Final = 4 << 20
+"""Bytes of datagrams that may wait in the system; it may have a lower limit."""
+DRAIN_TIME: Final = 0.25
+"""Seconds that a server goes on, when it ends, while datagrams come without a pause."""
+LOWEST_SOURCE_PORT: Final = 1024
+"""Below it live the services that answer anything (echo, chargen, daytime: CERT CA-1996-01)."""
+
+
+@lru_cache(maxsize=4096)
+def _unanswerable(host: str) -> str | None:
+    """Return why a source address must not be answered, or `None`."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_multicast:
+        return "multicast source"
+    if address == ipaddress.IPv4Address("255.255.255.255"):
+        return "broadcast source"
+    if address.is_unspecified:
+        return "unspecified source"
+    return None
+
+
+class RepetitionGuard:
+    """Notices bytes that come again and again from the same port, as they do in a loop of two echoes.
+
+    Port rules cannot stop a loop with a reflector on a high port (Loop DoS, CVE-2024-2169), but a loop
+    brings the same bytes back for ever, so that dropping them once ends it. Datagrams are counted in a
+    table by a keyed hash; the table is emptied from time to time, so that datagrams that differ never
+    reach the limit. A peer that really sends the same bytes without end loses one in `LIMIT`.
+    """
+
+    LIMIT: Final = 10_000
+    SLOTS: Final = 1 << 16
+    PERIOD: Final = 1 << 20
+
+    def __init__(self) -> None:
+        self._counts = array("I", bytes(4 * self.SLOTS))
+        self._left = self.PERIOD
+
+    def repeats(self, datagram: bytes, port: int) -> bool:
+        """Count a datagram; return whether it has now come too often."""
+        self._left -= 1
+        if not self._left:
+            self.__init__()  # type: ignore[misc]
+        slot = (hash(datagram[:64]) ^ port) & (self.SLOTS - 1)
+        self._counts[slot] += 1
+        if self._counts[slot] < self.LIMIT:
+            return False
+        self._counts[slot] = 0
+        return True
+
+
+class ReplyDatagrams(DatagramProtocol):
+    """A server's port. No reply is larger than its request, and none goes where it might be answered."""
+
+    transport: Any
+    noisy = False
+
+    def __init__(self, settings: ListenSettings) -> None:
+        self._settings = settings
+        self._totals = settings.totals
+        self._ports = settings.udp_ports
+        self._reply = settings.reply
+        self._guard = RepetitionGuard()
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Answer a datagram, or drop and count it."""
+        totals = self._totals
+        totals.datagrams_received += 1
+        totals.bytes_received += len(datagram)
+        host, port = addr
+        if port < LOWEST_SOURCE_PORT:
+            self._drop("source port below 1024", host, port)
+        elif port in self._ports:
+            self._drop("source port is our own", host, port)
+        elif (why := _unanswerable(host)) is not None:
+            self._drop(why, host, port)
+        elif self._guard.repeats(datagram, port):
+            self._drop("repeated without end", host, port)
+        elif self._reply is ReplyMode.ECHO:
+            self._answer(datagram, addr)
+        elif self._reply is ReplyMode.CHARGEN:
+            self._answer(CHARGEN_PATTERN[: len(datagram)], addr)
+
+    def _answer(self, reply: bytes, addr: tuple[str, int]) -> None:
+        try:
+            self.transport.write(reply, addr)
+        except BlockingIOError:
+            self._drop("send buffer full", *addr)
+        except OSError:
+            self._drop("not sendable", *addr)
+        else:
+            self._totals.datagrams_sent += 1
+            self._totals.bytes_sent += len(reply)
+
+    def _drop(self, why: str, host: str, port: int) -> None:
+        dropped = self._totals.dropped
+        dropped[why] += 1
+        if dropped[why] == 1 and self._settings.on_event is not None:
+            self._settings.on_event("dropped", {"peer": f"{host}:{port}", "reason": why})
+
+
+class DatagramListener:
+    """An open port for datagrams; provides `netecho.protocols._contract.Listener`."""
+
+    def __init__(self, reactor: Any, port: Any, target: Target) -> None:
+        self._reactor = reactor
+        self._port = port
+        self.target = target
+
+    async def _drain(self) -> None:
+        until = self._reactor.seconds() + DRAIN_TIME
+        while has_unread(self._port.fileno()) and self._reactor.seconds() < until:
+            turn: Deferred[None] = Deferred()
+            self._reactor.callLater(0, turn.callback, None)
+            await turn
+        await self._port.stopListening()
+
+    def drain(self) -> Deferred[None]:
+        """See `Listener.drain`."""
+        return Deferred.fromCoroutine(self._drain())
+
+    def abort(self) -> None:
+        """See `Listener.abort`."""
+        self._port.stopListening()
+
+
+def _grow_buffers(port: Any) -> None:
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        with contextlib.suppress(OSError):
+            port.getHandle().setsockopt(socket.SOL_SOCKET, option, BUFFER)
+
+
+class DatagramExchanger(DatagramProtocol):
+    """Exchanges on a socket of their own; provides `netecho.protocols._contract.Exchanger`."""
+
+    transport: Any
+    noisy = False
+
+    def __init__(self, on_reply: OnReply, on_lost: OnLost) -> None:
+        self._on_reply = on_reply
+        self._on_lost: OnLost | None = on_lost
+
+    def send(self, sequence: int, payload: bytes) -> None:
+        """See `Exchanger.send`. A datagram that the system has no room for is lost like any other."""
+        try:
+            self.transport.write(payload)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._lose(Failure())
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Pass an echo on."""
+        self._on_reply(None, datagram)
+
+    def connectionRefused(self) -> None:
+        """The other end's system says that nothing listens (ICMP port unreachable)."""
+        self._lose(Failure(ConnectionRefusedError("port unreachable")))
+
+    def _lose(self, reason: Failure) -> None:
+        if self._on_lost is not None:
+            on_lost = self._on_lost
+            self.close()
+            on_lost(reason)
+
+    def close(self) -> None:
+        """See `Exchanger.close`."""
+        if self._on_lost is not None:
+            self._on_lost = None
+            self._on_reply = _ignore
+            self.transport.stopListening()
+
+
+def _ignore(sequence: int | None, payload: bytes) -> None:
+    """Take an echo that nobody waits for any more."""
+
+
+class Conversation(DatagramProtocol):
+    """Lets a stream's protocol talk in datagrams: each `write` is one, each `dataReceived` one that came.
+
+    It is the transport of that protocol: as far as datagrams have such things, an `ITransport`.
+    """
+
+    transport: Any
+    noisy = False
+    disconnecting = False
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+
+    def startProtocol(self) -> None:
+        """Begin the conversation."""
+        _grow_buffers(self.transport)
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Pass a datagram on."""
+        self._protocol.dataReceived(datagram)
+
+    def connectionRefused(self) -> None:
+        """The other end's system says that nothing listens."""
+        self._end(Failure(ConnectionRefusedError("port unreachable")))
+
+    def _end(self, reason: Failure) -> None:
+        if not self.disconnecting:
+            self.disconnecting = True
+            self.transport.stopListening()
+            self._protocol.connectionLost(reason)
+
+    def write(self, datagram: bytes) -> None:
+        """Send one datagram. One that the system has no room for is lost like any other."""
+        if not self.disconnecting:
+            with contextlib.suppress(BlockingIOError):
+                self.transport.write(datagram)
+
+    def loseWriteConnection(self) -> None:
+        """Do nothing: datagrams have no end."""
+
+    def loseConnection(self) -> None:
+        """End the conversation."""
+        self._end(Failure(ConnectionDone()))
+
+    abortConnection = loseConnection
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """Do nothing: the system never asks a sender of datagrams to wait."""
+
+    def unregisterProducer(self) -> None:
+        """Do nothing: there is none."""
+
+    def pauseProducing(self) -> None:
+        """Read no datagrams for now."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read datagrams again."""
+        self.transport.resumeProducing()
+
+    def getPeer(self) -> Any:
+        """Return the other end's address."""
+        return self.transport.getPeer()
+
+    def getHost(self) -> Any:
+        """Return our address."""
+        return self.transport.getHost()
+
+
+class UDP:
+    """See `netecho.protocols._contract.Adapter`."""
+
+    name = "udp"
+    kind = Kind.DATAGRAM
+    default_port: int | None = DEFAULT_PORT
+    secure_scheme: str | None = None
+    minimum_size = 0
+    maximum_size: int | None = MAXIMUM_SIZE
+
+    async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
+        """Listen on a host and port."""
+        protocol = ReplyDatagrams(settings)
+        try:
+            port = reactor.listenUDP(target.port, protocol, target.host, RECEIVE_SIZE)
+        except CannotListenError as error:
+            raise listen_error(target, error) from error
+        _grow_buffers(port)
+        settings.udp_ports.add(port.getHost().port)
+        return DatagramListener(reactor, port, bound_target(target, port))
+
+    def connect(
+        self,
+        reactor: Any,
+        route: Route,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Exchanger]:
+        """Open a socket of its own for exchanges."""
+        exchanger = DatagramExchanger(on_reply, on_lost)
+        try:
+            _open(reactor, route, exchanger)
+        except Exception:
+            return fail()
+        if on_connected is not None:
+            on_connected()
+        return succeed(exchanger)
+
+    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
+        """Open a socket for a conversation in datagrams."""
+        conversation = Conversation(protocol)
+        try:
+            _open(reactor, route, conversation)
+        except Exception:
+            return fail()
+        transport: Any = conversation
+        protocol.makeConnection(transport)
+        return succeed(protocol)
+
+
+def _open(reactor: Any, route: Route, protocol: DatagramProtocol) -> None:
+    address = route.addresses[0]
+    source = route.sockets.source or ("::" if is_ipv6(address) else "0.0.0.0")
+    port = reactor.listenUDP(0, protocol, source, RECEIVE_SIZE)
+    set_options(port.getHandle(), route.sockets)
+    _grow_buffers(port)
+    port.connect(address, route.target.port)
+
+
+adapter: Adapter = UDP()

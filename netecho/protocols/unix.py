@@ -1,0 +1,96 @@
+"""Byte streams between processes of one machine, through a socket in the file system."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Protocol
+
+from netecho.errors import ListenError
+from netecho.plans import Target
+from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._sockets import listen_error
+from netecho.protocols._stream_client import connect_exchanger, connect_protocol
+from netecho.protocols._stream_server import StreamListener, server_factory
+
+BACKLOG: Final = 4096
+MODE: Final = 0o600
+"""As loopback is the default elsewhere, here it is the owner."""
+
+
+class UNIX:
+    """See `netecho.protocols._contract.Adapter`."""
+
+    name = "unix"
+    kind = Kind.STREAM
+    default_port: int | None = None
+    secure_scheme: str | None = None
+    minimum_size = 1
+    maximum_size: int | None = None
+
+    async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
+        """Listen at a path, where nothing may be but a socket that nobody listens on any more."""
+        path = _path(target)
+        _remove_stale(path)
+        books, factory = server_factory(reactor, settings)
+        try:
+            port = reactor.listenUNIX(path, factory, BACKLOG, MODE)
+        except (CannotListenError, OSError) as error:
+            raise listen_error(target, error) from error
+        return StreamListener(port, books, target)
+
+    def connect(
+        self,
+        reactor: Any,
+        route: Route,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Exchanger]:
+        """Connect for exchanges."""
+        return connect_exchanger(reactor, _endpoint(reactor, route), route, on_reply, on_lost, on_connected)
+
+    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
+        """Connect any protocol."""
+        return connect_protocol(reactor, _endpoint(reactor, route), route, protocol)
+
+
+def _path(target: Target) -> str:
+    if target.path is None:
+        raise ListenError(f"{target} has no path")
+    return target.path
+
+
+def _endpoint(reactor: Any, route: Route) -> UNIXClientEndpoint:
+    return UNIXClientEndpoint(reactor, _path(route.target), route.timeout)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that a server left behind when it was killed; a live server's stays.
+
+    Raises:
+        ListenError: something else is there.
+    """
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise ListenError(f"{path} exists and is not a socket; remove it or choose another path")
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            return
+
+
+adapter: Adapter = UNIX()

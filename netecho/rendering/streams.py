@@ -1,0 +1,94 @@
+"""Writing to streams that may be a terminal, a pipe whose reader has gone, or closed from the start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import IO, Final
+
+from rich.console import Console
+
+from netecho.errors import NetechoError
+
+_ASCII: Final = str.maketrans(
+    {"µ": "u", "·": ",", "✔": "*", "✘": "!", "—": "-", "▏": "|", "█": "#", "─": "-", "…": "~"}
+)
+
+
+def escape(text: object) -> str:
+    r"""Return text that came from elsewhere so that a terminal shows it and does not obey it.
+
+    Control characters, line ends among them, become `\x1b`-like escapes; so do the characters that
+    turn the direction of writing.
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in str(text)
+    )
+
+
+def speaks_unicode(stream: IO[str] | None) -> bool:
+    """Return whether characters beyond ASCII can be written to `stream`."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return encoding.lower().replace("-", "").startswith("utf")
+
+
+def encodable(text: str, stream: IO[str]) -> str:
+    r"""Return `text` in characters that `stream` has: `µ` as `u`, and others as `\xe9`-like escapes."""
+    if speaks_unicode(stream):
+        # A file name that is not valid text has lone surrogates, which no encoding takes.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    encoding = stream.encoding
+    return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def write_out(text: str, stream: IO[str] | None) -> bool:
+    """Write `text` and flush; return whether anybody is still there to read it.
+
+    When the reader has gone, the stream leads to nowhere from then on, so that neither what is written
+    later nor the interpreter at its end complains.
+
+    Raises:
+        NetechoError: it cannot be written for another reason, such as a full disk.
+    """
+    if stream is None or stream.closed:
+        return False
+    try:
+        stream.write(encodable(text, stream))
+        stream.flush()
+    except BrokenPipeError:
+        _lead_nowhere(stream)
+        return False
+    except OSError as error:
+        _lead_nowhere(stream)
+        name = getattr(stream, "name", "the output")
+        raise NetechoError(f"cannot write to {name}: {error.strerror or error}") from None
+    return True
+
+
+def _lead_nowhere(stream: IO[str]) -> None:
+    # What the stream still holds is flushed when the process ends, and must go somewhere.
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
+
+
+def console_on(stream: IO[str], *, width: int | None = None) -> Console:
+    """Return a console on `stream`: coloured on a terminal, plain otherwise or when NO_COLOR is set."""
+    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
+
+
+def is_live(console: Console) -> bool:
+    """Return whether lines can be drawn again: a terminal, and one that moves its cursor."""
+    return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
+
+
+def print_to(console: Console, *renderables: object) -> bool:
+    """Print on a console through `write_out`; return what that does."""
+    with console.capture() as captured:
+        for renderable in renderables:
+            console.print(renderable)
+    return write_out(captured.get(), console.file)  # type: ignore[arg-type]

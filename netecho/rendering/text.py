@@ -1,0 +1,293 @@
+"""A result as a person reads it on a terminal: what was run, what came of it, and how far to trust it.
+
+Rows that have nothing to say are not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
+from netecho.measure.summary import LATENCIES, Summary
+from netecho.plans import Verify
+from netecho.rendering import bars, humanise
+from netecho.rendering.streams import escape, print_to, speaks_unicode
+
+_LABEL_WIDTH: Final = 11
+_GAP: Final = 4
+_COLUMN_WIDTH: Final = 10
+_LEAST_HISTOGRAM_WIDTH: Final = 40
+_WIDEST_HISTOGRAM: Final = 72
+_FEWEST_SAMPLES: Final = 20
+"""Below this many echoes a histogram shows less than the numbers do."""
+_SERIES_WIDTH: Final = 30
+_FEWEST_INTERVALS: Final = 4
+_STATISTICS: Final = ("min", "mean", *map(percentile_key, PERCENTILES), "max")
+
+
+def show(summary: Summary, console: Console, *, name: str | None = None) -> bool:
+    """Print a result; return whether anybody was still there to read it.
+
+    Args:
+        summary: the result.
+        console: where to; its width, its colours and its stream's encoding are kept to.
+        name: the file it was read from, which stands above it.
+    """
+    parts: list[RenderableType] = [] if name is None else [Text(f"{escape(name)}:", style="bold"), ""]
+    parts += client_parts(summary, console) if summary.command == "client" else bench_parts(summary, console)
+    return print_to(console, *parts)
+
+
+def bench_parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
+    """Return what is shown of a load test, from top to bottom."""
+    yield _headline(summary)
+    yield Text(_what_was_run(summary), style="dim")
+    yield ""
+    yield _facts(summary, console)
+    if summary.latencies:
+        yield ""
+        yield _latencies(summary, console)
+    yield ""
+    yield _verdict(summary)
+
+
+def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
+    """Return what is shown after a series of probes: first the lines that `ping` has taught everyone."""
+    counts = summary.counts
+    yield Text(f"--- {_target(summary)} echo statistics ---", style="bold")
+    words = [f"{counts.sent:,} sent", f"{counts.completed:,} received"]
+    words += _irregularities(summary)
+    words += [f"{humanise.share(counts.lost, counts.sent)} loss"] if counts.sent else []
+    yield Text(", ".join([*words, f"time {humanise.duration(summary.elapsed_ns)}"]))
+    response = summary.latencies.get("response")
+    statistics = response.to_json() if response is not None else None
+    if response is not None and statistics is not None:
+        milliseconds = "/".join(f"{statistics[key] / 1e6:.3f}" for key in ("min", "mean", "max", "stddev"))
+        yield Text(f"rtt min/avg/max/stddev = {milliseconds} ms")
+        yield Text(
+            "percentiles "
+            + "  ".join(
+                f"{key} {humanise.duration(statistics[key])}" for key in ("p50", "p90", "p99", "p99.9")
+            )
+        )
+    set_up = [
+        f"{name} {humanise.duration(one.at_percentile(50))}"
+        for name, one in summary.latencies.items()
+        if name in ("connect", "handshake")
+    ]
+    if set_up:
+        yield Text(", ".join(set_up), style="dim")
+    if summary.errors:
+        yield Text(f"errors: {_errors(summary.errors)}", style="red")
+    if response is not None and response.count >= _FEWEST_SAMPLES:
+        yield ""
+        yield _histogram(response, console, min(console.width, _WIDEST_HISTOGRAM))
+    if summary.caveats or summary.slo:
+        yield ""
+        yield _verdict(summary)
+
+
+def _headline(summary: Summary) -> Text:
+    text = Text.assemble(
+        (f"netecho {escape(summary.command)}", "bold"), "  ", (_target(summary), "bold cyan")
+    )
+    if summary.plan.get("embedded") is True:
+        text.append("  a server of its own", style="dim")
+    if summary.interrupted:
+        text.append("  interrupted", style="bold yellow")
+    return text
+
+
+def _target(summary: Summary) -> str:
+    return escape(summary.plan.get("target", "?"))
+
+
+def _number(values: Mapping[str, Any], key: str) -> int | None:
+    """Return a whole number from a plan, which may have come from a file that says anything."""
+    value = values.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 63 else None
+
+
+def _what_was_run(summary: Summary) -> str:
+    plan = summary.plan
+    words = [f"{escape(plan.get('model', 'closed'))} loop"]
+    rate = plan.get("rate_per_s")
+    if isinstance(rate, (int, float)):
+        words[0] += f" at {humanise.rate(rate)}"
+    if (connections := _number(plan, "connections")) is not None:
+        words.append(humanise.count(connections, "connection"))
+    words.append(f"{humanise.size_exactly(_number(plan, 'size') or 0)} messages")
+    if (pipeline := _number(plan, "pipeline")) is not None and pipeline > 1:
+        words.append(f"{pipeline:,} in flight on each")
+    for key in ("exchanges", "count"):
+        if (exchanges := _number(plan, key)) is not None:
+            words.append(humanise.count(exchanges, "exchange"))
+    if (length := _number(plan, "duration_ns")) is not None:
+        words.append(humanise.span(length))
+    if (warmup := _number(plan, "warmup_ns")) is not None:
+        words.append(f"after {humanise.span(warmup)} of warm-up")
+    if plan.get("verify") == Verify.FULL:
+        words.append("every byte compared")
+    return ", ".join(words)
+
+
+def _facts(summary: Summary, console: Console) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
+    grid.add_column()
+    grid.add_row("rate", _rate(summary))
+    series = [interval.exchanges_per_s for interval in summary.intervals]
+    if len(series) >= _FEWEST_INTERVALS:
+        drawn = bars.sparkline(
+            bars.condense(series, _SERIES_WIDTH), ascii_only=not speaks_unicode(console.file)
+        )
+        text = Text.assemble(
+            (drawn, "cyan"), f"  {humanise.rate(min(series))} to {humanise.rate(max(series))}"
+        )
+        grid.add_row("over time", text)
+    grid.add_row("exchanges", _exchanges(summary))
+    if summary.errors:
+        grid.add_row("errors", Text(_errors(summary.errors), style="red"))
+    grid.add_row("connections", _connections(summary))
+    if summary.warmup is not None and summary.warmup.sent:
+        grid.add_row("warm-up", f"{humanise.count(summary.warmup.sent, 'exchange')}, not counted above")
+    return grid
+
+
+def _rate(summary: Summary) -> Text:
+    rate = summary.exchanges_per_s
+    shown = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+    text = Text.assemble((shown, "bold green" if rate else "bold red"), " exchanges/s")
+    if summary.elapsed_ns:
+        out, back = (
+            f"{humanise.size(count * 1e9 / summary.elapsed_ns)}/s"
+            for count in (summary.counts.bytes_sent, summary.counts.bytes_received)
+        )
+        text.append(f", {out} each way" if out == back else f", {out} out, {back} back", style="dim")
+    return text
+
+
+def _exchanges(summary: Summary) -> Text:
+    counts = summary.counts
+    text = Text(f"{counts.sent:,} sent, {counts.completed:,} completed")
+    if counts.lost:
+        share = humanise.share(counts.lost, counts.sent)
+        text.append(", ").append(f"{counts.lost:,} lost ({share})", style="bold red")
+    if counts.in_flight > 0:
+        text.append(f", {counts.in_flight:,} in flight at the end")
+    for words in _irregularities(summary):
+        text.append(", ").append(words, style="yellow")
+    return text.append(f" in {humanise.duration(summary.elapsed_ns)}", style="dim")
+
+
+def _irregularities(summary: Summary) -> list[str]:
+    counts = summary.counts
+    kinds = ("late", "duplicated", "reordered", "corrupted")
+    return [f"{number:,} {kind}" for kind in kinds if (number := getattr(counts, kind))]
+
+
+def _errors(errors: Mapping[str, int]) -> str:
+    ordered = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{number:,} {escape(kind)}" for kind, number in ordered)
+
+
+def _connections(summary: Summary) -> Text:
+    connections = summary.connections
+    text = Text(f"{connections.opened:,} opened")
+    if connections.opened != connections.requested:
+        text = Text(f"{connections.opened:,} of {connections.requested:,} opened", style="bold red")
+    for number, word in ((connections.failed, "failed"), (connections.lost, "lost")):
+        if number:
+            text.append(", ", style="default").append(f"{number:,} {word}", style="bold red")
+    if connections.reopened:
+        text.append(f", {connections.reopened:,} opened again", style="default")
+    return text
+
+
+def _latencies(summary: Summary, console: Console) -> RenderableType:
+    """Return the table of statistics, and the histogram beside it where there is room, else below."""
+    shown = {name: summary.latencies[name] for name in LATENCIES if name in summary.latencies}
+    response = shown.get("response")
+    if shown.get("service") == response:
+        shown.pop("service", None)
+    table = _statistics(shown)
+    if response is None or response.count < _FEWEST_SAMPLES:
+        return table
+    room = console.width - (_LABEL_WIDTH + _COLUMN_WIDTH * len(shown)) - _GAP
+    if room < _LEAST_HISTOGRAM_WIDTH:
+        return Group(table, "", _histogram(response, console, min(console.width, _WIDEST_HISTOGRAM)))
+    beside = Table.grid(padding=(0, _GAP, 0, 0))
+    beside.add_row(table, _histogram(response, console, min(room, _WIDEST_HISTOGRAM)))
+    return beside
+
+
+def _statistics(shown: Mapping[str, Histogram]) -> Table:
+    table = Table.grid()
+    table.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
+    for _ in shown:
+        table.add_column(justify="right", width=_COLUMN_WIDTH, no_wrap=True)
+    table.add_row("latency", *shown, style="dim")
+    columns = [histogram.to_json() or {} for histogram in shown.values()]
+    for key in _STATISTICS:
+        style = "bold" if key in ("p50", "p99") else ""
+        table.add_row(key, *(Text(humanise.duration(one[key]), style) for one in columns if one))
+    return table
+
+
+def _histogram(histogram: Histogram, console: Console, width: int) -> Table:
+    ascii_only = not speaks_unicode(console.file)
+    rows = bars.rows(histogram)
+    total = histogram.count
+    largest = max(row.count for row in rows)
+    labels = [
+        f"<{humanise.span(rows[1].start_ns or 0)}" if row.start_ns is None else humanise.span(row.start_ns)
+        for row in rows
+    ]
+    count_width = max(len("echoes"), len(f"{largest:,}"))
+    label_width = max(len("from"), *map(len, labels))
+    bar_width = max(4, width - label_width - count_width - len("<0.001%") - 4)
+    p90, p99 = histogram.at_percentile(90), histogram.at_percentile(99)
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(justify="right", width=label_width, no_wrap=True)
+    table.add_column(width=bar_width, no_wrap=True)
+    table.add_column(justify="right", width=len("<0.001%"), no_wrap=True)
+    table.add_column(justify="right", width=count_width, no_wrap=True, style="dim")
+    table.add_row("from", "response time", "", "echoes", style="dim")
+    for row, label in zip(rows, labels, strict=True):
+        start = row.start_ns or 0
+        style = "red" if start > p99 else "yellow" if start > p90 else "green"
+        drawn = bars.bar(row.count / largest, bar_width, ascii_only=ascii_only)
+        share = humanise.share(row.count, total) if row.count else ""
+        table.add_row(label, Text(drawn, style), share, f"{row.count:,}")
+    return table
+
+
+def _verdict(summary: Summary) -> RenderableType:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    for objective in summary.slo:
+        passed = objective.get("passed") is True
+        grid.add_row(
+            Text("✔", "green") if passed else Text("✘", "bold red"),
+            Text(f"{escape(objective.get('expression'))}: observed {escape(objective.get('observed'))}"),
+        )
+    if summary.trustworthy:
+        text = Text("trustworthy", "green")
+        if summary.cpu_share is not None:
+            text.append(f": the client used {summary.cpu_share:.0%} of a processor", style="default")
+        grid.add_row(Text("✔", "green"), text)
+    else:
+        grid.add_row(Text("✘", "bold red"), Text("not trustworthy", "bold red"))
+    for caveat in summary.caveats:
+        grid.add_row(Text("·", "yellow"), Text(escape(caveat)))
+    return grid
+
+
+def _stream(console: Console) -> Any:
+    return console.file

@@ -1,0 +1,461 @@
+"""Runs a `BenchPlan`: a closed loop over many connections, each sending when its last echo has come.
+
+Connections are opened first and counted. Then, after a warm-up that is recorded apart, every exchange is
+followed from its sending to its echo, its timeout, or the loss of its connection; a connection that is
+lost is counted by what ended it and opened again. When the plan's end is reached nothing more is sent,
+and what is in flight may still come back, so that the slowest exchanges are not left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.python.failure import Failure
+
+from netecho.errors import NetechoError
+from netecho.measure.payload import Payload
+from netecho.measure.quality import Observed, judge
+from netecho.measure.recorder import Flow, Outcome, Recorder
+from netecho.measure.summary import Connections, IntervalSummary, Phase, Progress, Summary, latencies_of
+from netecho.plans import SECOND, BenchPlan, Verify
+from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
+from netecho.services.failures import loss_kind
+from netecho.services.resolving import connect_failure
+
+CONCURRENT_CONNECTS: Final = 256
+"""Connections being opened at one moment, so that a server's backlog does not overflow."""
+INTERVAL: Final = 1.0
+"""Seconds between the entries of a result's `intervals`."""
+SWEEPS_PER_TIMEOUT: Final = 20
+"""How often in one timeout its expiry is looked for."""
+RETRY_FIRST: Final = 0.05
+RETRY_LONGEST: Final = 1.0
+"""Seconds before a lost connection is opened again: twice as long after each failure."""
+
+OnProgress = Callable[[Progress], object]
+
+
+class Connection:
+    """One of the connections asked for, through all the times that it is opened."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self._exchanger: Exchanger | None = None
+        self._retry_after = RETRY_FIRST
+        self.flow = Flow(benchmark.recorder)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can carry exchanges now."""
+        return self._exchanger is not None
+
+    async def open(self) -> None:
+        """Connect, and record how long that took.
+
+        Raises:
+            NetechoError: it did not connect.
+        """
+        benchmark = self._benchmark
+        begun = benchmark.clock()
+        connected = begun
+
+        def on_connected() -> None:
+            nonlocal connected
+            connected = benchmark.clock()
+
+        self.flow = Flow(benchmark.recorder)
+        try:
+            self._exchanger = await benchmark.adapter.connect(
+                benchmark.reactor, benchmark.route, self._replied, self._lost, on_connected
+            )
+        except Exception:
+            raise connect_failure(Failure(), benchmark.plan.target) from None
+        benchmark.connects.append(connected - begun)
+        if benchmark.plan.target.secure:
+            benchmark.handshakes.append(benchmark.clock() - connected)
+        self._retry_after = RETRY_FIRST
+
+    def start(self) -> None:
+        """Send as many exchanges as may be in flight."""
+        for _ in range(self._benchmark.plan.pipeline - self.flow.in_flight):
+            self.send()
+
+    def send(self) -> None:
+        """Send the next exchange, if there is to be one and a connection for it."""
+        exchanger, benchmark = self._exchanger, self._benchmark
+        if exchanger is None or not benchmark.take_turn():
+            return
+        now = benchmark.clock()
+        flow = self.flow
+        sequence = flow.sent(now, now, benchmark.payload.size)
+        exchanger.send(sequence, benchmark.payload.make(sequence))
+
+    def _replied(self, sequence: int | None, payload: bytes) -> None:
+        benchmark = self._benchmark
+        now = benchmark.clock()
+        flow = self.flow
+        if benchmark.is_datagram:
+            sequence = benchmark.payload.sequence_of(payload, flow.newest)
+            if sequence is None and not benchmark.payload.numbered:
+                sequence = flow.newest
+        intact = not benchmark.verified or sequence is None or benchmark.payload.intact(sequence, payload)
+        outcome = flow.replied(sequence, now, len(payload), intact=intact)
+        if outcome is Outcome.COMPLETED or outcome is Outcome.CORRUPTED:
+            if benchmark.sending:
+                self.send()
+            else:
+                benchmark.exchange_ended(now)
+
+    def _lost(self, reason: Failure) -> None:
+        self._exchanger = None
+        self._benchmark.connection_lost(self, loss_kind(reason))
+
+    def expire(self, now_ns: int) -> None:
+        """Give up what has waited longer than the timeout.
+
+        A datagram's place is taken by the next. On the other protocols nothing can overtake what is
+        late, so the connection itself is given up.
+        """
+        benchmark = self._benchmark
+        oldest = self.flow.oldest_sent_ns()
+        if oldest is None or now_ns - oldest < benchmark.plan.timeout_ns:
+            return
+        if benchmark.is_datagram:
+            for _ in self.flow.give_up(now_ns - benchmark.plan.timeout_ns + 1):
+                self.send()
+            benchmark.exchange_ended(now_ns)
+        else:
+            self.close()
+            benchmark.connection_lost(self, "timeout")
+
+    def reopen_later(self) -> None:
+        """Connect again after a pause, and go on sending."""
+        benchmark = self._benchmark
+        pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
+
+        async def reopen() -> None:
+            await deferLater(benchmark.reactor, pause)
+            if not benchmark.sending:
+                return
+            try:
+                await self.open()
+            except NetechoError as failure:
+                benchmark.recorder.failed(failure.kind)
+                self.reopen_later()
+            else:
+                benchmark.reopened += 1
+                if benchmark.sending:
+                    self.start()
+                else:
+                    self.close()
+
+        Deferred.fromCoroutine(reopen())
+
+    def close(self) -> None:
+        """End the connection at once."""
+        exchanger, self._exchanger = self._exchanger, None
+        if exchanger is not None:
+            exchanger.close()
+
+
+class Benchmark:
+    """A run of a plan; when it has ended, what it recorded.
+
+    Args:
+        reactor: where it runs.
+        plan: what it runs.
+        adapter: the target's protocol.
+        route: the way to the target, resolved.
+        key: tells this run's payloads from others, 32 bits.
+        on_progress: told once every `INTERVAL`.
+        clock: monotonic time in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        plan: BenchPlan,
+        adapter: Adapter,
+        route: Route,
+        key: int,
+        on_progress: OnProgress | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.reactor = reactor
+        self.plan = plan
+        self.adapter = adapter
+        self.route = route
+        self.clock = clock
+        self.payload = Payload(plan.size, key)
+        self.is_datagram = adapter.kind is Kind.DATAGRAM
+        self.verified = plan.verify is Verify.FULL
+        self.recorder = Recorder(closed_loop=True)
+        self.warmup: Recorder | None = None
+        self.connects: list[int] = []
+        self.handshakes: list[int] = []
+        self.reopened = 0
+        self.sending = False
+        self.interrupted = False
+        self.cpu_share: float | None = None
+        self.elapsed_ns = 0
+        self._on_progress = on_progress
+        self._connections: list[Connection] = []
+        self._opened = self._failed = self._lost = 0
+        self._first_failure: NetechoError | None = None
+        self._remaining: int | None = None
+        self._phase: Phase = "connecting"
+        self._begun_ns = self._interval_ns = self._last_ns = self._connected_ns = 0
+        self._cpu_ns = 0
+        self._opening: Deferred[None] | None = None
+        self._ended: Deferred[None] = Deferred()
+
+    @property
+    def connections(self) -> Connections:
+        """What became of the connections."""
+        return Connections(self.plan.connections, self._opened, self._failed, self._lost, self.reopened)
+
+    async def run(self) -> None:
+        """Run the plan to its end, or until `interrupt`.
+
+        Raises:
+            NetechoError: not one connection could be opened.
+        """
+        plan = self.plan
+        self._begun_ns = self._interval_ns = self.clock()
+        loops = [
+            self._every(INTERVAL, self._tick),
+            self._every(plan.timeout_ns / SECOND / SWEEPS_PER_TIMEOUT, self._sweep),
+        ]
+        try:
+            await self._open_all()
+            if not self._opened and self._first_failure is not None and not self.interrupted:
+                raise self._first_failure
+            if not self.interrupted:
+                self._begin()
+            await self._ended
+        finally:
+            self.sending = False
+            for loop in loops:
+                if loop.running:
+                    loop.stop()
+            for connection in self._connections:
+                connection.close()
+            self._close_books()
+
+    def interrupt(self) -> None:
+        """Stop now, with what has been recorded so far."""
+        self.interrupted = True
+        self.sending = False
+        self._last_ns = self.clock()
+        if self._opening is not None:
+            self._opening.cancel()
+        self._end()
+
+    def _every(self, seconds: float, call: Callable[[], None]) -> LoopingCall:
+        loop = LoopingCall(call)
+        loop.clock = self.reactor
+        loop.start(seconds, now=False).addErrback(self._end)
+        return loop
+
+    async def _open_all(self) -> None:
+        self._opening = Deferred.fromCoroutine(self._open_each())
+        try:
+            await self._opening
+        except CancelledError:
+            if not self.interrupted:
+                raise
+        finally:
+            self._opening = None
+
+    async def _open_each(self) -> None:
+        """Open the connections, at the connect rate if there is one, and count what becomes of each."""
+        places = DeferredSemaphore(CONCURRENT_CONNECTS)
+        rate = self.plan.connect_rate
+        begun = self.reactor.seconds()
+        attempts = []
+        for index in range(self.plan.connections):
+            if rate is not None and (wait := begun + index / rate - self.reactor.seconds()) > 0:
+                await deferLater(self.reactor, wait)
+            attempts.append(places.run(lambda: Deferred.fromCoroutine(self._open_one())))
+        await gatherResults(attempts, consumeErrors=True)
+
+    async def _open_one(self) -> None:
+        connection = Connection(self)
+        try:
+            await connection.open()
+        except NetechoError as failure:
+            self._failed += 1
+            self._first_failure = self._first_failure or failure
+            self.recorder.failed(failure.kind)
+        else:
+            self._opened += 1
+            self._connections.append(connection)
+
+    def _begin(self) -> None:
+        """Begin the warm-up, or what is measured if there is none."""
+        # Neither what is loaded nor the connections are garbage: looking at them again and again would
+        # show as pauses in what is measured.
+        gc.collect()
+        gc.freeze()
+        measured = self.recorder
+        if self.plan.warmup_ns:
+            self._phase = "warm-up"
+            self.recorder = self.warmup = Recorder(closed_loop=True)
+            self._record_in(self.recorder)
+            self.reactor.callLater(self.plan.warmup_ns / SECOND, self._begin_measuring, measured)
+        else:
+            self._begin_measuring(measured)
+        self._connected_ns = self.clock()
+        self.sending = True
+        for connection in self._connections:
+            if connection.is_open:
+                connection.start()
+            elif self.plan.reconnect:
+                connection.reopen_later()
+
+    def _begin_measuring(self, recorder: Recorder) -> None:
+        if self._ended.called:
+            return
+        self._phase = "measuring"
+        self.recorder = recorder
+        self._record_in(recorder)
+        self._remaining = self.plan.exchanges
+        self._begun_ns = self._interval_ns = self._last_ns = self.clock()
+        self._cpu_ns = time.process_time_ns()
+        if self.plan.duration_ns is not None:
+            self.reactor.callLater(self.plan.duration_ns / SECOND, self._stop_sending)
+
+    def _record_in(self, recorder: Recorder) -> None:
+        for connection in self._connections:
+            connection.flow.record_in(recorder)
+
+    def take_turn(self) -> bool:
+        """Return whether one more exchange may be sent now, and count it if so."""
+        if self._remaining is None:
+            return self.sending
+        if self._remaining == 0:
+            return False
+        self._remaining -= 1
+        if self._remaining == 0:
+            self._stop_sending()
+        return True
+
+    def _stop_sending(self) -> None:
+        if self.sending:
+            self.sending = False
+            self._phase = "finishing"
+            # What may be sent in this very turn is counted before it is asked whether all is back.
+            self.reactor.callLater(0, self.exchange_ended, self.clock())
+
+    def exchange_ended(self, now_ns: int) -> None:
+        """Note that an exchange ended, when nothing more is sent: the last one ends the run."""
+        self._last_ns = max(self._last_ns, now_ns)
+        if not self.sending and self._phase == "finishing" and not self._in_flight():
+            self._end()
+
+    def _in_flight(self) -> int:
+        recorders = [self.recorder] if self.warmup is None else [self.recorder, self.warmup]
+        return sum(recorder.counts.in_flight for recorder in recorders)
+
+    def connection_lost(self, connection: Connection, kind: str) -> None:
+        """Count a connection that ended by itself, with what was in flight on it, and open it again."""
+        self._lost += 1
+        if not connection.flow.end(kind):
+            self.recorder.failed(kind)
+        if self.sending:
+            if self.plan.reconnect:
+                connection.reopen_later()
+            elif not any(one.is_open for one in self._connections):
+                self._stop_sending()
+        else:
+            self.exchange_ended(self.clock())
+
+    def _sweep(self) -> None:
+        now = self.clock()
+        for connection in self._connections:
+            connection.expire(now)
+        if any(connection.is_open for connection in self._connections):
+            self._connected_ns = now
+        elif self.plan.duration_ns is None and now - self._connected_ns > self.plan.timeout_ns:
+            self._stop_sending()  # a count that nobody is there to answer has no other end
+
+    def _tick(self) -> None:
+        now = self.clock()
+        interval = self.recorder.end_interval(self._interval_ns - self._begun_ns, now - self._begun_ns)
+        self._interval_ns = now
+        if self._phase in ("connecting", "warm-up"):
+            self.recorder.intervals.clear()
+        if self._on_progress is not None:
+            self._on_progress(self._progress(now, IntervalSummary.of(interval)))
+
+    def _progress(self, now_ns: int, interval: IntervalSummary) -> Progress:
+        return Progress(
+            phase=self._phase,
+            elapsed_ns=now_ns - self._begun_ns,
+            total_ns=self.plan.warmup_ns if self._phase == "warm-up" else self.plan.duration_ns,
+            completed=self.recorder.counts.completed,
+            total=self.plan.exchanges,
+            interval=interval,
+            counts=dataclasses.replace(self.recorder.counts),
+            connections_requested=self.plan.connections,
+            connections_open=sum(connection.is_open for connection in self._connections),
+            errors=dict(self.recorder.errors),
+        )
+
+    def _close_books(self) -> None:
+        gc.unfreeze()
+        self.elapsed_ns = self._last_ns - self._begun_ns
+        if self._phase == "connecting" or self.elapsed_ns <= 0:
+            self.elapsed_ns = 0
+            return
+        self.cpu_share = (time.process_time_ns() - self._cpu_ns) / (self.clock() - self._begun_ns)
+        if self._last_ns > self._interval_ns:
+            self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
+
+    def summary(self, started: str, system: Mapping[str, Any]) -> Summary:
+        """Return what the run means.
+
+        Args:
+            started: when it began, in ISO 8601.
+            system: what it ran on.
+        """
+        recorder = self.recorder
+        judgement = judge(
+            Observed(
+                counts=recorder.counts,
+                closed_loop=True,
+                verified=self.verified,
+                cpu_share=self.cpu_share,
+                connections_requested=self.plan.connections,
+                connections_opened=self._opened,
+                interrupted=self.interrupted,
+                unnumbered=self.is_datagram and not self.payload.numbered,
+            )
+        )
+        return Summary(
+            command="bench",
+            started=started,
+            elapsed_ns=self.elapsed_ns,
+            interrupted=self.interrupted,
+            system=system,
+            plan=self.plan.to_json(),
+            connections=self.connections,
+            counts=recorder.counts,
+            errors=recorder.errors,
+            latencies=latencies_of(recorder, self.connects, self.handshakes),
+            intervals=tuple(IntervalSummary.of(interval) for interval in recorder.intervals),
+            warmup=None if self.warmup is None else self.warmup.counts,
+            cpu_share=self.cpu_share,
+            trustworthy=judgement.trustworthy,
+            caveats=judgement.caveats,
+        )
+
+    def _end(self, failure: Failure | None = None) -> None:
+        if not self._ended.called:
+            self._ended.callback(None if failure is None else failure)

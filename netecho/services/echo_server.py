@@ -1,0 +1,96 @@
+"""A server of any number of listeners: it opens them all or none, and ends in order."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from twisted.internet.defer import gatherResults
+
+from netecho import protocols
+from netecho.plans import ListenPlan, SocketOptions, Target
+from netecho.protocols._contract import Listener, ListenSettings, OnEvent, Totals
+from netecho.services import tls
+from netecho.services.resolving import resolve
+
+
+class EchoServer:
+    """Runs a `ListenPlan`.
+
+    Args:
+        reactor: where it listens.
+        plan: what it runs.
+        on_event: told of connections as they come and go.
+    """
+
+    def __init__(self, reactor: Any, plan: ListenPlan, on_event: OnEvent | None = None) -> None:
+        self._reactor = reactor
+        self._plan = plan
+        self._on_event = on_event
+        self.totals = Totals()
+        self.listeners: list[Listener] = []
+        self.tls: tls.ServerContext | None = None
+        """What secure listeners show; `None` if there are none."""
+
+    async def start(self) -> None:
+        """Open every listener.
+
+        Raises:
+            ListenError: one of them cannot be opened; those that were are closed again.
+            UsageError: the plan names a certificate, key or cipher that is not usable.
+            ResolveError: a host to listen on has no address.
+        """
+        plan = self._plan
+        secure = [listener for listener in plan.listeners if listener.secure]
+        if secure:
+            self.tls = tls.for_server(plan.tls, {listener.host for listener in secure})
+        ports: set[int] = set()
+        try:
+            for target in plan.listeners:
+                settings = ListenSettings(
+                    totals=self.totals,
+                    reply=plan.reply,
+                    max_connections=plan.max_connections,
+                    idle_timeout=None if plan.idle_timeout_ns is None else plan.idle_timeout_ns / 1e9,
+                    tls=self.tls if target.secure else None,
+                    on_event=self._on_event,
+                    udp_ports=ports,
+                )
+                self.listeners.append(await self._listen(target, settings))
+        except BaseException:
+            await self.stop(0)
+            raise
+
+    async def _listen(self, target: Target, settings: ListenSettings) -> Listener:
+        adapter = protocols.load(target.protocol)
+        if target.path is None:
+            addresses = await resolve(self._reactor, target.host, target.port, SocketOptions(), adapter.kind)
+            target = dataclasses.replace(target, host=addresses[0])
+        return await adapter.listen(self._reactor, target, settings)
+
+    async def stop(self, timeout: float | None = None) -> None:
+        """Answer what was received, end every connection, and close.
+
+        Args:
+            timeout: seconds after which whoever has not taken all of its echo is cut, and counted so in
+                the totals; the plan's if `None`.
+        """
+        if timeout is None:
+            timeout = self._plan.drain_timeout_ns / 1e9
+        deadline = self._reactor.callLater(timeout, self.abort)
+        try:
+            await gatherResults([listener.drain() for listener in self.listeners])
+        finally:
+            if deadline.active():
+                deadline.cancel()
+            self.close()
+
+    def abort(self) -> None:
+        """End every connection at once."""
+        for listener in self.listeners:
+            listener.abort()
+
+    def close(self) -> None:
+        """Remove what TLS left in the file system."""
+        if self.tls is not None:
+            self.tls.close()

@@ -1,0 +1,102 @@
+"""A server of our own in a child process, for a bench without a target."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from netecho.errors import NetechoError
+from netecho.plans import Target
+
+START_TIMEOUT: Final = 15.0
+"""Seconds that the child may take until it listens."""
+STOP_TIMEOUT: Final = 5.0
+"""Seconds that the child may take to end before it is killed."""
+
+
+class EmbeddedServer(ProcessProtocol):
+    """`netecho serve` on a free port of this machine; it ends when we do, however we do.
+
+    Its standard input is a pipe from us: when that closes, it ends.
+    """
+
+    transport: Any
+
+    def __init__(self, reactor: Any, target: Target) -> None:
+        self._reactor = reactor
+        self._target = target
+        self._output = b""
+        self._complaint = b""
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._listening: Deferred[dict[str, Any]] = Deferred()
+        self._ended: Deferred[None] = Deferred()
+
+    async def start(self) -> tuple[str, str | None]:
+        """Start the child; return the URL it listens on and, if it speaks TLS, its CA certificate's path.
+
+        Raises:
+            NetechoError: it did not start.
+        """
+        target = self._target
+        words = ["--port", "0", "--proto", target.protocol]
+        if target.protocol == "unix":
+            self._directory = tempfile.TemporaryDirectory(prefix="netecho-")
+            words = [f"unix:{self._directory.name}/echo"]
+        if target.secure:
+            words.append("--tls")
+        command = [sys.executable, "-m", "netecho", "serve", "--exit-with-stdin", "--json-stream", *words]
+        self._reactor.spawnProcess(self, sys.executable, command, os.environ)
+        self._listening.addTimeout(START_TIMEOUT, self._reactor)
+        try:
+            event = await self._listening
+        except Exception as error:
+            await self.stop()
+            complaint = self._complaint.decode(errors="replace").strip().rpartition("\n")[2]
+            raise NetechoError(f"the server of our own did not start: {complaint or error}") from None
+        return event["url"], event.get("ca")
+
+    async def stop(self) -> None:
+        """End the child, and wait until it has ended."""
+        self.transport.closeStdin()
+        kill = self._reactor.callLater(STOP_TIMEOUT, self._kill)
+        await self._ended
+        if kill.active():
+            kill.cancel()
+        if self._directory is not None:
+            self._directory.cleanup()
+
+    def _kill(self) -> None:
+        try:
+            self.transport.signalProcess(signal.Signals.SIGKILL.name.removeprefix("SIG"))
+        except ProcessExitedAlready:
+            return
+
+    def _event(self, event: dict[str, Any]) -> None:
+        """Take an event that the child reports."""
+        if event.get("event") == "listening" and not self._listening.called:
+            self._listening.callback(event)
+
+    def outReceived(self, data: bytes) -> None:
+        """Take the child's standard output."""
+        *lines, self._output = (self._output + data).split(b"\n")
+        for line in lines:
+            self._event(json.loads(line))
+
+    def errReceived(self, data: bytes) -> None:
+        """Keep the end of what the child complains of."""
+        self._complaint = (self._complaint + data)[-4096:]
+
+    def processEnded(self, reason: Failure) -> None:
+        """Note that the child has ended."""
+        if not self._listening.called:
+            self._listening.errback(reason)
+        self._ended.callback(None)

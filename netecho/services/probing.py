@@ -1,0 +1,293 @@
+"""Runs a `ProbePlan`: probes at their times over one connection, and what becomes of each, as ping does.
+
+The schedule never waits for a reply: a probe's response time counts from when it was due, whatever
+held it up.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netecho.errors import ExitStatus, LostError, NetechoError, NoReplyError, RefusedError
+from netecho.measure.histogram import Histogram
+from netecho.measure.pacing import Pacer
+from netecho.measure.payload import Payload
+from netecho.measure.quality import Observed, judge
+from netecho.measure.recorder import Flow, Outcome, Recorder
+from netecho.measure.summary import Connections, ProbeReply, Summary, brief, latencies_of
+from netecho.plans import SECOND, ProbePlan, Verify
+from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
+from netecho.services import system
+from netecho.services.resolving import connect_failure
+
+_BURST: Final = 64
+"""Overdue probes sent in one turn of the reactor, so that their replies are read in between."""
+_FLUSH: Final = 10_000
+"""Samples kept before they are counted in histograms."""
+_MEANINGFUL_ELAPSED: Final = SECOND // 10
+"""In less time than this, starting up outweighs measuring in the share of a processor used."""
+
+
+@implementer(IPushProducer)
+class ProbeRun:
+    """One run of a plan.
+
+    Args:
+        reactor: provides `IReactorTime` and what the adapter needs.
+        plan: what to send, when, and for how long.
+        adapter: the target's protocol.
+        route: the way to it.
+        on_probe: called with what became of each probe, as soon as it is known.
+        clock: monotonic, in nanoseconds.
+        key: tells this run's payloads from others; random by default.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        plan: ProbePlan,
+        adapter: Adapter,
+        route: Route,
+        on_probe: Callable[[ProbeReply], object],
+        clock: Callable[[], int] = time.monotonic_ns,
+        key: int | None = None,
+    ) -> None:
+        self.transport: Any = None
+        """The connection's, once there is one."""
+        self.failure: NetechoError | None = None
+        """Why the run ended before its time, or has nothing to show."""
+        self._reactor = reactor
+        self._plan = plan
+        self._adapter = adapter
+        self._route = route
+        self._on_probe = on_probe
+        self._clock = clock
+        key = random.getrandbits(32) if key is None else key  # noqa: S311 - not a secret
+        self._payload = Payload(plan.size, key, plan.message)
+        self._pacer = Pacer(plan.interval_ns, plan.count, plan.duration_ns)
+        self._recorder = Recorder(closed_loop=False)
+        self._flow = Flow(self._recorder)
+        self._exchanger: Exchanger | None = None
+        self._ended: Deferred[None] = Deferred()
+        self._send_call: Any = None
+        self._expiry_call: Any = None
+        self._lateness = Histogram()
+        self._held = False
+        self._interrupted = False
+        self._lost = 0
+        self._connects: list[int] = []
+        self._handshakes: list[int] = []
+        self._started = ""
+        self._start_ns = 0
+        self._end_ns = 0
+        self._cpu_s = 0.0
+
+    async def connect(self) -> None:
+        """Open the connection.
+
+        Raises:
+            NetechoError: it could not be opened.
+        """
+        begun = connected = self._clock()
+
+        def on_connected() -> None:
+            nonlocal connected
+            connected = self._clock()
+
+        try:
+            exchanger = await self._adapter.connect(
+                self._reactor, self._route, self._replied, self._connection_lost, on_connected
+            )
+        except Exception:
+            raise connect_failure(Failure(), self._plan.target) from None
+        self._exchanger = exchanger
+        self.transport = exchanger.transport
+        if self._adapter.kind is not Kind.DATAGRAM:
+            self._connects.append(connected - begun)
+            # What a peer does not take waits here, and not in the transport's buffer, which has no bound.
+            self.transport.registerProducer(self, True)
+        if self._plan.target.secure:
+            self._handshakes.append(self._clock() - connected)
+
+    async def run(self) -> Summary:
+        """Send the probes over the connection, wait for the last reply, and say what it all means."""
+        self._started = datetime.datetime.now().astimezone().isoformat()
+        self._cpu_s = time.process_time()
+        self._start_ns = self._end_ns = self._clock()
+        if self.failure is None:
+            self._send_due()
+        else:  # the connection was lost before anything was sent
+            self._finish()
+        try:
+            await self._ended
+        finally:
+            self._close()
+        return self._summary()
+
+    def interrupt(self) -> None:
+        """End now, with what there is."""
+        self._interrupted = True
+        self._finish()
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """How the command ends, after `run`."""
+        counts = self._recorder.counts
+        if self._interrupted:
+            return ExitStatus.INTERRUPTED
+        if counts.corrupted:
+            return ExitStatus.CORRUPTED
+        return ExitStatus.FAILED if self.failure is not None or not counts.completed else ExitStatus.GOOD
+
+    def _send_due(self) -> None:
+        """Send what is due, and come back when the next probe is."""
+        exchanger = self._exchanger
+        self._send_call = None
+        if exchanger is None or self._held or self._ended.called:
+            return
+        for _ in range(_BURST):
+            due = self._pacer.due_ns(self._flow.newest + 1)
+            if due is None:
+                self._finish_if_complete()
+                return
+            due += self._start_ns
+            now = self._clock()
+            if due > now:
+                self._send_call = self._reactor.callLater((due - now) / SECOND, self._send_due)
+                return
+            self._lateness.record([now - due])
+            sequence = self._flow.sent(due, now, self._payload.size)
+            self._watch_expiry()
+            exchanger.send(sequence, self._payload.make(sequence))
+            if self._held or self._ended.called:
+                return
+        self._send_call = self._reactor.callLater(0, self._send_due)
+
+    def pauseProducing(self) -> None:
+        """Send nothing for now: the peer does not take what was sent."""
+        self._held = True
+
+    def resumeProducing(self) -> None:
+        """Send what has become due."""
+        self._held = False
+        if self._send_call is None:
+            self._send_call = self._reactor.callLater(0, self._send_due)
+
+    def stopProducing(self) -> None:
+        """Send no more: the connection is gone."""
+        self._held = True
+
+    def _replied(self, sequence: int | None, payload: bytes) -> None:
+        now = self._clock()
+        if self._ended.called:
+            return
+        if self._adapter.kind is Kind.DATAGRAM:
+            sequence = self._payload.sequence_of(payload, self._flow.newest)
+            if sequence is None and not self._payload.numbered:
+                sequence = self._flow.newest
+        intact = sequence is None or self._plan.verify is Verify.NONE or self._payload.intact(sequence, payload)
+        outcome = self._flow.replied(sequence, now, len(payload), intact=intact)
+        self._end_ns = now
+        due = None if sequence is None else self._pacer.due_ns(sequence)
+        response = None if outcome is Outcome.STRAY or due is None else now - self._start_ns - due
+        self._on_probe(ProbeReply(sequence, outcome, len(payload), response))
+        if len(self._recorder.response_samples) >= _FLUSH:
+            _ = self._recorder.response  # which counts the samples, and forgets them
+        self._finish_if_complete()
+
+    def _watch_expiry(self) -> None:
+        oldest = self._flow.oldest_sent_ns()
+        if self._expiry_call is None and oldest is not None:
+            wait = max(0, oldest + self._plan.timeout_ns - self._clock())
+            self._expiry_call = self._reactor.callLater(wait / SECOND, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry_call = None
+        now = self._clock()
+        for sequence in self._flow.give_up(now - self._plan.timeout_ns + 1):
+            self._end_ns = now
+            self._on_probe(ProbeReply(sequence, None, self._payload.size, None))
+        self._watch_expiry()
+        self._finish_if_complete()
+
+    def _finish_if_complete(self) -> None:
+        if self._flow.in_flight == 0 and self._pacer.due_ns(self._flow.newest + 1) is None:
+            self._finish()
+
+    def _connection_lost(self, reason: Failure) -> None:
+        target, newest = self._plan.target, self._flow.newest
+        if reason.check(ConnectionRefusedError):
+            self.failure = RefusedError(f"{target} refused: nothing listens on that port")
+        elif reason.check(ConnectionDone):
+            self.failure = LostError(f"{target} closed the connection after {newest + 1} probes")
+        else:
+            words = str(reason.getErrorMessage()).strip().rstrip(".")
+            self.failure = LostError(f"the connection to {target} was lost: {words}")
+        self._lost = 1
+        self._end_ns = self._clock()
+        if self._flow.end(loss_kind(reason)) == 0:
+            self._recorder.failed(loss_kind(reason))
+        self._exchanger = None
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._ended.called:
+            self._ended.callback(None)
+
+    def _close(self) -> None:
+        for call in (self._send_call, self._expiry_call):
+            if call is not None and call.active():
+                call.cancel()
+        if self._exchanger is not None:
+            self._exchanger.close()
+
+    def _summary(self) -> Summary:
+        counts = self._recorder.counts
+        if self._interrupted:
+            self._end_ns = self._clock()
+        elif not counts.completed and self.failure is None:
+            self.failure = NoReplyError(
+                f"no reply from {self._plan.target}: does an echo server listen there? (-w waits longer)"
+            )
+        elapsed = self._end_ns - self._start_ns
+        cpu_share = None
+        if elapsed >= _MEANINGFUL_ELAPSED:
+            cpu_share = (time.process_time() - self._cpu_s) * SECOND / elapsed
+        judgement = judge(
+            Observed(
+                counts,
+                closed_loop=False,
+                verified=self._plan.verify is Verify.FULL,
+                cpu_share=cpu_share,
+                connections_requested=1,
+                connections_opened=1,
+                interrupted=self._interrupted,
+                unnumbered=self._adapter.kind is Kind.DATAGRAM and not self._payload.numbered,
+            )
+        )
+        return Summary(
+            command="client",
+            started=self._started,
+            elapsed_ns=elapsed,
+            interrupted=self._interrupted,
+            system=system.describe(self._reactor),
+            plan=self._plan.to_json(),
+            connections=Connections(requested=1, opened=1, failed=0, lost=self._lost),
+            counts=counts,
+            errors=dict(self._recorder.errors),
+            latencies=latencies_of(self._recorder, self._connects, self._handshakes),
+            cpu_share=cpu_share,
+            lateness=brief(self._lateness),
+            trustworthy=judgement.trustworthy,
+            caveats=judgement.caveats,
+        )

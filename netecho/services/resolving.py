@@ -1,0 +1,195 @@
+"""From a host to the addresses to try, and from a connection that failed to the line that says why."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import error as twisted_error
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
+from zope.interface import implementer
+
+from netecho.errors import (
+    ConnectError,
+    ConnectTimeoutError,
+    NetechoError,
+    RefusedError,
+    ResolveError,
+    UnreachableError,
+    UsageError,
+)
+from netecho.plans import Family, SocketOptions, Target
+from netecho.protocols._contract import Kind
+from netecho.services.handshake import explain
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+_ADDRESS_TYPES: dict[Family, tuple[type, ...]] = {
+    Family.ANY: (IPv4Address, IPv6Address),
+    Family.IPV4: (IPv4Address,),
+    Family.IPV6: (IPv6Address,),
+}
+_FAMILY_WORDS = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
+_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
+_TIMED_OUT = (
+    twisted_error.TimeoutError,
+    twisted_error.TCPTimedOutError,
+    DeferredTimeoutError,
+    TimeoutError,
+)
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+
+
+@implementer(IResolutionReceiver)
+class _Addresses:
+    """Collects what a resolution finds."""
+
+    def __init__(self) -> None:
+        self.complete: Deferred[list[str]] = Deferred()
+        self._found: list[str] = []
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:  # noqa: N802, N803
+        """Take note of nothing: a resolution cannot be stopped."""
+
+    def addressResolved(self, address: IAddress) -> None:  # noqa: N802
+        """Keep an address, once."""
+        host = getattr(address, "host", None)
+        if host is not None and host not in self._found:
+            self._found.append(host)
+
+    def resolutionComplete(self) -> None:  # noqa: N802
+        """Hand over what was found."""
+        self.complete.callback(self._found)
+
+
+async def resolve(
+    reactor: Any, host: str, port: int, sockets: SocketOptions, kind: Kind = Kind.STREAM
+) -> tuple[str, ...]:
+    """Return the IP addresses of a host, in the order of preference.
+
+    That is the system's order (RFC 6724), but for datagrams IPv4 comes first: with no handshake nothing
+    tells that the other family has no listener, and `serve` binds to 127.0.0.1 unless told otherwise.
+
+    Args:
+        reactor: provides `IReactorPluggableNameResolver`.
+        host: a name, or an IP address, which is returned as it is.
+        port: for the resolver.
+        sockets: which family is asked for, by name or by the source address.
+        kind: what will be sent there.
+
+    Raises:
+        ResolveError: the host has no address of the family asked for.
+        UsageError: the host is an address of the other family.
+    """
+    family = _family(sockets)
+    literal = _ip_version(host)
+    if literal is not None:
+        if family is not Family.ANY and literal is not family:
+            asked = f"--source {sockets.source}" if sockets.family is Family.ANY else f"-{family[-1]}"
+            raise UsageError(f"{host} is an {_FAMILY_WORDS[literal]} address, and {asked} asks for another")
+        return (host,)
+    found = _Addresses()
+    reactor.nameResolver.resolveHostName(
+        found,
+        _checked_name(host),
+        port,
+        _ADDRESS_TYPES[family],
+        "UDP" if kind is Kind.DATAGRAM else "TCP",
+    )
+    addresses = await found.complete
+    if not addresses:
+        wanted = f" {_FAMILY_WORDS[family]}" if family is not Family.ANY else ""
+        raise ResolveError(f"{host} has no{wanted} address: check the name, and that name resolution works")
+    if kind is Kind.DATAGRAM:
+        addresses.sort(key=lambda address: ":" in address)
+    return tuple(addresses)
+
+
+def _family(sockets: SocketOptions) -> Family:
+    if sockets.family is Family.ANY and sockets.source is not None:
+        return _ip_version(sockets.source) or Family.ANY
+    return sockets.family
+
+
+def _ip_version(host: str) -> Family | None:
+    try:
+        version = ipaddress.ip_address(host.partition("%")[0]).version
+    except ValueError:
+        return None
+    return Family.IPV4 if version == 4 else Family.IPV6
+
+
+def _checked_name(host: str) -> str:
+    """Return a host name in the form that goes to the resolver, which never answers a malformed one."""
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise UsageError(f"{host!r} is not a host name: {error.__cause__ or error}") from None
+
+
+def connect_failure(failure: Failure, target: Target) -> NetechoError:
+    """Return the error, a line in words, that a connection attempt's failure stands for."""
+    error = failure.value
+    if error is None:
+        raise ValueError("a failure has an exception")
+    if isinstance(error, NetechoError):
+        return error
+    number = _errno(error)
+    what = f"connection to {target}"
+    if isinstance(error, twisted_error.ConnectBindError):
+        return ConnectError(f"{what} failed: cannot send from the --source address: {_words(error)}")
+    if isinstance(error, twisted_error.ConnectionRefusedError) or number == errno.ECONNREFUSED:
+        return RefusedError(f"{what} refused: {_nothing_listens(target)}")
+    if isinstance(error, _TIMED_OUT):
+        return ConnectTimeoutError(
+            f"{what} timed out: no answer came; check the address and firewalls, or wait longer with -w"
+        )
+    if isinstance(error, twisted_error.NoRouteError) or number in _UNREACHABLE:
+        return UnreachableError(f"{what} failed: there is no route to it; check the address and the network")
+    if isinstance(error, (twisted_error.UnknownHostError, twisted_error.DNSLookupError)):
+        return ResolveError(f"{target.host} has no address: check the name, and that name resolution works")
+    if target.path is not None and number in (errno.ENOENT, errno.ENOTSOCK):
+        return RefusedError(f"{what} failed: there is no socket; start one with: netecho serve {target}")
+    if number in (errno.EACCES, errno.EPERM):
+        return ConnectError(f"{what} failed: the system does not permit it; check permissions and firewalls")
+    if number in _TOO_MANY_FILES:
+        return ConnectError(f"{what} failed: too many open files; raise the limit with ulimit -n")
+    if number == errno.EADDRNOTAVAIL and target.path is None:
+        return ConnectError(f"{what} failed: no local address or port is free for it; use fewer connections")
+    if target.secure:
+        return explain(failure, target)
+    return ConnectError(f"{what} failed: {_words(error)}")
+
+
+def _nothing_listens(target: Target) -> str:
+    if target.path is not None:
+        return f"no server listens on that socket; start one with: netecho serve {target}"
+    if target.host == "localhost" or (
+        _ip_version(target.host) is not None
+        and ipaddress.ip_address(target.host.partition("%")[0]).is_loopback
+    ):
+        flags = "" if target.protocol == "tcp" else f" --proto {target.protocol}"
+        flags += " --tls" if target.secure else ""
+        return f"nothing listens there; start one with: netecho serve{flags} --port {target.port}"
+    return "nothing listens on that port, or a firewall refuses it"
+
+
+def _errno(error: BaseException) -> int | None:
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
+        return error.errno
+    number = getattr(error, "osError", None)
+    return number if isinstance(number, int) else None
+
+
+def _words(error: BaseException) -> str:
+    """Return one line of words for an error of the system or of Twisted."""
+    number = _errno(error)
+    text = os.strerror(number) if number is not None else str(error) or type(error).__name__
+    return text.strip().partition("\n")[0].rstrip(".")

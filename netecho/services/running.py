@@ -1,0 +1,163 @@
+"""The one place where the reactor is imported and runs.
+
+`run` is `twisted.internet.task.react` for a command: it runs an async function until it has an exit
+status. The first Ctrl-C or SIGTERM asks that function to come to an end, the second ends it at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.python.failure import Failure
+
+from netecho.errors import UserInterruptError
+
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None  # type: ignore[assignment]
+
+DEBUG_VARIABLE = "NETECHO_DEBUG"
+"""When it is 1, what Twisted logs goes to standard error."""
+
+
+class Signals:
+    """What a command does when it is told to end, by Ctrl-C or SIGTERM."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        """The first one, if any came."""
+        self._on_first: Callable[[signal.Signals], None] | None = None
+
+    def on_first(self, callback: Callable[[signal.Signals], None] | None) -> None:
+        """Have the first signal call `callback` in the reactor, which asks for an end in order.
+
+        Without one, and at the second signal, the command is cancelled: whatever it awaits fails with
+        `CancelledError`, so that its `finally` clauses run, and nothing is waited for.
+        """
+        self._on_first = callback
+
+    def arrived(self, number: int) -> bool:
+        """Note a signal; return whether the command was asked to end in order, or is to be cancelled."""
+        first = self.received is None
+        if first:
+            self.received = signal.Signals(number)
+        if not first or self._on_first is None:
+            return False
+        self._on_first(signal.Signals(number))
+        return True
+
+
+def run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
+    """Run `main` with the reactor, and the signals that it may react to; return its exit status.
+
+    Raises:
+        UserInterruptError: it was interrupted and had not asked to end in order, or was told twice.
+        Exception: whatever `main` raised, as it was.
+    """
+    try:
+        return _run(main)
+    except KeyboardInterrupt:
+        raise UserInterruptError("interrupted") from None
+
+
+def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
+    _direct_log()
+    _raise_descriptor_limit()
+    from twisted.internet import reactor as default_reactor
+
+    reactor: Any = default_reactor
+    signals = Signals()
+    results: list[int | Failure] = []
+
+    async def command() -> int:
+        return await main(reactor, signals)
+
+    def ended(result: int | Failure) -> None:
+        results.append(result)
+        if len(results) == 1:
+            # What the last callbacks have queued, such as the closing of a socket, is still done.
+            reactor.callLater(0, reactor.stop)
+
+    def start() -> None:
+        deferred = Deferred.fromCoroutine(command())
+
+        def told_to_end(number: int) -> None:
+            if not results and not signals.arrived(number):
+                deferred.cancel()
+                if not results:  # it is still busy, in a `finally` clause perhaps
+                    ended(Failure(CancelledError()))
+
+        deferred.addBoth(ended)
+        _catch_signals(caught, lambda number: reactor.callFromThread(told_to_end, number))
+
+    with _signals_restored() as caught:
+        reactor.callWhenRunning(start)
+        reactor.run()
+    return _exit_status(results[0], signals)
+
+
+def _exit_status(result: int | Failure, signals: Signals) -> int:
+    if not isinstance(result, Failure):
+        return int(result)
+    if signals.received is not None and result.check(CancelledError):
+        raise UserInterruptError("interrupted")
+    result.raiseException()
+    raise AssertionError("a failure has an exception")
+
+
+@contextlib.contextmanager
+def _signals_restored() -> Iterator[list[int]]:
+    """Give the signals that end a command, but for those that our parent had us ignore (as nohup does)."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield [number for number, disposition in before.items() if disposition is not signal.SIG_IGN]
+    finally:
+        for number, disposition in before.items():
+            signal.signal(number, disposition)
+
+
+def _catch_signals(numbers: list[int], arrived: Callable[[int], None]) -> None:
+    """Have each of `numbers` call `arrived`, in place of what Twisted installed at its start."""
+    count = 0
+
+    def caught(number: int, _frame: object) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:  # a third one ends a process whose reactor has stopped turning
+            signal.signal(number, signal.SIG_DFL)
+        arrived(number)
+
+    for number in numbers:
+        signal.signal(number, caught)
+
+
+def _direct_log() -> None:
+    """Send Twisted's log to standard error when debugging, and else nowhere.
+
+    What a person must know is said by the command itself, in a line.
+    """
+    debugging = os.environ.get(DEBUG_VARIABLE) == "1"
+    observers: list[Any] = [textFileLogObserver(sys.stderr)] if debugging else []
+    globalLogBeginner.beginLoggingTo(
+        observers,
+        redirectStandardIO=False,
+        discardBuffer=not debugging,
+    )
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many open files as the system lets us: each connection is one."""
+    if resource is None:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS calls its hard limit infinite and then refuses that.
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,248 @@
+"""Standard input to the other end, what the other end sends to standard output: `client` in a pipe."""
+
+from __future__ import annotations
+
+import collections
+import os
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netecho.errors import LostError, NetechoError, NoReplyError, RefusedError
+from netecho.protocols._tls import TruncationError
+from netecho.services.standardio import InputProducer, OutputConsumer
+
+DATAGRAM_SIZE: Final = 1024
+"""Bytes of standard input in a datagram unless told otherwise: no path's MTU is too small for it."""
+WINDOW: Final = 16
+"""Datagrams under way at a time, so that no socket's buffer overflows."""
+_OVERTAKEN: Final = 3
+"""A datagram is taken for lost when so many later ones are answered (as TCP does, RFC 5681 section 3.2)."""
+
+
+_CLOSED_EARLY: Final = "the other end closed the connection before all of standard input was sent"
+
+
+class _Piped(Protocol):
+    """A connection between the standard streams.
+
+    `ended` fires when the conversation is over and standard output has all of it.
+    """
+
+    transport: Any
+
+    def __init__(self, reactor: Any, standard_input: int, standard_output: int, block: int) -> None:
+        self.ended: Deferred[None] = Deferred()
+        self._reactor = reactor
+        self._input = InputProducer(reactor, standard_input, self.send, block)
+        self._output = OutputConsumer(reactor, standard_output)
+        self._error: Exception | None = None
+        self._over = False
+
+    def connectionMade(self) -> None:
+        """Begin both ways."""
+        self._output.registerProducer(self.transport, True)
+        self._output.start()
+        self._input.start()
+        self._input.ended.addCallbacks(self._input_ended, self._input_failed)
+        self._output.ended.addBoth(self._output_ended)
+
+    def send(self, data: bytes) -> None:
+        """Send a block of standard input."""
+        raise NotImplementedError
+
+    def _input_ended(self, _: object) -> None:
+        raise NotImplementedError
+
+    def _input_failed(self, failure: Failure) -> None:
+        self.finish(NetechoError(f"cannot read standard input: {_strerror(failure.value)}"))
+
+    def finish(self, error: Exception | None = None) -> None:
+        """End the conversation: nothing more is sent or taken, and what came is written out."""
+        if self._over:
+            return
+        self._over = True
+        self._error = error
+        self._input.stopProducing()
+        self._output.unregisterProducer()
+        self._output.finish()
+
+    def _output_ended(self, result: Failure | None) -> None:
+        if isinstance(result, Failure):
+            self.finish()
+            error = result.value
+            self._error = (
+                error
+                if isinstance(error, BrokenPipeError)
+                else NetechoError(f"cannot write standard output: {_strerror(error)}")
+            )
+        if self._error is None:
+            self.transport.loseConnection()
+        else:
+            self.transport.abortConnection()
+        if self._error is None:
+            self.ended.callback(None)
+        else:
+            self.ended.errback(self._error)
+
+
+@implementer(IHalfCloseableProtocol)
+class StreamPipe(_Piped):
+    """Pipe mode on a byte stream, as nc does it: half-close after the input's end, end when the peer does.
+
+    `ended` fails with `LostError` if the connection broke, or was closed before the input was sent, and
+    with `BrokenPipeError` if nobody reads standard output any more.
+    """
+
+    def __init__(self, reactor: Any, standard_input: int, standard_output: int, block: int) -> None:
+        super().__init__(reactor, standard_input, standard_output, block)
+        self._all_read = False
+        self._all_sent = False
+        self._peer_closed = False
+        self._sent = 0
+        self._received = 0
+
+    def connectionMade(self) -> None:
+        """Have the transport pause standard input while the peer does not read."""
+        self.transport.registerProducer(self._input, True)
+        super().connectionMade()
+
+    def send(self, data: bytes) -> None:
+        """Send a block of standard input."""
+        self._sent += len(data)
+        self.transport.write(data)
+
+    def _input_ended(self, _: object) -> None:
+        self._all_read = True
+        self.transport.unregisterProducer()
+        self.transport.loseWriteConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Write it out."""
+        if not self._over:
+            self._received += len(data)
+            self._output.write(data)
+
+    def readConnectionLost(self) -> None:
+        """End, as the peer sends nothing more, but first send it what is left of the input."""
+        self._peer_closed = True
+        if self._all_sent:
+            self.finish()
+        elif not self._all_read:
+            self.finish(LostError(_CLOSED_EARLY))
+
+    def writeConnectionLost(self) -> None:
+        """Wait for the peer to close its side too."""
+        self._all_sent = True
+        if self._peer_closed:
+            self.finish()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End, with an error if something was lost by it."""
+        if reason.check(ConnectionDone):
+            self.finish(None if self._all_read else LostError(_CLOSED_EARLY))
+        elif self._all_read and reason.check(TruncationError) and self._received == self._sent:
+            # Many programs close without close_notify; an echo that is complete was not cut short.
+            self.finish()
+        else:
+            self.finish(LostError(f"the connection was lost: {_sentence(reason)}"))
+
+
+class DatagramPipe(_Piped):
+    """Pipe mode on messages: each block that is read from standard input is one.
+
+    Echoes are written as they come. A few messages are under way at a time; when nothing has come for
+    `timeout` seconds, those are given up. `ended` fails with `NoReplyError` if fewer came than were sent.
+    """
+
+    def __init__(
+        self, reactor: Any, standard_input: int, standard_output: int, block: int, timeout: float
+    ) -> None:
+        super().__init__(reactor, standard_input, standard_output, block)
+        self._timeout = timeout
+        self._waiting: Any = None
+        self._under_way: collections.deque[bytes] = collections.deque()
+        self._all_read = False
+        self._sent = 0
+        self._received = 0
+
+    def send(self, data: bytes) -> None:
+        """Send a block of standard input."""
+        self._sent += 1
+        self._under_way.append(data)
+        self.transport.write(data)
+        if len(self._under_way) >= WINDOW:
+            self._input.pauseProducing()
+        self._wait()
+
+    def _input_ended(self, _: object) -> None:
+        self._all_read = True
+        self._go_on()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Write an echo out, and see which message it answers."""
+        if self._over:
+            return
+        self._received += 1
+        self._output.write(data)
+        if data in self._under_way:
+            position = self._under_way.index(data)
+            del self._under_way[position]
+            for _ in range(position - _OVERTAKEN + 1):
+                self._under_way.popleft()
+        elif self._under_way:
+            self._under_way.popleft()  # not an echo, but an answer all the same
+        self._wait()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._all_read and (not self._under_way or self._received >= self._sent):
+            self.finish(self._verdict())
+        elif len(self._under_way) < WINDOW:
+            self._input.resumeProducing()
+
+    def _wait(self) -> None:
+        """Begin the time anew after which what is under way is given up."""
+        if self._waiting is not None and self._waiting.active():
+            self._waiting.reset(self._timeout)
+        else:
+            self._waiting = self._reactor.callLater(self._timeout, self._give_up)
+
+    def _give_up(self) -> None:
+        self._under_way.clear()
+        self._go_on()
+
+    def _verdict(self) -> Exception | None:
+        lost = self._sent - self._received
+        if lost <= 0:
+            return None
+        if self._received == 0:
+            return NoReplyError(f"no reply: none of {self._sent} datagrams came back; does a server listen?")
+        return NoReplyError(f"{lost} of {self._sent} datagrams did not come back")
+
+    def finish(self, error: Exception | None = None) -> None:
+        """End the conversation, and its timer."""
+        if self._waiting is not None and self._waiting.active():
+            self._waiting.cancel()
+        super().finish(error)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End: nothing more can come."""
+        if reason.check(ConnectionRefusedError):
+            self.finish(RefusedError("no reply: nothing listens at the other end's port"))
+        else:
+            self.finish(LostError(f"the connection was lost: {_sentence(reason)}"))
+
+
+def _strerror(error: BaseException | None) -> str:
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if isinstance(number, int) else str(error)
+
+
+def _sentence(reason: Failure) -> str:
+    return str(reason.getErrorMessage()).strip().rstrip(".")

@@ -1,0 +1,266 @@
+"""OpenSSL contexts made from plans: one for all the connections of a server, or of a client.
+
+Nothing here is done per connection but to make its OpenSSL side; what is wrong with a file or a flag is
+found when the context is made, before anything listens or connects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import ipaddress
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import idna
+from OpenSSL import SSL
+from OpenSSL.crypto import X509StoreFlags
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+)
+from zope.interface import implementer
+
+from netecho.errors import UsageError
+from netecho.plans import ClientTLS, ServerTLS, TLSVersion
+from netecho.services import certificates
+from netecho.services.handshake import VerifiedConnection, describe, explain, verification
+
+if TYPE_CHECKING:
+    from netecho.services.certificates import Credentials, LocalAuthority
+
+__all__ = ["ClientContext", "ServerContext", "describe", "explain", "for_client", "for_server"]
+
+INTERMEDIATE_CIPHERS = ":".join(
+    f"ECDHE-{key}-{cipher}"
+    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+    for key in ("ECDSA", "RSA")
+)
+"""The TLS 1.2 suites of Mozilla's "Server Side TLS" guideline 5.7, intermediate. It has three DHE suites
+more, which need a parameters file and which no client needs that has TLS 1.2 and elliptic curves."""
+
+INTERMEDIATE_GROUPS = b"X25519:P-256:P-384"
+"""The key exchange groups of the same guideline."""
+
+_OLDEST = {TLSVersion.TLS_1_2: SSL.TLS1_2_VERSION, TLSVersion.TLS_1_3: SSL.TLS1_3_VERSION}
+_MUST_SHOW = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+@dataclasses.dataclass(frozen=True)
+class ServerContext:
+    """Makes the OpenSSL side of a server's connections."""
+
+    context: SSL.Context
+    verifies: bool
+    """Whether clients must show a certificate."""
+    authority: LocalAuthority | None = None
+    """Who signed our certificate, when it was made for this run."""
+
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
+        """Return a new connection."""
+        connection = VerifiedConnection(self.context, None)
+        connection.verifies = self.verifies
+        return connection
+
+    def close(self) -> None:
+        """Delete what was written for this run. To be called when the server ends."""
+        if self.authority is not None:
+            self.authority.remove()
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+@dataclasses.dataclass(frozen=True)
+class ClientContext:
+    """Makes the OpenSSL side of a client's connections, all to the same host."""
+
+    context: SSL.Context
+    server_name: bytes | None
+    """Sent as SNI; `None` for an address, which RFC 6066 section 3 does not permit there."""
+    keylog: BinaryIO | None = None
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
+        """Return a new connection."""
+        connection = VerifiedConnection(self.context, None)
+        connection.verifies = True
+        if self.server_name is not None:
+            connection.set_tlsext_host_name(self.server_name)
+        return connection
+
+    def close(self) -> None:
+        """Close the key log. To be called when the last connection has ended."""
+        if self.keylog is not None:
+            self.keylog.close()
+
+
+def for_server(plan: ServerTLS, hosts: Iterable[str] = (), hostname: str | None = None) -> ServerContext:
+    """Make a server's context at the intermediate level of Mozilla's guideline.
+
+    That is: TLS 1.2 and 1.3, forward secrecy and authenticated encryption only, the client's order of
+    ciphers, as it knows what its processor is good at; no compression, no renegotiation.
+
+    Args:
+        plan: certificate, client authority, protocols, and the like.
+        hosts: what is listened on, for the certificate that is made when the plan has none.
+        hostname: this machine's; asked of the system when not given.
+
+    Raises:
+        UsageError: a file or a flag of the plan is wrong.
+        NetechoError: a certificate was to be made, and there is nowhere to put its authority's.
+    """
+    context = _context(plan.minimum)
+    try:
+        ciphers = INTERMEDIATE_CIPHERS if plan.ciphers is None else plan.ciphers
+        context.set_cipher_list(ciphers.encode("ascii"))
+    except (SSL.Error, UnicodeError):
+        raise UsageError(f"--ciphers {plan.ciphers!r}: no cipher of OpenSSL's matches this") from None
+    _set_groups(context, INTERMEDIATE_GROUPS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_session_id(b"netecho")  # client certificates with session tickets need one
+    if plan.alpn:
+        context.set_alpn_select_callback(_chooser(_protocol_names(plan.alpn)))
+    if plan.client_ca is not None:
+        _trust(context, plan.client_ca, "--client-ca")
+        for authority in certificates.read_certificates(plan.client_ca, "--client-ca"):
+            context.add_client_ca(authority)
+        context.set_verify(_MUST_SHOW, verification(None))
+    authority_made = None
+    if plan.certificate is not None:
+        credentials = certificates.read_credentials(plan.certificate, plan.key)
+    else:
+        credentials, authority_made = certificates.make_credentials(hosts, hostname)
+    _show(context, credentials, plan.certificate)
+    return ServerContext(context, plan.client_ca is not None, authority_made)
+
+
+def for_client(plan: ClientTLS, host: str, environment: Mapping[str, str] = os.environ) -> ClientContext:
+    """Make a client's context, for any number of connections to one host.
+
+    Args:
+        plan: whom to trust, certificate, protocols, and the like.
+        host: the target's name or address, whose certificate is expected unless the plan has a name.
+        environment: `SSLKEYLOGFILE` in it names a key log, when the plan has none. (`SSL_CERT_FILE` and
+            `SSL_CERT_DIR` are OpenSSL's, and read from the process's own.)
+
+    Raises:
+        UsageError: a file or a flag of the plan is wrong.
+    """
+    context = _context(TLSVersion.TLS_1_2)
+    name, is_address = _identity(plan.server_name or host)
+    if plan.authorities is None:
+        context.set_default_verify_paths()
+    else:
+        _trust(context, plan.authorities, "--cacert")
+    context.set_verify(SSL.VERIFY_PEER, verification(name, is_address, enforce=not plan.insecure))
+    if plan.certificate is not None:
+        credentials = certificates.read_credentials(plan.certificate, plan.key)
+        _show(context, credentials, plan.certificate)
+    if plan.alpn:
+        context.set_alpn_protos(_protocol_names(plan.alpn))
+    keylog = None
+    if plan.keylog is not None:
+        keylog = _log_keys(context, plan.keylog, f"--keylog {plan.keylog}")
+    elif environment.get("SSLKEYLOGFILE"):
+        path = environment["SSLKEYLOGFILE"]
+        keylog = _log_keys(context, path, f"SSLKEYLOGFILE={path}")
+    return ClientContext(context, None if is_address else name.encode("ascii"), keylog)
+
+
+def _context(oldest: TLSVersion) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(_OLDEST[oldest])
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    # Idle connections then cost no record buffers, which are most of what one takes.
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    return context
+
+
+def _set_groups(context: SSL.Context, groups: bytes) -> None:
+    # pyOpenSSL can name a single curve only (set_tmp_ecdh), so this calls OpenSSL beneath it; where that
+    # has changed its name, OpenSSL's own choice of groups stays, which includes these.
+    from OpenSSL import _util
+
+    set_list = getattr(_util.lib, "SSL_CTX_set1_curves_list", None)
+    if set_list is not None:
+        set_list(context._context, groups)
+
+
+def _identity(host: str) -> tuple[str, bool]:
+    """Return a host as certificates name it, and whether it is an address."""
+    bare = host.partition("%")[0]
+    try:
+        return str(ipaddress.ip_address(bare)), True
+    except ValueError:
+        pass
+    name = host.rstrip(".")
+    try:
+        return (name if name.isascii() else idna.encode(name, uts46=True).decode("ascii")), False
+    except UnicodeError:
+        raise UsageError(f"{host!r} is no host name that a certificate could be for") from None
+
+
+def _protocol_names(words: Iterable[str]) -> list[bytes]:
+    names = [word.encode("utf-8") for word in words]
+    for name in names:
+        if not 1 <= len(name) <= 255:  # RFC 7301 section 3.1
+            raise UsageError("--alpn takes names of 1 to 255 bytes")
+    return names
+
+
+def _chooser(ours: list[bytes]) -> Callable[[SSL.Connection, list[bytes]], bytes]:
+    def choose(_: SSL.Connection, theirs: list[bytes]) -> bytes:
+        for name in ours:
+            if name in theirs:
+                return name
+        # RFC 7301 section 3.2 has the handshake fail; pyOpenSSL's own sentinel would go on without.
+        raise SSL.Error([("SSL routines", "", "no application protocol")])
+
+    return choose
+
+
+def _trust(context: SSL.Context, path: str, flag: str) -> None:
+    """Trust the certificates in a file, be they roots, intermediate authorities or a peer's very own."""
+    certificates.read_certificates(path, flag)
+    try:
+        context.load_verify_locations(path)
+    except SSL.Error:
+        raise UsageError(f"{flag} {path}: OpenSSL does not take these certificates") from None
+    store = context.get_cert_store()
+    if store is not None:
+        store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
+
+
+def _show(context: SSL.Context, credentials: Credentials, path: str | None) -> None:
+    """Have connections show a certificate, and those between it and its authority."""
+    try:
+        context.use_certificate(credentials.chain[0])
+        key: Any = credentials.key  # OpenSSL says which kinds it takes
+        context.use_privatekey(key)
+        for certificate in credentials.chain[1:]:
+            context.add_extra_chain_cert(certificate)
+        context.check_privatekey()
+    except (SSL.Error, TypeError) as error:
+        reasons = error.args[0] if isinstance(error, SSL.Error) and error.args else []
+        said = ", ".join(str(entry[-1]) for entry in reasons) or "not a key that TLS can use"
+        raise UsageError(f"--cert {path}: OpenSSL does not take it: {said}") from None
+
+
+def _log_keys(context: SSL.Context, path: str, flag: str) -> BinaryIO:
+    """Append the secrets of connections to a file that only its owner can read.
+
+    The lines are as in <https://www.ietf.org/archive/id/draft-ietf-tls-keylogfile-02.html>.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UsageError(f"{flag}: {error.strerror or error}") from None
+    log = os.fdopen(descriptor, "ab", buffering=0)
+
+    def write(_: SSL.Connection, line: bytes) -> None:
+        # A full disk is no reason to fail in the middle of OpenSSL, and a closed log none either.
+        with contextlib.suppress(OSError, ValueError):
+            log.write(line + b"\n")
+
+    context.set_keylog_callback(write)
+    return log
