@@ -304,7 +304,7 @@ def run(arguments: list[str]) -> int:
         if isinstance(error, OSError):  # the machine's doing: a full disk, a file that may not be read
             text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
         else:
-            text = f"{type(error).__name__}: {error} (a defect: please report it, with what {DEBUG_VARIABLE}=1 shows)"
+            text = f"{type(error).__name__}: {error} (a defect: please report it with {DEBUG_VARIABLE}=1)"
         return _complain("netecho", text, ExitStatus.FAILED)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import ipaddress
+import re
 import urllib.parse
 from typing import Any
 
@@ -20,6 +21,9 @@ MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 DEFAULT_PORT = 8000
 LOOPBACK = "127.0.0.1"
+
+_AUTHORITY = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]*)(?::([0-9]{0,9}))?")
+"""Host and port of RFC 3986 section 3.2, which `urllib.parse` reads too leniently (`[::1]80`)."""
 
 
 class ReplyMode(enum.StrEnum):
@@ -80,33 +84,37 @@ class Location:
             raise UsageError(f"{text!r} is not a URL or host")
         if text.startswith(("/", "./", "../")) and not text.startswith("//"):
             return cls(path=text)
-        head, colon, rest = text.partition(":")
-        if colon and rest.startswith(("/", "./", "../")) and head and not rest.startswith("//"):
+        head, _, rest = text.partition(":")
+        if head and rest.startswith("///"):
+            return cls(scheme=head.lower(), path=rest[2:])
+        if head and rest.startswith(("/", "./", "../")) and not rest.startswith("//"):
             return cls(scheme=head.lower(), path=rest)
         if any(character.isspace() for character in text):
             raise UsageError(f"{text!r} is not a URL or host")
-        if colon and not rest.startswith("//"):
+        if not text.startswith("//") and not rest.startswith("//"):
             text = f"//[{text}]" if _is_ipv6(text) else f"//{text}"
-        elif not colon:
-            text = f"//{text}"
         return cls._parse_authority(text)
 
     @classmethod
     def _parse_authority(cls, text: str) -> Location:
+        shown = text.removeprefix("//")
+        wrong = UsageError(f"{shown!r} is not a URL or host: write tcp://host:port, host:port or unix:/path")
         try:
             parts = urllib.parse.urlsplit(text)
-            port = parts.port
             host = parts.hostname
-        except ValueError as error:
-            raise UsageError(f"{text.removeprefix('//')!r} is not a URL or host: {error}") from None
-        if parts.username is not None or parts.password is not None:
+        except ValueError:
+            raise wrong from None
+        if "@" in parts.netloc:
             raise UsageError("a URL with a user name or password in it is not accepted")
-        if parts.query or parts.fragment:
+        if "?" in text or "#" in text:
             raise UsageError(f"{text!r} has a query or fragment, which an echo endpoint does not have")
-        if host is not None and "%" in host:  # urlsplit lowers the case of an IPv6 zone
-            at = parts.netloc.lower().find(host)
-            host = parts.netloc[at : at + len(host)]
-        return cls(parts.scheme.lower() or None, host or None, port, parts.path or None)
+        authority = _AUTHORITY.fullmatch(parts.netloc)
+        if authority is None or not (parts.scheme or text.startswith("//")):
+            raise wrong
+        port = int(authority[1]) if authority[1] else None
+        if port is not None and port > 65535:
+            raise UsageError(f"port {port} is not between 0 and 65535")
+        return cls(parts.scheme or None, host or None, port, parts.path or None)
 
 
 def _is_ipv6(text: str) -> bool:
@@ -207,7 +215,7 @@ class SocketOptions:
             except ValueError:
                 raise UsageError(f"--source {self.source!r} is not an IP address") from None
             if self.family is not Family.ANY and self.family != f"ipv{version}":
-                raise UsageError(f"--source {self.source} is not an {self.family.value} address")
+                raise UsageError(f"--source {self.source} is not an IPv{self.family[-1]} address")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -234,6 +242,8 @@ class ListenPlan:
             raise UsageError("the same address is to be listened on twice")
         if self.max_connections is not None and self.max_connections < 1:
             raise UsageError("--max-connections must be at least 1")
+        if self.tls != ServerTLS() and not any(one.secure for one in self.listeners):
+            raise UsageError("flags for TLS are given, but no listener speaks it: add --tls")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -247,6 +257,7 @@ class TalkPlan:
 
     def __post_init__(self) -> None:
         _at_least(1, "-w/--timeout", self.timeout_ns)
+        _not_in_vain(self.tls, self.target)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -271,6 +282,7 @@ class ProbePlan:
         _at_least(1, "-z/--duration", self.duration_ns)
         _at_least(0, "-l/--size", self.size)
         _at_least(1, "-w/--timeout", self.timeout_ns)
+        _not_in_vain(self.tls, self.target)
 
     @property
     def payload_size(self) -> int:
@@ -331,6 +343,7 @@ class BenchPlan:
             raise UsageError("--connect-rate must be more than 0")
         if self.exchanges is None and self.duration_ns is None:
             raise UsageError("a run needs an end: -n or -z")
+        _not_in_vain(self.tls, self.target)
 
     def split(self, parts: int) -> tuple[BenchPlan, ...]:
         """Divide the plan among `parts` workers so that the parts add up to it exactly.
@@ -378,6 +391,12 @@ def _share(total: int, parts: int, index: int) -> int:
 def _at_least(minimum: int, flag: str, value: int | None) -> None:
     if value is not None and value < minimum:
         raise UsageError(f"{flag} must be at least {minimum}")
+
+
+def _not_in_vain(tls: ClientTLS, target: Target) -> None:
+    # A key log may be asked for by the environment, for whatever will speak TLS.
+    if not target.secure and dataclasses.replace(tls, keylog=None) != ClientTLS():
+        raise UsageError(f"flags for TLS are given, but {target} does not speak it: add --tls")
 
 
 def _network_json(sockets: SocketOptions, tls: ClientTLS | None) -> dict[str, Any]:

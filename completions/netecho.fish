@@ -1,0 +1,1 @@
+complete --command netecho --no-files --arguments "(env _NETECHO_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) netecho)" --condition "env _NETECHO_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) netecho"

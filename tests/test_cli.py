@@ -1,0 +1,459 @@
+"""The command line: what each command is given, and how mistakes end."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from typing import IO, Any
+
+import pytest
+
+from netecho import cli, protocols
+from netecho.errors import (
+    CorruptedError,
+    ExitStatus,
+    NetechoError,
+    RefusedError,
+    UserInterruptError,
+)
+from netecho.plans import ClientTLS, Family, ReplyMode, ServerTLS, SocketOptions, TLSVersion, Verify
+
+SECOND = 1_000_000_000
+ROOT = pathlib.Path(cli.__file__).parent.parent
+
+SERVE: dict[str, Any] = {
+    "urls": [],
+    "host": None,
+    "port": None,
+    "proto": None,
+    "tls": False,
+    "server_tls": ServerTLS(),
+    "reply": ReplyMode.ECHO,
+    "max_connections": None,
+    "idle_timeout_ns": None,
+    "drain_timeout_ns": 10 * SECOND,
+    "json_stream": False,
+    "verbose": False,
+    "exit_with_stdin": False,
+}
+CLIENT: dict[str, Any] = {
+    "target": None,
+    "port": None,
+    "proto": None,
+    "tls": False,
+    "count": None,
+    "interval_ns": None,
+    "duration_ns": None,
+    "size": 64,
+    "message": None,
+    "timeout_ns": 5 * SECOND,
+    "sockets": SocketOptions(),
+    "client_tls": ClientTLS(),
+    "verify": Verify.FULL,
+    "verbose": False,
+    "quiet": False,
+    "json": None,
+    "json_stream": False,
+    "csv": None,
+}
+BENCH: dict[str, Any] = {
+    "target": None,
+    "port": None,
+    "proto": None,
+    "tls": False,
+    "connections": 1,
+    "exchanges": None,
+    "duration_ns": 10 * SECOND,
+    "size": 64,
+    "pipeline": 1,
+    "warmup_ns": 0,
+    "timeout_ns": 5 * SECOND,
+    "connect_rate": None,
+    "verify": Verify.FULL,
+    "reconnect": True,
+    "sockets": SocketOptions(),
+    "client_tls": ClientTLS(),
+    "quiet": False,
+    "json": None,
+    "json_stream": False,
+    "csv": None,
+}
+REPORT: dict[str, Any] = {"files": ["a.json"], "json": None, "csv": None, "json_stream": False}
+
+ASKED: list[tuple[str, dict[str, Any]]] = [
+    ("serve", SERVE),
+    ("serve tcp://:1 udp://:2", {**SERVE, "urls": ["tcp://:1", "udp://:2"]}),
+    ("serve --host * --port 0", {**SERVE, "host": "*", "port": 0}),
+    ("serve --proto udp --tls", {**SERVE, "proto": "udp", "tls": True}),
+    ("serve --reply CHARGEN", {**SERVE, "reply": ReplyMode.CHARGEN}),
+    (
+        "serve --cert c --key k --client-ca a --alpn h2,x --alpn y --tls-min 1.3 --ciphers z",
+        {**SERVE, "server_tls": ServerTLS("c", "k", "a", ("h2", "x", "y"), TLSVersion.TLS_1_3, "z")},
+    ),
+    (
+        "serve --max-connections 2k --idle-timeout 1m --drain-timeout 250ms",
+        {**SERVE, "max_connections": 2000, "idle_timeout_ns": 60 * SECOND, "drain_timeout_ns": SECOND // 4},
+    ),
+    (
+        "serve --json-stream -v --exit-with-stdin",
+        {**SERVE, "json_stream": True, "verbose": True, "exit_with_stdin": True},
+    ),
+    ("client", CLIENT),
+    ("client localhost 8000", {**CLIENT, "target": "localhost", "port": 8000}),
+    (
+        "client -n 100 -i 10ms udp://host:8000",
+        {**CLIENT, "target": "udp://host:8000", "count": 100, "interval_ns": SECOND // 100},
+    ),
+    (
+        "client host -z 1m30s -l 64KiB -w 0.5 --verify none",
+        {
+            **CLIENT,
+            "target": "host",
+            "duration_ns": 90 * SECOND,
+            "size": 65536,
+            "timeout_ns": SECOND // 2,
+            "verify": Verify.NONE,
+        },
+    ),
+    ("client -m h\udcffé", {**CLIENT, "message": b"h\xff\xc3\xa9"}),
+    (
+        "client -4 --source 127.0.0.1 --dscp ef --ttl 3",
+        {**CLIENT, "sockets": SocketOptions(Family.IPV4, "127.0.0.1", 46, 3)},
+    ),
+    ("client -6", {**CLIENT, "sockets": SocketOptions(Family.IPV6)}),
+    (
+        "client --tls --cacert a --cert c --key k -k --sni n --alpn h2 --keylog l",
+        {**CLIENT, "tls": True, "client_tls": ClientTLS("a", "c", "k", True, "n", ("h2",), "l")},
+    ),
+    (
+        "client -v --quiet --json - --csv f",
+        {**CLIENT, "verbose": True, "quiet": True, "json": "-", "csv": "f"},
+    ),
+    ("bench", BENCH),
+    ("bench -c 500", {**BENCH, "connections": 500}),
+    ("bench -n 100k", {**BENCH, "exchanges": 100_000, "duration_ns": None}),
+    ("bench -n 9 -z 3s", {**BENCH, "exchanges": 9, "duration_ns": 3 * SECOND}),
+    (
+        "bench h 80 --size 1k --pipeline 8 --warmup 1s -w 2s --connect-rate 1.5k --no-reconnect",
+        {
+            **BENCH,
+            "target": "h",
+            "port": 80,
+            "size": 1000,
+            "pipeline": 8,
+            "warmup_ns": SECOND,
+            "timeout_ns": 2 * SECOND,
+            "connect_rate": 1500.0,
+            "reconnect": False,
+        },
+    ),
+    ("bench --json-stream --quiet", {**BENCH, "json_stream": True, "quiet": True}),
+    ("report a.json", REPORT),
+    ("report a.json b --csv c", {**REPORT, "files": ["a.json", "b"], "csv": "c"}),
+]
+
+MISTAKES = {
+    "serve --prot x": "netecho serve: no such option: --prot (did you mean --proto?)",
+    "serve --port http": "netecho serve: --port: 'http' is not a port: it is a number from 0 to 65535",
+    "serve --reply what": "netecho serve: --reply: 'what' is not one of 'echo', 'discard', 'chargen'",
+    "serve --key k": "netecho: --key needs --cert: a key alone does not say who the server is",
+    "serve --proto what": "netecho serve: --proto: unknown protocol 'what': it is one of tcp, udp",
+    "client -i 10x": "netecho client: -i/--interval: '10x' is not a duration: "
+    "write 10ms, 1m30s, or 2 for seconds",
+    "client -4 -6": "netecho: -4 and -6 exclude each other: leave both out to use either",
+    "client h 1 2": "netecho client: got unexpected extra argument(s) (2)",
+    "client -m x -l 3": "netecho: -m/--message and -l/--size exclude each other: a message has its own size",
+    "client --json - --csv -": "netecho: only one of --json -, --csv - and --json-stream "
+    "can have standard output",
+    "bench -n": "netecho: option '-n' requires an argument",
+    "bench -q 5": "netecho bench: no such option: -q",
+    "report": "netecho report: FILE is missing",
+    "serv": "netecho: no such command 'serv'. Did you mean 'serve'?",
+    "serve --\x1b[31m": "netecho serve: no such option: --\\x1b[31m",
+    "serve --proto \x1b]0;x\x07": "netecho serve: --proto: unknown protocol '\\x1b]0;x\\x07': "
+    "it is one of tcp, udp",
+}
+
+Install = Callable[[str, Callable[..., int]], None]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two protocols, and nothing from the environment."""
+    monkeypatch.setattr(protocols, "names", lambda: ("tcp", "udp"))
+    for name in ("SSLKEYLOGFILE", cli.DEBUG_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Put a function in the place of a command."""
+
+    def put(name: str, run: Callable[..., int]) -> None:
+        command = types.ModuleType(f"netecho.commands.{name}")
+        command.run = run  # type: ignore[attr-defined]
+        package = sys.modules.get("netecho.commands") or types.ModuleType("netecho.commands")
+        monkeypatch.setattr(package, name, command, raising=False)
+        monkeypatch.setitem(sys.modules, "netecho.commands", package)
+        monkeypatch.setitem(sys.modules, f"netecho.commands.{name}", command)
+
+    return put
+
+
+def fail_with(error: BaseException) -> Callable[..., int]:
+    """Return a command that raises."""
+
+    def run(**_: Any) -> int:
+        raise error
+
+    return run
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return an environment in which this netecho runs, with its output buffered as usual."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+def start(
+    *arguments: str, stdout: int | IO[str] = subprocess.PIPE, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run netecho in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "netecho", *arguments],
+        env=environment(**more),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("line", "expected"), ASKED, ids=lambda value: ascii(value)[:60])
+def test_asked(line: str, expected: dict[str, Any], install: Install) -> None:
+    """Every flag reaches its command, in the units of plans, and has its default."""
+    seen: list[dict[str, Any]] = []
+
+    def run(*files: list[str], **asked: Any) -> int:
+        seen.append({"files": files[0], **asked} if files else asked)
+        return 7
+
+    install(line.split(" ")[0], run)
+    assert cli.run(line.split(" ")) == 7
+    assert seen == [expected]
+
+
+def test_keylog_from_the_environment(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SSLKEYLOGFILE is honoured, and the flag goes before it."""
+    seen: list[ClientTLS] = []
+
+    def run(*, client_tls: ClientTLS, **_: Any) -> int:
+        seen.append(client_tls)
+        return 0
+
+    install("client", run)
+    monkeypatch.setenv("SSLKEYLOGFILE", "from-environment")
+    assert cli.run(["client"]) == 0
+    assert cli.run(["client", "--keylog", "from-flag"]) == 0
+    assert [tls.keylog for tls in seen] == ["from-environment", "from-flag"]
+
+
+@pytest.mark.parametrize(("line", "expected"), MISTAKES.items(), ids=lambda text: ascii(text))
+def test_mistakes(line: str, expected: str, install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistake is one line on standard error that names it, and status 2."""
+    for name in ("serve", "client", "bench", "report"):
+        install(name, fail_with(AssertionError("started")))
+    assert cli.run(line.split(" ")) == ExitStatus.USAGE
+    assert capsys.readouterr() == ("", expected + "\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (RefusedError("no"), 1, "netecho: no\n"),
+        (CorruptedError("two\nlines\x1b"), 3, "netecho: two\\nlines\\x1b\n"),
+        (UserInterruptError("stopped"), 130, "netecho: stopped\n"),
+        (NetechoError("one\u2028more \udcff"), 1, "netecho: one\\u2028more \\udcff\n"),
+        (FileNotFoundError(2, "No such file", "a\tb"), 1, "netecho: a\\tb: No such file\n"),
+        (OSError("odd"), 1, "netecho: odd\n"),
+        (BrokenPipeError(), 1, ""),
+        (KeyboardInterrupt(), 130, ""),
+        (SystemExit(4), 4, ""),
+        (SystemExit(), 0, ""),
+    ],
+    ids=repr,
+)
+def test_errors(
+    error: BaseException, status: int, line: str, install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every way to fail ends in at most one line, which cannot move the cursor, and its status."""
+    install("serve", fail_with(error))
+    assert cli.run(["serve"]) == status
+    assert capsys.readouterr().err == line
+
+
+def test_defect(
+    install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect asks for a report in one line; its traceback is shown to who asks for it."""
+    install("serve", fail_with(ZeroDivisionError("oops")))
+    assert cli.run(["serve"]) == ExitStatus.FAILED
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("netecho: ZeroDivisionError: oops")
+    assert "report it" in said
+    monkeypatch.setenv(cli.DEBUG_VARIABLE, "1")
+    assert cli.run(["serve"]) == ExitStatus.FAILED
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_status_of_a_command(install: Install) -> None:
+    """What a command returns is what the process ends with."""
+    install("report", lambda files, **_: ExitStatus.SLO_MISSED)
+    assert cli.run(["report", "a"]) == 99
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Help lists the commands; so does netecho alone."""
+    assert cli.run(arguments) == ExitStatus.GOOD
+    said = capsys.readouterr().out
+    for word in ("serve", "client", "bench", "report", "--version", "--install-completion"):
+        assert word in said
+
+
+@pytest.mark.parametrize("command", ["serve", "client", "bench", "report"])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_of_commands(command: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command's help has examples, and no flag that is not for people."""
+    assert cli.run([command, flag]) == ExitStatus.GOOD
+    said = capsys.readouterr().out
+    assert f"netecho {command} " in said.partition("Examples")[2]
+    assert "--exit-with-stdin" not in said
+    assert "\x1b" not in said
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The version says what netecho runs on, too."""
+    import netecho
+
+    assert cli.run(["--version"]) == ExitStatus.GOOD
+    said = capsys.readouterr().out
+    assert said.startswith(f"netecho {netecho.__version__} (Twisted ")
+    assert said.count("\n") == 1
+
+
+def imported_by(arguments: list[str]) -> set[str]:
+    """Return the packages that a run of netecho has imported."""
+    script = (
+        "import sys; from netecho import cli; "
+        f"cli.run({arguments!r}); print(*{{name.partition('.')[0] for name in sys.modules}}, file=sys.stderr)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return set(ended.stderr.split())
+
+
+def test_help_is_light() -> None:
+    """Help imports neither Twisted, nor Rich, nor pydantic, which cost more than all the rest."""
+    imported = imported_by(["--help"])
+    assert "typer" in imported
+    assert imported.isdisjoint({"twisted", "zope", "rich", "pydantic", "hdrh", "asyncio", "ssl"})
+
+
+@pytest.mark.parametrize(
+    "arguments", [["serve", "--help"], ["bench", "--proto", "what"], ["client", "--nothing"]]
+)
+def test_parsing_needs_no_twisted(arguments: list[str]) -> None:
+    """Neither a command's help nor a mistake imports Twisted."""
+    assert imported_by(arguments).isdisjoint({"twisted", "zope", "hdrh"})
+
+
+def test_help_is_fast() -> None:
+    """Help takes less than twice the time of importing Typer, in the best of several runs of each."""
+
+    def best(*command: str) -> float:
+        taken = []
+        for _ in range(7):
+            begin = time.perf_counter()
+            subprocess.run(
+                [sys.executable, *command],
+                env=environment(),
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+            taken.append(time.perf_counter() - begin)
+        return min(taken)
+
+    assert best("-m", "netecho", "--help") < 2 * best("-c", "import typer")
+
+
+def test_process_status() -> None:
+    """The process ends with the status, and `python -m netecho` calls itself netecho."""
+    ended = start("serv")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "netecho: no such command 'serv'. Did you mean 'serve'?\n"
+
+
+@pytest.mark.parametrize("closed", ["0<&-", ">&-", "2>&-", "0<&- >&- 2>&-"])
+@pytest.mark.parametrize(("arguments", "status"), [("--version", 0), ("serv", 2)])
+def test_closed_streams(closed: str, arguments: str, status: int) -> None:
+    """A standard stream that was closed before the start changes nothing else."""
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" -m netecho {arguments} {closed}', sys.executable],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == status
+    assert "Traceback" not in ended.stderr
+    assert bool(ended.stdout) == (status == 0 and ">&-" not in closed.replace("2>&-", ""))
+
+
+def test_closed_streams_are_not_taken() -> None:
+    """A file that is opened later does not become standard output."""
+    script = (
+        "import sys; from netecho import cli; cli._open_closed_streams(); "
+        "opened = open('/dev/null'); sys.exit(0 if opened.fileno() > 2 else 1)"
+    )
+    ended = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -c "$1" 0<&- >&- 2>&-', sys.executable, script],
+        env=environment(),
+        timeout=60,
+    )
+    assert ended.returncode == 0
+
+
+def test_full_disk() -> None:
+    """Standard output that cannot be written is said in one line, whenever it is noticed."""
+    with open("/dev/full", "w") as full:
+        at_the_end = start("--version", stdout=full)
+        at_once = start("--version", stdout=full, PYTHONUNBUFFERED="1")
+    assert (at_the_end.returncode, at_once.returncode) == (1, 1)
+    assert at_the_end.stderr == "netecho: standard output: No space left on device\n"
+    assert at_once.stderr == "netecho: No space left on device\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["client", "--help"]])
+def test_reader_gone(arguments: list[str]) -> None:
+    """A reader that has left is not worth a line."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = start(*arguments, stdout=write)
+    finally:
+        os.close(write)
+    assert (ended.returncode, ended.stderr) == (1, "")

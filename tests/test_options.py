@@ -1,0 +1,347 @@
+"""Units, and the targets and listeners that URLs and flags together stand for."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fractions
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netecho import protocols
+from netecho.errors import UsageError
+from netecho.options import flags, resolve_listeners, resolve_target, units
+from netecho.plans import Family, Target
+
+SECOND = 1_000_000_000
+
+DURATIONS = {
+    "10ms": 10_000_000,
+    "1m30s": 90 * SECOND,
+    "250us": 250_000,
+    "250µs": 250_000,
+    "250μs": 250_000,
+    "7ns": 7,
+    "2": 2 * SECOND,
+    "0.5": SECOND // 2,
+    "0.000000001": 1,
+    "1.5s": 3 * SECOND // 2,
+    "1h1m1s1ms1us1ns": 3661 * SECOND + 1_001_001,
+    "1d": 86_400 * SECOND,
+    "0": 0,
+}
+NOT_DURATIONS = [
+    "",
+    "s",
+    "10x",
+    "-1s",
+    "+1",
+    "1 s",
+    "1s 2",
+    "1m30",
+    "30s1m",
+    "1s1s",
+    "1S",
+    "1e3",
+    "0.1ns",
+    ".5",
+    "5.",
+    "\u0661s",  # a digit, but not of ours
+    "1s\n",
+]
+SIZES = {
+    "64": 64,
+    "64B": 64,
+    "64KiB": 65536,
+    "64Ki": 65536,
+    "10k": 10_000,
+    "10K": 10_000,
+    "10kB": 10_000,
+    "1MB": 1_000_000,
+    "1mib": 1_048_576,
+    "1.5Mi": 1_572_864,
+    "1GiB": 1 << 30,
+    "2G": 2_000_000_000,
+    "0.5k": 500,
+    "0": 0,
+}
+NOT_SIZES = ["", "k", "-1", "1.5", "0.0001k", "1T", "1 k", "1iB", "1kk", "0x10", "1e3"]
+RATES = {"200": 200.0, "20k": 20_000.0, "1.5M": 1_500_000.0, "0.5": 0.5, "20k/s": 20_000.0, "1G": 1e9}
+NOT_RATES = ["", "0", "0.0", "-1", "k", "1m", "1/m", "inf", "nan", "1e3"]
+COUNTS = {"1": 1, "500": 500, "20k": 20_000, "1.5M": 1_500_000, "0": 0}
+NOT_COUNTS = ["", "1.5", "-1", "1/s", "1.2345k", "x"]
+CODE_POINTS = {
+    "0": 0,
+    "63": 63,
+    "ef": 46,
+    "EF": 46,
+    "af41": 34,
+    "cs1": 8,
+    "cs7": 56,
+    "va": 44,
+    "le": 1,
+    "df": 0,
+}
+NOT_CODE_POINTS = ["", "64", "-1", "af44", "af51", "cs8", "x"]
+
+Parser = Callable[[str], float]
+TABLES: list[tuple[Parser, dict[str, Any], list[str]]] = [
+    (units.parse_duration, DURATIONS, NOT_DURATIONS),
+    (units.parse_size, SIZES, NOT_SIZES),
+    (units.parse_rate, RATES, NOT_RATES),
+    (units.parse_count, COUNTS, NOT_COUNTS),
+    (units.parse_dscp, CODE_POINTS, NOT_CODE_POINTS),
+    (units.parse_port, {"0": 0, "8000": 8000, "65535": 65535}, ["", "65536", "-1", "http", "1.0", "123456"]),
+    (units.parse_ttl, {"1": 1, "255": 255}, ["", "0", "256", "-1", "x"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [(parse, text, value) for parse, good, _ in TABLES for text, value in good.items()],
+)
+def test_units(parse: Parser, text: str, value: float) -> None:
+    """Every way of writing a quantity gives its exact value, as the type that plans have."""
+    assert parse(text) == value
+    assert type(parse(text)) is type(value)
+
+
+@pytest.mark.parametrize(("parse", "text"), [(parse, text) for parse, _, bad in TABLES for text in bad])
+def test_not_units(parse: Parser, text: str) -> None:
+    """What is no quantity, or would have to be rounded, is refused in a line that quotes it."""
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert repr(text) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(max_size=12) | st.text("0123456789.kKmMgGiBhdsunµ/", max_size=12))
+def test_units_of_anything(text: str) -> None:
+    """Any text is a quantity that is not negative, or a usage error."""
+    for parse, _, _ in TABLES:
+        with contextlib.suppress(UsageError):
+            assert parse(text) >= 0
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=8, max_size=8))
+def test_duration_of_parts(numbers: list[int]) -> None:
+    """A duration is the sum of its parts."""
+    words = ["d", "h", "m", "s", "ms", "us", "ns"]
+    text = "".join(f"{number}{word}" for number, word in zip(numbers, words, strict=False))
+    nanoseconds = [86_400 * SECOND, 3600 * SECOND, 60 * SECOND, SECOND, 1_000_000, 1000, 1]
+    total = sum(number * unit for number, unit in zip(numbers, nanoseconds, strict=False))
+    assert units.parse_duration(text) == total
+
+
+@given(st.integers(0, 10**17))
+def test_seconds_to_the_nanosecond(nanoseconds: int) -> None:
+    """Nine decimals of a second lose nothing, where a float would."""
+    text = f"{nanoseconds // SECOND}.{nanoseconds % SECOND:09}"
+    assert units.parse_duration(text) == units.parse_duration(f"{text}s") == nanoseconds
+
+
+@given(st.integers(0, 10**6), st.integers(0, 999), st.sampled_from(["k", "M", "G", "Ki", "Mi", "Gi"]))
+def test_size_is_exact(whole: int, thousandths: int, word: str) -> None:
+    """A size is exact, or refused when it is not a whole number of bytes."""
+    unit = {"k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}[word]
+    exact = (whole + fractions.Fraction(thousandths, 1000)) * unit
+    text = f"{whole}.{thousandths:03}{word}"
+    if exact.denominator == 1:
+        assert units.parse_size(text) == units.parse_size(f"{text}B") == exact
+    else:
+        with pytest.raises(UsageError):
+            units.parse_size(text)
+
+
+def test_dscp_names() -> None:
+    """The names are those of the registry of code points."""
+    assert len(units.DSCP_NAMES) == 8 + 12 + 4
+    assert units.DSCP_NAMES["af11"] == 10
+    assert units.DSCP_NAMES["af43"] == 38
+    assert all(0 <= code <= 63 for code in units.DSCP_NAMES.values())
+
+
+def test_family() -> None:
+    """-4 and -6 choose a family, and exclude each other."""
+    assert flags.family(False, False) is Family.ANY
+    assert flags.family(True, False) is Family.IPV4
+    assert flags.family(False, True) is Family.IPV6
+    with pytest.raises(UsageError, match="-4 and -6"):
+        flags.family(True, True)
+
+
+def test_split_words() -> None:
+    """A flag may be repeated, or hold several words."""
+    assert flags.split_words(None) == ()
+    assert flags.split_words(["h2,http/1.1", "echo", ","]) == ("h2", "http/1.1", "echo")
+
+
+@pytest.mark.parametrize(
+    ("json", "csv", "stream"), [("-", "-", False), ("-", None, True), (None, "-", True), ("a", "a", False)]
+)
+def test_outputs_in_one_place(json: str | None, csv: str | None, stream: bool) -> None:
+    """Two machine formats are never mixed in one stream or file."""
+    with pytest.raises(UsageError):
+        flags.check_outputs(json=json, csv=csv, json_stream=stream)
+
+
+@pytest.mark.parametrize(
+    ("json", "csv", "stream"), [(None, None, True), ("-", "a", False), ("a", "b", True), ("a", "-", False)]
+)
+def test_outputs_apart(json: str | None, csv: str | None, stream: bool) -> None:
+    """One each is fine."""
+    flags.check_outputs(json=json, csv=csv, json_stream=stream)
+
+
+@dataclasses.dataclass
+class Words:
+    """As much of an adapter as a command line sees."""
+
+    name: str
+    default_port: int | None
+    secure_scheme: str | None
+
+
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three protocols, one with a secure form, one with a path."""
+    adapters = {
+        "tcp": Words("tcp", 8000, "tls"),
+        "udp": Words("udp", 7000, None),
+        "unix": Words("unix", None, None),
+    }
+    monkeypatch.setattr(protocols, "names", lambda: tuple(adapters))
+    monkeypatch.setattr(protocols, "load", adapters.__getitem__)
+
+
+TCP = Target("tcp", "tcp", False, "host", 9000)
+TLS = Target("tls", "tcp", True, "host", 9000)
+UNIX = Target("unix", "unix", False, path="/a b")
+
+TARGETS = [
+    (("tcp://host:9000", None, None, False), TCP),
+    (("tcp://host:9000", None, "tcp", False), TCP),
+    (("tcp://host:9000/", None, None, False), TCP),
+    (("tcp://host", 9000, None, False), TCP),
+    (("host:9000", None, None, False), TCP),
+    (("host", 9000, None, False), TCP),
+    (("host", 9000, "tcp", False), TCP),
+    (("tls://host:9000", None, None, False), TLS),
+    (("tls://host:9000", None, "tcp", True), TLS),
+    (("tcp://host:9000", None, None, True), TLS),
+    (("host", 9000, None, True), TLS),
+    (("unix:/a b", None, None, False), UNIX),
+    (("unix:///a b", None, "unix", False), UNIX),
+    (("/a b", None, None, False), UNIX),
+    (("/a b", None, "unix", False), UNIX),
+    ((None, None, None, False), Target()),
+    ((None, None, "udp", False), Target("udp", "udp", port=7000)),
+    (("localhost", None, None, False), Target(host="localhost")),
+    (("::1", 80, None, False), Target(host="::1", port=80)),
+    (("[::1]:80", None, None, False), Target(host="::1", port=80)),
+    (("udp://host", None, None, False), Target("udp", "udp", host="host", port=7000)),
+]
+
+NO_TARGETS = [
+    (("udp://host", None, "tcp", False), "--proto says tcp"),
+    (("tls://host", None, "udp", False), "--proto says udp"),
+    (("/path", None, "tcp", False), "--proto says tcp"),
+    (("tcp://host:80", 80, None, False), "given twice"),
+    (("host:80", 81, None, False), "given twice"),
+    (("unix:/path", 80, None, False), "no port"),
+    (("udp://host", None, None, True), "no form with TLS"),
+    (("unix:/path", None, None, True), "no form with TLS"),
+    (("*", None, None, False), "every address"),
+    (("tcp://*:80", None, None, False), "every address"),
+    (("tcp://:80", None, None, False), "no host"),
+    ((":80", None, None, False), "no host"),
+    (("8000", None, None, False), "tcp://HOST:8000"),
+    (("host", 0, None, False), "port 0"),
+    (("tcp://host:0", None, None, False), "port 0"),
+    (("host", 70000, None, False), "65535"),
+    (("foo://host", None, None, False), "unknown scheme 'foo': it is one of tcp, udp, unix, tls"),
+    (("tcp:/path", None, None, False), "tcp://HOST:PORT"),
+    (("tcp://host/path", None, None, False), "has a path"),
+    (("host/path", None, None, False), "has a path"),
+    (("unix://host/path", None, None, False), "unix:/path"),
+    (("unix://", None, None, False), "unix:/path"),
+    ((None, None, "unix", False), "unix:/path"),
+    (("host", None, "unix", False), "unix:/path"),
+]
+
+
+@pytest.mark.usefixtures("words")
+@pytest.mark.parametrize(("asked", "target"), TARGETS)
+def test_target(asked: tuple[str | None, int | None, str | None, bool], target: Target) -> None:
+    """A URL, and its parts apart, spell the same target."""
+    assert resolve_target(*asked) == target
+
+
+@pytest.mark.usefixtures("words")
+@pytest.mark.parametrize(("asked", "reason"), NO_TARGETS)
+def test_no_target(asked: tuple[str | None, int | None, str | None, bool], reason: str) -> None:
+    """Contradictions and gaps are refused in one line that says which."""
+    with pytest.raises(UsageError, match=reason.replace("*", r"\*")) as caught:
+        resolve_target(*asked)
+    assert str(caught.value).isprintable()
+
+
+LOOPBACK = Target()
+LISTENERS = [
+    (([], None, None, None, False), [LOOPBACK]),
+    (([], None, 0, None, False), [Target(port=0)]),
+    (([], None, None, "udp", False), [Target("udp", "udp", port=7000)]),
+    (([], "::1", 80, None, True), [Target("tls", "tcp", True, "::1", 80)]),
+    (([], "[::1]", 80, None, False), [Target(host="::1", port=80)]),
+    (([], "*", None, None, False), [Target(host="::")]),
+    ((["tcp://:9000"], None, None, None, False), [Target(port=9000)]),
+    ((["tcp://:9000"], "host", None, None, False), [Target(host="host", port=9000)]),
+    ((["tcp://*:9000"], None, None, None, False), [Target(host="::", port=9000)]),
+    ((["tcp://host"], None, 0, None, False), [Target(host="host", port=0)]),
+    ((["tcp://:0"], None, None, None, False), [Target(port=0)]),
+    ((["tls://:9000"], None, None, None, False), [Target("tls", "tcp", True, port=9000)]),
+    ((["/a"], None, None, None, False), [Target("unix", "unix", path="/a")]),
+    (
+        (["tcp://:1", "tls://host:2", "udp://", "unix:/a"], "*", None, None, False),
+        [
+            Target(host="::", port=1),
+            Target("tls", "tcp", True, "host", 2),
+            Target("udp", "udp", host="::", port=7000),
+            Target("unix", "unix", path="/a"),
+        ],
+    ),
+]
+NO_LISTENERS = [
+    ((["tcp://host:1"], "other", None, None, False), "--host other is of no use"),
+    ((["unix:/a"], "other", None, None, False), "--host other is of no use"),
+    ((["tcp://host:1"], None, 2, None, False), "--port 2 is of no use"),
+    ((["unix:/a"], None, 2, None, False), "--port 2 is of no use"),
+    ((["udp://:1"], None, None, "tcp", False), "--proto says tcp"),
+    ((["tcp://:1", "udp://:2"], None, None, None, True), "udp has no form with TLS"),
+    (([], None, None, "unix", False), "unix:/path"),
+    (([], "host:80", None, None, False), "--host host:80"),
+    (([], "/path", None, None, False), "--host /path"),
+    (([], "8000", None, None, False), "8000 is a number"),
+    ((["8000"], None, None, None, False), "8000 is a number"),
+    (([], "", None, None, False), "not a URL or host"),
+]
+Asked = tuple[list[str], str | None, int | None, str | None, bool]
+
+
+@pytest.mark.usefixtures("words")
+@pytest.mark.parametrize(("asked", "listeners"), LISTENERS)
+def test_listeners(asked: Asked, listeners: list[Target]) -> None:
+    """Listeners are on loopback unless a URL or --host says more."""
+    assert list(resolve_listeners(*asked)) == listeners
+
+
+@pytest.mark.usefixtures("words")
+@pytest.mark.parametrize(("asked", "reason"), NO_LISTENERS)
+def test_no_listeners(asked: Asked, reason: str) -> None:
+    """What contradicts itself, or would be ignored, is refused."""
+    with pytest.raises(UsageError, match=reason):
+        resolve_listeners(*asked)

@@ -1,0 +1,304 @@
+"""Plans: how URLs are taken apart, what is refused, and what a result says of a plan."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netecho.errors import UsageError
+from netecho.plans import (
+    SECOND,
+    BenchPlan,
+    ClientTLS,
+    Family,
+    ListenPlan,
+    Location,
+    ProbePlan,
+    ServerTLS,
+    SocketOptions,
+    TalkPlan,
+    Target,
+)
+
+LOCATIONS = [
+    ("tcp://host:80", Location("tcp", "host", 80)),
+    ("TCP://Host:80", Location("tcp", "host", 80)),
+    ("tcp://host", Location("tcp", "host")),
+    ("tcp://:80", Location("tcp", None, 80)),
+    ("tcp://*:80", Location("tcp", "*", 80)),
+    ("http://host/path", Location("http", "host", None, "/path")),
+    ("//host:80", Location(None, "host", 80)),
+    ("host:80", Location(None, "host", 80)),
+    ("host", Location(None, "host")),
+    (":80", Location(None, None, 80)),
+    ("*:80", Location(None, "*", 80)),
+    ("::1", Location(None, "::1")),
+    ("[::1]", Location(None, "::1")),
+    ("[::1]:80", Location(None, "::1", 80)),
+    ("tcp://[::1]:80", Location("tcp", "::1", 80)),
+    ("tcp://[fe80::1%Eth0]:80", Location("tcp", "fe80::1%Eth0", 80)),
+    ("unix:/path", Location("unix", path="/path")),
+    ("unix:///path", Location("unix", path="/path")),
+    ("unix:./path", Location("unix", path="./path")),
+    ("unix:../path", Location("unix", path="../path")),
+    ("unix:/with space", Location("unix", path="/with space")),
+    ("/path", Location(path="/path")),
+    ("./path", Location(path="./path")),
+    ("../path", Location(path="../path")),
+    ("/with space", Location(path="/with space")),
+]
+
+NOT_LOCATIONS = {
+    "": "is not a URL or host",
+    "a b": "is not a URL or host",
+    "a\nb": "is not a URL or host",
+    "/a\x1b": "is not a URL or host",
+    "host:port": "is not a URL or host",
+    "host:70000": "port 70000",
+    "host:-1": "is not a URL or host",
+    "host:8_0": "is not a URL or host",
+    "host:８０": "is not a URL or host",  # noqa: RUF001
+    "unix:sock": "unix:/path",
+    "[::1": "is not a URL or host",
+    "[::1]80": "is not a URL or host",
+    "1://host": "is not a URL or host",
+    "://host": "is not a URL or host",
+    "tcp://user@host": "user name or password",
+    "tcp://user:word@host": "user name or password",
+    "tcp://host?query": "query or fragment",
+    "tcp://host#part": "query or fragment",
+    "?": "query or fragment",
+}
+
+
+@pytest.mark.parametrize(("text", "location"), LOCATIONS)
+def test_location(text: str, location: Location) -> None:
+    """Every spelling of a place is taken apart."""
+    assert Location.parse(text) == location
+
+
+@pytest.mark.parametrize(("text", "reason"), NOT_LOCATIONS.items())
+def test_not_a_location(text: str, reason: str) -> None:
+    """What is no place is refused in one line that says why."""
+    with pytest.raises(UsageError, match=reason) as caught:
+        Location.parse(text)
+    assert str(caught.value).isprintable()
+
+
+@given(st.text(max_size=30) | st.text(alphabet="tcp:/[]*.%@?#1a \n", max_size=30))
+def test_location_of_anything(text: str) -> None:
+    """Any text is either a place or a usage error; nothing else happens."""
+    with contextlib.suppress(UsageError):
+        location = Location.parse(text)
+        assert location.port is None or 0 <= location.port <= 65535
+
+
+hosts = st.one_of(
+    st.text(string.ascii_lowercase + string.digits + "-", min_size=1, max_size=20),
+    st.ip_addresses().map(str),
+)
+
+
+@given(hosts, st.integers(0, 65535), st.sampled_from(["tcp", "tls", "udp"]))
+def test_target_round_trip(host: str, port: int, scheme: str) -> None:
+    """A target's URL is taken apart into what it was made of."""
+    location = Location.parse(str(Target(scheme, "tcp", host=host, port=port)))
+    assert location == Location(scheme, host, port)
+
+
+@given(st.sampled_from(["/", "./", "../"]), st.text(string.ascii_letters + " :.-%", max_size=20))
+def test_path_round_trip(start: str, rest: str) -> None:
+    """So is the URL of a path, when it does not begin like a host's."""
+    path = start + rest
+    assert Location.parse(str(Target("unix", "unix", path=path))) == Location("unix", path=path)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_target_port(port: int) -> None:
+    """A target has a port that exists."""
+    with pytest.raises(UsageError, match="65535"):
+        Target(port=port)
+
+
+def test_key_without_certificate() -> None:
+    """A key needs its certificate, on either side."""
+    with pytest.raises(UsageError, match="--cert"):
+        ServerTLS(key="k")
+    with pytest.raises(UsageError, match="--cert"):
+        ClientTLS(key="k")
+    assert ServerTLS("c", "k").key == ClientTLS(None, "c", "k").key == "k"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"dscp": 64}, "63"),
+        ({"dscp": -1}, "63"),
+        ({"ttl": 0}, "255"),
+        ({"ttl": 256}, "255"),
+        ({"source": "host"}, "not an IP address"),
+        ({"source": "::1", "family": Family.IPV4}, "IPv4"),
+        ({"source": "127.0.0.1", "family": Family.IPV6}, "IPv6"),
+    ],
+)
+def test_socket_options_refused(options: dict[str, object], reason: str) -> None:
+    """Options that no socket could have are refused."""
+    with pytest.raises(UsageError, match=reason):
+        SocketOptions(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dscp": 0, "ttl": 1},
+        {"dscp": 63, "ttl": 255},
+        {"source": "::1", "family": Family.IPV6},
+        {"source": "fe80::1%eth0"},
+    ],
+)
+def test_socket_options(options: dict[str, object]) -> None:
+    """The limits themselves are allowed."""
+    assert SocketOptions(**options)  # type: ignore[arg-type]
+
+
+def test_listen_plan_needs_listeners() -> None:
+    """There is something to listen on."""
+    with pytest.raises(UsageError, match="nothing to listen on"):
+        ListenPlan(())
+
+
+@pytest.mark.parametrize(
+    "listeners",
+    [
+        (Target(), Target()),
+        (Target(), Target(), Target(port=0)),
+        (Target(), Target("tls", "tcp", True)),
+        (Target("unix", "unix", path="/a"), Target("unix", "unix", path="/a")),
+        (Target("unix", "unix", port=0, path="/a"), Target("unix", "unix", port=0, path="/a")),
+    ],
+)
+def test_listen_twice(listeners: tuple[Target, ...]) -> None:
+    """One address is not asked for twice, with TLS or without."""
+    with pytest.raises(UsageError, match="twice"):
+        ListenPlan(listeners)
+
+
+@pytest.mark.parametrize(
+    "listeners",
+    [
+        (Target(port=0), Target(port=0)),
+        (Target(), Target("udp", "udp")),
+        (Target(), Target(host="::1")),
+        (Target("unix", "unix", path="/a"), Target("unix", "unix", path="/b")),
+    ],
+)
+def test_listen_on_several(listeners: tuple[Target, ...]) -> None:
+    """Free ports, other protocols, other addresses and other paths stand beside each other."""
+    assert ListenPlan(listeners).listeners == listeners
+
+
+def test_limits_of_listen_plan() -> None:
+    """A server serves somebody."""
+    with pytest.raises(UsageError, match="--max-connections"):
+        ListenPlan((Target(),), max_connections=0)
+    assert ListenPlan((Target(),), max_connections=1).max_connections == 1
+
+
+@pytest.mark.parametrize(
+    ("plan", "options", "flag"),
+    [
+        (TalkPlan, {"timeout_ns": 0}, "--timeout"),
+        (ProbePlan, {"count": 0}, "--count"),
+        (ProbePlan, {"interval_ns": -1}, "--interval"),
+        (ProbePlan, {"duration_ns": 0}, "--duration"),
+        (ProbePlan, {"size": -1}, "--size"),
+        (ProbePlan, {"timeout_ns": 0}, "--timeout"),
+        (BenchPlan, {"connections": 0}, "--connections"),
+        (BenchPlan, {"exchanges": 0}, "--exchanges"),
+        (BenchPlan, {"duration_ns": 0}, "--duration"),
+        (BenchPlan, {"size": -1}, "--size"),
+        (BenchPlan, {"pipeline": 0}, "--pipeline"),
+        (BenchPlan, {"warmup_ns": -1}, "--warmup"),
+        (BenchPlan, {"timeout_ns": 0}, "--timeout"),
+        (BenchPlan, {"connect_rate": 0.0}, "--connect-rate"),
+        (BenchPlan, {"connect_rate": math.nan}, "--connect-rate"),
+        (BenchPlan, {"duration_ns": None}, "needs an end"),
+    ],
+)
+def test_refused(plan: type, options: dict[str, object], flag: str) -> None:
+    """What cannot be done is refused by the flag's name."""
+    with pytest.raises(UsageError, match=flag):
+        plan(Target(), **options)
+
+
+def test_tls_in_vain() -> None:
+    """A flag for TLS where none is spoken is a mistake; a key log, which the environment asks for, is not."""
+    with pytest.raises(UsageError, match="no listener speaks it"):
+        ListenPlan((Target(),), tls=ServerTLS("c"))
+    assert ListenPlan((Target(), Target("tls", "tcp", True, port=1)), tls=ServerTLS("c")).tls.certificate
+    for plan in (TalkPlan, ProbePlan, BenchPlan):
+        with pytest.raises(UsageError, match="does not speak it: add --tls"):
+            plan(Target(), tls=ClientTLS(insecure=True))
+        assert plan(Target(), tls=ClientTLS(keylog="k")).tls.keylog
+        assert plan(Target("tls", "tcp", True), tls=ClientTLS(insecure=True)).tls.insecure
+
+
+def test_probe_payload() -> None:
+    """A probe's size is its message's, when it has one."""
+    assert ProbePlan(Target(), size=10).payload_size == 10
+    assert ProbePlan(Target(), message=b"abc").payload_size == 3
+    assert ProbePlan(Target(), message=b"").payload_size == 0
+
+
+def test_probe_json() -> None:
+    """A result tells the pace of a probe, and keeps quiet on TLS where there is none."""
+    told = ProbePlan(Target(), count=3, interval_ns=SECOND // 4).to_json()
+    assert told["target"] == "tcp://127.0.0.1:8000"
+    assert told["rate_per_s"] == 4.0
+    assert told["tls"] is None
+    assert ProbePlan(Target(), interval_ns=0).to_json()["rate_per_s"] is None
+
+
+def test_bench_json() -> None:
+    """A result tells how TLS was spoken, but not where a key lies."""
+    tls = ClientTLS(None, "secret.pem", "secret.key", True, "name", ("h2",), "secret.log")
+    told = BenchPlan(Target("tls", "tcp", True), tls=tls, connect_rate=5.0).to_json()
+    assert told["tls"] == {
+        "insecure": True,
+        "server_name": "name",
+        "alpn": ["h2"],
+        "client_certificate": True,
+    }
+    assert told["connect_rate_per_s"] == 5.0
+    assert "secret" not in json.dumps(told)
+
+
+@given(
+    st.integers(1, 10_000),
+    st.none() | st.integers(1, 10_000),
+    st.none() | st.floats(0.01, 1e9),
+    st.integers(-1, 100),
+)
+def test_split(connections: int, exchanges: int | None, rate: float | None, parts: int) -> None:
+    """The parts of a plan add up to it, differ by at most one, and none has nothing to do."""
+    plan = BenchPlan(Target(), connections=connections, exchanges=exchanges, connect_rate=rate)
+    split = plan.split(parts)
+    assert 1 <= len(split) <= max(1, parts)
+    shares = [part.connections for part in split]
+    assert sum(shares) == connections
+    assert max(shares) - min(shares) <= 1
+    assert min(shares) >= 1
+    if exchanges is None:
+        assert all(part.exchanges is None for part in split)
+    else:
+        assert sum(part.exchanges or 0 for part in split) == exchanges
+    if rate is None:
+        assert all(part.connect_rate is None for part in split)
+    else:
+        assert math.isclose(sum(part.connect_rate or 0 for part in split), rate)

@@ -1,0 +1,146 @@
+"""The rooms of the house: imports only go down, and the pure rooms stay pure.
+
+Imports inside functions count like those at the top of a file. Those for type checkers alone count
+too: a room that names another's types depends on it.
+"""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import netecho
+
+PACKAGE = pathlib.Path(netecho.__file__).parent
+# `options` is below `commands`: targets are resolved by commands, as that imports protocols, and the
+# spelling of a target is what options are about. Nothing in options knows of a command.
+ROOMS = [
+    "cli",
+    "commands",
+    "options",
+    "rendering",
+    "services",
+    "protocols",
+    "reactor",
+    "measure",
+    "plans",
+    "errors",
+]
+PURE = ["measure", "plans", "errors"]
+IMPURE = {
+    "twisted",
+    "socket",
+    "ssl",
+    "select",
+    "selectors",
+    "asyncio",
+    "time",
+    "subprocess",
+    "threading",
+    "zope",
+}
+CLOCKS = {"now", "utcnow", "today"}
+
+
+def modules() -> list[pathlib.Path]:
+    """Return every module of the package."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(dotted: str) -> str | None:
+    """Return the room that a dotted name is in: `None` for the front door and other packages."""
+    package, _, rest = dotted.partition(".")
+    room = rest.partition(".")[0]
+    return room if package == "netecho" and room in ROOMS else None
+
+
+def name_of(file: pathlib.Path) -> str:
+    """Return the dotted name of a module."""
+    return ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield every dotted name that is imported, however deep in the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def parse(file: pathlib.Path) -> ast.Module:
+    """Return a module's syntax tree."""
+    return ast.parse(file.read_text("utf-8"), file.name)
+
+
+def climbs(name: str, tree: ast.AST) -> list[str]:
+    """Return the imports of a module that go up the list of rooms."""
+    room = room_of(name)
+    if room is None:
+        return []
+    return [
+        imported
+        for imported in imports(tree)
+        if (other := room_of(imported)) is not None and ROOMS.index(other) < ROOMS.index(room)
+    ]
+
+
+def test_every_module_has_a_room() -> None:
+    """No module stands outside the rooms, but for the two front doors."""
+    outside = {name_of(file) for file in modules() if room_of(name_of(file)) is None}
+    assert outside == {"netecho.__init__", "netecho.__main__"}
+
+
+def test_a_climb_is_seen() -> None:
+    """The rule sees an import that goes up, at the top of a file, in a function, and for types."""
+    up = "from netecho.cli import app"
+    for text in (
+        up,
+        f"def f():\n    {up}",
+        f"if TYPE_CHECKING:\n    {up}",
+        "from netecho import cli",
+        "import netecho.cli",
+    ):
+        assert climbs("netecho.measure.summary", ast.parse(text)), text
+    assert not climbs("netecho.cli", ast.parse("from netecho.measure import summary"))
+
+
+@pytest.mark.parametrize("file", modules(), ids=name_of)
+def test_imports_go_down(file: pathlib.Path) -> None:
+    """A room knows only those below it."""
+    assert climbs(name_of(file), parse(file)) == []
+
+
+@pytest.mark.parametrize("file", [file for file in modules() if room_of(name_of(file)) in PURE], ids=name_of)
+def test_pure_rooms(file: pathlib.Path) -> None:
+    """What measures and plans has no Twisted, no socket, no clock: it is told what happened, and when."""
+    tree = parse(file)
+    assert {name.partition(".")[0] for name in imports(tree)}.isdisjoint(IMPURE)
+    asked = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert asked.isdisjoint(CLOCKS)
+
+
+def test_command_line_is_light() -> None:
+    """The command line imports Typer, the standard library, and the rooms that it reads flags with."""
+    tree = parse(PACKAGE / "cli.py")
+    at_the_top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    found = set(imports(at_the_top))
+    others = {name for name in found if name.partition(".")[0] not in sys.stdlib_module_names}
+    assert {name.partition(".")[0] for name in others} == {"typer", "netecho"}
+    assert {room_of(name) for name in others if name.startswith("netecho.")} == {"options", "plans", "errors"}
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "options").glob("*.py")), ids=name_of)
+def test_options_are_light(file: pathlib.Path) -> None:
+    """So does what it reads them with: a protocol is imported when a target is resolved, not before."""
+    tree = parse(file)
+    at_the_top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    for name in imports(at_the_top):
+        top = name.partition(".")[0]
+        assert top in {"typer", "netecho"} or top in sys.stdlib_module_names
+        assert room_of(name) in {None, "options", "plans", "errors"}
