@@ -96,6 +96,7 @@ class Server:
     def __init__(self, *words: str, **options: Any) -> None:
         self._words = words
         self._options = options
+        self._told = False
         self.events: list[dict[str, Any]] = []
         self.listeners: list[Listening] = []
 
@@ -140,6 +141,7 @@ class Server:
 
     def end(self, number: int = signal.SIGTERM) -> dict[str, Any]:
         """Tell it to end; return what it says when it has."""
+        self._told = True
         self.process.send_signal(number)
         return self.wait_for("stopped")
 
@@ -152,7 +154,7 @@ class Server:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End it; when nothing else is wrong, it must have ended well and said nothing in anger."""
-        if self.process.poll() is None:
+        if not self._told:
             self.process.send_signal(signal.SIGTERM)
         try:
             _, complaints = self.process.communicate(timeout=TIMEOUT)
