@@ -97,6 +97,8 @@ class Server:
         self._words = words
         self._options = options
         self._told = False
+        self.status = 0
+        self.complaints = b""
         self.events: list[dict[str, Any]] = []
         self.listeners: list[Listening] = []
 
@@ -141,9 +143,13 @@ class Server:
 
     def end(self, number: int = signal.SIGTERM) -> dict[str, Any]:
         """Tell it to end; return what it says when it has."""
+        self.tell(number)
+        return self.wait_for("stopped")
+
+    def tell(self, number: int = signal.SIGTERM) -> None:
+        """Tell it to end."""
         self._told = True
         self.process.send_signal(number)
-        return self.wait_for("stopped")
 
     def resident_kib(self) -> int:
         """Return its resident memory in KiB."""
@@ -163,8 +169,8 @@ class Server:
             self.process.communicate()
             raise
         if kind is None:
-            assert complaints == b""
-            assert self.process.returncode == 0
+            assert complaints == self.complaints
+            assert self.process.returncode == self.status
 
 
 def receive_exactly(connection: socket.socket, size: int) -> bytes:
