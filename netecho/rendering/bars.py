@@ -38,13 +38,15 @@ class Row:
 
 
 def rows(histogram: Histogram) -> list[Row]:
-    """Divide a distribution, which must have samples, into at most `MOST_ROWS` rows at round values.
+    """Divide a distribution, which must have samples, into rows at round values.
 
-    The rows follow all but the outermost thousandth at each end, so that a single outlier does not
-    squeeze the rest together: what lies beyond is in the first and the last row.
+    `MOST_ROWS` at most follow all but the outermost thousandth at each end, so that a single outlier
+    does not squeeze the rest together: what lies beyond is in one more row at either end.
     """
     low, high = histogram.at_percentile(0.1), histogram.at_percentile(99.9)
     edges = _edges(max(1, low), max(1, high))
+    if (beyond := histogram.buckets()[-1][0]) >= 2 * high:
+        edges.append(_round_above(high, beyond))
     counts = [0] * (len(edges) + 1)
     for value, count in histogram.buckets():
         counts[bisect.bisect_right(edges, value)] += count
@@ -71,6 +73,12 @@ def _ladder_edges(ladder: Sequence[int], low: int, high: int) -> list[int]:
     steps = [step * 10**power // 10 for power, step in itertools.product(range(first - 1, last + 1), ladder)]
     steps = sorted({step for step in steps if step <= high})
     return steps[max(0, bisect.bisect_right(steps, low) - 1) :]
+
+
+def _round_above(value: int, limit: int) -> int:
+    """Return a round number above `value` and, where there is one, close below `limit`."""
+    steps = [step * 10**power // 10 for power in range(1, 15) for step in _LADDERS[3]]
+    return max(step for step in steps if value < step <= limit)
 
 
 def _even_edges(low: int, high: int) -> list[int]:

@@ -232,11 +232,21 @@ def _statistics(shown: Mapping[str, Histogram]) -> Table:
     for _ in shown:
         table.add_column(justify="right", width=_COLUMN_WIDTH, no_wrap=True)
     table.add_row("latency", *shown, style="dim")
-    columns = [histogram.to_json() or {} for histogram in shown.values()]
+    columns = []
+    for histogram in shown.values():
+        statistics, meaningful = histogram.to_json() or {}, _meaningful(histogram)
+        columns.append({key: humanise.duration(statistics[key]) for key in meaningful})
     for key in _STATISTICS:
         style = "bold" if key in ("p50", "p99") else ""
-        table.add_row(key, *(Text(humanise.duration(one[key]), style) for one in columns if one))
+        if any(key in column for column in columns):
+            table.add_row(key, *(Text(column.get(key, ""), style) for column in columns))
     return table
+
+
+def _meaningful(histogram: Histogram) -> list[str]:
+    """Return the statistics that say something of so many samples: p99 of 50 is only their maximum."""
+    needed = {percentile_key(one): 100 / (100 - one) for one in PERCENTILES}
+    return [key for key in _STATISTICS if histogram.count >= needed.get(key, 1)]
 
 
 def _histogram(histogram: Histogram, console: Console, width: int) -> Table:
@@ -287,7 +297,3 @@ def _verdict(summary: Summary) -> RenderableType:
     for caveat in summary.caveats:
         grid.add_row(Text("·", "yellow"), Text(escape(caveat)))
     return grid
-
-
-def _stream(console: Console) -> Any:
-    return console.file
