@@ -35,6 +35,8 @@ class Row:
     start_ns: int | None
     """Its smallest value; `None` for the first row when it takes all below the second's."""
     count: int
+    open_ended: bool = False
+    """It is the last and holds outliers, however large."""
 
 
 def rows(histogram: Histogram) -> list[Row]:
@@ -45,12 +47,16 @@ def rows(histogram: Histogram) -> list[Row]:
     """
     low, high = histogram.at_percentile(0.1), histogram.at_percentile(99.9)
     edges = _edges(max(1, low), max(1, high))
-    if (beyond := histogram.buckets()[-1][0]) >= 2 * high:
-        edges.append(_round_above(high, beyond))
+    beyond = _round_above(high)
+    has_tail = histogram.buckets()[-1][0] >= beyond
+    if has_tail:
+        edges.append(beyond)
     counts = [0] * (len(edges) + 1)
     for value, count in histogram.buckets():
         counts[bisect.bisect_right(edges, value)] += count
     answer = [Row(start, count) for start, count in zip(edges, counts[1:], strict=True)]
+    if has_tail:
+        answer[-1] = dataclasses.replace(answer[-1], open_ended=True)
     if counts[0]:
         answer.insert(0, Row(None, counts[0]))
     return answer
@@ -75,10 +81,10 @@ def _ladder_edges(ladder: Sequence[int], low: int, high: int) -> list[int]:
     return steps[max(0, bisect.bisect_right(steps, low) - 1) :]
 
 
-def _round_above(value: int, limit: int) -> int:
-    """Return a round number above `value` and, where there is one, close below `limit`."""
-    steps = [step * 10**power // 10 for power in range(1, 15) for step in _LADDERS[3]]
-    return max(step for step in steps if value < step <= limit)
+def _round_above(value: int) -> int:
+    """Return the first round number above `value`."""
+    magnitude = 10 ** len(str(value))
+    return next(step for step in (magnitude // 5, magnitude // 2, magnitude) if step > value)
 
 
 def _even_edges(low: int, high: int) -> list[int]:

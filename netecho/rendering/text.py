@@ -69,12 +69,9 @@ def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]
     if response is not None and statistics is not None:
         milliseconds = "/".join(f"{statistics[key] / 1e6:.3f}" for key in ("min", "mean", "max", "stddev"))
         yield Text(f"rtt min/avg/max/stddev = {milliseconds} ms")
-        yield Text(
-            "percentiles "
-            + "  ".join(
-                f"{key} {humanise.duration(statistics[key])}" for key in ("p50", "p90", "p99", "p99.9")
-            )
-        )
+        meaningful = [key for key in _meaningful(response) if key.startswith("p")]
+        if meaningful:
+            yield Text("  ".join(f"{key} {humanise.duration(statistics[key])}" for key in meaningful))
     set_up = [
         f"{name} {humanise.duration(one.at_percentile(50))}"
         for name, one in summary.latencies.items()
@@ -254,10 +251,7 @@ def _histogram(histogram: Histogram, console: Console, width: int) -> Table:
     rows = bars.rows(histogram)
     total = histogram.count
     largest = max(row.count for row in rows)
-    labels = [
-        f"<{humanise.span(rows[1].start_ns or 0)}" if row.start_ns is None else humanise.span(row.start_ns)
-        for row in rows
-    ]
+    labels = [_row_label(row, rows[1] if len(rows) > 1 else row) for row in rows]
     count_width = max(len("echoes"), len(f"{largest:,}"))
     label_width = max(len("from"), *map(len, labels))
     bar_width = max(4, width - label_width - count_width - len("<0.001%") - 4)
@@ -275,6 +269,12 @@ def _histogram(histogram: Histogram, console: Console, width: int) -> Table:
         share = humanise.share(row.count, total) if row.count else ""
         table.add_row(label, Text(drawn, style), share, f"{row.count:,}")
     return table
+
+
+def _row_label(row: bars.Row, second: bars.Row) -> str:
+    if row.start_ns is None:
+        return f"<{humanise.span(second.start_ns or 0)}"
+    return (">" if row.open_ended else "") + humanise.span(row.start_ns)
 
 
 def _verdict(summary: Summary) -> RenderableType:
