@@ -83,7 +83,7 @@ def _ladder_edges(ladder: Sequence[int], low: int, high: int) -> list[int]:
 
 def _round_above(value: int) -> int:
     """Return the first round number above `value`."""
-    magnitude = 10 ** len(str(value))
+    magnitude: int = 10 ** len(str(value))
     return next(step for step in (magnitude // 5, magnitude // 2, magnitude) if step > value)
 
 
