@@ -242,6 +242,8 @@ class ListenPlan:
             raise UsageError("the same address is to be listened on twice")
         if self.max_connections is not None and self.max_connections < 1:
             raise UsageError("--max-connections must be at least 1")
+        if self.tls != ServerTLS() and not any(one.secure for one in self.listeners):
+            raise UsageError("flags for TLS are given, but no listener speaks it: add --tls")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -255,6 +257,7 @@ class TalkPlan:
 
     def __post_init__(self) -> None:
         _at_least(1, "-w/--timeout", self.timeout_ns)
+        _not_in_vain(self.tls, self.target)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -279,6 +282,7 @@ class ProbePlan:
         _at_least(1, "-z/--duration", self.duration_ns)
         _at_least(0, "-l/--size", self.size)
         _at_least(1, "-w/--timeout", self.timeout_ns)
+        _not_in_vain(self.tls, self.target)
 
     @property
     def payload_size(self) -> int:
@@ -339,6 +343,7 @@ class BenchPlan:
             raise UsageError("--connect-rate must be more than 0")
         if self.exchanges is None and self.duration_ns is None:
             raise UsageError("a run needs an end: -n or -z")
+        _not_in_vain(self.tls, self.target)
 
     def split(self, parts: int) -> tuple[BenchPlan, ...]:
         """Divide the plan among `parts` workers so that the parts add up to it exactly.
@@ -386,6 +391,12 @@ def _share(total: int, parts: int, index: int) -> int:
 def _at_least(minimum: int, flag: str, value: int | None) -> None:
     if value is not None and value < minimum:
         raise UsageError(f"{flag} must be at least {minimum}")
+
+
+def _not_in_vain(tls: ClientTLS, target: Target) -> None:
+    # A key log may be asked for by the environment, for whatever will speak TLS.
+    if not target.secure and dataclasses.replace(tls, keylog=None) != ClientTLS():
+        raise UsageError(f"flags for TLS are given, but {target} does not speak it: add --tls")
 
 
 def _network_json(sockets: SocketOptions, tls: ClientTLS | None) -> dict[str, Any]:

@@ -259,7 +259,7 @@ NO_TARGETS = [
     (("tcp://*:80", None, None, False), "every address"),
     (("tcp://:80", None, None, False), "no host"),
     ((":80", None, None, False), "no host"),
-    (("8000", None, None, False), "write HOST 8000"),
+    (("8000", None, None, False), "tcp://HOST:8000"),
     (("host", 0, None, False), "port 0"),
     (("tcp://host:0", None, None, False), "port 0"),
     (("host", 70000, None, False), "65535"),

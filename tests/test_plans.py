@@ -237,6 +237,18 @@ def test_refused(plan: type, options: dict[str, object], flag: str) -> None:
         plan(Target(), **options)
 
 
+def test_tls_in_vain() -> None:
+    """A flag for TLS where none is spoken is a mistake; a key log, which the environment asks for, is not."""
+    with pytest.raises(UsageError, match="no listener speaks it"):
+        ListenPlan((Target(),), tls=ServerTLS("c"))
+    assert ListenPlan((Target(), Target("tls", "tcp", True, port=1)), tls=ServerTLS("c")).tls.certificate
+    for plan in (TalkPlan, ProbePlan, BenchPlan):
+        with pytest.raises(UsageError, match="does not speak it: add --tls"):
+            plan(Target(), tls=ClientTLS(insecure=True))
+        assert plan(Target(), tls=ClientTLS(keylog="k")).tls.keylog
+        assert plan(Target("tls", "tcp", True), tls=ClientTLS(insecure=True)).tls.insecure
+
+
 def test_probe_payload() -> None:
     """A probe's size is its message's, when it has one."""
     assert ProbePlan(Target(), size=10).payload_size == 10

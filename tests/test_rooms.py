@@ -16,10 +16,12 @@ import pytest
 import netecho
 
 PACKAGE = pathlib.Path(netecho.__file__).parent
+# `options` is below `commands`: targets are resolved by commands, as that imports protocols, and the
+# spelling of a target is what options are about. Nothing in options knows of a command.
 ROOMS = [
     "cli",
-    "options",
     "commands",
+    "options",
     "rendering",
     "services",
     "protocols",

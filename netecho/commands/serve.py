@@ -47,7 +47,7 @@ def run(
             drain_timeout_ns,
         )
         report = server_report(sys.stdout, sys.stderr, json_stream=json_stream, verbose=verbose)
-        server = EchoServer(reactor, plan, report.event if verbose or json_stream else None)
+        server = EchoServer(reactor, plan, report.event if verbose else None)
         begun = reactor.seconds()
         told: Deferred[None] = Deferred()
 

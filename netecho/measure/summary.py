@@ -126,6 +126,8 @@ class ProbeReply:
     """Bytes of payload that came; of a lost probe, that were sent."""
     time_ns: int | None
     """From when the probe was due until its echo; `None` if that is not known."""
+    reason: str | None = None
+    """Why it is lost, when that is not the timeout."""
 
 
 @dataclasses.dataclass(frozen=True)

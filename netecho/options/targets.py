@@ -105,7 +105,7 @@ def _complete(
     if host is None:
         raise UsageError(f"{text} has no host: write {scheme}://HOST:PORT")
     if host.isdecimal():  # the system would take it for an IPv4 address in an archaic form
-        raise UsageError(f"{host} is a number, not a host: write HOST {host}, or {scheme}://HOST:{host}")
+        raise UsageError(f"{host} is a number, not a host: a port follows one: {scheme}://HOST:{host}")
     if location.port is not None:
         port = location.port
     return Target(scheme, adapter.name, secure, host, adapter.default_port if port is None else port)

@@ -22,7 +22,7 @@ from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor, IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, _representsEOF
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
@@ -76,6 +76,11 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         """
         if self.disconnecting or not self.connected:
             return
+        if self._close_notify_sent:
+            # As on TCP after loseWriteConnection: whoever asks for both ends does not wait for the peer.
+            self.disconnecting = True
+            self.transport.loseConnection()
+            return
         self._aggregator.flush()
         if not self._handshakeDone and not self._appSendBuffer:
             self.abortConnection()
@@ -126,10 +131,12 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         """Take the transport's FIN: the peer sends nothing more, and said so in TLS or did not."""
         if self._read_closed or self._lostTLSConnection:
             return  # a transport that is resumed after its FIN reads it again
-        self._tlsConnection.bio_shutdown()
         if self._handshakeDone:
-            self._flushReceiveBIO()
+            # All that arrived has been decrypted. Not for OpenSSL to hear of: it takes an end without
+            # close_notify for an error after which nothing can be sent.
+            self._close_read(Failure(TruncationError()))
         else:
+            self._tlsConnection.bio_shutdown()
             self._checkHandshakeStatus()  # type: ignore[no-untyped-call]
 
     def writeConnectionLost(self) -> None:
@@ -141,7 +148,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Take the end of the transport beneath."""
-        ended = self._lostTLSConnection or self._read_closed or self._aborted
+        ended = self._lostTLSConnection or self._read_closed or self.disconnecting
         if self._handshakeDone and not ended and reason.check(ConnectionDone):
             self._reason = self._reason or Failure(TruncationError())
         # Nothing is left to decrypt: every arrival is decrypted whole.
@@ -158,11 +165,8 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
                 break
             except ZeroReturnError:
                 self._close_read(None)
-            except Error as error:
-                if self._handshakeDone and _representsEOF(error):
-                    self._close_read(Failure(TruncationError()))
-                else:
-                    self._tlsShutdownFinished(Failure())
+            except Error:
+                self._tlsShutdownFinished(Failure())
             else:
                 if not self.disconnecting:
                     self.wrappedProtocol.dataReceived(data)
@@ -172,7 +176,8 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
     def _close_read(self, reason: Failure | None) -> None:
         """Note that the peer sends nothing more, and close our side too if nobody wants it open."""
         self._read_closed = True
-        self._reason = self._reason or reason
+        if not self.disconnecting:  # else nobody wanted to hear the rest
+            self._reason = self._reason or reason
         wrapped: Any = IHalfCloseableProtocol(self.wrappedProtocol, None)
         if wrapped is not None and not self.disconnecting:
             wrapped.readConnectionLost()
@@ -189,7 +194,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
     @override
     def _shutdownTLS(self) -> None:
         """Send close_notify, if that is wanted and everything that goes before it has gone."""
-        if not self._write_closing or self._close_notify_sent:
+        if not self._write_closing or self._close_notify_sent or self._aborted:
             return
         self._aggregator.flush()
         if self._lostTLSConnection or not self._handshakeDone or self._appSendBuffer:

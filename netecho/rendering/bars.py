@@ -35,20 +35,28 @@ class Row:
     start_ns: int | None
     """Its smallest value; `None` for the first row when it takes all below the second's."""
     count: int
+    open_ended: bool = False
+    """It is the last and holds outliers, however large."""
 
 
 def rows(histogram: Histogram) -> list[Row]:
-    """Divide a distribution, which must have samples, into at most `MOST_ROWS` rows at round values.
+    """Divide a distribution, which must have samples, into rows at round values.
 
-    The rows follow all but the outermost thousandth at each end, so that a single outlier does not
-    squeeze the rest together: what lies beyond is in the first and the last row.
+    `MOST_ROWS` at most follow all but the outermost thousandth at each end, so that a single outlier
+    does not squeeze the rest together: what lies beyond is in one more row at either end.
     """
     low, high = histogram.at_percentile(0.1), histogram.at_percentile(99.9)
     edges = _edges(max(1, low), max(1, high))
+    beyond = _round_above(high)
+    has_tail = histogram.buckets()[-1][0] >= beyond
+    if has_tail:
+        edges.append(beyond)
     counts = [0] * (len(edges) + 1)
     for value, count in histogram.buckets():
         counts[bisect.bisect_right(edges, value)] += count
     answer = [Row(start, count) for start, count in zip(edges, counts[1:], strict=True)]
+    if has_tail:
+        answer[-1] = dataclasses.replace(answer[-1], open_ended=True)
     if counts[0]:
         answer.insert(0, Row(None, counts[0]))
     return answer
@@ -71,6 +79,12 @@ def _ladder_edges(ladder: Sequence[int], low: int, high: int) -> list[int]:
     steps = [step * 10**power // 10 for power, step in itertools.product(range(first - 1, last + 1), ladder)]
     steps = sorted({step for step in steps if step <= high})
     return steps[max(0, bisect.bisect_right(steps, low) - 1) :]
+
+
+def _round_above(value: int) -> int:
+    """Return the first round number above `value`."""
+    magnitude: int = 10 ** len(str(value))
+    return next(step for step in (magnitude // 5, magnitude // 2, magnitude) if step > value)
 
 
 def _even_edges(low: int, high: int) -> list[int]:

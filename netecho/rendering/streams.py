@@ -11,7 +11,7 @@ from rich.console import Console
 from netecho.errors import NetechoError
 
 _ASCII: Final = str.maketrans(
-    {"µ": "u", "·": ",", "✔": "*", "✘": "!", "—": "-", "▏": "|", "█": "#", "─": "-", "…": "~"}
+    {"µ": "u", "·": "-", "✔": "*", "✘": "!", "—": "-", "▏": "|", "█": "#", "─": "-", "…": "~"}
 )
 
 
@@ -38,7 +38,7 @@ def encodable(text: str, stream: IO[str]) -> str:
     if speaks_unicode(stream):
         # A file name that is not valid text has lone surrogates, which no encoding takes.
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
-    encoding = stream.encoding
+    encoding: str = stream.encoding  # type: ignore[attr-defined]  # those with an encoding have the attribute
     return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
 
 
@@ -91,4 +91,7 @@ def print_to(console: Console, *renderables: object) -> bool:
     with console.capture() as captured:
         for renderable in renderables:
             console.print(renderable)
-    return write_out(captured.get(), console.file)  # type: ignore[arg-type]
+    text = captured.get()
+    if not console.is_terminal:  # tables are padded to their width, which a file need not keep
+        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    return write_out(text, console.file)

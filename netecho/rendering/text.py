@@ -69,12 +69,9 @@ def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]
     if response is not None and statistics is not None:
         milliseconds = "/".join(f"{statistics[key] / 1e6:.3f}" for key in ("min", "mean", "max", "stddev"))
         yield Text(f"rtt min/avg/max/stddev = {milliseconds} ms")
-        yield Text(
-            "percentiles "
-            + "  ".join(
-                f"{key} {humanise.duration(statistics[key])}" for key in ("p50", "p90", "p99", "p99.9")
-            )
-        )
+        meaningful = [key for key in _meaningful(response) if key.startswith("p")]
+        if meaningful:
+            yield Text("  ".join(f"{key} {humanise.duration(statistics[key])}" for key in meaningful))
     set_up = [
         f"{name} {humanise.duration(one.at_percentile(50))}"
         for name, one in summary.latencies.items()
@@ -232,11 +229,21 @@ def _statistics(shown: Mapping[str, Histogram]) -> Table:
     for _ in shown:
         table.add_column(justify="right", width=_COLUMN_WIDTH, no_wrap=True)
     table.add_row("latency", *shown, style="dim")
-    columns = [histogram.to_json() or {} for histogram in shown.values()]
+    columns = []
+    for histogram in shown.values():
+        statistics, meaningful = histogram.to_json() or {}, _meaningful(histogram)
+        columns.append({key: humanise.duration(statistics[key]) for key in meaningful})
     for key in _STATISTICS:
         style = "bold" if key in ("p50", "p99") else ""
-        table.add_row(key, *(Text(humanise.duration(one[key]), style) for one in columns if one))
+        if any(key in column for column in columns):
+            table.add_row(key, *(Text(column.get(key, ""), style) for column in columns))
     return table
+
+
+def _meaningful(histogram: Histogram) -> list[str]:
+    """Return the statistics that say something of so many samples: p99 of 50 is only their maximum."""
+    needed = {percentile_key(one): 100 / (100 - one) for one in PERCENTILES}
+    return [key for key in _STATISTICS if histogram.count >= needed.get(key, 1)]
 
 
 def _histogram(histogram: Histogram, console: Console, width: int) -> Table:
@@ -244,10 +251,7 @@ def _histogram(histogram: Histogram, console: Console, width: int) -> Table:
     rows = bars.rows(histogram)
     total = histogram.count
     largest = max(row.count for row in rows)
-    labels = [
-        f"<{humanise.span(rows[1].start_ns or 0)}" if row.start_ns is None else humanise.span(row.start_ns)
-        for row in rows
-    ]
+    labels = [_row_label(row, rows[1] if len(rows) > 1 else row) for row in rows]
     count_width = max(len("echoes"), len(f"{largest:,}"))
     label_width = max(len("from"), *map(len, labels))
     bar_width = max(4, width - label_width - count_width - len("<0.001%") - 4)
@@ -265,6 +269,12 @@ def _histogram(histogram: Histogram, console: Console, width: int) -> Table:
         share = humanise.share(row.count, total) if row.count else ""
         table.add_row(label, Text(drawn, style), share, f"{row.count:,}")
     return table
+
+
+def _row_label(row: bars.Row, second: bars.Row) -> str:
+    if row.start_ns is None:
+        return f"<{humanise.span(second.start_ns or 0)}"
+    return (">" if row.open_ended else "") + humanise.span(row.start_ns)
 
 
 def _verdict(summary: Summary) -> RenderableType:
@@ -287,7 +297,3 @@ def _verdict(summary: Summary) -> RenderableType:
     for caveat in summary.caveats:
         grid.add_row(Text("·", "yellow"), Text(escape(caveat)))
     return grid
-
-
-def _stream(console: Console) -> Any:
-    return console.file

@@ -66,7 +66,7 @@ def read_certificates(path: str, flag: str) -> list[x509.Certificate]:
         UsageError: the file cannot be read or has no valid certificate; the message names `flag`.
     """
     try:
-        return x509.load_pem_x509_certificates(_read(path, flag))
+        return x509.load_pem_x509_certificates(read(path, flag))
     except ValueError:
         raise UsageError(f"{flag} {path}: this is not a certificate in PEM form") from None
 
@@ -81,7 +81,7 @@ def read_credentials(certificate: str, key: str | None) -> Credentials:
     chain = read_certificates(certificate, "--cert")
     path, flag = (certificate, "--cert") if key is None else (key, "--key")
     try:
-        private = load_pem_private_key(_read(path, flag), password=None)
+        private = load_pem_private_key(read(path, flag), password=None)
     except TypeError:
         raise UsageError(
             f"{flag} {path}: the key is encrypted, and passwords are not asked for; "
@@ -97,7 +97,12 @@ def read_credentials(certificate: str, key: str | None) -> Credentials:
     return Credentials(private, chain)
 
 
-def _read(path: str, flag: str) -> bytes:
+def read(path: str, flag: str) -> bytes:
+    """Return what is in a file.
+
+    Raises:
+        UsageError: it cannot be read; the message names `flag`.
+    """
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -119,6 +124,8 @@ def make_credentials(hosts: Iterable[str], hostname: str | None = None) -> tuple
     issued = authority.issue_cert(
         *dict.fromkeys(filter(_can_be_certified, (name.partition("%")[0] for name in names))),
         common_name="netecho",
+        organization_name="netecho",
+        organization_unit_name="short-lived certificate",
         not_after=datetime.datetime.now(datetime.UTC) + LIFETIME,
     )
     certificate = x509.load_pem_x509_certificate(authority.cert_pem.bytes())

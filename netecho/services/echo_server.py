@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from twisted.internet.defer import gatherResults
-
 from netecho import protocols
 from netecho.plans import ListenPlan, SocketOptions, Target
 from netecho.protocols._contract import Listener, ListenSettings, OnEvent, Totals
@@ -79,7 +77,8 @@ class EchoServer:
             timeout = self._plan.drain_timeout_ns / 1e9
         deadline = self._reactor.callLater(timeout, self.abort)
         try:
-            await gatherResults([listener.drain() for listener in self.listeners])
+            for draining in [listener.drain() for listener in self.listeners]:
+                await draining
         finally:
             if deadline.active():
                 deadline.cancel()

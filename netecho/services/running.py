@@ -87,20 +87,22 @@ def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
             reactor.callLater(0, reactor.stop)
 
     def start() -> None:
-        deferred = Deferred.fromCoroutine(command())
-
         def told_to_end(number: int) -> None:
             if not results and not signals.arrived(number):
                 deferred.cancel()
                 if not results:  # it is still busy, in a `finally` clause perhaps
                     ended(Failure(CancelledError()))
 
-        deferred.addBoth(ended)
+        # Before the command begins: it may at once say something that somebody answers with a signal.
         _catch_signals(caught, lambda number: reactor.callFromThread(told_to_end, number))
+        deferred = Deferred.fromCoroutine(command())
+        deferred.addBoth(ended)
 
     with _signals_restored() as caught:
         reactor.callWhenRunning(start)
         reactor.run()
+    if not results:  # the reactor took a signal itself, before it ran
+        raise UserInterruptError("interrupted")
     return _exit_status(results[0], signals)
 
 

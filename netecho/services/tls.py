@@ -122,8 +122,7 @@ def for_server(plan: ServerTLS, hosts: Iterable[str] = (), hostname: str | None 
         context.set_alpn_select_callback(_chooser(_protocol_names(plan.alpn)))
     if plan.client_ca is not None:
         _trust(context, plan.client_ca, "--client-ca")
-        for authority in certificates.read_certificates(plan.client_ca, "--client-ca"):
-            context.add_client_ca(authority)
+        context.load_client_ca(os.fsencode(plan.client_ca))
         context.set_verify(_MUST_SHOW, verification(None))
     authority_made = None
     if plan.certificate is not None:
@@ -221,11 +220,11 @@ def _chooser(ours: list[bytes]) -> Callable[[SSL.Connection, list[bytes]], bytes
 
 def _trust(context: SSL.Context, path: str, flag: str) -> None:
     """Trust the certificates in a file, be they roots, intermediate authorities or a peer's very own."""
-    certificates.read_certificates(path, flag)
+    certificates.read(path, flag)  # says better than OpenSSL why it cannot
     try:
         context.load_verify_locations(path)
     except SSL.Error:
-        raise UsageError(f"{flag} {path}: OpenSSL does not take these certificates") from None
+        raise UsageError(f"{flag} {path}: this is not a certificate in PEM form") from None
     store = context.get_cert_store()
     if store is not None:
         store.set_flags(X509StoreFlags.PARTIAL_CHAIN)

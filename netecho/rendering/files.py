@@ -1,0 +1,183 @@
+"""Where results are saved. That a file can be written is found out before a run, not after it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from typing import IO
+
+from netecho.errors import NetechoError, UsageError
+from netecho.measure.summary import Summary
+from netecho.rendering.machine import to_csv, to_json_lines, to_json_text
+from netecho.rendering.streams import write_out
+
+_STANDARD_OUTPUT = "-"
+_DEVICES = ("/dev/", "/proc/")
+
+
+class ResultFile:
+    """A file named on the command line, which a result is going to be written to.
+
+    An old file is left whole until the new one is complete: that is written beside it and takes its
+    place at once. What cannot be replaced so (a device, a named pipe, the file that standard output
+    leads to already) is written to directly. `-` is standard output.
+
+    Args:
+        path: as it was given.
+        flag: what it was given to, for messages.
+        stdout: what `-` stands for; `None` if it was closed from the start.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+
+    def __init__(self, path: str, flag: str, stdout: IO[str] | None) -> None:
+        self._path = path
+        self._flag = flag
+        self._stdout = stdout
+        self.is_stdout = path == _STANDARD_OUTPUT or _is_same_file(path, stdout)
+        """It is where text would go."""
+        if self.is_stdout:
+            return
+        try:
+            self._target = self._check()
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise UsageError(self._complaint(error)) from None
+
+    def _check(self) -> str | None:
+        """Return the file to replace, links followed; `None` if it is to be written to directly."""
+        path = self._path
+        try:
+            mode = os.stat(path).st_mode
+        except FileNotFoundError:
+            mode = stat.S_IFREG
+        else:
+            if stat.S_ISDIR(mode) or stat.S_ISSOCK(mode):
+                raise OSError(0, "it is a directory" if stat.S_ISDIR(mode) else "it is a socket")
+            if not os.access(path, os.W_OK):
+                raise PermissionError(0, "permission denied")
+        if not stat.S_ISREG(mode) or path.startswith(_DEVICES):
+            return None
+        target = os.path.realpath(path)
+        descriptor, temporary = _create_beside(target)
+        os.close(descriptor)
+        os.unlink(temporary)
+        return target
+
+    def write(self, text: str) -> bool:
+        """Write the whole of the file; return whether anybody was there to read it, if it is a pipe.
+
+        Raises:
+            NetechoError: it could not be written after all. An old file is as it was.
+        """
+        if self.is_stdout:
+            return write_out(text, self._stdout)
+        try:
+            if self._target is None:
+                with open(self._path, "wb") as device:
+                    device.write(text.encode("utf-8", "backslashreplace"))
+            else:
+                _replace(self._target, text.encode("utf-8", "backslashreplace"))
+        except BrokenPipeError:
+            return False
+        except OSError as error:
+            raise NetechoError(self._complaint(error)) from None
+        return True
+
+    def _complaint(self, error: OSError | ValueError) -> str:
+        reason = getattr(error, "strerror", None) or str(error)
+        return f"{self._flag} {self._path!r} cannot be written: {reason[:1].lower()}{reason[1:]}"
+
+
+def _is_same_file(path: str, stream: IO[str] | None) -> bool:
+    """Return whether a stream leads to the regular file at `path`, as `--json out >out` has it."""
+    if stream is None:
+        return False
+    try:
+        theirs = os.fstat(stream.fileno())
+        return stat.S_ISREG(theirs.st_mode) and os.path.samestat(os.stat(path), theirs)
+    except (OSError, ValueError):  # streams in memory have no descriptor
+        return False
+
+
+def _create_beside(target: str) -> tuple[int, str]:
+    """Create a new file in the directory of `target`; return its descriptor and its path."""
+    temporary = os.path.join(os.path.dirname(target), f".netecho-{secrets.token_hex(6)}.tmp")
+    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temporary
+
+
+def _replace(target: str, content: bytes) -> None:
+    descriptor, temporary = _create_beside(target)
+    try:
+        with open(descriptor, "wb") as file:
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        # Ctrl-C may come in here too.
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedForms:
+    """The files that `--json` and `--csv` name, either of which may be absent."""
+
+    json: ResultFile | None
+    csv: ResultFile | None
+
+    @classmethod
+    def open(
+        cls, json: str | None, csv: str | None, stdout: IO[str] | None, *, json_stream: bool = False
+    ) -> SavedForms:
+        """Check the files that were named.
+
+        Raises:
+            UsageError: one cannot be written, or two would be written to the same place.
+        """
+        forms = cls(
+            None if json is None else ResultFile(json, "--json", stdout),
+            None if csv is None else ResultFile(csv, "--csv", stdout),
+        )
+        if json is not None and csv is not None and json != "-" and _same_place(json, csv):
+            raise UsageError(f"--json and --csv are both to be written to {json!r}")
+        on_stdout = [
+            flag
+            for flag, taken in (
+                ("--json -", forms.json is not None and forms.json.is_stdout),
+                ("--csv -", forms.csv is not None and forms.csv.is_stdout),
+                ("--json-stream", json_stream),
+            )
+            if taken
+        ]
+        if len(on_stdout) > 1:
+            raise UsageError(f"{' and '.join(on_stdout)} cannot both go to standard output")
+        return forms
+
+    @property
+    def take_stdout(self) -> bool:
+        """Standard output is taken, and text must not go there."""
+        return any(one is not None and one.is_stdout for one in (self.json, self.csv))
+
+    def save(self, summaries: Sequence[Summary]) -> None:
+        """Write the results: a single one as an indented object, several as JSON Lines.
+
+        Raises:
+            NetechoError: a file could not be written after all.
+        """
+        if self.json is not None:
+            self.json.write(to_json_text(summaries[0]) if len(summaries) == 1 else to_json_lines(summaries))
+        if self.csv is not None:
+            self.csv.write(to_csv(summaries))
+
+
+def _same_place(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other) and not one.startswith(_DEVICES)

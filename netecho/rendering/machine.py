@@ -1,0 +1,74 @@
+"""Results for machines: JSON as `netecho.result/1`, and CSV with a row for each.
+
+CSV columns are named after the JSON keys that lead to them, joined by dots. Their order is fixed, and
+new ones are only added at the end. An empty cell is JSON's null or a key that is not there; true and
+false are spelt as in JSON; a list or object (`exchanges.errors`, `caveats`) is JSON text in its cell.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from netecho.measure.histogram import PERCENTILES, percentile_key
+from netecho.measure.summary import LATENCIES, Summary
+
+_STATISTICS: Final = ("count", "min", "mean", "stddev", "max", *map(percentile_key, PERCENTILES))
+
+
+def _under(prefix: str, names: str) -> list[str]:
+    return [f"{prefix}.{name}" for name in names.split()]
+
+
+CSV_COLUMNS: Final = (
+    *("netecho", "command", "started", "elapsed_ns", "interrupted"),
+    *_under("system", "host os python twisted cpus reactor"),
+    *_under("plan", "target embedded model connections rate_per_s count exchanges interval_ns"),
+    *_under("plan", "duration_ns size pipeline warmup_ns timeout_ns connect_rate_per_s verify reconnect"),
+    *_under("plan", "family source dscp ttl"),
+    *_under("connections", "requested opened failed lost reopened"),
+    *_under("exchanges", "sent completed lost late in_flight duplicated reordered corrupted errors"),
+    *_under("throughput", "exchanges_per_s bytes_sent bytes_received"),
+    *(f"latency_ns.{name}.{statistic}" for name in LATENCIES for statistic in _STATISTICS),
+    *_under("instrument", "cpu_share achieved_rate_per_s"),
+    *("trustworthy", "caveats"),
+)
+
+
+def to_json_text(summary: Summary) -> str:
+    """Return the result object, indented, with a line end after it."""
+    return json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
+
+
+def to_json_lines(summaries: Iterable[Summary]) -> str:
+    """Return the result objects, one on each line."""
+    return "".join(json.dumps(one.to_json(), allow_nan=False) + "\n" for one in summaries)
+
+
+def to_csv(summaries: Sequence[Summary]) -> str:
+    """Return a line of column names and one for each result."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for summary in summaries:
+        result = summary.to_json()
+        writer.writerow([_cell(_at(result, column)) for column in CSV_COLUMNS])
+    return text.getvalue()
+
+
+def _at(result: dict[str, Any], column: str) -> object:
+    """Return what stands in a result under the keys that a column's name joins."""
+    value: Any = result
+    # A percentile's own name may have a dot in it: latency_ns.response.p99.9.
+    for key in column.split(".", 2 if column.startswith("latency_ns.") else 1):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, (bool, list, dict)):
+        return json.dumps(value)
+    return value

@@ -1,0 +1,173 @@
+"""What every adapter's server must do, whatever its protocol, seen by sockets that know nothing of it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import socket
+import ssl
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from netecho import protocols
+from netecho.protocols._contract import Kind
+from tests.servers import Listening, Server, exchange, receive_all, receive_exactly
+
+MIB = 1 << 20
+FORMS = [
+    (name, scheme)
+    for name in protocols.names()
+    for scheme in (name, protocols.load(name).secure_scheme)
+    if scheme is not None
+]
+"""Each protocol in clear and, where it has one, in its secure form."""
+
+
+def forms_of(*kinds: Kind) -> pytest.MarkDecorator:
+    """Run a test with a server of each protocol of these kinds, in each of its forms."""
+    chosen = [form for form in FORMS if protocols.load(form[0]).kind in kinds]
+    return pytest.mark.parametrize("form", chosen, ids=[scheme for _, scheme in chosen], indirect=True)
+
+
+every_form = forms_of(*Kind)
+streams = forms_of(Kind.STREAM)
+datagrams = forms_of(Kind.DATAGRAM)
+
+
+@pytest.fixture(scope="module")
+def form(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
+    """Serve one form of one protocol for this module's tests."""
+    name, scheme = request.param
+    url = f"{scheme}://127.0.0.1:0"
+    if protocols.load(name).default_port is None:
+        url = f"{scheme}:{tmp_path_factory.mktemp(scheme) / 'echo'}"
+    with Server(url) as server:
+        yield server.listener
+
+
+@every_form
+@pytest.mark.parametrize("size", [1, 2, 63, 1460, 9000, 65_507])
+def test_echo(form: Listening, size: int) -> None:
+    """What is sent comes back, byte for byte, again and again."""
+    with form.connect() as connection:
+        for _ in range(3):
+            message = os.urandom(size)
+            connection.sendall(message)
+            assert receive_exactly(connection, size) == message
+
+
+@streams
+def test_split(form: Listening) -> None:
+    """Where one message ends and the next begins does not matter to a stream."""
+    message = os.urandom(1000)
+    with form.connect() as connection:
+        for start in range(0, 1000, 7):
+            connection.sendall(message[start : start + 7])
+        assert receive_exactly(connection, 1000) == message
+
+
+@streams
+def test_coalesced(form: Listening) -> None:
+    """Messages that arrive together come back whole and in order."""
+    messages = [os.urandom(size) for size in range(1, 200)]
+    with form.connect() as connection:
+        connection.sendall(b"".join(messages))
+        for message in messages:
+            assert receive_exactly(connection, len(message)) == message
+
+
+@streams
+def test_huge(form: Listening) -> None:
+    """A message larger than every buffer on the way comes back, read as it comes."""
+    message = os.urandom(32 * MIB)
+    with form.connect() as connection:
+        assert exchange(connection, message) == message
+
+
+@streams
+def test_half_close(form: Listening) -> None:
+    """What was sent before a half-close comes back to its last byte, and then the end."""
+    message = os.urandom(8 * MIB)
+    with form.connect() as connection:
+        if isinstance(connection, ssl.SSLSocket):
+            pytest.skip("Python's ssl has no half-close; test_tls_protocol.py and openssl show it")
+        assert exchange(connection, message, half_close=True) == message
+
+
+@streams
+def test_half_close_without_data(form: Listening) -> None:
+    """A peer that closes without a word gets the end, and nothing else."""
+    with form.connect() as connection:
+        if isinstance(connection, ssl.SSLSocket):
+            connection.unwrap().close()
+            return
+        connection.shutdown(socket.SHUT_WR)
+        assert receive_all(connection) == b""
+
+
+@streams
+def test_abort(form: Listening) -> None:
+    """A peer that resets its connection in mid-echo disturbs nobody."""
+    with form.connect() as steady:
+        for _ in range(20):
+            connection = form.connect()
+            connection.sendall(b"x" * 100_000)
+            if connection.family != socket.AF_UNIX:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+            steady.sendall(b"still here")
+            assert receive_exactly(steady, 10) == b"still here"
+
+
+@streams
+def test_slow_reader(form: Listening) -> None:
+    """A peer that sends without reading is held back, delays nobody, and gets all when it reads."""
+    with form.connect() as slow, form.connect() as steady:
+        slow.setblocking(False)
+        sent = 0
+        block = bytes(range(256)) * 256
+        try:
+            while sent < 64 * MIB:
+                sent += slow.send(block[sent % len(block) :])
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            pass
+        assert sent < 64 * MIB, "nothing held the sender back"
+        steady.sendall(b"in time")
+        assert receive_exactly(steady, 7) == b"in time"
+        slow.settimeout(60)
+        echo = receive_exactly(slow, sent)
+        assert echo == (block * (sent // len(block) + 1))[:sent]
+
+
+@datagrams
+@pytest.mark.parametrize("size", [0, 1, 512, 1472, 1473, 8192, 8193, 65_506, 65_507])
+def test_datagram_sizes(form: Listening, size: int) -> None:
+    """Datagrams of every size come back as they were, the empty one too, one for one."""
+    with form.connect() as connection:
+        messages = [os.urandom(size) for _ in range(3)]
+        for message in messages:
+            connection.send(message)
+            assert connection.recv(65_536) == message
+        connection.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            connection.recv(65_536)
+
+
+@datagrams
+def test_many_datagrams_together(form: Listening) -> None:
+    """A burst comes back whole: each datagram once, none joined or cut."""
+    with form.connect() as connection:
+        messages = {struct.pack(">I", number) + os.urandom(number) for number in range(60)}
+        for message in messages:
+            connection.send(message)
+        assert {connection.recv(65_536) for _ in messages} == messages
+
+
+def test_socket_is_private(tmp_path: pathlib.Path) -> None:
+    """As loopback is the default elsewhere, a socket in the file system is its owner's alone."""
+    path = tmp_path / "echo"
+    with Server(f"unix:{path}"):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert not path.exists()
