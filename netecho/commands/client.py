@@ -12,12 +12,16 @@ from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.errors import ExitStatus, LostError, UsageError
+from netecho.measure.summary import ProbeReply, Summary
 from netecho.options import resolve_target
 from netecho.plans import SECOND, ClientTLS, ProbePlan, SocketOptions, TalkPlan, Verify
-from netecho.protocols._contract import Adapter, Kind
+from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
 from netecho.rendering import dialogue as rendered
-from netecho.rendering.streams import console_on
+from netecho.rendering.files import SavedForms
+from netecho.rendering.live import JSONStream
+from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
+from netecho.rendering.streams import console_on, write_out
 from netecho.services import running
 from netecho.services.dialogue import Dialogue, Heard
 from netecho.services.probing import ProbeRun
@@ -64,6 +68,8 @@ def run(
     if any(flag is not None for flag in asked) or json_stream:
         if message is not None and count is None and interval_ns is None and duration_ns is None:
             count = 1
+        if interval_ns == 0:
+            raise UsageError("-i/--interval 0 leaves no time between probes: for a load, use netecho bench")
         plan = ProbePlan(
             goal,
             count,
@@ -77,7 +83,8 @@ def run(
             client_tls,
         )
         _check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
-        forms = _Forms(verbose, quiet, json, json_stream, csv)
+        saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
+        forms = _Forms(saved, verbose, quiet, json_stream)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
     talk = TalkPlan(goal, sockets, client_tls, timeout_ns)
     if sys.stdin.isatty() and sys.stdout.isatty():
@@ -94,27 +101,47 @@ def run(
 class _Forms:
     """In which forms probes and their result are shown."""
 
+    saved: SavedForms
     verbose: bool
     quiet: bool
-    json: str | None
     json_stream: bool
-    csv: str | None
+
+    def view(self, source: str, timeout_ns: int) -> ProbeView | None:
+        """Return what shows each probe; `None` if nothing does."""
+        if self.json_stream:
+            return ProbeStream(sys.stdout)
+        if self.quiet:
+            return None
+        return ProbeLines(sys.stderr if self.saved.take_stdout else sys.stdout, source, timeout_ns)
+
+    def show(self, summary: Summary) -> bool:
+        """Show the result and save it; return whether anybody is still there to read standard output."""
+        self.saved.save([summary])
+        if self.json_stream:
+            return JSONStream(sys.stdout).event("result", result=summary.to_json())
+        return self.saved.take_stdout or text.show(summary, console_on(sys.stdout))
 
 
 async def _probe(
     reactor: Any, signals: running.Signals, adapter: Adapter, plan: ProbePlan, forms: _Forms
 ) -> int:
+    view: ProbeView | None = None
+
+    def on_probe(reply: ProbeReply) -> None:
+        if view is not None and not view.reply(reply):
+            probes.interrupt()  # nobody reads what is written any more
+
     route = await find_route(reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns)
-    probes = ProbeRun(reactor, plan, adapter, route, print)
+    probes = ProbeRun(reactor, plan, adapter, route, on_probe)
     await probes.connect()
+    view = forms.view(connection.peer(probes.transport, route), plan.timeout_ns)
     if forms.verbose:
-        for line in connection.lines(probes.transport):
-            _note(line)
+        _describe(probes.transport, route)
     signals.on_first(lambda _: probes.interrupt())
-    summary = await probes.run()
-    text.show(summary, console_on(sys.stdout))
+    if not forms.show(await probes.run()):
+        raise BrokenPipeError
     if probes.failure is not None:
-        raise probes.failure
+        _note(f"netecho: {probes.failure}")
     return probes.exit_status
 
 
@@ -127,7 +154,12 @@ def _check_size(adapter: Adapter, size: int, flag: str) -> None:
 
 
 def _note(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    write_out(f"{line}\n", sys.stderr)
+
+
+def _describe(transport: Any, route: Route) -> None:
+    for line in connection.lines(transport, route):
+        _note(line)
 
 
 async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, verbose: bool) -> None:
@@ -138,8 +170,7 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
     except Exception:
         raise connect_failure(Failure(), plan.target) from None
     if verbose:
-        for line in connection.lines(protocol.transport):
-            _note(line)
+        _describe(protocol.transport, route)
 
 
 async def _pipe(reactor: Any, adapter: Adapter, plan: TalkPlan, block: int, verbose: bool) -> int:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from netecho.protocols._contract import Route
 from netecho.rendering.streams import escape
 from netecho.services.handshake import Negotiated, PeerCertificate, describe
 
 
-def lines(transport: Any) -> Iterator[str]:
-    """Return the lines for a connection, from its Twisted transport."""
-    yield f"connected to {_address(transport.getPeer())} from {_address(transport.getHost())}"
+def lines(transport: Any, route: Route) -> Iterator[str]:
+    """Return the lines for a connection, from its Twisted transport and the route that it took."""
+    yield f"connected to {peer(transport, route)} from {_address(transport.getHost())}"
     negotiated = describe(transport)
     if negotiated is not None:
         yield _tls(negotiated)
         if negotiated.peer is not None:
             yield from _certificate(negotiated.peer)
+
+
+def peer(transport: Any, route: Route) -> str:
+    """Return the other end's address as people write it."""
+    if route.target.path is not None:
+        return escape(route.target.path)
+    try:
+        return _address(transport.getPeer())
+    except NotImplementedError:  # a port for datagrams does not know it
+        return escape(dataclasses.replace(route.target, host=route.addresses[0])).partition("//")[2]
 
 
 def _address(address: Any) -> str:

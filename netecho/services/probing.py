@@ -234,19 +234,22 @@ class ProbeRun:
             self._finish()
 
     def _connection_lost(self, reason: Failure) -> None:
-        target, newest = self._plan.target, self._flow.newest
+        target, kind, now = self._plan.target, loss_kind(reason), self._clock()
+        self._exchanger = None
+        if self._ended.called:
+            return
         if reason.check(ConnectionRefusedError):
             self.failure = RefusedError(f"{target} refused: nothing listens on that port")
         elif reason.check(ConnectionDone):
-            self.failure = LostError(f"{target} closed the connection after {newest + 1} probes")
+            self.failure = LostError(f"{target} closed the connection after {self._flow.newest + 1} probes")
         else:
-            words = str(reason.getErrorMessage()).strip().rstrip(".")
-            self.failure = LostError(f"the connection to {target} was lost: {words}")
+            self.failure = LostError(f"the connection to {target} was lost: {kind}")
         self._lost = 1
-        self._end_ns = self._clock()
-        if self._flow.end(loss_kind(reason)) == 0:
-            self._recorder.failed(loss_kind(reason))
-        self._exchanger = None
+        self._end_ns = now
+        for sequence in self._flow.give_up(now + 1, kind):
+            self._on_probe(ProbeReply(sequence, None, self._payload.size, None, kind))
+        if not self._recorder.errors[kind]:
+            self._recorder.failed(kind)
         self._finish()
 
     def _finish(self) -> None:
