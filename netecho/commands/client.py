@@ -181,7 +181,11 @@ async def _pipe(reactor: Any, adapter: Adapter, plan: TalkPlan, block: int, verb
     else:
         pipe = DatagramPipe(reactor, 0, 1, block, timeout)
     await _talk(reactor, adapter, plan, pipe, verbose)
-    await pipe.ended
+    try:
+        await pipe.ended
+    finally:
+        if verbose:
+            _note(f"{pipe.sent:,} bytes sent, {pipe.received:,} received")
     return ExitStatus.GOOD
 
 
