@@ -281,18 +281,17 @@ def test_sigterm_with_peer_that_takes_nothing() -> None:
 
 def test_second_signal_ends_at_once() -> None:
     """A second signal does not wait for anybody."""
-    with Server("--port", "0", "--drain-timeout", "1h") as server:
-        with server.listener.connect() as greedy:
-            greedy.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    greedy.send(b"x" * MIB)
-            server.tell(signal.SIGINT)
-            with contextlib.suppress(ConnectionRefusedError):  # it has begun to end when it accepts no more
-                while True:
-                    server.listener.connect().close()
-            server.tell(signal.SIGINT)
-            server.status, server.complaints = 130, b"netecho: interrupted\n"
+    with Server("--port", "0", "--drain-timeout", "1h") as server, server.listener.connect() as greedy:
+        greedy.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                greedy.send(b"x" * MIB)
+        server.tell(signal.SIGINT)
+        with contextlib.suppress(ConnectionRefusedError):  # it has begun to end when it accepts no more
+            while True:
+                server.listener.connect().close()
+        server.tell(signal.SIGINT)
+        server.status, server.complaints = 130, b"netecho: interrupted\n"
 
 
 def test_exit_with_stdin() -> None:

@@ -28,6 +28,7 @@ from netecho.measure.summary import Connections, ProbeReply, Summary, brief, lat
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
 from netecho.services import system
+from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
 
 _BURST: Final = 64
@@ -72,7 +73,7 @@ class ProbeRun:
         self._route = route
         self._on_probe = on_probe
         self._clock = clock
-        key = random.getrandbits(32) if key is None else key  # noqa: S311 - not a secret
+        key = random.getrandbits(32) if key is None else key
         self._payload = Payload(plan.size, key, plan.message)
         self._pacer = Pacer(plan.interval_ns, plan.count, plan.duration_ns)
         self._recorder = Recorder(closed_loop=False)
@@ -195,7 +196,9 @@ class ProbeRun:
             sequence = self._payload.sequence_of(payload, self._flow.newest)
             if sequence is None and not self._payload.numbered:
                 sequence = self._flow.newest
-        intact = sequence is None or self._plan.verify is Verify.NONE or self._payload.intact(sequence, payload)
+        intact = (
+            sequence is None or self._plan.verify is Verify.NONE or self._payload.intact(sequence, payload)
+        )
         outcome = self._flow.replied(sequence, now, len(payload), intact=intact)
         self._end_ns = now
         due = None if sequence is None else self._pacer.due_ns(sequence)

@@ -55,7 +55,7 @@ class _Addresses:
         self.complete: Deferred[list[str]] = Deferred()
         self._found: list[str] = []
 
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:  # noqa: N802, N803
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:  # noqa: N802
         """Take note of nothing: a resolution cannot be stopped."""
 
     def addressResolved(self, address: IAddress) -> None:  # noqa: N802

@@ -1,0 +1,31 @@
+"""From a target to the way there: its adapter's route, ready to connect any number of times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netecho.plans import SECOND, ClientTLS, SocketOptions, Target
+from netecho.protocols._contract import Adapter, Route
+from netecho.services import tls
+from netecho.services.resolving import resolve
+
+
+async def find_route(
+    reactor: Any,
+    adapter: Adapter,
+    target: Target,
+    sockets: SocketOptions,
+    client_tls: ClientTLS,
+    timeout_ns: int,
+) -> Route:
+    """Resolve the target's host, and load what its TLS needs.
+
+    Raises:
+        ResolveError: the host has no address.
+        UsageError: a file or flag for TLS is wrong, or the address is not of the family asked for.
+    """
+    context = tls.for_client(client_tls, target.host) if target.secure else None
+    addresses: tuple[str, ...] = ()
+    if target.path is None:
+        addresses = await resolve(reactor, target.host, target.port, sockets, adapter.kind)
+    return Route(target, addresses, sockets, context, timeout_ns / SECOND)
