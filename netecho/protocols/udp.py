@@ -183,6 +183,10 @@ class DatagramExchanger(DatagramProtocol):
         """The other end's system says that nothing listens (ICMP port unreachable)."""
         self._lose(Failure(ConnectionRefusedError("port unreachable")))
 
+    def stopProtocol(self) -> None:
+        """The reactor has closed the socket, as epoll's does when such a message comes in idle time."""
+        self.connectionRefused()
+
     def _lose(self, reason: Failure) -> None:
         if self._on_lost is not None:
             on_lost = self._on_lost
@@ -194,7 +198,8 @@ class DatagramExchanger(DatagramProtocol):
         if self._on_lost is not None:
             self._on_lost = None
             self._on_reply = _ignore
-            self.transport.stopListening()
+            if self.transport is not None:
+                self.transport.stopListening()
 
 
 def _ignore(sequence: int | None, payload: bytes) -> None:
@@ -226,10 +231,15 @@ class Conversation(DatagramProtocol):
         """The other end's system says that nothing listens."""
         self._end(Failure(ConnectionRefusedError("port unreachable")))
 
+    def stopProtocol(self) -> None:
+        """The reactor has closed the socket, as epoll's does when such a message comes in idle time."""
+        self.connectionRefused()
+
     def _end(self, reason: Failure) -> None:
         if not self.disconnecting:
             self.disconnecting = True
-            self.transport.stopListening()
+            if self.transport is not None:
+                self.transport.stopListening()
             self._protocol.connectionLost(reason)
 
     def write(self, datagram: bytes) -> None:

@@ -7,9 +7,11 @@ status. The first Ctrl-C or SIGTERM asks that function to come to an end, the se
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -139,6 +141,12 @@ def _catch_signals(numbers: list[int], arrived: Callable[[int], None]) -> None:
 
     for number in numbers:
         signal.signal(number, caught)
+
+
+def _let_threads_be(reactor: Any) -> None:
+    """Wait for none of the reactor's threads at the end: one may be asking a name server that is down."""
+    reactor.getThreadPool().threadFactory = functools.partial(threading.Thread, daemon=True)
+    reactor.removeSystemEventTrigger(reactor.threadpoolShutdownID)
 
 
 def _direct_log() -> None:

@@ -157,7 +157,8 @@ class DatagramPipe(_Piped):
     """Pipe mode on messages: each block that is read from standard input is one.
 
     Echoes are written as they come. A few messages are under way at a time; when nothing has come for
-    `timeout` seconds, those are given up. `ended` fails with `NoReplyError` if fewer came than were sent.
+    `timeout` seconds, those are given up. `ended` fails with `NoReplyError` if fewer messages came than were
+    sent, and fewer bytes.
     """
 
     def __init__(
@@ -170,10 +171,12 @@ class DatagramPipe(_Piped):
         self._all_read = False
         self._sent = 0
         self._received = 0
+        self._unanswered = 0
 
     def send(self, data: bytes) -> None:
         """Send a block of standard input."""
         self._sent += 1
+        self._unanswered += len(data)
         self._under_way.append(data)
         self.transport.write(data)
         if len(self._under_way) >= WINDOW:
@@ -189,19 +192,26 @@ class DatagramPipe(_Piped):
         if self._over:
             return
         self._received += 1
+        self._unanswered -= len(data)
         self._output.write(data)
+        self._answered(data)
+        self._wait()
+        self._go_on()
+
+    def _answered(self, data: bytes) -> None:
         if data in self._under_way:
             position = self._under_way.index(data)
             del self._under_way[position]
             for _ in range(position - _OVERTAKEN + 1):
                 self._under_way.popleft()
-        elif self._under_way:
-            self._under_way.popleft()  # not an echo, but an answer all the same
-        self._wait()
-        self._go_on()
+            return
+        # No echo of one message, but perhaps of several: some services join what comes quickly.
+        size = len(data)
+        while self._under_way and size > 0:
+            size -= len(self._under_way.popleft())
 
     def _go_on(self) -> None:
-        if self._all_read and (not self._under_way or self._received >= self._sent):
+        if self._all_read and (not self._under_way or self._unanswered <= 0):
             self.finish(self._verdict())
         elif len(self._under_way) < WINDOW:
             self._input.resumeProducing()
@@ -219,7 +229,7 @@ class DatagramPipe(_Piped):
 
     def _verdict(self) -> Exception | None:
         lost = self._sent - self._received
-        if lost <= 0:
+        if lost <= 0 or self._unanswered <= 0:
             return None
         if self._received == 0:
             return NoReplyError(f"no reply: none of {self._sent} datagrams came back; does a server listen?")
