@@ -76,6 +76,7 @@ def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
     from twisted.internet import reactor as default_reactor
 
     reactor: Any = default_reactor
+    reactor.seconds = time.monotonic  # so that no timer moves when the wall clock is set (twisted#2424)
     signals = Signals()
     results: list[int | Failure] = []
 
