@@ -11,6 +11,7 @@ import functools
 import os
 import signal
 import sys
+import time
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
