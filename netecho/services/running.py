@@ -11,8 +11,8 @@ import functools
 import os
 import signal
 import sys
-import time
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
