@@ -105,6 +105,14 @@ def test_peers_that_never_read_cost_little() -> None:
             connection.close()
 
 
+def fill(connection: socket.socket) -> None:
+    """Send without reading until every buffer on the way there and back is full."""
+    connection.setblocking(False)
+    while select.select([], [connection], [], 0.3)[1]:  # the system's buffers grow while they fill
+        with contextlib.suppress(BlockingIOError):
+            connection.send(b"x" * MIB)
+
+
 def raise_descriptor_limit(wanted: int) -> None:
     """Allow this process as many open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -118,7 +126,7 @@ def test_more_connections_than_descriptors() -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
-    with Server("--port", "0", preexec_fn=limit) as server:
+    with Server("--port", "0", "-v", preexec_fn=limit) as server:
         peers = [server.listener.connect() for _ in range(200)]
         served, refused = [], 0
         for peer in peers:
@@ -137,6 +145,7 @@ def test_more_connections_than_descriptors() -> None:
         assert len(served) + refused == 200
         for peer in peers:
             peer.close()
+        server.wait_for("disconnected")
         with server.listener.connect() as again:
             again.sendall(b"back")
             assert receive_exactly(again, 4) == b"back"
@@ -173,12 +182,9 @@ def test_idle_timeout() -> None:
 
 def test_idle_timeout_cuts_a_peer_that_never_reads() -> None:
     """A peer that takes nothing makes no progress, however much it has sent; it is cut."""
-    words = ["--port", "0", "--idle-timeout", "200ms", "-v"]
+    words = ["--port", "0", "--idle-timeout", "1s", "-v"]
     with Server(*words) as server, server.listener.connect() as greedy:
-        greedy.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                greedy.send(b"x" * MIB)
+        fill(greedy)
         server.wait_for("disconnected")
         assert server.end()["cut"] == 1
 
@@ -272,27 +278,21 @@ def test_sigterm_with_echo_not_yet_taken() -> None:
 def test_sigterm_with_peer_that_takes_nothing() -> None:
     """A peer that does not read cannot keep it from ending within the drain timeout."""
     with Server("--port", "0", "--drain-timeout", "300ms") as server, server.listener.connect() as greedy:
-        greedy.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                greedy.send(b"x" * MIB)
+        fill(greedy)
         assert server.end()["cut"] == 1
 
 
 def test_second_signal_ends_at_once() -> None:
     """A second signal does not wait for anybody."""
-    with Server("--port", "0", "--drain-timeout", "1h") as server:
-        with server.listener.connect() as greedy:
-            greedy.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    greedy.send(b"x" * MIB)
-            server.tell(signal.SIGINT)
-            with contextlib.suppress(ConnectionRefusedError):  # it has begun to end when it accepts no more
-                while True:
-                    server.listener.connect().close()
-            server.tell(signal.SIGINT)
-            server.status, server.complaints = 130, b"netecho: interrupted\n"
+    with Server("--port", "0", "--drain-timeout", "1h") as server, server.listener.connect() as greedy:
+        fill(greedy)
+        server.tell(signal.SIGINT)
+        with contextlib.suppress(ConnectionError):  # it has begun to end when it accepts no more
+            while True:
+                server.listener.connect().close()
+        server.tell(signal.SIGINT)
+        server.process.wait(TIMEOUT)
+        server.status, server.complaints = 130, b"netecho: interrupted\n"
 
 
 def test_exit_with_stdin() -> None:

@@ -10,18 +10,18 @@ from typing import Any
 
 from netecho import protocols
 from netecho.errors import ExitStatus, UsageError
-from netecho.measure.summary import Summary
-from netecho.options.targets import resolve_target
-from netecho.plans import SECOND, BenchPlan, ClientTLS, SocketOptions, Target, Verify
-from netecho.protocols._contract import Adapter, Kind, Route
-from netecho.services import system, tls
+from netecho.measure.summary import Progress, Summary
+from netecho.options import resolve_own_server, resolve_target
+from netecho.plans import BenchPlan, ClientTLS, SocketOptions, Verify
+from netecho.protocols._contract import Adapter, Kind
+from netecho.rendering import text
+from netecho.rendering.files import SavedForms
+from netecho.rendering.live import JSONStream, ProgressView, progress_view
+from netecho.rendering.streams import console_on
+from netecho.services import running, system
 from netecho.services.benchmark import Benchmark
 from netecho.services.embedded import EmbeddedServer
-from netecho.services.resolving import resolve
-from netecho.services.running import Signals
-from netecho.services.running import run as run_reactor
-from netecho.rendering.text import show
-from netecho.rendering.streams import console_on
+from netecho.services.routing import find_route
 
 
 def run(
@@ -47,76 +47,97 @@ def run(
     json_stream: bool,
     csv: str | None,
 ) -> int:
-    """Measure, show the result, and return the exit status."""
-
-    async def main(reactor: Any, signals: Signals) -> int:
-        plan = BenchPlan(
-            target=resolve_target(target, port, proto, tls),
-            embedded=target is None and port is None,
-            connections=connections,
-            exchanges=exchanges,
-            duration_ns=duration_ns,
-            size=size,
-            pipeline=pipeline,
-            warmup_ns=warmup_ns,
-            timeout_ns=timeout_ns,
-            connect_rate=connect_rate,
-            verify=verify,
-            reconnect=reconnect,
-            sockets=sockets,
-            tls=client_tls,
-        )
-        summary = await _measure(reactor, signals, plan)
-        show(summary, console_on(sys.stdout))
-        import json as j
-        if json == "-": print(j.dumps(summary.to_json()))
-        return exit_status(summary, protocols.load(plan.target.protocol))
-
-    return run_reactor(main)
-
-
-async def _measure(reactor: Any, signals: Signals, plan: BenchPlan) -> Summary:
+    """Measure, show the result, and return the exit status; see `netecho bench --help`."""
+    embedded = target is None and port is None
+    plan = BenchPlan(
+        resolve_own_server(proto, tls) if embedded else resolve_target(target, port, proto, tls),
+        embedded,
+        connections,
+        exchanges,
+        duration_ns,
+        size,
+        pipeline,
+        warmup_ns,
+        timeout_ns,
+        connect_rate,
+        verify,
+        reconnect,
+        sockets,
+        client_tls,
+    )
     adapter = protocols.load(plan.target.protocol)
-    server = None
-    if plan.embedded:
-        server = EmbeddedServer(reactor, plan.target)
-        url, ca = await server.start()
-        plan = _aimed(plan, url, ca)
+    _check_size(adapter, plan.size)
+    forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
+    stream = JSONStream(sys.stdout) if json_stream else None
+    view = progress_view(sys.stderr, quiet=quiet)
+
+    async def main(reactor: Any, signals: running.Signals) -> int:
+        views = [view] if stream is None else [view, stream]
+        summary = await _measure(reactor, signals, adapter, plan, views)
+        forms.save([summary])
+        if stream is not None:
+            stream.result(summary)
+        elif not forms.take_stdout:
+            text.show(summary, console_on(sys.stdout))
+        return exit_status(summary, adapter.kind)
+
+    return running.run(main)
+
+
+def _check_size(adapter: Adapter, size: int) -> None:
+    least, most = adapter.minimum_size, adapter.maximum_size
+    if size < least or (most is not None and size > most):
+        bounds = f"at least {least}" if most is None else f"{least} to {most}"
+        raise UsageError(f"--size {size}: a message on {adapter.name} has {bounds} bytes")
+
+
+async def _measure(
+    reactor: Any,
+    signals: running.Signals,
+    adapter: Adapter,
+    plan: BenchPlan,
+    views: list[ProgressView],
+) -> Summary:
+    """Run the plan, with a server of our own around it if it has no other."""
+    server = EmbeddedServer(reactor, plan.target) if plan.embedded else None
     try:
-        benchmark = Benchmark(reactor, plan, adapter, await _route(reactor, plan, adapter), secrets.randbits(32))
+        if server is not None:
+            url, authority = await server.start()
+            plan = _aimed(plan, url, authority)
+        route = await find_route(reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns)
+
+        def show(progress: Progress) -> None:
+            for view in views:
+                view.update(progress)
+
+        benchmark = Benchmark(reactor, plan, adapter, route, secrets.randbits(32), show)
         signals.on_first(lambda _: benchmark.interrupt())
         started = datetime.datetime.now(datetime.UTC).isoformat()
         await benchmark.run()
     finally:
+        for view in views:
+            view.finish()
         if server is not None:
             await server.stop()
     return benchmark.summary(started, system.describe(reactor))
 
 
-def _aimed(plan: BenchPlan, url: str, ca: str | None) -> BenchPlan:
-    client_tls = plan.tls
-    if ca is not None and client_tls.authorities is None:
-        client_tls = dataclasses.replace(client_tls, authorities=ca)
-    target = resolve_target(url, None, None, False)
-    return dataclasses.replace(plan, target=target, tls=client_tls)
+def _aimed(plan: BenchPlan, url: str, authority: str | None) -> BenchPlan:
+    """Return the plan with the server that has been started for it as its target."""
+    tls = plan.tls
+    if authority is not None and tls.authorities is None and not tls.insecure:
+        tls = dataclasses.replace(tls, authorities=authority)
+    return dataclasses.replace(plan, target=resolve_target(url, None, None, False), tls=tls)
 
 
-async def _route(reactor: Any, plan: BenchPlan, adapter: Adapter) -> Route:
-    target = plan.target
-    addresses: tuple[str, ...] = ()
-    if target.path is None:
-        addresses = await resolve(reactor, target.host, target.port, plan.sockets, adapter.kind)
-    creator = tls.for_client(plan.tls, target.host) if target.secure else None
-    return Route(target, addresses, plan.sockets, creator, plan.timeout_ns / SECOND)
+def exit_status(summary: Summary, kind: Kind) -> ExitStatus:
+    """Return how the process ends, by what is worst in a result.
 
-
-def exit_status(summary: Summary, adapter: Adapter) -> ExitStatus:
-    """Return how the process ends: by what is worst in a result."""
+    Datagrams that are lost are a measurement; on a stream every failed exchange or connection is one.
+    """
     if summary.interrupted:
         return ExitStatus.INTERRUPTED
     if summary.counts.corrupted:
         return ExitStatus.CORRUPTED
-    lossless = adapter.kind is not Kind.DATAGRAM
-    if not summary.counts.completed or summary.connections.failed or (lossless and summary.errors):
-        return ExitStatus.FAILED
-    return ExitStatus.GOOD
+    failed = summary.connections.failed or (kind is not Kind.DATAGRAM and summary.errors)
+    return ExitStatus.FAILED if failed or not summary.counts.completed else ExitStatus.GOOD

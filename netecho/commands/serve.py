@@ -10,10 +10,10 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
-from netecho.options.targets import resolve_listeners
 from netecho.errors import ExitStatus
-from netecho.plans import ListenPlan, ReplyMode, ServerTLS
-from netecho.rendering.server import server_report
+from netecho.options.targets import resolve_listeners
+from netecho.plans import ListenPlan, ReplyMode, ServerTLS, Target
+from netecho.rendering.server import ServerJSON, ServerText, ServerView
 from netecho.services.echo_server import EchoServer
 from netecho.services.running import Signals
 from netecho.services.running import run as run_reactor
@@ -46,9 +46,12 @@ def run(
             idle_timeout_ns,
             drain_timeout_ns,
         )
-        report = server_report(sys.stdout, sys.stderr, json_stream=json_stream, verbose=verbose)
-        server = EchoServer(reactor, plan, report.event if verbose else None)
-        begun = reactor.seconds()
+        view: ServerView = (
+            ServerJSON(sys.stdout, verbose=verbose)
+            if json_stream
+            else ServerText(sys.stdout, sys.stderr, verbose=verbose)
+        )
+        server = EchoServer(reactor, plan, view.event if verbose else None)
         told: Deferred[None] = Deferred()
 
         def end(_: object = None) -> None:
@@ -59,7 +62,7 @@ def run(
         await server.start()
         try:
             for listener in server.listeners:
-                report.listening(listener.target, server.tls if listener.target.secure else None)
+                view.listening(str(listener.target), **_authority(server, listener.target))
             if exit_with_stdin:
                 StandardIO(_UntilEnd(end))
             await told
@@ -67,10 +70,17 @@ def run(
         finally:
             server.abort()
             server.close()
-        report.stopped(server.totals, round((reactor.seconds() - begun) * 1e9))
+        view.stopped(server.totals)
         return ExitStatus.GOOD
 
     return run_reactor(main)
+
+
+def _authority(server: EchoServer, target: Target) -> dict[str, str]:
+    """Return what a client needs to trust a secure listener, if we are the authority."""
+    if not target.secure or server.tls is None or server.tls.authority is None:
+        return {}
+    return {"ca": server.tls.authority.path, "fingerprint": server.tls.authority.fingerprint}
 
 
 class _UntilEnd(Protocol):

@@ -36,6 +36,17 @@ def resolve_target(text: str | None, port: int | None, proto: str | None, tls: b
     return target
 
 
+def resolve_own_server(proto: str | None, tls: bool) -> Target:
+    """Return the target of a bench that starts a server of its own: where exactly is found out later.
+
+    Raises:
+        UsageError: the protocol does not exist, or has no form with TLS.
+    """
+    adapter, secure = _protocol(Location(), None, proto, tls)
+    scheme = (adapter.secure_scheme if secure else None) or adapter.name
+    return Target(scheme, adapter.name, secure, path="" if adapter.default_port is None else None)
+
+
 def resolve_listeners(
     urls: Sequence[str], host: str | None, port: int | None, proto: str | None, tls: bool
 ) -> tuple[Target, ...]:

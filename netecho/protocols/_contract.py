@@ -7,7 +7,6 @@ any Twisted protocol. Nothing else of a protocol is visible above this package.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import enum
 import typing
@@ -86,7 +85,7 @@ class Totals:
     bytes_sent: int = 0
     datagrams_received: int = 0
     datagrams_sent: int = 0
-    dropped: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     """Datagrams that were given no answer, by the reason."""
 
 

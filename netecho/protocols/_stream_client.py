@@ -99,7 +99,7 @@ def _ignore(sequence: int | None, payload: bytes) -> None:
     """Take an echo that nobody waits for any more."""
 
 
-class _ConnectedFactory(Factory):  # type: ignore[type-arg]
+class _ConnectedFactory(Factory):
     """Builds one protocol, once, and says when."""
 
     noisy = False
@@ -154,7 +154,7 @@ def connect_protocol(
             await endpoint.connect(_ConnectedFactory(protocol, on_connected))
         else:
             handshake = _Handshake(protocol)
-            factory = _ConnectedFactory(handshake, on_connected)
+            factory: Any = _ConnectedFactory(handshake, on_connected)
             await endpoint.connect(HalfCloseableTLSFactory(route.tls, True, factory, reactor))
             await handshake.completed
         return protocol

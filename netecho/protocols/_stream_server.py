@@ -222,7 +222,7 @@ REPLIES: Final[dict[ReplyMode, type[ReplyProtocol]]] = {
 }
 
 
-class ReplyFactory(Factory):  # type: ignore[type-arg]
+class ReplyFactory(Factory):
     """Builds the connections of one listener, and keeps the books of all that share its settings."""
 
     noisy = False
@@ -230,7 +230,7 @@ class ReplyFactory(Factory):  # type: ignore[type-arg]
     def __init__(self, reactor: Any, settings: ListenSettings) -> None:
         self.reactor = reactor
         self.settings = settings
-        self.protocol = REPLIES[settings.reply]
+        self.protocol: Any = REPLIES[settings.reply]
         self.connections: set[ReplyProtocol] = set()
         self._drained: Deferred[None] | None = None
 
@@ -336,7 +336,7 @@ class StreamListener:
 
 def server_factory(reactor: Any, settings: ListenSettings) -> tuple[ReplyFactory, Any]:
     """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked."""
-    books = ReplyFactory(reactor, settings)
+    books: Any = ReplyFactory(reactor, settings)
     if settings.tls is None:
         return books, books
     return books, HalfCloseableTLSFactory(settings.tls, False, books, reactor)

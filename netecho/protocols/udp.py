@@ -120,7 +120,7 @@ class ReplyDatagrams(DatagramProtocol):
 
     def _drop(self, why: str, host: str, port: int) -> None:
         dropped = self._totals.dropped
-        dropped[why] += 1
+        dropped[why] = dropped.get(why, 0) + 1
         if dropped[why] == 1 and self._settings.on_event is not None:
             self._settings.on_event("dropped", {"peer": f"{host}:{port}", "reason": why})
 

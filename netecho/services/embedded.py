@@ -48,9 +48,9 @@ class EmbeddedServer(ProcessProtocol):
         """
         target = self._target
         words = ["--port", "0", "--proto", target.protocol]
-        if target.protocol == "unix":
+        if target.path is not None:
             self._directory = tempfile.TemporaryDirectory(prefix="netecho-")
-            words = [f"unix:{self._directory.name}/echo"]
+            words = [f"{target.scheme}:{self._directory.name}/echo"]
         if target.secure:
             words.append("--tls")
         command = [sys.executable, "-m", "netecho", "serve", "--exit-with-stdin", "--json-stream", *words]

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -76,6 +77,7 @@ def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
     from twisted.internet import reactor as default_reactor
 
     reactor: Any = default_reactor
+    reactor.seconds = time.monotonic  # so that no timer moves when the wall clock is set (twisted#2424)
     signals = Signals()
     results: list[int | Failure] = []
 
