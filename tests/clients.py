@@ -44,7 +44,8 @@ def line_with(stream: IO[bytes], pattern: str) -> re.Match[bytes]:
 @contextlib.contextmanager
 def socat(listener: str, echo: str = "PIPE") -> Iterator[int]:
     """Run a socat that listens, and wait until it does; gives its port (0 if it has none)."""
-    arguments = [need("socat"), "-d", "-d", listener, echo]
+    # A block of more than PIPE_BUF may fill socat's own pipe, which it then waits for itself to read.
+    arguments = [need("socat"), "-d", "-d", "-b", "4096", listener, echo]
     with process(arguments, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as child:
         assert child.stderr is not None
         match = line_with(child.stderr, r"(?:listening on|receiving on) .*?(?::(\d+))?$")
