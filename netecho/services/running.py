@@ -99,6 +99,7 @@ def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
 
         # Before the command begins: it may at once say something that somebody answers with a signal.
         _catch_signals(caught, lambda number: reactor.callFromThread(told_to_end, number))
+        _let_threads_be(reactor)
         deferred = Deferred.fromCoroutine(command())
         deferred.addBoth(ended)
 
