@@ -1,98 +1,215 @@
-"""Echo servers that nobody here wrote, on real sockets, and netecho's client as a process."""
+"""netecho itself as a child process, and plain sockets that talk to it."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
-import re
+import pathlib
+import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
+import urllib.parse
+from collections.abc import Mapping
+from types import TracebackType
+from typing import IO, Any, Self
 
-from tests.peers import need
-
-NETECHO = [sys.executable, "-m", "netecho"]
-PATIENCE = 30
-"""Seconds after which a process that ought to have ended fails its test."""
-
-
-@contextlib.contextmanager
-def process(arguments: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program in a session of its own, and end it and all its children."""
-    with subprocess.Popen(arguments, start_new_session=True, **options) as child:
-        try:
-            yield child
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+COMMAND = [sys.executable, "-m", "netecho"]
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TIMEOUT = 60.0
+"""Seconds after which a test that waits for something is over; none waits this long when all is well."""
 
 
-def line_with(stream: IO[bytes], pattern: str) -> re.Match[bytes]:
-    """Read lines until one matches."""
-    seen = b""
-    for line in stream:
-        seen += line
-        if match := re.search(pattern.encode(), line):
-            return match
-    raise AssertionError(f"no line like {pattern!r} in {seen!r}")
-
-
-@contextlib.contextmanager
-def socat(listener: str, echo: str = "PIPE") -> Iterator[int]:
-    """Run a socat that listens, and wait until it does; gives its port (0 if it has none)."""
-    arguments = [need("socat"), "-d", "-d", listener, echo]
-    with process(arguments, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as child:
-        assert child.stderr is not None
-        match = line_with(child.stderr, r"(?:listening on|receiving on) .*?(?::(\d+))?$")
-        yield int(match[1] or 0)
-
-
-@contextlib.contextmanager
-def ncat(*arguments: str) -> Iterator[int]:
-    """Run an ncat that echoes on a TCP port, and wait until it listens.
-
-    It pumps with calls that block, and so stalls, whoever the client is, when more is under way than the
-    pipes of its child hold: give it no more than 40 KiB at a time.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    with process(
-        [need("ncat"), "-v", "-l", "-k", "-e", "/bin/cat", *arguments, "127.0.0.1", str(port)],
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-    ) as child:
-        assert child.stderr is not None
-        line_with(child.stderr, r"Listening on 127\.0\.0\.1")
-        yield port
-
-
-def client(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run `netecho client` to its end."""
-    options = {"stdin": subprocess.DEVNULL} | options if "input" not in options else options
-    result: subprocess.CompletedProcess[Any] = subprocess.run(
-        [*NETECHO, "client", *arguments], capture_output=True, timeout=PATIENCE, check=False, **options
+def netecho(
+    *words: str, input: bytes | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*COMMAND, *words],
+        input=input,
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
     )
-    return result
 
 
-def errors(result: subprocess.CompletedProcess[bytes]) -> str:
-    """Return what a process said on standard error, which is never a traceback."""
-    text = result.stderr.decode()
-    assert "Traceback" not in text
-    return text
+@dataclasses.dataclass
+class Listening:
+    """One listener of a server under test."""
+
+    url: str
+    ca: str | None = None
+
+    @property
+    def scheme(self) -> str:
+        """Return the URL's scheme."""
+        return self.url.partition(":")[0]
+
+    @property
+    def path(self) -> str | None:
+        """Return the path in the file system, if that is what it listens on."""
+        return self.url.partition(":")[2] if self.scheme == "unix" else None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return the host and port."""
+        parts = urllib.parse.urlsplit(self.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return parts.hostname, parts.port
+
+    def connect(self, **tls: Any) -> socket.socket:
+        """Return a blocking socket connected to it, through TLS if that is its form."""
+        if self.path is not None:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(TIMEOUT)
+            connection.connect(self.path)
+            return connection
+        if self.scheme == "udp":
+            family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
+            datagrams = socket.socket(family, socket.SOCK_DGRAM)
+            datagrams.settimeout(TIMEOUT)
+            datagrams.connect(self.address)
+            return datagrams
+        plain = socket.create_connection(self.address, TIMEOUT)
+        if self.scheme == "tcp":
+            return plain
+        return self.context(**tls).wrap_socket(plain, server_hostname="localhost")
+
+    def context(self, **tls: Any) -> ssl.SSLContext:
+        """Return a context that trusts the server's authority."""
+        context = ssl.create_default_context(cafile=self.ca)
+        for name, value in tls.items():
+            setattr(context, name, value)
+        return context
 
 
-def certificate(directory: Path) -> Path:
-    """Make a certificate for localhost with its key, in one PEM file, and `ca.pem` beside it."""
-    import trustme
+class Server:
+    """`netecho serve` in a child process; ended, and its exit status looked at, on leaving the block."""
 
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
-    both = directory / "server.pem"
-    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(both))
-    return both
+    def __init__(self, *words: str, **options: Any) -> None:
+        self._words = words
+        self._options = options
+        self._told = False
+        self.status = 0
+        self.complaints = b""
+        self.events: list[dict[str, Any]] = []
+        self.listeners: list[Listening] = []
+
+    def __enter__(self) -> Self:
+        """Start it, and wait until it listens."""
+        self.process = subprocess.Popen(
+            [*COMMAND, "serve", "--json-stream", *self._words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            **self._options,
+        )
+        expected = max(1, sum(":" in word for word in self._words))
+        while len(self.listeners) < expected:
+            self.listeners.append(self._listening())
+        return self
+
+    def _listening(self) -> Listening:
+        event = self.wait_for("listening")
+        return Listening(event["url"], event.get("ca"))
+
+    @property
+    def listener(self) -> Listening:
+        """Return the first listener."""
+        return self.listeners[0]
+
+    @property
+    def out(self) -> IO[bytes]:
+        """Return its standard output."""
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def wait_for(self, name: str) -> dict[str, Any]:
+        """Return the next event of that name, reading on until it comes."""
+        for line in self.out:
+            event: dict[str, Any] = json.loads(line)
+            self.events.append(event)
+            if event["event"] == name:
+                return event
+        assert self.process.stderr is not None
+        raise AssertionError(f"no {name} event: {self.process.stderr.read().decode()}")
+
+    def end(self, number: int = signal.SIGTERM) -> dict[str, Any]:
+        """Tell it to end; return what it says when it has."""
+        self.tell(number)
+        return self.wait_for("stopped")
+
+    def tell(self, number: int = signal.SIGTERM) -> None:
+        """Tell it to end."""
+        self._told = True
+        self.process.send_signal(number)
+
+    def resident_kib(self) -> int:
+        """Return its resident memory in KiB."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it; when nothing else is wrong, it must have ended well and said nothing in anger."""
+        if not self._told:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            _, complaints = self.process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+            raise
+        if kind is None:
+            assert complaints == self.complaints
+            assert self.process.returncode == self.status
+
+
+def receive_exactly(connection: socket.socket, size: int) -> bytes:
+    """Return `size` bytes, or fewer if the peer closes before."""
+    received = bytearray()
+    while len(received) < size and (data := connection.recv(min(1 << 20, size - len(received)))):
+        received += data
+    return bytes(received)
+
+
+def receive_all(connection: socket.socket) -> bytes:
+    """Return all that comes until the peer closes."""
+    received = bytearray()
+    while data := connection.recv(1 << 20):
+        received += data
+    return bytes(received)
+
+
+def exchange(connection: socket.socket, message: bytes, *, half_close: bool = False) -> bytes:
+    """Send a message while reading what comes back; return as much as was sent, or all until the end.
+
+    With `half_close` the sending side is closed after the message. Neither a thread nor a blocking call,
+    as OpenSSL allows one at a time on a connection.
+    """
+    wait = select.poll()
+    connection.setblocking(False)
+    received, view = bytearray(), memoryview(message)
+    while half_close or len(received) < len(message):
+        wait.register(connection, select.POLLIN | (select.POLLOUT if view else 0))
+        assert wait.poll(TIMEOUT * 1000), "neither reading nor writing went on"
+        if view:
+            with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                view = view[connection.send(view[: 1 << 16]) :]
+                if not view and half_close:
+                    connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            data = connection.recv(1 << 20)
+            if not data:
+                break
+            received += data
+    connection.settimeout(TIMEOUT)
+    return bytes(received)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.echo_servers import NETECHO, PATIENCE, certificate, client, errors, line_with, ncat, process, socat
 from tests.peers import need
-from tests.servers import NETECHO, PATIENCE, certificate, client, errors, line_with, ncat, process, socat
 
 MIB = 1024 * 1024
 DATA = random.Random(1).randbytes(10 * MIB)  # noqa: S311 - not a secret
