@@ -224,6 +224,7 @@ def test_a_closed_pipe_is_quiet_to_the_end_of_the_process() -> None:
     code = (
         "import sys; from netecho.rendering.streams import write_out\n"
         "while write_out('x' * 1000 + '\\n', sys.stdout): pass\n"
+        "print('more', flush=True)\n"
         "sys.exit(7)\n"
     )
     with subprocess.Popen(
@@ -243,7 +244,7 @@ def test_a_full_disk_is_an_error_said_once() -> None:
         "import sys; from netecho.errors import NetechoError\n"
         "from netecho.rendering.streams import write_out\n"
         "try: write_out('x', sys.stdout)\n"
-        "except NetechoError as error: sys.exit(str(error))\n"
+        "except NetechoError as error: print('more', flush=True); sys.exit(str(error))\n"
     )
     with open("/dev/full", "w") as full:
         done = subprocess.run(
