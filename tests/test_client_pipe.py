@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.echo_servers import NETECHO, PATIENCE, certificate, client, errors, line_with, ncat, process, socat
+from tests.clients import NETECHO, PATIENCE, certificate, client, errors, line_with, ncat, process, socat
 from tests.peers import need
 
 MIB = 1024 * 1024

@@ -25,7 +25,7 @@ from netecho.plans import MILLISECOND, SECOND, ProbePlan, Target
 from netecho.protocols._contract import Kind, Route
 from netecho.rendering.schema import result_schema
 from netecho.services.probing import ProbeRun
-from tests.echo_servers import NETECHO, PATIENCE, certificate, client, errors, ncat, process, socat
+from tests.clients import NETECHO, PATIENCE, certificate, client, errors, ncat, process, socat
 
 
 class FakeAdapter:

@@ -13,7 +13,7 @@ import termios
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.echo_servers import NETECHO, PATIENCE, process, socat
+from tests.clients import NETECHO, PATIENCE, process, socat
 
 CTRL_C, CTRL_D, UP = b"\x03", b"\x04", b"\x1b[A"
 
