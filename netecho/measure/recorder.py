@@ -84,6 +84,7 @@ class Recorder:
         self.service_samples: list[int] = []
         self._response = Histogram()
         self._service = Histogram()
+        self._interval = Histogram()
         self._completed_before = 0
         self._errors_before = 0
 
@@ -94,8 +95,8 @@ class Recorder:
 
     def end_interval(self, start_ns: int, end_ns: int) -> Interval:
         """Close the stretch of time since the last one and return what happened in it."""
-        response = Histogram.of(self.response_samples)
-        self._flush(response)
+        self._flush()
+        response, self._interval = self._interval, Histogram()
         errors = self.errors.total()
         interval = Interval(
             start_ns,
@@ -109,8 +110,10 @@ class Recorder:
         self.intervals.append(interval)
         return interval
 
-    def _flush(self, response: Histogram) -> None:
+    def _flush(self) -> None:
+        response = Histogram.of(self.response_samples)
         self._response.add(response)
+        self._interval.add(response)
         self.response_samples.clear()
         self._service.record(self.service_samples)
         self.service_samples.clear()
@@ -118,7 +121,7 @@ class Recorder:
     @property
     def response(self) -> Histogram:
         """Time from when each exchange was due until its echo."""
-        self._flush(Histogram.of(self.response_samples))
+        self._flush()
         return self._response
 
     @property
@@ -126,20 +129,21 @@ class Recorder:
         """Time from when each exchange left until its echo."""
         if self.closed_loop:
             return self.response
-        self._flush(Histogram.of(self.response_samples))
+        self._flush()
         return self._service
 
 
 class Flow:
     """The exchanges of one connection.
 
-    A flow may outlive a recorder: what was sent in the warm-up is counted there when its echo comes.
+    A flow may outlive a recorder: what was sent in the warm-up is counted there, whatever becomes of it
+    and whenever.
     """
 
     __slots__ = (
         "_given_up",
         "_outstanding",
-        "_previous",
+        "_phases",
         "_since",
         "highest",
         "newest",
@@ -154,7 +158,7 @@ class Flow:
         """The highest sequence number whose echo has come."""
         self._outstanding: dict[int, tuple[int, int]] = {}
         self._given_up: set[int] = set()
-        self._previous = recorder
+        self._phases = [(0, recorder)]
         self._since = 0
 
     @property
@@ -164,7 +168,12 @@ class Flow:
 
     def record_in(self, recorder: Recorder) -> None:
         """Count exchanges sent from now on in another recorder."""
-        self._previous, self.recorder, self._since = self.recorder, recorder, self.newest + 1
+        self.recorder, self._since = recorder, self.newest + 1
+        self._phases.append((self._since, recorder))
+
+    def _recorder_of(self, sequence: int) -> Recorder:
+        """Return where an exchange was counted when it was sent."""
+        return next(recorder for since, recorder in reversed(self._phases) if sequence >= since)
 
     def sent(self, due_ns: int, now_ns: int, size: int) -> int:
         """Count an exchange that leaves now and was due at `due_ns`; return its sequence number."""
@@ -184,11 +193,11 @@ class Flow:
             size: its payload in bytes.
             intact: whether every byte is as it was sent.
         """
-        if sequence is None or sequence > self.newest:
+        if sequence is None or not 0 <= sequence <= self.newest:
             self.recorder.counts.corrupted += 1
             self.recorder.counts.bytes_received += size
             return Outcome.STRAY
-        recorder = self.recorder if sequence >= self._since else self._previous
+        recorder = self.recorder if sequence >= self._since else self._recorder_of(sequence)
         counts = recorder.counts
         counts.bytes_received += size
         times = self._outstanding.pop(sequence, None)
@@ -214,6 +223,10 @@ class Flow:
             return Outcome.LATE
         counts.duplicated += 1
         return Outcome.DUPLICATED
+
+    def oldest(self) -> int | None:
+        """Return the exchange that has waited longest; `None` if none is in flight."""
+        return next(iter(self._outstanding), None)
 
     def oldest_sent_ns(self) -> int | None:
         """Return when the exchange left that has waited longest; `None` if none is in flight."""
@@ -242,4 +255,4 @@ class Flow:
     def _lose(self, sequence: int, kind: str) -> None:
         del self._outstanding[sequence]
         self._given_up.add(sequence)
-        (self.recorder if sequence >= self._since else self._previous).failed(kind, 1)
+        self._recorder_of(sequence).failed(kind, 1)
