@@ -1,7 +1,7 @@
 """The one place where the reactor is imported and runs.
 
 `run` is `twisted.internet.task.react` for a command: it runs an async function until it has an exit
-status. The first Ctrl-C or SIGTERM asks that function to come to an end, the second ends it at once.
+status. The first Ctrl-C, SIGTERM or SIGHUP asks that function to come to an end, the second ends it at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
@@ -26,6 +26,13 @@ try:
     import resource
 except ImportError:  # Windows has no such limit
     resource = None  # type: ignore[assignment]
+
+_ENDING: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""A terminal that is closed sends SIGHUP; Windows has none."""
+_MODEST_DESCRIPTOR_LIMIT: Final = 10_240
+"""macOS's OPEN_MAX."""
 
 DEBUG_VARIABLE = "NETECHO_DEBUG"
 """When it is 1, what Twisted logs goes to standard error."""
@@ -123,7 +130,7 @@ def _exit_status(result: int | Failure, signals: Signals) -> int:
 @contextlib.contextmanager
 def _signals_restored() -> Iterator[list[int]]:
     """Give the signals that end a command, but for those that our parent had us ignore (as nohup does)."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _ENDING}
     try:
         yield [number for number, disposition in before.items() if disposition is not signal.SIG_IGN]
     finally:
@@ -170,7 +177,11 @@ def _raise_descriptor_limit() -> None:
     """Allow as many open files as the system lets us: each connection is one."""
     if resource is None:
         return
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS calls its hard limit infinite and then refuses that.
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (hard, _MODEST_DESCRIPTOR_LIMIT):
+        # macOS calls its hard limit infinite and then refuses that.
+        with contextlib.suppress(ValueError, OSError):
+            if soft == resource.RLIM_INFINITY or 0 <= limit <= soft:
+                return
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return
