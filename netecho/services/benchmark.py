@@ -195,7 +195,9 @@ class Benchmark:
         self.payload = Payload(plan.size, key)
         self.is_datagram = adapter.kind is Kind.DATAGRAM
         self.verified = plan.verify is Verify.FULL
-        self.recorder = Recorder(closed_loop=True)
+        self.measured = Recorder(closed_loop=True)
+        self.recorder = self.measured
+        """Where what is sent now is recorded."""
         self.warmup: Recorder | None = None
         self.connects: list[int] = []
         self.handshakes: list[int] = []
@@ -210,6 +212,7 @@ class Benchmark:
         self._first_failure: NetechoError | None = None
         self._remaining: int | None = None
         self._phase: Phase = "connecting"
+        self._has_measured = False
         self._begun_ns = self._interval_ns = self._last_ns = self._connected_ns = 0
         self._cpu_ns = 0
         self._opening: Deferred[None] | None = None
@@ -303,14 +306,13 @@ class Benchmark:
         # show as pauses in what is measured.
         gc.collect()
         gc.freeze()
-        measured = self.recorder
         if self.plan.warmup_ns:
             self._phase = "warm-up"
             self.recorder = self.warmup = Recorder(closed_loop=True)
             self._record_in(self.recorder)
-            self.reactor.callLater(self.plan.warmup_ns / SECOND, self._begin_measuring, measured)
+            self.reactor.callLater(self.plan.warmup_ns / SECOND, self._begin_measuring)
         else:
-            self._begin_measuring(measured)
+            self._begin_measuring()
         self._connected_ns = self.clock()
         self.sending = True
         for connection in self._connections:
@@ -319,12 +321,13 @@ class Benchmark:
             elif self.plan.reconnect:
                 connection.reopen_later()
 
-    def _begin_measuring(self, recorder: Recorder) -> None:
+    def _begin_measuring(self) -> None:
         if self._ended.called:
             return
         self._phase = "measuring"
-        self.recorder = recorder
-        self._record_in(recorder)
+        self._has_measured = True
+        self.recorder = self.measured
+        self._record_in(self.recorder)
         self._remaining = self.plan.exchanges
         self._begun_ns = self._interval_ns = self._last_ns = self.clock()
         self._cpu_ns = time.process_time_ns()
@@ -360,8 +363,8 @@ class Benchmark:
             self._end()
 
     def _in_flight(self) -> int:
-        recorders = [self.recorder] if self.warmup is None else [self.recorder, self.warmup]
-        return sum(recorder.counts.in_flight for recorder in recorders)
+        warmup = 0 if self.warmup is None else self.warmup.counts.in_flight
+        return self.measured.counts.in_flight + warmup
 
     def connection_lost(self, connection: Connection, kind: str) -> None:
         """Count a connection that ended by itself, with what was in flight on it, and open it again."""
@@ -410,10 +413,9 @@ class Benchmark:
 
     def _close_books(self) -> None:
         gc.unfreeze()
-        self.elapsed_ns = self._last_ns - self._begun_ns
-        if self._phase == "connecting" or self.elapsed_ns <= 0:
-            self.elapsed_ns = 0
+        if not self._has_measured or self._last_ns <= self._begun_ns:
             return
+        self.elapsed_ns = self._last_ns - self._begun_ns
         self.cpu_share = (time.process_time_ns() - self._cpu_ns) / (self.clock() - self._begun_ns)
         if self._last_ns > self._interval_ns:
             self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
@@ -425,7 +427,7 @@ class Benchmark:
             started: when it began, in ISO 8601.
             system: what it ran on.
         """
-        recorder = self.recorder
+        recorder = self.measured
         judgement = judge(
             Observed(
                 counts=recorder.counts,
