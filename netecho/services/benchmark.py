@@ -103,7 +103,9 @@ class Connection:
         if benchmark.is_datagram:
             sequence = benchmark.payload.sequence_of(payload, flow.newest)
             if sequence is None and not benchmark.payload.numbered:
-                sequence = flow.newest
+                # All are alike, so that the oldest in flight is as good as any; if none is, it came twice.
+                oldest = flow.oldest()
+                sequence = flow.newest if oldest is None else oldest
         intact = not benchmark.verified or sequence is None or benchmark.payload.intact(sequence, payload)
         outcome = flow.replied(sequence, now, len(payload), intact=intact)
         if outcome is Outcome.COMPLETED or outcome is Outcome.CORRUPTED:
