@@ -36,7 +36,7 @@ SWEEPS_PER_TIMEOUT: Final = 20
 """How often in one timeout its expiry is looked for."""
 RETRY_FIRST: Final = 0.05
 RETRY_LONGEST: Final = 1.0
-"""Seconds before a lost connection is opened again: twice as long after each failure."""
+"""Seconds before a lost connection is opened again: twice as long after each that brought no echo."""
 
 OnProgress = Callable[[Progress], object]
 
@@ -79,7 +79,6 @@ class Connection:
         benchmark.connects.append(connected - begun)
         if benchmark.plan.target.secure:
             benchmark.handshakes.append(benchmark.clock() - connected)
-        self._retry_after = RETRY_FIRST
 
     def start(self) -> None:
         """Send as many exchanges as may be in flight."""
@@ -139,6 +138,8 @@ class Connection:
     def reopen_later(self) -> None:
         """Connect again after a pause, and go on sending."""
         benchmark = self._benchmark
+        if self.flow.highest >= 0:
+            self._retry_after = RETRY_FIRST
         pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
 
         async def reopen() -> None:
