@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from typing import Any
 
@@ -61,8 +62,9 @@ def run(
         server = EchoServer(reactor, plan, tell if verbose else None)
         told: Deferred[None] = Deferred()
 
-        def end(_: object = None) -> None:
-            if not told.called:
+        def end(number: object = None) -> None:
+            # Ctrl-C at a terminal reaches us as well as who started us, who will say when to end.
+            if not told.called and not (exit_with_stdin and number is signal.SIGINT):
                 told.callback(None)
 
         await server.start()

@@ -26,7 +26,7 @@ class Observed:
     connections_opened: int
     interrupted: bool = False
     unnumbered: bool = False
-    """Datagrams without a number were matched to the last one sent."""
+    """Datagrams without a number were matched to the one that had waited longest."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def judge(observed: Observed) -> Judgement:
     if not observed.verified:
         remarks.append("replies were not compared with what was sent (--verify none)")
     if observed.unnumbered:
-        remarks.append("messages carry no number: an echo is taken to answer the last one sent")
+        remarks.append("messages carry no number: an echo is taken to answer the one that has waited longest")
     if observed.interrupted:
         remarks.append("interrupted: these are the results so far")
     return Judgement(not reasons, tuple(reasons + remarks))

@@ -68,15 +68,18 @@ class StreamExchanger(Protocol):
 
     def _cut(self, data: bytes) -> None:
         start = 0
-        while self._awaited and len(data) - start >= self._missing:
+        # What is sent while these echoes are passed on cannot have its own among them.
+        awaited = len(self._awaited)
+        while awaited and len(data) - start >= self._missing:
             end = start + self._missing
             self._pieces.append(data[start:end])
             payload = b"".join(self._pieces)
             self._pieces.clear()
             start = end
+            awaited -= 1
             self._reply(payload)
         if start < len(data):
-            if self._awaited:
+            if awaited:
                 self._pieces.append(data[start:])
                 self._missing -= len(data) - start
             else:

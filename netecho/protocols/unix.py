@@ -10,8 +10,11 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
+from zope.interface import implementer
 
 from netecho.errors import ListenError
 from netecho.plans import Target
@@ -21,6 +24,8 @@ from netecho.protocols._stream_client import connect_exchanger, connect_protocol
 from netecho.protocols._stream_server import ReplyFactory, StreamListener, server_factory
 
 BACKLOG: Final = 4096
+BUSY_PAUSE: Final = 0.01
+"""Seconds until a server whose backlog is full is asked again."""
 MODE: Final = 0o600
 """As loopback is the default elsewhere, here it is the owner."""
 
@@ -93,8 +98,35 @@ def _path(target: Target) -> str:
     return target.path
 
 
-def _endpoint(reactor: Any, route: Route) -> UNIXClientEndpoint:
-    return UNIXClientEndpoint(reactor, _path(route.target), route.timeout)
+@implementer(IStreamClientEndpoint)
+class _PatientEndpoint:
+    """Connects to a path, and while the server's backlog is full waits, as a blocking socket would.
+
+    Without blocking, that is EAGAIN for a UNIX socket, which Twisted takes for a connection under way and
+    then, as the system says that nobody is at the other end, for one that failed: by no error of its own.
+    """
+
+    def __init__(self, reactor: Any, path: str, timeout: float) -> None:
+        self._reactor = reactor
+        self._endpoint = UNIXClientEndpoint(reactor, path, timeout)
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect; how long that may take altogether is the caller's to limit."""
+
+        async def connect() -> Any:
+            while True:
+                try:
+                    return await self._endpoint.connect(protocolFactory)
+                except ConnectError as error:
+                    if type(error) is not ConnectError or error.osError is not None:
+                        raise
+                await deferLater(self._reactor, BUSY_PAUSE)
+
+        return Deferred.fromCoroutine(connect())
+
+
+def _endpoint(reactor: Any, route: Route) -> _PatientEndpoint:
+    return _PatientEndpoint(reactor, _path(route.target), route.timeout)
 
 
 def _remove_stale(path: str) -> None:

@@ -44,7 +44,7 @@ SWEEPS_PER_TIMEOUT: Final = 20
 """How often in one timeout its expiry is looked for."""
 RETRY_FIRST: Final = 0.05
 RETRY_LONGEST: Final = 1.0
-"""Seconds before a lost connection is opened again: twice as long after each failure."""
+"""Seconds before a lost connection is opened again: twice as long after each that brought no echo."""
 
 OnProgress = Callable[[Progress], object]
 
@@ -87,7 +87,6 @@ class Connection:
         benchmark.connects.append(connected - begun)
         if benchmark.plan.target.secure:
             benchmark.handshakes.append(benchmark.clock() - connected)
-        self._retry_after = RETRY_FIRST
 
     def start(self) -> None:
         """Send as many exchanges as may be in flight."""
@@ -111,7 +110,9 @@ class Connection:
         if benchmark.is_datagram:
             sequence = benchmark.payload.sequence_of(payload, flow.newest)
             if sequence is None and not benchmark.payload.numbered:
-                sequence = flow.newest
+                # All are alike, so that the oldest in flight is as good as any; if none is, it came twice.
+                oldest = flow.oldest()
+                sequence = flow.newest if oldest is None else oldest
         intact = not benchmark.verified or sequence is None or benchmark.payload.intact(sequence, payload)
         outcome = flow.replied(sequence, now, len(payload), intact=intact)
         if outcome is Outcome.COMPLETED or outcome is Outcome.CORRUPTED:
@@ -145,6 +146,8 @@ class Connection:
     def reopen_later(self) -> None:
         """Connect again after a pause, and go on sending."""
         benchmark = self._benchmark
+        if self.flow.highest >= 0:
+            self._retry_after = RETRY_FIRST
         pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
 
         async def reopen() -> None:
@@ -203,7 +206,9 @@ class Benchmark:
         self.payload = Payload(plan.size, key)
         self.is_datagram = adapter.kind is Kind.DATAGRAM
         self.verified = plan.verify is Verify.FULL
-        self.recorder = Recorder(closed_loop=True)
+        self.measured = Recorder(closed_loop=True)
+        self.recorder = self.measured
+        """Where what is sent now is recorded."""
         self.warmup: Recorder | None = None
         self.connects: list[int] = []
         self.handshakes: list[int] = []
@@ -218,6 +223,7 @@ class Benchmark:
         self._first_failure: NetechoError | None = None
         self._remaining: int | None = None
         self._phase: Phase = "connecting"
+        self._has_measured = False
         self._begun_ns = self._interval_ns = self._last_ns = self._connected_ns = 0
         self._cpu_ns = 0
         self._opening: Deferred[None] | None = None
@@ -311,14 +317,13 @@ class Benchmark:
         # show as pauses in what is measured.
         gc.collect()
         gc.freeze()
-        measured = self.recorder
         if self.plan.warmup_ns:
             self._phase = "warm-up"
             self.recorder = self.warmup = Recorder(closed_loop=True)
             self._record_in(self.recorder)
-            self.reactor.callLater(self.plan.warmup_ns / SECOND, self._begin_measuring, measured)
+            self.reactor.callLater(self.plan.warmup_ns / SECOND, self._begin_measuring)
         else:
-            self._begin_measuring(measured)
+            self._begin_measuring()
         self._connected_ns = self.clock()
         self.sending = True
         for connection in self._connections:
@@ -327,12 +332,13 @@ class Benchmark:
             elif self.plan.reconnect:
                 connection.reopen_later()
 
-    def _begin_measuring(self, recorder: Recorder) -> None:
+    def _begin_measuring(self) -> None:
         if self._ended.called:
             return
         self._phase = "measuring"
-        self.recorder = recorder
-        self._record_in(recorder)
+        self._has_measured = True
+        self.recorder = self.measured
+        self._record_in(self.recorder)
         self._remaining = self.plan.exchanges
         self._begun_ns = self._interval_ns = self._last_ns = self.clock()
         self._cpu_ns = time.process_time_ns()
@@ -368,8 +374,8 @@ class Benchmark:
             self._end()
 
     def _in_flight(self) -> int:
-        recorders = [self.recorder] if self.warmup is None else [self.recorder, self.warmup]
-        return sum(recorder.counts.in_flight for recorder in recorders)
+        warmup = 0 if self.warmup is None else self.warmup.counts.in_flight
+        return self.measured.counts.in_flight + warmup
 
     def connection_lost(self, connection: Connection, kind: str) -> None:
         """Count a connection that ended by itself, with what was in flight on it, and open it again."""
@@ -419,10 +425,9 @@ class Benchmark:
 
     def _close_books(self) -> None:
         gc.unfreeze()
-        self.elapsed_ns = self._last_ns - self._begun_ns
-        if self._phase == "connecting" or self.elapsed_ns <= 0:
-            self.elapsed_ns = 0
+        if not self._has_measured or self._last_ns <= self._begun_ns:
             return
+        self.elapsed_ns = self._last_ns - self._begun_ns
         self.cpu_share = (time.process_time_ns() - self._cpu_ns) / (self.clock() - self._begun_ns)
         if self._last_ns > self._interval_ns:
             self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
@@ -434,7 +439,7 @@ class Benchmark:
             started: when it began, in ISO 8601.
             system: what it ran on.
         """
-        recorder = self.recorder
+        recorder = self.measured
         judgement = judge(
             Observed(
                 counts=recorder.counts,
