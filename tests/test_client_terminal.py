@@ -103,6 +103,7 @@ def test_datagrams(tmp_path: Path) -> None:
         person.sees(">")
         person.types(b"hello\r")
         person.sees(r"hello  \([0-9.]+ (ns|µs|ms)\)")
+        person.sees(">")
         person.types(CTRL_D)
         person.sees("1 line sent, 1 echoed; 5 B sent, 5 B received")
         assert person.child.wait(PATIENCE) == 0
