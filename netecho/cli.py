@@ -167,7 +167,7 @@ def client(
         count=count,
         interval_ns=interval,
         duration_ns=duration,
-        size=load.DEFAULT_SIZE if size is None else size,
+        size=size,
         message=None if message is None else os.fsencode(message),
         timeout_ns=timeout,
         sockets=flags.socket_options(ipv4, ipv6, source, dscp, ttl),

@@ -49,7 +49,7 @@ CLIENT: dict[str, Any] = {
     "count": None,
     "interval_ns": None,
     "duration_ns": None,
-    "size": 64,
+    "size": None,
     "message": None,
     "timeout_ns": 5 * SECOND,
     "sockets": SocketOptions(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from typing import Any
@@ -11,7 +12,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
-from netecho.errors import ExitStatus
+from netecho.errors import ExitStatus, NetechoError
 from netecho.options.targets import resolve_listeners
 from netecho.plans import ListenPlan, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
@@ -52,7 +53,13 @@ def run(
             if json_stream
             else ServerText(sys.stdout, sys.stderr, verbose=verbose)
         )
-        server = EchoServer(reactor, plan, view.event if verbose else None)
+
+        def tell(name: str, particulars: dict[str, Any]) -> None:
+            # A full disk ends the log, and no connection.
+            with contextlib.suppress(NetechoError):
+                view.event(name, particulars)
+
+        server = EchoServer(reactor, plan, tell if verbose else None)
         told: Deferred[None] = Deferred()
 
         def end(number: object = None) -> None:
@@ -60,8 +67,8 @@ def run(
             if not told.called and not (exit_with_stdin and number is signal.SIGINT):
                 told.callback(None)
 
-        signals.on_first(end)
         await server.start()
+        signals.on_first(end)  # not before: who waits for a name to be resolved is interrupted
         try:
             for listener in server.listeners:
                 view.listening(str(listener.target), **_authority(server, listener.target))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import ipaddress
+import os
 import select
 import socket
+import struct
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
@@ -24,6 +28,15 @@ from netecho.errors import ListenError
 from netecho.plans import SocketOptions, Target
 from netecho.protocols._contract import Route
 
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows has neither
+    fcntl = termios = None  # type: ignore[assignment]
+
+_SO_NWRITE: Final = 0x1024
+"""macOS's socket option for what Linux answers to TIOCOUTQ; Python has no name for it."""
+
 
 def has_unread(descriptor: int) -> bool:
     """Return whether a socket has input, or its end, that nobody has read yet."""
@@ -34,6 +47,36 @@ def has_unread(descriptor: int) -> bool:
         poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(0))
     return bool(select.select([descriptor], [], [], 0)[0])
+
+
+def unread(descriptor: int) -> int:
+    """Return how many bytes of a stream the system has received that nobody has read; 0 if unknown."""
+    return 0 if fcntl is None else _ask(descriptor, termios.FIONREAD)
+
+
+def unsent(descriptor: int) -> int:
+    """Return how many bytes written to a stream its peer's system has not acknowledged; 0 if unknown.
+
+    Between processes of one machine it is what the peer has not read.
+    """
+    if fcntl is None:
+        return 0
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+            return connection.getsockopt(socket.SOL_SOCKET, _SO_NWRITE)
+        return 0
+    return _ask(descriptor, termios.TIOCOUTQ)
+
+
+def _ask(descriptor: int, question: int) -> int:
+    if descriptor < 0:
+        return 0
+    try:
+        answer = fcntl.ioctl(descriptor, question, bytes(struct.calcsize("i")))
+    except OSError:
+        return 0
+    number: int = struct.unpack("i", answer)[0]
+    return number
 
 
 def set_options(connection: socket.socket, options: SocketOptions) -> None:
@@ -127,5 +170,7 @@ def listen_error(target: Target, error: Exception) -> ListenError:
         return ListenError(f"not permitted to listen on {target}{hint and f': {hint}'}")
     if code == errno.EADDRNOTAVAIL:
         return ListenError(f"{target.host} is not an address of this machine")
+    if code == errno.EAFNOSUPPORT:
+        return ListenError(f"cannot listen on {target}: this machine has no IPv6; try --host 0.0.0.0")
     reason = getattr(cause, "strerror", None) or str(cause)
     return ListenError(f"cannot listen on {target}: {reason}")

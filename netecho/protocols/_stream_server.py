@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from zope.interface import implementer
 
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._sockets import has_unread
+from netecho.protocols._sockets import has_unread, unread, unsent
 from netecho.protocols._tls import HalfCloseableTLSFactory
 
 HANDSHAKE_TIMEOUT: Final = 10.0
@@ -45,6 +46,11 @@ class ReplyProtocol(Protocol, TimeoutMixin):
     draining = False
     finished = False
     flushed = False
+    _shaking_hands = True
+    _lost = False
+    _cut = False
+    _due = 0
+    _unsent = 0
     _begun = 0.0
 
     def connectionMade(self) -> None:
@@ -60,7 +66,10 @@ class ReplyProtocol(Protocol, TimeoutMixin):
 
     def handshakeCompleted(self) -> None:
         """Allow the peer its idle time, now that it is served."""
+        self._shaking_hands = False
         self.setTimeout(self.factory.settings.idle_timeout)
+        if self.draining:  # what came together with the end of the handshake is answered
+            self._finish_soon()
 
     def callLater(self, period: float, function: Callable[[], object]) -> Any:
         """Use the factory's clock for `TimeoutMixin`."""
@@ -68,7 +77,14 @@ class ReplyProtocol(Protocol, TimeoutMixin):
 
     def timeoutConnection(self) -> None:
         """End a connection that made no progress: in order at first, by force if that does not help."""
-        if self.flushed:
+        before, self._unsent = self._unsent, unsent(self.transport.fileno())
+        if self._shaking_hands:
+            self.cut()
+        elif before != self._unsent:
+            # The peer reads, if too slowly for us to be asked for more; and to close a connection on
+            # which something still arrives would throw away what it has not read yet.
+            self.setTimeout(self.timeOut)
+        elif self.flushed:
             self.transport.loseConnection()
         elif self.finished:
             self.cut()
@@ -87,8 +103,11 @@ class ReplyProtocol(Protocol, TimeoutMixin):
 
     def cut(self) -> None:
         """End the connection at once; it counts as cut unless the peer has all that it was owed."""
-        self.factory.settings.totals.cut += not self.flushed
-        self.transport.abortConnection()
+        if not self._cut:
+            self._cut = True
+            delivered = self.flushed and not unsent(self.transport.fileno())
+            self.factory.settings.totals.cut += bool(self.sent) and not delivered
+            self.transport.abortConnection()
 
     def stop_answering(self) -> None:
         """Write no more."""
@@ -105,53 +124,65 @@ class ReplyProtocol(Protocol, TimeoutMixin):
         self.setTimeout(LINGER)
 
     def drain(self) -> None:
-        """Answer what has been received up to now, then finish."""
-        self.draining = True
-        self._finish_if_quiet()
+        """Answer what has been received up to now, then finish.
 
-    def _finish_if_quiet(self) -> None:
-        if self.connected and not self.finished and not has_unread(self.transport.fileno()):
+        That is what the system has received too, and no more: a peer that sends without a pause gets
+        its end in order like any other.
+        """
+        self.draining = True
+        self._due = self.received + unread(self.transport.fileno())
+        if self._shaking_hands:  # it has sent nothing that could be answered, and may never
+            self.setTimeout(LINGER)
+        else:
+            self._finish_if_answered()
+
+    def is_answered(self) -> bool:
+        """Return whether the answer to all that was received before the drain has been written."""
+        return self.received >= self._due or not has_unread(self.transport.fileno())
+
+    def _finish_if_answered(self) -> None:
+        if not self._lost and not self.finished and self.is_answered():
             self.finish()
+
+    def _finish_soon(self) -> None:
+        # After this turn all that was read together has been answered.
+        self.factory.reactor.callLater(0, self._finish_if_answered)
 
     def progressed(self) -> None:
         """Note that a byte came in or went out."""
+        if self.finished:
+            return  # what is still sent to us does not hold up the end
         self.resetTimeout()
         if self.draining:
-            # After this turn all that was read together has been answered.
-            self.factory.reactor.callLater(0, self._finish_if_quiet)
+            self._finish_soon()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Leave the books."""
+        self._lost = True
         self.setTimeout(None)
         elapsed = self.factory.reactor.seconds() - self._begun
         self.factory.closed(self, reason, round(elapsed * 1e9))
 
 
 @implementer(IPushProducer)
-class Echo(ReplyProtocol):
-    """RFC 862: what comes in goes out. A peer that does not read is not read from."""
+class Receiver(ReplyProtocol):
+    """A connection on which only what comes in can cause anything to go out.
+
+    A peer that does not read is not read from. That is so even where nothing is answered, as TLS has
+    answers of its own (to a request to update keys, for one), which would pile up.
+    """
 
     def connectionMade(self) -> None:
         """Let the transport say when the peer reads too slowly."""
         super().connectionMade()
         self.transport.registerProducer(self, True)
 
-    def dataReceived(self, data: bytes) -> None:
-        """Send it back."""
-        if self.finished:
-            return
-        self.received += len(data)
-        self.sent += len(data)
-        self.transport.write(data)
-        if self.timeOut is not None or self.draining:
-            self.progressed()
-
     def pauseProducing(self) -> None:
-        """Stop reading: the peer has not taken its echo yet."""
+        """Stop reading: the peer has not taken its answer yet."""
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read on: the peer has taken its echo."""
+        """Read on: the peer has taken its answer."""
         self.transport.resumeProducing()
         self.progressed()
 
@@ -163,7 +194,21 @@ class Echo(ReplyProtocol):
         self.transport.unregisterProducer()
 
 
-class Discard(ReplyProtocol):
+class Echo(Receiver):
+    """RFC 862: what comes in goes out."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Send it back."""
+        if self.finished:
+            return
+        self.received += len(data)
+        self.sent += len(data)
+        self.transport.write(data)
+        if self.timeOut is not None or self.draining:
+            self.progressed()
+
+
+class Discard(Receiver):
     """RFC 863: what comes in is thrown away."""
 
     def dataReceived(self, data: bytes) -> None:
@@ -210,9 +255,9 @@ class Chargen(ReplyProtocol):
         """Write no more rounds."""
         self.transport.unregisterProducer()
 
-    def drain(self) -> None:
-        """Finish at once: nothing is owed."""
-        self.finish()
+    def is_answered(self) -> bool:
+        """Return `True`: nothing is owed."""
+        return True
 
 
 REPLIES: Final[dict[ReplyMode, type[ReplyProtocol]]] = {
@@ -239,7 +284,7 @@ class ReplyFactory(Factory):
         totals, limit = self.settings.totals, self.settings.max_connections
         if limit is not None and totals.open >= limit:
             totals.refused += 1
-            self._tell("refused", peer=address_text(addr), limit=limit)
+            self._tell("refused", lambda: {"peer": address_text(addr), "limit": limit})
             return None
         return super().buildProtocol(addr)
 
@@ -251,8 +296,10 @@ class ReplyFactory(Factory):
         self.connections.add(connection)
         self._tell(
             "connected",
-            peer=address_text(connection.transport.getPeer()),
-            local=address_text(connection.transport.getHost()),
+            lambda: {
+                "peer": address_text(connection.transport.getPeer()),
+                "local": address_text(connection.transport.getHost()),
+            },
         )
 
     def closed(self, connection: ReplyProtocol, reason: Failure, elapsed_ns: int) -> None:
@@ -264,11 +311,13 @@ class ReplyFactory(Factory):
         self.connections.discard(connection)
         self._tell(
             "disconnected",
-            peer=address_text(connection.transport.getPeer()),
-            bytes_received=connection.received,
-            bytes_sent=connection.sent,
-            elapsed_ns=elapsed_ns,
-            reason=reason.getErrorMessage(),
+            lambda: {
+                "peer": address_text(connection.transport.getPeer()),
+                "bytes_received": connection.received,
+                "bytes_sent": connection.sent,
+                "elapsed_ns": elapsed_ns,
+                "reason": reason.getErrorMessage(),
+            },
         )
         if not self.connections and self._drained is not None:
             drained, self._drained = self._drained, None
@@ -283,9 +332,11 @@ class ReplyFactory(Factory):
         self._drained = Deferred()
         return self._drained
 
-    def _tell(self, event: str, **particulars: Any) -> None:
+    def _tell(self, event: str, particulars: Callable[[], dict[str, Any]]) -> None:
         if self.settings.on_event is not None:
-            self.settings.on_event(event, particulars)
+            # macOS has no address for a socket that its peer has already reset.
+            with contextlib.suppress(OSError):
+                self.settings.on_event(event, particulars())
 
 
 def address_text(address: Any) -> str:
@@ -315,9 +366,12 @@ class StreamListener:
             self._factory.reactor.callLater(0, turn.callback, None)
             await turn
 
+    def _stop_listening(self) -> Any:
+        return self._port.stopListening()
+
     async def _drain(self) -> None:
         await self._accept_what_waits()
-        await self._port.stopListening()
+        await self._stop_listening()
         drained = self._factory.drain()
         if self._aborted:
             self.abort()

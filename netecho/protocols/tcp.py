@@ -34,7 +34,7 @@ class TCP:
         books, factory = server_factory(reactor, settings)
         try:
             port = reactor.listenTCP(target.port, factory, BACKLOG, target.host)
-        except CannotListenError as error:
+        except (CannotListenError, OSError) as error:
             raise listen_error(target, error) from error
         return StreamListener(port, books, bound_target(target, port))
 

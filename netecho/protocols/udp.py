@@ -10,8 +10,14 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionRefusedError
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.error import (
+    CannotListenError,
+    ConnectionDone,
+    ConnectionRefusedError,
+    InvalidAddressError,
+    MessageLengthError,
+)
 from twisted.internet.protocol import DatagramProtocol, Protocol
 from twisted.python.failure import Failure
 
@@ -25,6 +31,9 @@ MAXIMUM_SIZE: Final = 65_507
 RECEIVE_SIZE: Final = 65_536
 BUFFER: Final = 4 << 20
 """Bytes of datagrams that may wait in the system; it may have a lower limit."""
+TURN: Final = 256
+"""Datagrams after which a server's other sockets and timers get their turn. Twisted counts bytes alone,
+and a flood of datagrams with few or none would have no end."""
 DRAIN_TIME: Final = 0.25
 """Seconds that a server goes on, when it ends, while datagrams come without a pause."""
 LOWEST_SOURCE_PORT: Final = 1024
@@ -59,6 +68,9 @@ class RepetitionGuard:
     PERIOD: Final = 1 << 20
 
     def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
         self._counts = array("I", bytes(4 * self.SLOTS))
         self._left = self.PERIOD
 
@@ -66,7 +78,7 @@ class RepetitionGuard:
         """Count a datagram; return whether it has now come too often."""
         self._left -= 1
         if not self._left:
-            self.__init__()  # type: ignore[misc]
+            self._forget()
         slot = (hash(datagram[:64]) ^ port) & (self.SLOTS - 1)
         self._counts[slot] += 1
         if self._counts[slot] < self.LIMIT:
@@ -81,7 +93,9 @@ class ReplyDatagrams(DatagramProtocol):
     transport: Any
     noisy = False
 
-    def __init__(self, settings: ListenSettings) -> None:
+    def __init__(self, reactor: Any, settings: ListenSettings) -> None:
+        self._reactor = reactor
+        self._left = TURN
         self._settings = settings
         self._totals = settings.totals
         self._ports = settings.udp_ports
@@ -90,6 +104,9 @@ class ReplyDatagrams(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Answer a datagram, or drop and count it."""
+        self._left -= 1
+        if not self._left:
+            self._end_turn()
         totals = self._totals
         totals.datagrams_received += 1
         totals.bytes_received += len(datagram)
@@ -107,12 +124,23 @@ class ReplyDatagrams(DatagramProtocol):
         elif self._reply is ReplyMode.CHARGEN:
             self._answer(CHARGEN_PATTERN[: len(datagram)], addr)
 
+    def _end_turn(self) -> None:
+        """Have the transport read no more in this turn of the reactor."""
+        usual = self.transport.maxThroughput
+
+        def begin_turn() -> None:
+            self._left = TURN
+            self.transport.maxThroughput = usual
+
+        self.transport.maxThroughput = -1
+        self._reactor.callLater(0, begin_turn)
+
     def _answer(self, reply: bytes, addr: tuple[str, int]) -> None:
         try:
             self.transport.write(reply, addr)
         except BlockingIOError:
             self._drop("send buffer full", *addr)
-        except OSError:
+        except (OSError, MessageLengthError, InvalidAddressError):
             self._drop("not sendable", *addr)
         else:
             self._totals.datagrams_sent += 1
@@ -122,7 +150,8 @@ class ReplyDatagrams(DatagramProtocol):
         dropped = self._totals.dropped
         dropped[why] = dropped.get(why, 0) + 1
         if dropped[why] == 1 and self._settings.on_event is not None:
-            self._settings.on_event("dropped", {"peer": f"{host}:{port}", "reason": why})
+            peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            self._settings.on_event("dropped", {"peer": peer, "reason": why})
 
 
 class DatagramListener:
@@ -131,15 +160,22 @@ class DatagramListener:
     def __init__(self, reactor: Any, port: Any, target: Target) -> None:
         self._reactor = reactor
         self._port = port
+        self._stopped: Deferred[None] | None = None
         self.target = target
+
+    def _stop(self) -> Deferred[None]:
+        """Close the port, once: asked again, Twisted's would never tell whoever asked first."""
+        if self._stopped is None:
+            self._stopped = maybeDeferred(self._port.stopListening)
+        return self._stopped
 
     async def _drain(self) -> None:
         until = self._reactor.seconds() + DRAIN_TIME
-        while has_unread(self._port.fileno()) and self._reactor.seconds() < until:
+        while self._stopped is None and has_unread(self._port.fileno()) and self._reactor.seconds() < until:
             turn: Deferred[None] = Deferred()
             self._reactor.callLater(0, turn.callback, None)
             await turn
-        await self._port.stopListening()
+        await self._stop()
 
     def drain(self) -> Deferred[None]:
         """See `Listener.drain`."""
@@ -147,7 +183,7 @@ class DatagramListener:
 
     def abort(self) -> None:
         """See `Listener.abort`."""
-        self._port.stopListening()
+        self._stop()
 
 
 def _grow_buffers(port: Any) -> None:
@@ -183,6 +219,10 @@ class DatagramExchanger(DatagramProtocol):
         """The other end's system says that nothing listens (ICMP port unreachable)."""
         self._lose(Failure(ConnectionRefusedError("port unreachable")))
 
+    def stopProtocol(self) -> None:
+        """The reactor has closed the socket, as epoll's does when such a message comes in idle time."""
+        self.connectionRefused()
+
     def _lose(self, reason: Failure) -> None:
         if self._on_lost is not None:
             on_lost = self._on_lost
@@ -194,7 +234,8 @@ class DatagramExchanger(DatagramProtocol):
         if self._on_lost is not None:
             self._on_lost = None
             self._on_reply = _ignore
-            self.transport.stopListening()
+            if self.transport is not None:
+                self.transport.stopListening()
 
 
 def _ignore(sequence: int | None, payload: bytes) -> None:
@@ -226,10 +267,15 @@ class Conversation(DatagramProtocol):
         """The other end's system says that nothing listens."""
         self._end(Failure(ConnectionRefusedError("port unreachable")))
 
+    def stopProtocol(self) -> None:
+        """The reactor has closed the socket, as epoll's does when such a message comes in idle time."""
+        self.connectionRefused()
+
     def _end(self, reason: Failure) -> None:
         if not self.disconnecting:
             self.disconnecting = True
-            self.transport.stopListening()
+            if self.transport is not None:
+                self.transport.stopListening()
             self._protocol.connectionLost(reason)
 
     def write(self, datagram: bytes) -> None:
@@ -282,10 +328,10 @@ class UDP:
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""
-        protocol = ReplyDatagrams(settings)
+        protocol = ReplyDatagrams(reactor, settings)
         try:
-            port = reactor.listenUDP(target.port, protocol, target.host, RECEIVE_SIZE)
-        except CannotListenError as error:
+            port = _listen(reactor, target, protocol)
+        except (CannotListenError, OSError) as error:
             raise listen_error(target, error) from error
         _grow_buffers(port)
         settings.udp_ports.add(port.getHost().port)
@@ -319,6 +365,19 @@ class UDP:
         transport: Any = conversation
         protocol.makeConnection(transport)
         return succeed(protocol)
+
+
+def _listen(reactor: Any, target: Target, protocol: DatagramProtocol) -> Any:
+    if "%" not in target.host:
+        return reactor.listenUDP(target.port, protocol, target.host, RECEIVE_SIZE)
+    # Twisted would bind without the zone, which the system refuses for a link-local address.
+    family, kind, _, _, address = socket.getaddrinfo(
+        target.host, target.port, socket.AF_INET6, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+    )[0]
+    with socket.socket(family, kind) as bound:
+        bound.setblocking(False)
+        bound.bind(address)
+        return reactor.adoptDatagramPort(bound.fileno(), family, protocol, RECEIVE_SIZE)
 
 
 def _open(reactor: Any, route: Route, protocol: DatagramProtocol) -> None:

@@ -21,7 +21,7 @@ from netecho.plans import Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._sockets import listen_error
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol
-from netecho.protocols._stream_server import StreamListener, server_factory
+from netecho.protocols._stream_server import ReplyFactory, StreamListener, server_factory
 
 BACKLOG: Final = 4096
 BUSY_PAUSE: Final = 0.01
@@ -49,7 +49,7 @@ class UNIX:
             port = reactor.listenUNIX(path, factory, BACKLOG, MODE)
         except (CannotListenError, OSError) as error:
             raise listen_error(target, error) from error
-        return StreamListener(port, books, target)
+        return UNIXListener(port, books, target)
 
     def connect(
         self,
@@ -65,6 +65,31 @@ class UNIX:
     def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
         """Connect any protocol."""
         return connect_protocol(reactor, _endpoint(reactor, route), route, protocol)
+
+
+class UNIXListener(StreamListener):
+    """An open listener at a path."""
+
+    def __init__(self, port: Any, factory: ReplyFactory, target: Target) -> None:
+        super().__init__(port, factory, target)
+        self._identity = _identity(_path(target))
+
+    def _stop_listening(self) -> Any:
+        if _identity(_path(self.target)) != self._identity:
+            # Somebody has removed our socket, or put theirs in its place. Twisted unlinks whatever is
+            # there, or fails to, and has no public way to tell it that nothing is: this is what it
+            # looks at, and a name that begins so is not in the file system.
+            self._port._bindPath = b"\0"
+        return super()._stop_listening()
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return what tells a file from any that takes its place."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _path(target: Target) -> str:

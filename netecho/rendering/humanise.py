@@ -18,7 +18,7 @@ def duration(nanoseconds: float) -> str:
     divisor = 1
     for limit, unit in _TIME_UNITS:
         # What would round to the next unit's 1 is shown as that: 1.00 ms, not 1000 µs.
-        if abs(nanoseconds) < limit and (divisor == 1 or round(abs(nanoseconds) / divisor, 1) < 999.5):
+        if abs(nanoseconds) < limit * 0.9995:
             return f"{_three_digits(nanoseconds / divisor, whole=divisor == 1)} {unit}"
         divisor = limit
     seconds = round(nanoseconds / 1e9)

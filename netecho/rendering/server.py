@@ -88,7 +88,8 @@ class ServerJSON:
 
     def stopped(self, totals: Totals) -> None:
         """Write a `stopped` event."""
-        self._stream.event("stopped", **dataclasses.asdict(totals))
+        fields = {field.name: getattr(totals, field.name) for field in dataclasses.fields(totals)}
+        self._stream.event("stopped", **fields)
 
 
 def event_line(name: str, particulars: Mapping[str, Any]) -> str:

@@ -76,9 +76,19 @@ def _lead_nowhere(stream: IO[str]) -> None:
             os.close(nowhere)
 
 
+class _QuietConsole(Console):
+    """Rich ends the process when the reader has gone; a run is to go on, and its results to be saved."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on."""
+        _lead_nowhere(self.file)
+
+
 def console_on(stream: IO[str], *, width: int | None = None) -> Console:
     """Return a console on `stream`: coloured on a terminal, plain otherwise or when NO_COLOR is set."""
-    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
+    return _QuietConsole(
+        file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False
+    )
 
 
 def is_live(console: Console) -> bool:

@@ -22,7 +22,15 @@ from netecho.errors import NetechoError
 from netecho.measure.payload import Payload
 from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Flow, Outcome, Recorder
-from netecho.measure.summary import Connections, IntervalSummary, Phase, Progress, Summary, latencies_of
+from netecho.measure.summary import (
+    Connections,
+    IntervalSummary,
+    Phase,
+    Progress,
+    Summary,
+    brief,
+    latencies_of,
+)
 from netecho.plans import SECOND, BenchPlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
 from netecho.services.failures import loss_kind
@@ -412,6 +420,7 @@ class Benchmark:
             connections_requested=self.plan.connections,
             connections_open=sum(connection.is_open for connection in self._connections),
             errors=dict(self.recorder.errors),
+            response=brief(self.recorder.response),
         )
 
     def _close_books(self) -> None:

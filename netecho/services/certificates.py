@@ -129,14 +129,21 @@ def make_credentials(hosts: Iterable[str], hostname: str | None = None) -> tuple
         not_after=datetime.datetime.now(datetime.UTC) + LIFETIME,
     )
     certificate = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    made = None
     try:
-        path = os.path.join(tempfile.mkdtemp(prefix="netecho-"), "ca.pem")
-        authority.cert_pem.write_to_path(path)
+        made = LocalAuthority(
+            os.path.join(tempfile.mkdtemp(prefix="netecho-"), "ca.pem"), fingerprint(certificate)
+        )
+        authority.cert_pem.write_to_path(made.path)
     except OSError as error:
-        raise NetechoError(f"cannot write the authority's certificate: {error}") from None
+        if made is not None:
+            made.remove()
+        raise NetechoError(
+            f"cannot write the authority's certificate: {error}; set TMPDIR, or give --cert"
+        ) from None
     chain = [x509.load_pem_x509_certificate(pem.bytes()) for pem in issued.cert_chain_pems]
     key = load_pem_private_key(issued.private_key_pem.bytes(), password=None)
-    return Credentials(key, chain), LocalAuthority(path, fingerprint(certificate))
+    return Credentials(key, chain), made
 
 
 def _can_be_certified(name: str) -> bool:

@@ -56,6 +56,7 @@ class EchoServer:
                 )
                 self.listeners.append(await self._listen(target, settings))
         except BaseException:
+            self.close()  # before anything is waited for: it may be a second signal that ends this
             await self.stop(0)
             raise
 

@@ -83,6 +83,7 @@ class ProbeRun:
         self._send_call: Any = None
         self._expiry_call: Any = None
         self._lateness = Histogram()
+        self._late_samples: list[int] = []
         self._held = False
         self._interrupted = False
         self._lost = 0
@@ -166,7 +167,7 @@ class ProbeRun:
             if due > now:
                 self._send_call = self._reactor.callLater((due - now) / SECOND, self._send_due)
                 return
-            self._lateness.record([now - due])
+            self._late_samples.append(now - due)
             sequence = self._flow.sent(due, now, self._payload.size)
             self._watch_expiry()
             exchanger.send(sequence, self._payload.make(sequence))
@@ -206,7 +207,12 @@ class ProbeRun:
         self._on_probe(ProbeReply(sequence, outcome, len(payload), response))
         if len(self._recorder.response_samples) >= _FLUSH:
             _ = self._recorder.response  # which counts the samples, and forgets them
+            self._count_lateness()
         self._finish_if_complete()
+
+    def _count_lateness(self) -> None:
+        self._lateness.record(self._late_samples)
+        self._late_samples.clear()
 
     def _watch_expiry(self) -> None:
         oldest = self._flow.oldest_sent_ns()
@@ -228,19 +234,22 @@ class ProbeRun:
             self._finish()
 
     def _connection_lost(self, reason: Failure) -> None:
-        target, newest = self._plan.target, self._flow.newest
+        target, kind, now = self._plan.target, loss_kind(reason), self._clock()
+        self._exchanger = None
+        if self._ended.called:
+            return
         if reason.check(ConnectionRefusedError):
             self.failure = RefusedError(f"{target} refused: nothing listens on that port")
         elif reason.check(ConnectionDone):
-            self.failure = LostError(f"{target} closed the connection after {newest + 1} probes")
+            self.failure = LostError(f"{target} closed the connection after {self._flow.newest + 1} probes")
         else:
-            words = str(reason.getErrorMessage()).strip().rstrip(".")
-            self.failure = LostError(f"the connection to {target} was lost: {words}")
+            self.failure = LostError(f"the connection to {target} was lost: {kind}")
         self._lost = 1
-        self._end_ns = self._clock()
-        if self._flow.end(loss_kind(reason)) == 0:
-            self._recorder.failed(loss_kind(reason))
-        self._exchanger = None
+        self._end_ns = now
+        for sequence in self._flow.give_up(now + 1, kind):
+            self._on_probe(ProbeReply(sequence, None, self._payload.size, None, kind))
+        if not self._recorder.errors[kind]:
+            self._recorder.failed(kind)
         self._finish()
 
     def _finish(self) -> None:
@@ -262,6 +271,7 @@ class ProbeRun:
             self.failure = NoReplyError(
                 f"no reply from {self._plan.target}: does an echo server listen there? (-w waits longer)"
             )
+        self._count_lateness()
         elapsed = self._end_ns - self._start_ns
         cpu_share = None
         if elapsed >= _MEANINGFUL_ELAPSED:

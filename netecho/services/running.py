@@ -1,17 +1,20 @@
 """The one place where the reactor is imported and runs.
 
 `run` is `twisted.internet.task.react` for a command: it runs an async function until it has an exit
-status. The first Ctrl-C or SIGTERM asks that function to come to an end, the second ends it at once.
+status. The first Ctrl-C, SIGTERM or SIGHUP asks that function to come to an end, the second ends it at once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
@@ -23,6 +26,13 @@ try:
     import resource
 except ImportError:  # Windows has no such limit
     resource = None  # type: ignore[assignment]
+
+_ENDING: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""A terminal that is closed sends SIGHUP; Windows has none."""
+_MODEST_DESCRIPTOR_LIMIT: Final = 10_240
+"""macOS's OPEN_MAX."""
 
 DEBUG_VARIABLE = "NETECHO_DEBUG"
 """When it is 1, what Twisted logs goes to standard error."""
@@ -74,6 +84,7 @@ def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
     from twisted.internet import reactor as default_reactor
 
     reactor: Any = default_reactor
+    reactor.seconds = time.monotonic  # so that no timer moves when the wall clock is set (twisted#2424)
     signals = Signals()
     results: list[int | Failure] = []
 
@@ -95,6 +106,7 @@ def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
 
         # Before the command begins: it may at once say something that somebody answers with a signal.
         _catch_signals(caught, lambda number: reactor.callFromThread(told_to_end, number))
+        _let_threads_be(reactor)
         deferred = Deferred.fromCoroutine(command())
         deferred.addBoth(ended)
 
@@ -118,7 +130,7 @@ def _exit_status(result: int | Failure, signals: Signals) -> int:
 @contextlib.contextmanager
 def _signals_restored() -> Iterator[list[int]]:
     """Give the signals that end a command, but for those that our parent had us ignore (as nohup does)."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _ENDING}
     try:
         yield [number for number, disposition in before.items() if disposition is not signal.SIG_IGN]
     finally:
@@ -141,6 +153,12 @@ def _catch_signals(numbers: list[int], arrived: Callable[[int], None]) -> None:
         signal.signal(number, caught)
 
 
+def _let_threads_be(reactor: Any) -> None:
+    """Wait for none of the reactor's threads at the end: one may be asking a name server that is down."""
+    reactor.getThreadPool().threadFactory = functools.partial(threading.Thread, daemon=True)
+    reactor.removeSystemEventTrigger(reactor.threadpoolShutdownID)
+
+
 def _direct_log() -> None:
     """Send Twisted's log to standard error when debugging, and else nowhere.
 
@@ -159,7 +177,11 @@ def _raise_descriptor_limit() -> None:
     """Allow as many open files as the system lets us: each connection is one."""
     if resource is None:
         return
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS calls its hard limit infinite and then refuses that.
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (hard, _MODEST_DESCRIPTOR_LIMIT):
+        # macOS calls its hard limit infinite and then refuses that.
+        with contextlib.suppress(ValueError, OSError):
+            if soft == resource.RLIM_INFINITY or 0 <= limit <= soft:
+                return
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            return

@@ -43,6 +43,9 @@ class _Piped(Protocol):
         self._output = OutputConsumer(reactor, standard_output)
         self._error: Exception | None = None
         self._over = False
+        self.sent = 0
+        self.received = 0
+        """Bytes, either way."""
 
     def connectionMade(self) -> None:
         """Begin both ways."""
@@ -104,8 +107,6 @@ class StreamPipe(_Piped):
         self._all_read = False
         self._all_sent = False
         self._peer_closed = False
-        self._sent = 0
-        self._received = 0
 
     def connectionMade(self) -> None:
         """Have the transport pause standard input while the peer does not read."""
@@ -114,7 +115,7 @@ class StreamPipe(_Piped):
 
     def send(self, data: bytes) -> None:
         """Send a block of standard input."""
-        self._sent += len(data)
+        self.sent += len(data)
         self.transport.write(data)
 
     def _input_ended(self, _: object) -> None:
@@ -125,7 +126,7 @@ class StreamPipe(_Piped):
     def dataReceived(self, data: bytes) -> None:
         """Write it out."""
         if not self._over:
-            self._received += len(data)
+            self.received += len(data)
             self._output.write(data)
 
     def readConnectionLost(self) -> None:
@@ -146,7 +147,7 @@ class StreamPipe(_Piped):
         """End, with an error if something was lost by it."""
         if reason.check(ConnectionDone):
             self.finish(None if self._all_read else LostError(_CLOSED_EARLY))
-        elif self._all_read and reason.check(TruncationError) and self._received == self._sent:
+        elif self._all_read and reason.check(TruncationError) and self.received == self.sent:
             # Many programs close without close_notify; an echo that is complete was not cut short.
             self.finish()
         else:
@@ -157,7 +158,8 @@ class DatagramPipe(_Piped):
     """Pipe mode on messages: each block that is read from standard input is one.
 
     Echoes are written as they come. A few messages are under way at a time; when nothing has come for
-    `timeout` seconds, those are given up. `ended` fails with `NoReplyError` if fewer came than were sent.
+    `timeout` seconds, those are given up. `ended` fails with `NoReplyError` if fewer messages came than were
+    sent, and fewer bytes.
     """
 
     def __init__(
@@ -168,12 +170,13 @@ class DatagramPipe(_Piped):
         self._waiting: Any = None
         self._under_way: collections.deque[bytes] = collections.deque()
         self._all_read = False
-        self._sent = 0
-        self._received = 0
+        self._messages_sent = 0
+        self._messages_received = 0
 
     def send(self, data: bytes) -> None:
         """Send a block of standard input."""
-        self._sent += 1
+        self._messages_sent += 1
+        self.sent += len(data)
         self._under_way.append(data)
         self.transport.write(data)
         if len(self._under_way) >= WINDOW:
@@ -188,20 +191,27 @@ class DatagramPipe(_Piped):
         """Write an echo out, and see which message it answers."""
         if self._over:
             return
-        self._received += 1
+        self._messages_received += 1
+        self.received += len(data)
         self._output.write(data)
+        self._answered(data)
+        self._wait()
+        self._go_on()
+
+    def _answered(self, data: bytes) -> None:
         if data in self._under_way:
             position = self._under_way.index(data)
             del self._under_way[position]
             for _ in range(position - _OVERTAKEN + 1):
                 self._under_way.popleft()
-        elif self._under_way:
-            self._under_way.popleft()  # not an echo, but an answer all the same
-        self._wait()
-        self._go_on()
+            return
+        # No echo of one message, but perhaps of several: some services join what comes quickly.
+        size = len(data)
+        while self._under_way and size > 0:
+            size -= len(self._under_way.popleft())
 
     def _go_on(self) -> None:
-        if self._all_read and (not self._under_way or self._received >= self._sent):
+        if self._all_read and (not self._under_way or self.received >= self.sent):
             self.finish(self._verdict())
         elif len(self._under_way) < WINDOW:
             self._input.resumeProducing()
@@ -218,12 +228,14 @@ class DatagramPipe(_Piped):
         self._go_on()
 
     def _verdict(self) -> Exception | None:
-        lost = self._sent - self._received
-        if lost <= 0:
+        lost = self._messages_sent - self._messages_received
+        if lost <= 0 or self.received >= self.sent:
             return None
-        if self._received == 0:
-            return NoReplyError(f"no reply: none of {self._sent} datagrams came back; does a server listen?")
-        return NoReplyError(f"{lost} of {self._sent} datagrams did not come back")
+        if self._messages_received == 0:
+            return NoReplyError(
+                f"no reply: none of {self._messages_sent} datagrams came back; does a server listen?"
+            )
+        return NoReplyError(f"{lost} of {self._messages_sent} datagrams did not come back")
 
     def finish(self, error: Exception | None = None) -> None:
         """End the conversation, and its timer."""

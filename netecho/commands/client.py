@@ -1,0 +1,224 @@
+"""`netecho client`: talk to an echo server, as a ping, as a pipe, or line by line at a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.python.failure import Failure
+
+from netecho import protocols
+from netecho.errors import ExitStatus, LostError, UsageError
+from netecho.measure.summary import ProbeReply, Summary
+from netecho.options import resolve_target
+from netecho.plans import SECOND, ClientTLS, ProbePlan, SocketOptions, TalkPlan, Verify
+from netecho.protocols._contract import Adapter, Kind, Route
+from netecho.rendering import connection, text
+from netecho.rendering import dialogue as rendered
+from netecho.rendering.files import SavedForms
+from netecho.rendering.live import JSONStream
+from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
+from netecho.rendering.streams import console_on, write_out
+from netecho.services import running
+from netecho.services.dialogue import Dialogue, Heard
+from netecho.services.probing import ProbeRun
+from netecho.services.resolving import connect_failure
+from netecho.services.routing import find_route
+from netecho.services.standardio import BLOCK
+from netecho.services.talking import DATAGRAM_SIZE, DatagramPipe, StreamPipe
+from netecho.services.terminal import Terminal
+
+DEFAULT_SIZE = 64
+LAST_ECHOES_NS = SECOND
+"""How long a conversation that was ended waits for the echoes that are still to come."""
+
+
+def run(
+    *,
+    target: str | None,
+    port: int | None,
+    proto: str | None,
+    tls: bool,
+    count: int | None,
+    interval_ns: int | None,
+    duration_ns: int | None,
+    size: int | None,
+    message: bytes | None,
+    timeout_ns: int,
+    sockets: SocketOptions,
+    client_tls: ClientTLS,
+    verify: Verify,
+    verbose: bool,
+    quiet: bool,
+    json: str | None,
+    json_stream: bool,
+    csv: str | None,
+) -> int:
+    """Run the command; see `netecho client --help`. Flags that were not given are `None`.
+
+    It probes if -n, -i, -z or a form of result was given; a message alone is sent once. Else it is a
+    conversation at a terminal, and a pipe where standard input or output is anything else.
+    """
+    goal = resolve_target(target, port, proto, tls)
+    adapter = protocols.load(goal.protocol)
+    asked = (count, interval_ns, duration_ns, json, csv, message)
+    if any(flag is not None for flag in asked) or json_stream:
+        if message is not None and count is None and interval_ns is None and duration_ns is None:
+            count = 1
+        if interval_ns == 0:
+            raise UsageError("-i/--interval 0 leaves no time between probes: for a load, use netecho bench")
+        plan = ProbePlan(
+            goal,
+            count,
+            SECOND if interval_ns is None else interval_ns,
+            duration_ns,
+            DEFAULT_SIZE if size is None else size,
+            message,
+            timeout_ns,
+            verify,
+            sockets,
+            client_tls,
+        )
+        _check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
+        saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
+        forms = _Forms(saved, verbose, quiet, json_stream)
+        return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
+    talk = TalkPlan(goal, sockets, client_tls, timeout_ns)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
+    if adapter.kind is Kind.STREAM:
+        block = BLOCK
+    else:
+        block = DATAGRAM_SIZE if size is None else size
+        _check_size(adapter, block, "-l/--size")
+    return running.run(lambda reactor, _: _pipe(reactor, adapter, talk, block, verbose))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Forms:
+    """In which forms probes and their result are shown."""
+
+    saved: SavedForms
+    verbose: bool
+    quiet: bool
+    json_stream: bool
+
+    def view(self, source: str, timeout_ns: int) -> ProbeView | None:
+        """Return what shows each probe; `None` if nothing does."""
+        if self.json_stream:
+            return ProbeStream(sys.stdout)
+        if self.quiet:
+            return None
+        return ProbeLines(sys.stderr if self.saved.take_stdout else sys.stdout, source, timeout_ns)
+
+    def show(self, summary: Summary) -> bool:
+        """Show the result and save it; return whether anybody is still there to read standard output."""
+        self.saved.save([summary])
+        if self.json_stream:
+            return JSONStream(sys.stdout).event("result", result=summary.to_json())
+        return self.saved.take_stdout or text.show(summary, console_on(sys.stdout))
+
+
+async def _probe(
+    reactor: Any, signals: running.Signals, adapter: Adapter, plan: ProbePlan, forms: _Forms
+) -> int:
+    view: ProbeView | None = None
+
+    def on_probe(reply: ProbeReply) -> None:
+        if view is not None and not view.reply(reply):
+            probes.interrupt()  # nobody reads what is written any more
+
+    route = await find_route(reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns)
+    probes = ProbeRun(reactor, plan, adapter, route, on_probe)
+    await probes.connect()
+    view = forms.view(connection.peer(probes.transport, route), plan.timeout_ns)
+    if forms.verbose:
+        _describe(probes.transport, route)
+    signals.on_first(lambda _: probes.interrupt())
+    if not forms.show(await probes.run()):
+        raise BrokenPipeError
+    if probes.failure is not None:
+        _note(f"netecho: {probes.failure}")
+    return probes.exit_status
+
+
+def _check_size(adapter: Adapter, size: int, flag: str) -> None:
+    least, most = adapter.minimum_size, adapter.maximum_size
+    if size < least:
+        raise UsageError(f"{flag}: a message on {adapter.name} has at least {least} bytes, not {size}")
+    if most is not None and size > most:
+        raise UsageError(f"{flag}: a message on {adapter.name} has at most {most} bytes, not {size}")
+
+
+def _note(line: str) -> None:
+    write_out(f"{line}\n", sys.stderr)
+
+
+def _describe(transport: Any, route: Route) -> None:
+    for line in connection.lines(transport, route):
+        _note(line)
+
+
+async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, verbose: bool) -> None:
+    """Connect a protocol to the plan's target."""
+    route = await find_route(reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns)
+    try:
+        await adapter.converse(reactor, route, protocol)
+    except Exception:
+        raise connect_failure(Failure(), plan.target) from None
+    if verbose:
+        _describe(protocol.transport, route)
+
+
+async def _pipe(reactor: Any, adapter: Adapter, plan: TalkPlan, block: int, verbose: bool) -> int:
+    timeout = plan.timeout_ns / SECOND
+    pipe: StreamPipe | DatagramPipe
+    if adapter.kind is Kind.STREAM:
+        pipe = StreamPipe(reactor, 0, 1, block)
+    else:
+        pipe = DatagramPipe(reactor, 0, 1, block, timeout)
+    await _talk(reactor, adapter, plan, pipe, verbose)
+    try:
+        await pipe.ended
+    finally:
+        if verbose:
+            _note(f"{pipe.sent:,} bytes sent, {pipe.received:,} received")
+    return ExitStatus.GOOD
+
+
+async def _converse(
+    reactor: Any, signals: running.Signals, adapter: Adapter, plan: TalkPlan, verbose: bool
+) -> int:
+    over: Deferred[None] = Deferred()
+
+    def end(_: object = None) -> None:
+        if not over.called:
+            over.callback(None)
+
+    def show(heard: Heard) -> None:
+        terminal.show(rendered.heard_line(heard))
+
+    dialogue = Dialogue(stream=adapter.kind is Kind.STREAM, on_heard=show)
+    terminal = Terminal(reactor, lambda line: dialogue.say(line.encode("utf-8", "surrogateescape")))
+    await _talk(reactor, adapter, plan, dialogue, verbose)
+    dialogue.ended.addCallback(end)
+    signals.on_first(end)
+    _note(f"connected to {plan.target}: type a line to send it; Ctrl-D ends")
+    with terminal.open():
+        terminal.ended.addCallbacks(end, over.errback)
+        await over
+    patience = min(LAST_ECHOES_NS, plan.timeout_ns) / SECOND
+    by_peer = dialogue.over
+    with contextlib.suppress(TimeoutError):
+        await dialogue.finish().addTimeout(patience, reactor)
+    print(rendered.summary(dialogue.tally), flush=True)
+    if dialogue.error is not None:
+        raise dialogue.error
+    if by_peer and dialogue.awaited:
+        raise LostError("the other end closed the connection and left lines without an echo")
+    if by_peer:
+        _note("the other end closed the connection")
+    return ExitStatus.GOOD if signals.received is None else ExitStatus.INTERRUPTED

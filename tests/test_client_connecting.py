@@ -1,0 +1,256 @@
+"""From a host to addresses, from a failure to words, and how the reactor's one run ends."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from twisted.internet import error
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from netecho.errors import (
+    CertificateError,
+    ConnectError,
+    ConnectTimeoutError,
+    NetechoError,
+    RefusedError,
+    ResolveError,
+    TLSError,
+    UnreachableError,
+    UsageError,
+)
+from netecho.plans import Family, SocketOptions, Target
+from netecho.protocols._contract import Kind
+from netecho.services.resolving import connect_failure, resolve
+from tests.clients import PATIENCE, process
+
+
+class Resolver:
+    """A reactor, as far as resolving goes, that knows one host."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.nameResolver = self
+        self._addresses = addresses
+
+    def resolveHostName(
+        self, receiver: Any, name: str, port: int, types: Sequence[type], transport: str
+    ) -> None:
+        """Answer at once."""
+        receiver.resolutionBegan(self)
+        for address in self._addresses:
+            kind = IPv6Address if ":" in address else IPv4Address
+            if kind in types:
+                receiver.addressResolved(kind("TCP", address, port))
+        receiver.resolutionComplete()
+
+
+def resolved(resolver: Resolver, host: str, sockets: SocketOptions, kind: Kind) -> tuple[str, ...]:
+    """Return what `resolve` gives, or raise what it raises."""
+    results: list[Any] = []
+    Deferred.fromCoroutine(resolve(resolver, host, 80, sockets, kind)).addBoth(results.append)
+    if isinstance(results[0], Failure):
+        results[0].raiseException()
+    answer: tuple[str, ...] = results[0]
+    return answer
+
+
+def test_addresses() -> None:
+    """The system's order is kept, each address once; for datagrams IPv4 comes first."""
+    both = Resolver("::1", "127.0.0.1", "::1")
+    any_family = SocketOptions()
+    for sockets, kind, expected in [
+        (any_family, Kind.STREAM, ("::1", "127.0.0.1")),
+        (any_family, Kind.DATAGRAM, ("127.0.0.1", "::1")),
+        (SocketOptions(Family.IPV4), Kind.STREAM, ("127.0.0.1",)),
+        (SocketOptions(Family.IPV6), Kind.DATAGRAM, ("::1",)),
+        (SocketOptions(source="127.0.0.2"), Kind.STREAM, ("127.0.0.1",)),
+        (SocketOptions(source="fe80::1%lo"), Kind.STREAM, ("::1",)),
+    ]:
+        assert resolved(both, "host", sockets, kind) == expected
+
+
+def test_an_address_is_not_looked_up() -> None:
+    """An IP address is its own answer, and must be of the family that is asked for."""
+    nobody = Resolver()
+    for host in ("127.0.0.1", "::1", "fe80::1%lo"):
+        assert resolved(nobody, host, SocketOptions(), Kind.STREAM) == (host,)
+    with pytest.raises(UsageError, match=r"127\.0\.0\.1 is an IPv4 address, and -6 asks for another"):
+        resolved(nobody, "127.0.0.1", SocketOptions(Family.IPV6), Kind.STREAM)
+    with pytest.raises(UsageError, match=r"::1 is an IPv6 address, and --source 127\.0\.0\.2 asks"):
+        resolved(nobody, "::1", SocketOptions(source="127.0.0.2"), Kind.STREAM)
+
+
+@pytest.mark.parametrize(
+    ("host", "family", "kind", "words"),
+    [
+        ("nobody", Family.ANY, ResolveError, "nobody has no address: check the name"),
+        ("nobody", Family.IPV6, ResolveError, "nobody has no IPv6 address"),
+        ("a..b", Family.ANY, UsageError, "'a..b' is not a host name"),
+        ("a" * 64, Family.ANY, UsageError, "is not a host name"),
+    ],
+)
+def test_no_address(host: str, family: Family, kind: type[NetechoError], words: str) -> None:
+    """A host without an address is an error in words, and a name that cannot be one is a mistake."""
+    with pytest.raises(kind, match=words):
+        resolved(Resolver(), host, SocketOptions(family), Kind.STREAM)
+
+
+REMOTE = Target(host="192.0.2.1")
+PATH = Target("unix", "unix", path="/tmp/echo")
+
+
+@pytest.mark.parametrize(
+    ("problem", "target", "kind", "words"),
+    [
+        (error.ConnectionRefusedError(), Target(), RefusedError, "start one with: netecho serve --port 8000"),
+        (
+            error.ConnectionRefusedError(),
+            Target("tls", "tcp", True, "::1", 8443),
+            RefusedError,
+            "connection to tls://[::1]:8443 refused: nothing listens there; "
+            "start one with: netecho serve --tls --port 8443",
+        ),
+        (error.ConnectionRefusedError(), REMOTE, RefusedError, "or a firewall refuses it"),
+        (error.ConnectionRefusedError(), PATH, RefusedError, "netecho serve unix:/tmp/echo"),
+        (error.ConnectError(errno.ENOENT), PATH, RefusedError, "there is no socket"),
+        (error.TCPTimedOutError(), REMOTE, ConnectTimeoutError, "timed out"),
+        (error.TimeoutError(), REMOTE, ConnectTimeoutError, "-w"),
+        (error.NoRouteError(), REMOTE, UnreachableError, "no route"),
+        (error.ConnectError(errno.EHOSTUNREACH), REMOTE, UnreachableError, "no route"),
+        (OSError(errno.ENETUNREACH, ""), REMOTE, UnreachableError, "no route"),
+        (error.ConnectError(errno.EACCES), PATH, ConnectError, "does not permit"),
+        (error.ConnectError(errno.EMFILE), REMOTE, ConnectError, "ulimit -n"),
+        (error.ConnectError(errno.EADDRNOTAVAIL), REMOTE, ConnectError, "use fewer connections"),
+        (error.ConnectBindError(errno.EADDRNOTAVAIL), REMOTE, ConnectError, "--source"),
+        (error.UnknownHostError(), REMOTE, ResolveError, "has no address"),
+        (error.ConnectionLost(), Target("tls", "tcp", True), TLSError, "perhaps it speaks no TLS"),
+        (CertificateError("as it is"), REMOTE, CertificateError, "as it is"),
+        (error.ConnectError(errno.EINVAL), REMOTE, ConnectError, "failed: Invalid argument"),
+    ],
+)
+def test_failures_in_words(problem: Exception, target: Target, kind: type[NetechoError], words: str) -> None:
+    """Each failure to connect is one line that says what failed, and what to do."""
+    answer = connect_failure(Failure(problem), target)
+    assert type(answer) is kind
+    assert words in str(answer)
+    assert "\n" not in str(answer)
+
+
+COMMAND = """
+import sys
+from twisted.internet.defer import Deferred
+from netecho.errors import NetechoError
+from netecho.services.running import run
+
+async def main(reactor, signals):
+    {}
+
+try:
+    sys.exit(run(main))
+except NetechoError as error:
+    print(error, flush=True)
+    sys.exit(error.exit_status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "out"),
+    [
+        ("return 99", 99, ""),
+        ("raise NetechoError('it did not work')", 1, "it did not work\n"),
+        ("Deferred().errback(ValueError()); return 0", 0, ""),
+        ("from twisted.logger import Logger; Logger().critical('not for people'); return 0", 0, ""),
+    ],
+)
+def test_run(body: str, status: int, out: str) -> None:
+    """A command's status and its errors come through; Twisted's log does not."""
+    result = subprocess.run(
+        [sys.executable, "-c", COMMAND.format(body)],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+        text=True,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (status, out, "")
+
+
+ASKED = "signals.on_first(lambda number: print('asked by', number.name, flush=True))"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        # Each signal is sent when the line before it has been read.
+        ("await Deferred()", ["interrupted"]),
+        (f"{ASKED}; await Deferred()", ["asked by SIGINT", "interrupted"]),
+        # One that is asking a name server that is down is not waited for.
+        ("import time; reactor.callInThread(time.sleep, 3600); await Deferred()", ["interrupted"]),
+    ],
+)
+def test_signals(body: str, expected: list[str]) -> None:
+    """The first signal asks for an end if the command wants to be asked; the next is the end."""
+    body = f"reactor.callLater(0, print, 'ready', flush=True); {body}"
+    with process(
+        [sys.executable, "-c", COMMAND.format(body)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        for line in expected[:-1]:
+            child.send_signal(2)
+            assert child.stdout.readline().decode() == f"{line}\n"
+        child.send_signal(2)
+        assert child.wait(PATIENCE) == 130
+        assert child.stdout.readline().decode() == f"{expected[-1]}\n"
+        assert child.stderr is not None
+        assert child.stderr.read() == b""
+
+
+def test_open_files_as_many_as_allowed() -> None:
+    """The soft limit of open files is raised to the hard one."""
+    resource = pytest.importorskip("resource")
+    body = "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE)); return 0"
+    hard = min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    result = subprocess.run(
+        [sys.executable, "-c", COMMAND.format(body)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard)),
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+        text=True,
+    )
+    assert result.stdout == f"{hard} {hard}\n"
+
+
+def test_refused_by_the_system() -> None:
+    """A real refusal, as a real reactor reports it, is one of these."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    body = f"""
+    from netecho.protocols import load
+    from netecho.protocols._contract import Route
+    from netecho.plans import Target
+    from netecho.services.resolving import connect_failure
+    from twisted.python.failure import Failure
+    target = Target(port={port})
+    try:
+        await load('tcp').connect(reactor, Route(target, ('127.0.0.1',)), None, None)
+    except Exception:
+        raise connect_failure(Failure(), target) from None
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", COMMAND.format(body.strip())],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+        text=True,
+    )
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "nothing listens there" in result.stdout

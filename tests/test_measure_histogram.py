@@ -1,0 +1,142 @@
+"""Histograms: exact ends, close percentiles, and sums that do not depend on how they were made."""
+
+from __future__ import annotations
+
+import fractions
+import math
+
+import pytest
+from hdrh.histogram import HdrHistogram
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netecho.measure.histogram import HIGHEST_NS, PERCENTILES, Histogram, percentile_key
+
+durations = st.integers(1, HIGHEST_NS)
+samples = st.lists(st.one_of(durations, st.integers(1, 5000)), min_size=1, max_size=200)
+
+
+@given(samples)
+def test_percentiles_are_within_a_thousandth_of_a_plain_sort(values: list[int]) -> None:
+    """A percentile is the sample of its rank, to three digits; the ends are exact."""
+    histogram = Histogram.of(values)
+    ordered = sorted(values)
+    for percentile in PERCENTILES:
+        rank = math.ceil(fractions.Fraction(str(percentile)) * len(values) / 100)
+        exact = ordered[rank - 1]
+        assert abs(histogram.at_percentile(percentile) - exact) <= exact / 1000
+    assert (histogram.minimum, histogram.maximum) == (ordered[0], ordered[-1])
+    assert histogram.count == len(values)
+
+
+@given(samples, st.data())
+def test_any_split_of_the_samples_adds_up_to_the_same(values: list[int], data: st.DataObject) -> None:
+    """Workers, connections and runs merge exactly, in whatever order."""
+    at = data.draw(st.integers(0, len(values)))
+    parts = [Histogram.of(values[:at]), Histogram.of(values[at:])]
+    total = Histogram()
+    for part in data.draw(st.permutations(parts)):
+        total.add(part)
+    assert total == Histogram.of(values)
+    assert total.to_json() == Histogram.of(values).to_json()
+
+
+@settings(deadline=None, max_examples=20)
+@given(samples)
+def test_others_read_what_is_encoded(values: list[int]) -> None:
+    """The HdrHistogram library finds the same samples, and the same statistics to its resolution."""
+    histogram = Histogram.of(values)
+    theirs = HdrHistogram.decode(histogram.encode())
+    assert theirs.get_total_count() == len(values)
+    recorded = [(item.value_iterated_to, item.count_at_value_iterated_to) for item in theirs]
+    assert recorded == histogram.buckets()
+
+
+@settings(deadline=None)
+@given(samples)
+def test_decode_reverses_encode(values: list[int]) -> None:
+    """Nothing is lost on the way through a file."""
+    histogram = Histogram.of(values)
+    statistics = histogram.to_json()
+    assert statistics is not None
+    decoded = Histogram.decode(histogram.encode(), statistics)
+    assert decoded == histogram
+    assert decoded.to_json() == statistics
+
+
+@given(samples)
+def test_statistics_are_in_order(values: list[int]) -> None:
+    """No percentile exceeds a higher one, and all lie between the ends."""
+    statistics = Histogram.of(values).to_json()
+    assert statistics is not None
+    ladder = [statistics[key] for key in ("min", *map(percentile_key, PERCENTILES), "max")]
+    assert ladder == sorted(ladder)
+    assert statistics["min"] <= statistics["mean"] <= statistics["max"]
+    assert all(type(value) is int for value in statistics.values())
+
+
+def test_mean_and_deviation_are_those_of_the_samples() -> None:
+    """Within the resolution of three digits."""
+    statistics = Histogram.of([1_000_000, 2_000_000, 3_000_000]).to_json()
+    assert statistics is not None
+    assert statistics["mean"] == pytest.approx(2_000_000, rel=1e-3)
+    assert statistics["stddev"] == pytest.approx(816_497, rel=1e-2)
+
+
+def test_an_empty_histogram_says_nothing() -> None:
+    """No samples: no statistics, no made-up zeros."""
+    empty = Histogram.of([])
+    assert empty.count == 0
+    assert empty.to_json() is None
+    assert empty.buckets() == []
+    with pytest.raises(ValueError, match="no samples"):
+        empty.at_percentile(50)
+
+
+def test_adding_an_empty_histogram_changes_nothing() -> None:
+    """Workers that completed nothing do not spoil the minimum."""
+    histogram = Histogram.of([5, 7])
+    histogram.add(Histogram())
+    assert histogram == Histogram.of([5, 7])
+
+
+def test_samples_beyond_the_bounds_are_counted_and_the_ends_stay_true() -> None:
+    """A clock that stood still and a reply after two hours are still samples."""
+    histogram = Histogram.of([0, 2 * HIGHEST_NS])
+    assert histogram.count == 2
+    assert (histogram.minimum, histogram.maximum) == (0, 2 * HIGHEST_NS)
+
+
+def test_recording_twice_keeps_both_ends() -> None:
+    """Later batches widen the ends in both directions."""
+    histogram = Histogram.of([10])
+    histogram.record([3, 30])
+    histogram.record([])
+    assert (histogram.minimum, histogram.maximum, histogram.count) == (3, 30, 3)
+
+
+def test_buckets_hold_all_samples_in_order() -> None:
+    """Small values have a bucket each."""
+    assert Histogram.of([7, 3, 7]).buckets() == [(3, 1), (7, 2)]
+
+
+def test_a_histogram_differs_from_what_is_not_the_same() -> None:
+    """Equality is of what was counted."""
+    assert Histogram.of([1]) != Histogram.of([2])
+    assert Histogram.of([1]) != "a histogram"
+
+
+@pytest.mark.parametrize(
+    ("encoded", "statistics"),
+    [
+        ("not base64!", {"min": 1, "max": 1}),
+        ("", {"min": 1, "max": 1}),
+        (Histogram.of([1]).encode()[:-6], {"min": 1, "max": 1}),
+        (Histogram.of([1]).encode(), {}),
+        (Histogram().encode(), {"min": 1, "max": 1}),
+    ],
+)
+def test_what_is_not_a_histogram_is_refused(encoded: str, statistics: dict[str, int]) -> None:
+    """Whatever is wrong with a file is one kind of error."""
+    with pytest.raises(ValueError, match="not a histogram"):
+        Histogram.decode(encoded, statistics)

@@ -1,0 +1,297 @@
+"""Results as people read them: everything of note is said, nothing else, on any terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from netecho.measure.histogram import Histogram
+from netecho.measure.recorder import Counts
+from netecho.measure.summary import Summary
+from netecho.rendering import bars, humanise
+from netecho.rendering.streams import console_on
+from netecho.rendering.text import show
+from tests import samples
+
+
+def text_of(summary: Summary, width: int = 80, name: str | None = None) -> str:
+    """Return what is written to a pipe."""
+    stream = io.StringIO()
+    assert show(summary, console_on(stream, width=width), name=name)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+@pytest.mark.parametrize(
+    "summary", [samples.bench(), samples.troubled(), samples.probes(), samples.probes(200)]
+)
+def test_lines_fit_and_have_no_control_codes(summary: Summary, width: int) -> None:
+    """Through a pipe there are plain lines, at any width a terminal has."""
+    text = text_of(summary, width)
+    assert "\x1b" not in text
+    assert all(cell_len(line) <= width and line == line.rstrip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_good_run_at_a_glance(width: int) -> None:
+    """What was run, how fast, how late, and whether to believe it."""
+    text = " ".join(text_of(samples.bench(), width).split())
+    for words in (
+        "tcp://127.0.0.1:40213 a server of its own",
+        "closed loop, 500 connections, 64 B messages, 10 s, every byte compared",
+        "45,123 exchanges/s, 2.75 MiB/s each way",
+        "451,234 sent, 451,234 completed",
+        "500 opened",
+        "✔ trustworthy: the client used 43% of a processor",
+        "closed loop: an exchange waits",
+    ):
+        assert words in text
+
+
+def test_what_has_nothing_to_say_is_not_there() -> None:
+    """No zeros in rows of their own."""
+    text = text_of(samples.bench())
+    for word in (
+        "errors",
+        "lost",
+        "late",
+        "warm-up",
+        "reordered",
+        "failed",
+        "service",
+        "handshake",
+        "in flight",
+    ):
+        assert not re.search(rf"\b{word}\b", text)
+
+
+def test_everything_that_went_wrong_is_said() -> None:
+    """Each count that is not zero, and each kind of error, the most frequent first."""
+    text = " ".join(text_of(samples.troubled()).split())
+    for words in (
+        "interrupted",
+        "4 in flight on each",
+        "after 1 s of warm-up",
+        "2.75 MiB/s out, 2.67 MiB/s back",
+        "40 lost (0.0089%)",
+        "4 in flight at the end",
+        "3 late, 2 duplicated, 11 reordered, 1 corrupted",
+        "33 timeout, 20 refused, 7 lost",
+        "480 of 500 opened, 20 failed, 7 lost, 6 opened again",
+        "44,000 exchanges, not counted above",
+        "✘ not trustworthy",
+        "only 480 of 500 connections opened",
+        "p(99)<5ms",
+    ):
+        assert words in text
+
+
+def test_the_latency_table_shows_each_distribution() -> None:
+    """Response, service when it differs, connect and handshake, each percentile humanised."""
+    lines = text_of(samples.troubled(), 60).splitlines()
+    assert any(line.split() == ["latency", "response", "service", "connect", "handshake"] for line in lines)
+    p99 = next(line for line in lines if line.startswith("p99 "))
+    assert p99.count("ms") + p99.count("µs") == 4
+    assert next(line for line in lines if line.startswith("max")).split()[1:3] == ["5.00", "s"]
+
+
+def test_percentiles_that_so_few_samples_cannot_have_are_left_out() -> None:
+    """The p99.9 of 500 connects is only their maximum."""
+    lines = text_of(samples.bench(latencies={"connect": samples.latencies(500)})).splitlines()
+    assert any(line.startswith("p99 ") for line in lines)
+    assert not any(line.startswith("p99.9") for line in lines)
+
+
+def test_the_histogram_adds_up() -> None:
+    """Its counts are all echoes, and its shares all of them."""
+    rows = re.findall(r"(<?[\d.]+%)\s+([\d,]+)$", text_of(samples.bench(), 100), re.MULTILINE)
+    assert sum(int(count.replace(",", "")) for _, count in rows) == 20_000
+    assert sum(float(share.strip("<%")) for share, _ in rows) == pytest.approx(100, abs=0.5)
+
+
+def test_a_run_without_a_single_echo() -> None:
+    """Nothing came back: there is no latency to show and no division by it."""
+    text = text_of(
+        samples.bench(
+            counts=Counts(sent=3, lost=3),
+            latencies={},
+            intervals=(),
+            elapsed_ns=0,
+            errors={"timeout": 3},
+            trustworthy=False,
+            caveats=("no echo came back: there is nothing to measure",),
+        )
+    )
+    assert "3 lost (100%)" in text
+    assert "no echo came back" in text
+    assert "latency" not in text
+
+
+def test_probes_end_as_ping_does() -> None:
+    """The three lines that everybody knows."""
+    text = text_of(samples.probes())
+    assert "--- tcp://localhost:8000 echo statistics ---\n5 sent, 5 received, 0% loss, time 4.00 s\n" in text
+    assert re.search(r"^rtt min/avg/max/stddev = 0\.\d{3}/0\.\d{3}/0\.\d{3}/0\.\d{3} ms$", text, re.MULTILINE)
+    assert "connect 250 µs" in text
+    assert "trustworthy" not in text
+
+
+def test_probes_that_were_lost_doubled_or_overtaken() -> None:
+    """Loss is a share of what was sent; the rest are counts."""
+    text = text_of(
+        samples.probes(
+            200,
+            counts=Counts(200, 198, 2, 1, 3, 4, 0, 12_800, 12_672),
+            errors={"timeout": 2},
+            caveats=("messages carry no number",),
+        )
+    )
+    assert "200 sent, 198 received, 1 late, 3 duplicated, 4 reordered, 1.0% loss" in text
+    assert "errors: 2 timeout" in text
+    assert "messages carry no number" in text
+    assert "response time" in text
+
+
+def test_probes_none_of_which_came_back() -> None:
+    """No rtt line is made up, and one before anything was sent has no loss."""
+    text = text_of(samples.probes(counts=Counts(5, 0, 5), latencies={}))
+    assert "5 sent, 0 received, 100% loss" in text
+    assert "rtt" not in text
+    assert "loss" not in text_of(samples.probes(counts=Counts(), latencies={}))
+
+
+@pytest.mark.parametrize("summary", [samples.bench(), samples.troubled(), samples.probes(200)])
+def test_a_terminal_without_unicode(summary: Summary) -> None:
+    """Bars are number signs and microseconds `us`; nothing fails to encode."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    assert show(summary, console_on(stream, width=80))
+    text = raw.getvalue().decode("ascii")
+    assert "####" in text
+    assert " us" in text
+    assert "\\u" not in text
+
+
+def test_text_from_a_file_cannot_command_the_terminal() -> None:
+    """Escape sequences in a result are shown, not obeyed."""
+    plan = {**samples.bench().plan, "target": "tcp://\x1b[2Jevil", "size": "large", "connections": 10**400}
+    text = text_of(samples.bench(plan=plan, errors={"\x1b]0;x\x07": 1}, caveats=("a\nb\r",)), name="\x1b[1m")
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "\\x1b[2Jevil" in text
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+def test_colour_on_a_terminal_and_none_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    """https://no-color.org: the words are the same."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = Terminal()
+    show(samples.bench(), Console(file=coloured, width=80))
+    assert "\x1b[1;32m" in coloured.getvalue() or "\x1b[32m" in coloured.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = Terminal()
+    show(samples.bench(), Console(file=plain, width=80))
+    assert not re.search(r"\x1b\[[\d;]*3\d[;m]", plain.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [
+        (0, "0 ns"),
+        (842, "842 ns"),
+        (999.7, "1.00 µs"),
+        (12_340, "12.3 µs"),
+        (999_949, "1.00 ms"),
+        (1_240_000, "1.24 ms"),
+        (2_510_000_000, "2.51 s"),
+        (59_960_000_000, "60.0 s"),
+        (59_990_000_000, "1 min 0 s"),
+        (60_000_000_000, "1 min 0 s"),
+        (200_000_000_000, "3 min 20 s"),
+        (7_500_000_000_000, "2 h 5 min"),
+    ],
+)
+def test_durations(nanoseconds: float, text: str) -> None:
+    """Three digits and the unit that needs no zeros."""
+    assert humanise.duration(nanoseconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (humanise.span(10_000_000_000), "10 s"),
+        (humanise.span(1_500_000), "1.5 ms"),
+        (humanise.span(60_000_000_000), "1 min"),
+        (humanise.span(3_600_000_000_000), "1 h"),
+        (humanise.size(0), "0 B"),
+        (humanise.size(1023), "1023 B"),
+        (humanise.size(1024), "1.00 KiB"),
+        (humanise.size(1_300_000_000), "1.21 GiB"),
+        (humanise.size(10**20), "88818 PiB"),
+        (humanise.size_exactly(0), "0 B"),
+        (humanise.size_exactly(65_536), "64 KiB"),
+        (humanise.size_exactly(1500), "1,500 B"),
+        (humanise.rate(842), "842/s"),
+        (humanise.rate(12_345), "12.3k/s"),
+        (humanise.rate(1_210_000), "1.21M/s"),
+        (humanise.rate(0.5), "0.50/s"),
+        (humanise.count(1, "byte"), "1 byte"),
+        (humanise.count(2000, "byte"), "2,000 bytes"),
+        (humanise.count(2, "echo", "echoes"), "2 echoes"),
+        (humanise.share(0, 0), "0%"),
+        (humanise.share(1, 3), "33.3%"),
+        (humanise.share(1, 10**7), "<0.001%"),
+        (humanise.share(9_999, 10_000), ">99.9%"),
+        (humanise.share(10**7 - 1, 10**7), ">99.999%"),
+        (humanise.share(3, 3), "100%"),
+    ],
+)
+def test_numbers_with_units(text: str, expected: str) -> None:
+    """One way of writing each, and no share rounds to all or nothing."""
+    assert text == expected
+
+
+@given(st.lists(st.one_of(st.integers(1, 10**12), st.integers(10**6, 10**6 + 99)), min_size=1, max_size=300))
+def test_histogram_rows_hold_every_sample_in_few_rows(values: list[int]) -> None:
+    """Rows rise, are few, and add up, whatever the shape."""
+    rows = bars.rows(Histogram.of(values))
+    starts = [row.start_ns for row in rows if row.start_ns is not None]
+    assert starts == sorted(set(starts))
+    assert sum(row.count for row in rows) == len(values)
+    assert len(rows) <= bars.MOST_ROWS + 2
+
+
+def test_an_outlier_does_not_squeeze_the_rest() -> None:
+    """The body keeps its rows; what lies beyond has one."""
+    histogram = Histogram.of([*range(1_000_000, 1_999_000, 100), 5_000_000_000, 3])
+    rows = bars.rows(histogram)
+    assert len(rows) > 6
+    assert (rows[0].start_ns, rows[0].count) == (None, 1)
+    assert (rows[-1].open_ended, rows[-1].count) == (True, 1)
+
+
+def test_bars_and_sparklines() -> None:
+    """What is not nothing shows, and the largest is full."""
+    assert bars.bar(0, 8, ascii_only=False) == ""
+    assert bars.bar(1, 8, ascii_only=False) == "████████"
+    assert bars.bar(1e-9, 8, ascii_only=False) == "▏"
+    assert bars.bar(1e-9, 8, ascii_only=True) == "#"
+    assert bars.sparkline([0, 50, 100], ascii_only=False) == "▁▅█"
+    assert bars.sparkline([0, 100], ascii_only=True) == "_#"
+    assert bars.sparkline([0, 0], ascii_only=True) == "__"
+    assert bars.condense([1, 3, 5, 7, 9], 3) == [2, 6, 9]
+    assert bars.condense([], 3) == []
