@@ -227,7 +227,7 @@ S_CLIENT = "openssl s_client -connect localhost:{TLS} -CAfile {CA} -verify_hostn
     ],
 )
 def test_negotiation(names: dict[str, str], flags: str, expected: str) -> None:
-    """A client of OpenSSL verifies the server's certificate and says what was agreed; of ALPN, what we like best."""
+    """It verifies the server's certificate and says what was agreed; of ALPN, what we like best."""
     status, said = run(command(f"{S_CLIENT} -verify_return_error {flags}", names))
     assert status == 0
     assert "Verify return code: 0 (ok)" in said

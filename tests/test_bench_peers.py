@@ -1,0 +1,577 @@
+"""`netecho bench` against echo servers that nobody here wrote, and against servers that fail."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import pathlib
+import resource
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+import trustme
+
+from netecho.rendering.machine import CSV_COLUMNS
+from netecho.rendering.schema import result_schema
+from tests.peers import need
+from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho, receive_exactly
+
+MIB = 1 << 20
+SIZE = 64
+"""Bytes in a message when no flag says otherwise."""
+
+
+def checked(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result, once it has been found to be of the documented form and to add up."""
+    jsonschema.validate(result, result_schema())
+    for counts in (result["exchanges"], result["warmup"] or {}):
+        known = [counts.get(name, 0) for name in ("completed", "lost", "in_flight")]
+        assert min(known) >= 0
+        assert counts.get("sent", 0) == sum(known)
+    response = result["latency_ns"]["response"] or {"count": 0}
+    assert response["count"] == result["exchanges"]["completed"]
+    assert sum(interval["completed"] for interval in result["intervals"]) == response["count"]
+    assert result["throughput"]["bytes_sent"] == result["plan"]["size"] * result["exchanges"]["sent"]
+    return result
+
+
+def bench(*words: str, status: int = 0) -> dict[str, Any]:
+    """Run a bench to its end; return its result."""
+    done = netecho("bench", *words, "--quiet", "--json", "-")
+    assert (done.returncode, done.stderr) == (status, b"")
+    return checked(json.loads(done.stdout))
+
+
+def all_good(result: dict[str, Any], exchanges: int, size: int = SIZE, connections: int = 1) -> None:
+    """Hold that every exchange asked for was made, and nothing else."""
+    assert result["exchanges"] == {
+        "sent": exchanges,
+        "completed": exchanges,
+        **dict.fromkeys(["lost", "late", "in_flight", "duplicated", "reordered", "corrupted"], 0),
+        "errors": {},
+    }
+    assert result["connections"] == {
+        "requested": connections,
+        "opened": connections,
+        **dict.fromkeys(["failed", "lost", "reopened"], 0),
+    }
+    throughput = result["throughput"]
+    assert throughput["bytes_sent"] == throughput["bytes_received"] == exchanges * size
+    assert not result["interrupted"]
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def reachable(url: str) -> bool:
+    """Return whether somebody listens: takes a connection, or answers a datagram."""
+    scheme, _, rest = url.partition(":")
+    families = {"unix": socket.AF_UNIX}
+    kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
+    with socket.socket(families.get(scheme, socket.AF_INET), kind) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(rest if scheme == "unix" else ("127.0.0.1", int(rest.rpartition(":")[2])))
+            if kind is socket.SOCK_DGRAM:
+                probe.send(b"?")
+                probe.recv(1)
+        except (OSError, TimeoutError):
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def peer(words: str, url: str) -> Iterator[str]:
+    """Run an echo server until the block is left; begin when it can be reached."""
+    program, *rest = words.split()
+    process = subprocess.Popen([need(program), *rest], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + TIMEOUT
+        while not reachable(url):
+            assert process.poll() is None, f"{words} has ended"
+            assert time.monotonic() < until, f"{words} does not listen"
+        yield url
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Return a directory with a server's certificate and its authority's."""
+    directory = tmp_path_factory.mktemp("certificate")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(directory / "ca.pem")
+    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        directory / "server.pem"
+    )
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("words", "scheme", "connections", "size"),
+    [
+        ("socat TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr PIPE", "tcp", 8, SIZE),
+        ("socat TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr EXEC:cat", "tcp", 2, MIB),
+        ("ncat -l -k 127.0.0.1 {port} -e /bin/cat", "tcp", 8, 1),
+        ("socat UNIX-LISTEN:{path},fork PIPE", "unix", 8, SIZE),
+        ("ncat -l -k -U {path} -e /bin/cat", "unix", 8, 9000),
+        ("ncat --ssl --ssl-cert {pem} --ssl-key {pem} -l -k 127.0.0.1 {port} -e /bin/cat", "tls", 4, SIZE),
+        (
+            "socat OPENSSL-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr,cert={pem},verify=0 PIPE",
+            "tls",
+            4,
+            20_000,
+        ),
+        ("socat UDP-LISTEN:{port},bind=127.0.0.1,fork PIPE", "udp", 1, SIZE),
+        ("socat -b 65507 UDP-LISTEN:{port},bind=127.0.0.1,fork PIPE", "udp", 1, 65_507),
+        ("socat -T 1 UDP-RECVFROM:{port},bind=127.0.0.1,fork EXEC:cat", "udp", 1, 1),
+    ],
+)
+def test_echo_servers(
+    words: str, scheme: str, connections: int, size: int, certificate: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Every exchange is made and every byte is right, with each kind of server."""
+    port = free_port(socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM)
+    path = tmp_path / "echo"
+    url = f"unix:{path}" if scheme == "unix" else f"{scheme}://127.0.0.1:{port}"
+    command = words.format(port=port, path=path, pem=certificate / "server.pem")
+    trust = ["--cacert", str(certificate / "ca.pem")] if scheme == "tls" else []
+    with peer(command, url):
+        result = bench(url, "-n", "40", "-c", str(connections), "--size", str(size), *trust)
+    all_good(result, 40, size, connections)
+    assert (result["latency_ns"]["handshake"] is not None) == (scheme == "tls")
+    assert result["latency_ns"]["connect"]["count"] == connections
+    assert result["plan"]["target"] == url
+
+
+Talk = Callable[[socket.socket], object]
+
+
+@contextlib.contextmanager
+def serving(talk: Talk, scheme: str = "tcp") -> Iterator[str]:
+    """Run `talk` with each connection in turn, or with the one socket for datagrams, in a thread."""
+    kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as listener:
+        listener.bind(("127.0.0.1", 0))
+        threads = []
+
+        def one(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                talk(connection)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threads.append(threading.Thread(target=one, args=(listener.accept()[0],)))
+                    threads[-1].start()
+
+        if kind is socket.SOCK_STREAM:
+            listener.listen(100)
+        threads.append(
+            threading.Thread(
+                target=one if scheme == "udp" else accept, args=(listener,) if scheme == "udp" else ()
+            )
+        )
+        threads[0].start()
+        try:
+            yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # which wakes the thread that waits on it
+            for thread in threads:
+                thread.join(TIMEOUT)
+
+
+def echo(connection: socket.socket) -> None:
+    """Send everything back."""
+    while data := connection.recv(65_536):
+        connection.sendall(data)
+
+
+def ignore(connection: socket.socket) -> None:
+    """Take everything and answer nothing."""
+    while connection.recv(65_536):
+        pass
+
+
+def test_a_corrupted_byte() -> None:
+    """One changed bit in one echo is found, counted, and told by the exit status."""
+
+    def corrupt(connection: socket.socket) -> None:
+        for number in range(10):
+            message = bytearray(receive_exactly(connection, SIZE))
+            message[40] ^= number == 7
+            connection.sendall(message)
+
+    with serving(corrupt) as url:
+        result = bench(url, "-n", "10", status=3)
+    assert (result["exchanges"]["completed"], result["exchanges"]["corrupted"]) == (10, 1)
+    with serving(corrupt) as url:
+        result = bench(url, "-n", "10", "--verify", "none")
+    all_good(result, 10)
+    assert any("--verify none" in caveat for caveat in result["caveats"])
+
+
+def test_more_than_was_sent() -> None:
+    """Bytes that came with an echo are not taken for the echo of what was sent only then."""
+
+    def twice(connection: socket.socket) -> None:
+        for _ in range(10):
+            connection.sendall(2 * receive_exactly(connection, SIZE))
+
+    with serving(twice) as url:
+        result = bench(url, "-n", "10", "--verify", "none", status=3)
+    counts = result["exchanges"]
+    assert counts["completed"] == 10
+    assert counts["corrupted"] > 0
+
+
+def close_at_the_sixth(connection: socket.socket) -> None:
+    """Answer five messages and close at the sixth."""
+    for _ in range(5):
+        connection.sendall(receive_exactly(connection, SIZE))
+    receive_exactly(connection, SIZE)
+
+
+def test_closed_in_mid_run() -> None:
+    """A connection that the server closes is counted with what was in flight, and opened again."""
+    with serving(close_at_the_sixth) as url:
+        result = bench(url, "-n", "30", status=1)
+    assert result["exchanges"]["sent"] == 30
+    assert result["exchanges"]["completed"] == 25
+    assert result["exchanges"]["errors"] == {"closed": 5}
+    assert result["connections"]["lost"] == 5
+    assert result["connections"]["reopened"] == 4
+
+
+def test_closed_again_and_again() -> None:
+    """A server that takes connections only to close them is asked less and less often."""
+    times = []
+
+    def close(connection: socket.socket) -> None:
+        times.append(time.monotonic())
+        connection.recv(1)
+
+    with serving(close) as url:
+        result = bench(url, "-z", "1s", status=1)
+    assert result["exchanges"]["completed"] == 0
+    assert 3 <= len(times) <= 6  # after 50, 100, 200, 400 and 800 ms
+
+
+def test_no_reconnect() -> None:
+    """With --no-reconnect the run ends with its last connection."""
+    with serving(close_at_the_sixth) as url:
+        result = bench(url, "-c", "2", "-z", "1h", "--no-reconnect", status=1)
+    assert result["exchanges"]["sent"] == 12
+    assert result["exchanges"]["completed"] == 10
+    assert result["exchanges"]["errors"] == {"closed": 2}
+    assert result["connections"]["reopened"] == 0
+
+
+def test_all_lost_in_the_warm_up() -> None:
+    """What is sent in a warm-up that never ends well is not passed off as what was measured."""
+    with serving(close_at_the_sixth) as url:
+        result = bench(url, "--warmup", "1h", "-z", "1s", "--no-reconnect", status=1)
+    assert result["exchanges"]["sent"] == 0
+    assert result["warmup"]["sent"] == 6
+    assert result["elapsed_ns"] == 0
+    assert not result["trustworthy"]
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix", "tls"])
+def test_refused(scheme: str, tmp_path: pathlib.Path) -> None:
+    """Where nobody listens there is one line, and no result."""
+    url = f"unix:{tmp_path}/none" if scheme == "unix" else f"{scheme}://127.0.0.1:{free_port()}"
+    old = tmp_path / "result.json"
+    old.write_text("old")
+    done = netecho("bench", url, "--json", "-", "--csv", str(old))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.count(b"\n") == 1
+    assert url.encode() in done.stderr
+    assert old.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_never_replies(scheme: str) -> None:
+    """An exchange without an echo is lost by its timeout, and that is no success."""
+    with serving(ignore, scheme) as url:
+        result = bench(url, "-n", "4", "-c", "2", "--timeout", "200ms", status=1)
+    assert result["exchanges"]["sent"] == result["exchanges"]["lost"] == 4
+    assert result["exchanges"]["errors"] == {"timeout": 4}
+    assert not result["trustworthy"]
+
+
+def test_stalls_in_mid_run() -> None:
+    """Echoes after a stall are measured with it; what never comes back ends after its timeout."""
+
+    def stall(connection: socket.socket) -> None:
+        for _ in range(5):
+            connection.sendall(receive_exactly(connection, SIZE))
+        ignore(connection)
+
+    with serving(stall) as url:
+        begun = time.monotonic()
+        result = bench(url, "-z", "300ms", "--timeout", "1s", status=1)
+    assert time.monotonic() - begun < 10
+    assert result["exchanges"]["errors"] == {"timeout": 1}
+    assert result["elapsed_ns"] > 900_000_000  # until the last exchange had ended
+
+
+@contextlib.contextmanager
+def running(*words: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a bench beside the block."""
+    process = subprocess.Popen(
+        [*COMMAND, "bench", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, **options
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(number: signal.Signals) -> None:
+    """Ctrl-C in mid-run ends it at once, with the results so far."""
+    with serving(echo) as url, running(url, "-c", "2", "--json", "-", "-z", "1h") as process:
+        assert process.stderr is not None
+        assert b"/s" in process.stderr.readline()
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130
+    result = checked(json.loads(out))
+    assert result["interrupted"]
+    assert result["exchanges"]["completed"] > 0
+    assert result["exchanges"]["errors"] == {}
+    assert 0.5e9 < result["elapsed_ns"] < 30e9
+
+
+def test_interrupted_in_the_warm_up() -> None:
+    """There is nothing measured yet: the warm-up stays apart."""
+    with serving(echo) as url, running(url, "--warmup", "1h", "--json", "-") as process:
+        assert process.stderr is not None
+        assert b"warm-up" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130
+    result = checked(json.loads(out))
+    assert result["warmup"]["completed"] > 0
+    assert result["exchanges"]["sent"] == 0
+    assert result["elapsed_ns"] == 0
+
+
+def test_interrupted_while_connecting() -> None:
+    """Ctrl-C before all connections are open: none of those that were not opened has failed."""
+    words = ["-c", "1000", "--connect-rate", "1", "--json", "-"]
+    with serving(echo) as url, running(url, *words) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130
+    result = checked(json.loads(out))
+    assert result["connections"]["opened"] in (1, 2)
+    assert result["connections"]["failed"] == 0
+    assert result["exchanges"]["errors"] == {}
+
+
+def test_interrupted_at_a_terminal() -> None:
+    """There Ctrl-C reaches the server of our own as well, which leaves the end of the run to the bench."""
+    with running("--json", "-", "-z", "1h") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline()
+        (child,) = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(child), signal.SIGINT)
+        assert process.stderr.readline()  # for another second all goes on
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130
+    result = checked(json.loads(out))
+    assert result["exchanges"]["errors"] == {}
+    assert result["connections"]["lost"] == 0
+
+
+def test_unwritable_file(tmp_path: pathlib.Path) -> None:
+    """That a result cannot be saved is found out before anything is sent."""
+    connected = threading.Event()
+    for flag, path in (("--json", tmp_path), ("--csv", tmp_path / "missing" / "result")):
+        with serving(lambda _: connected.set()) as url:
+            done = netecho("bench", url, flag, str(path))
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr.count(b"\n") == 1
+        assert str(path).encode() in done.stderr
+    assert not connected.is_set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saved_files(tmp_path: pathlib.Path) -> None:
+    """With files for both forms, text goes to standard output and old files are replaced."""
+    as_json, as_csv = tmp_path / "result.json", tmp_path / "result.csv"
+    as_json.write_text("old")
+    with serving(echo) as url:
+        done = netecho("bench", url, "-n", "10", "--quiet", "--json", str(as_json), "--csv", str(as_csv))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert url.encode() in done.stdout
+    result = checked(json.loads(as_json.read_text()))
+    all_good(result, 10)
+    (row,) = csv.DictReader(io.StringIO(as_csv.read_text()))
+    assert tuple(row) == CSV_COLUMNS
+    assert row["exchanges.completed"] == "10"
+    assert row["plan.target"] == url
+    assert int(row["latency_ns.response.p99.9"]) == result["latency_ns"]["response"]["p99.9"]
+    assert sorted(tmp_path.iterdir()) == sorted([as_json, as_csv])
+
+
+@pytest.mark.parametrize("words", [["--json", "-"], ["--csv", "-"], ["--json-stream"], []])
+def test_closed_stdout(words: list[str]) -> None:
+    """Who reads ten bytes and goes is no reason for a complaint."""
+    with serving(echo) as url, running(url, "-n", "10", "--quiet", *words) as process:
+        assert process.stdout is not None
+        head = subprocess.Popen(["head", "-c", "10"], stdin=process.stdout, stdout=subprocess.PIPE)
+        process.stdout.close()
+        out, _ = head.communicate(timeout=TIMEOUT)
+        assert len(out) == 10
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(TIMEOUT) == 0
+
+
+def test_nobody_reads() -> None:
+    """A standard output that is closed from the start, or at once, is no reason for one either."""
+    with serving(echo) as url, running(url, "-n", "10", "--quiet", "--json", "-") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(TIMEOUT) == 0
+
+
+def test_json_stream() -> None:
+    """Each line is an object: what happens as it happens, and the result at last."""
+    with serving(echo) as url:
+        done = netecho("bench", url, "-z", "1500ms", "--warmup", "1500ms", "--quiet", "--json-stream")
+    assert (done.returncode, done.stderr) == (0, b"")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {event["event"] for event in events[:-1]} == {"interval"}
+    assert {event["phase"] for event in events[:-1]} >= {"warm-up", "measuring"}
+    assert events[-1]["event"] == "result"
+    result = checked(events[-1]["result"])
+    measured = [event for event in events if event.get("phase") == "measuring"]
+    assert [event["completed"] for event in measured] == [
+        interval["completed"] for interval in result["intervals"][: len(measured)]
+    ]
+
+
+def test_csv_on_stdout() -> None:
+    """A line of names and a line of values."""
+    with serving(echo) as url:
+        done = netecho("bench", url, "-n", "10", "--quiet", "--csv", "-")
+    assert (done.returncode, done.stderr) == (0, b"")
+    header, row = csv.reader(io.StringIO(done.stdout.decode()))
+    assert tuple(header) == CSV_COLUMNS
+    assert row[header.index("exchanges.sent")] == "10"
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_warm_up(scheme: str) -> None:
+    """What is sent in the warm-up reaches the server, and is not in the result but beside it."""
+    with Server(f"{scheme}://127.0.0.1:0") as server:
+        result = bench(server.listener.url, "--warmup", "300ms", "-n", "500", "-c", "2", "--pipeline", "4")
+        received = server.end()["bytes_received"]
+    all_good(result, 500, connections=2)
+    warmup = result["warmup"]
+    assert warmup["completed"] == warmup["sent"] > 0
+    assert received == SIZE * (500 + warmup["sent"])
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_exact_count(scheme: str) -> None:
+    """So many exchanges as were asked for are sent, by however many connections."""
+    with Server(f"{scheme}://127.0.0.1:0") as server:
+        url = server.listener.url
+        all_good(bench(url, "-n", "1001", "-c", "7", "--pipeline", "3"), 1001, connections=7)
+        all_good(bench(url, "-n", "2", "-c", "5"), 2, connections=5)
+        assert server.end()["bytes_received"] == SIZE * 1003
+
+
+def test_connect_rate() -> None:
+    """Connections are opened one after another, no faster than asked for."""
+    times = []
+
+    def note(connection: socket.socket) -> None:
+        times.append(time.monotonic())
+        echo(connection)
+
+    with serving(note) as url:
+        all_good(bench(url, "-c", "6", "--connect-rate", "20", "-n", "6"), 6, connections=6)
+    assert max(times) - min(times) > 0.2  # five pauses of 50 ms, for less than all of which we may be late
+
+
+def test_pipeline() -> None:
+    """Each connection has that many messages in flight: a server that waits for four gets them."""
+
+    def by_four(connection: socket.socket) -> None:
+        while messages := receive_exactly(connection, 4 * SIZE):
+            connection.sendall(messages)
+
+    with serving(by_four) as url:
+        all_good(bench(url, "-n", "40", "-c", "2", "--pipeline", "4"), 40, connections=2)
+
+
+@pytest.mark.parametrize("pipeline", [1, 4])
+def test_empty_datagrams(pipeline: int) -> None:
+    """Datagrams with nothing in them, not even a number, are each counted once."""
+    with Server("udp://127.0.0.1:0") as server:
+        result = bench(server.listener.url, "-n", "40", "--size", "0", "--pipeline", str(pipeline))
+    all_good(result, 40, 0)
+    assert any("no number" in caveat for caveat in result["caveats"])
+
+
+def test_datagrams_doubled_and_overtaken() -> None:
+    """Duplicates and reordering are counted, and cost nothing."""
+
+    def disorder(listener: socket.socket) -> None:
+        while True:
+            first, address = listener.recvfrom(65_536)
+            second, _ = listener.recvfrom(65_536)
+            if address is None:  # shut down
+                return
+            for message in (second, first, first):
+                listener.sendto(message, address)
+
+    with serving(disorder, "udp") as url:
+        result = bench(url, "-n", "40", "--pipeline", "2")
+    counts = result["exchanges"]
+    assert (counts["completed"], counts["lost"], counts["corrupted"]) == (40, 0, 0)
+    assert counts["reordered"] == 20
+    assert 19 <= counts["duplicated"] <= 20  # the last may come when all is over
+
+
+def test_few_descriptors() -> None:
+    """A low soft limit of open files is raised, here and in the server of our own."""
+
+    def limit() -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+
+    with running("-c", "200", "-n", "2000", "--quiet", "--json", "-", preexec_fn=limit) as process:
+        out, complaints = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, complaints) == (0, b"")
+    all_good(checked(json.loads(out)), 2000, connections=200)
