@@ -99,7 +99,12 @@ def reachable(url: str) -> bool:
 def peer(words: str, url: str) -> Iterator[str]:
     """Run an echo server until the block is left; begin when it can be reached."""
     program, *rest = words.split()
-    process = subprocess.Popen([need(program), *rest], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [need(program), *rest],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a group of its own, to end the processes that it forks as well
+    )
     try:
         until = time.monotonic() + TIMEOUT
         while not reachable(url):
@@ -107,8 +112,8 @@ def peer(words: str, url: str) -> Iterator[str]:
             assert time.monotonic() < until, f"{words} does not listen"
         yield url
     finally:
-        process.kill()
-        process.communicate()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.fixture(scope="module")
