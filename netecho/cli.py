@@ -183,7 +183,7 @@ def client(
 
 @app.command(short_help="Measure an echo server under load.")
 def bench(
-    target: flags.TargetText = None,
+    target: flags.BenchTargetText = None,
     port: flags.TargetPort = None,
     proto: flags.Proto = None,
     tls: flags.Secure = False,

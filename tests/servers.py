@@ -111,7 +111,7 @@ class Server:
             cwd=ROOT,
             **self._options,
         )
-        expected = max(1, sum(":" in word for word in self._words))
+        expected = max(1, sum("://" in word or word.startswith("unix:") for word in self._words))
         while len(self.listeners) < expected:
             self.listeners.append(self._listening())
         return self

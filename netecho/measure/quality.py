@@ -26,7 +26,7 @@ class Observed:
     connections_opened: int
     interrupted: bool = False
     unnumbered: bool = False
-    """Datagrams without a number were matched to the one that had waited longest."""
+    """Datagrams say nothing of which exchange they belong to."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def judge(observed: Observed) -> Judgement:
     if not observed.verified:
         remarks.append("replies were not compared with what was sent (--verify none)")
     if observed.unnumbered:
-        remarks.append("messages carry no number: an echo is taken to answer the one that has waited longest")
+        remarks.append("messages carry no number: with several in flight it is not known which of them an echo answers")
     if observed.interrupted:
         remarks.append("interrupted: these are the results so far")
     return Judgement(not reasons, tuple(reasons + remarks))

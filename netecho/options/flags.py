@@ -102,6 +102,15 @@ TargetText = Annotated[
         autocompletion=complete_url,
     ),
 ]
+BenchTargetText = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TARGET",
+        show_default="a server of its own, started for the run",
+        help="A URL, a host, or a path: tcp://host:port, localhost, unix:/path.",
+        autocompletion=complete_url,
+    ),
+]
 TargetPort = Annotated[
     int | None,
     typer.Argument(
