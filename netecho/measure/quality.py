@@ -60,7 +60,9 @@ def judge(observed: Observed) -> Judgement:
     if not observed.verified:
         remarks.append("replies were not compared with what was sent (--verify none)")
     if observed.unnumbered:
-        remarks.append("messages carry no number: with several in flight it is not known which of them an echo answers")
+        remarks.append(
+            "messages carry no number: with several in flight it is not known which of them an echo answers"
+        )
     if observed.interrupted:
         remarks.append("interrupted: these are the results so far")
     return Judgement(not reasons, tuple(reasons + remarks))
