@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 
 import pytest
+
+from netecho.services.running import REPEAT
 
 
 def need(program: str) -> str:
@@ -17,3 +20,9 @@ def need(program: str) -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return path
+
+
+def outlives_a_twin(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a signal is not taken for the twin of the last; the process must not have ended."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(2 * REPEAT)

@@ -30,6 +30,7 @@ from netecho.plans import Family, SocketOptions, Target
 from netecho.protocols._contract import Kind
 from netecho.services.resolving import connect_failure, resolve
 from tests.clients import PATIENCE, process
+from tests.peers import outlives_a_twin
 
 
 class Resolver:
@@ -205,6 +206,7 @@ def test_signals(body: str, expected: list[str]) -> None:
         for line in expected[:-1]:
             child.send_signal(2)
             assert child.stdout.readline().decode() == f"{line}\n"
+            outlives_a_twin(child)
         child.send_signal(2)
         assert child.wait(PATIENCE) == 130
         assert child.stdout.readline().decode() == f"{expected[-1]}\n"

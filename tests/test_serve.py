@@ -17,6 +17,7 @@ import time
 import pytest
 import trustme
 
+from tests.peers import need, outlives_a_twin
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho, receive_all, receive_exactly
 
 MIB = 1 << 20
@@ -290,9 +291,24 @@ def test_second_signal_ends_at_once() -> None:
         with contextlib.suppress(ConnectionError):  # it has begun to end when it accepts no more
             while True:
                 server.listener.connect().close()
+        outlives_a_twin(server.process)
         server.tell(signal.SIGINT)
         server.process.wait(TIMEOUT)
         server.status, server.complaints = 130, b"netecho: interrupted\n"
+
+
+def test_timeout() -> None:
+    """The `timeout` program tells its child, and then its whole group: that is one signal, not two."""
+    done = subprocess.run(
+        [need("timeout"), "--preserve-status", "1", *COMMAND, "serve", "--port", "0"],
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.stderr == b""
+    assert done.stdout.splitlines()[-1].startswith(b"served ")
+    assert done.returncode == 0
 
 
 def test_exit_with_stdin() -> None:

@@ -31,6 +31,8 @@ _ENDING: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 """A terminal that is closed sends SIGHUP; Windows has none."""
+REPEAT: Final = 0.1
+"""Seconds in which a second signal is the first one's twin: `timeout` tells us, and then our whole group."""
 _MODEST_DESCRIPTOR_LIMIT: Final = 10_240
 """macOS's OPEN_MAX."""
 
@@ -141,9 +143,13 @@ def _signals_restored() -> Iterator[list[int]]:
 def _catch_signals(numbers: list[int], arrived: Callable[[int], None]) -> None:
     """Have each of `numbers` call `arrived`, in place of what Twisted installed at its start."""
     count = 0
+    previous = -REPEAT
 
     def caught(number: int, _frame: object) -> None:
-        nonlocal count
+        nonlocal count, previous
+        if (now := time.monotonic()) - previous < REPEAT:
+            return
+        previous = now
         count += 1
         if count == 2:  # a third one ends a process whose reactor has stopped turning
             signal.signal(number, signal.SIG_DFL)
