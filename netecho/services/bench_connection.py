@@ -1,0 +1,148 @@
+"""One connection of a closed loop, from its opening to its end and, if it is lost, to its next opening."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from netecho.errors import NetechoError
+from netecho.measure.recorder import Flow, Outcome
+from netecho.protocols._contract import Exchanger
+from netecho.services.failures import loss_kind
+from netecho.services.resolving import connect_failure
+
+if TYPE_CHECKING:
+    from netecho.services.benchmark import Benchmark
+
+RETRY_FIRST: Final = 0.05
+RETRY_LONGEST: Final = 1.0
+"""Seconds before a lost connection is opened again: twice as long after each that brought no echo."""
+
+
+class Connection:
+    """One of the connections asked for, through all the times that it is opened."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self._benchmark = benchmark
+        self._exchanger: Exchanger | None = None
+        self._retry_after = RETRY_FIRST
+        self.flow = Flow(benchmark.recorder)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can carry exchanges now."""
+        return self._exchanger is not None
+
+    async def open(self) -> None:
+        """Connect, and record how long that took.
+
+        Raises:
+            NetechoError: it did not connect.
+        """
+        benchmark = self._benchmark
+        begun = benchmark.clock()
+        connected = begun
+
+        def on_connected() -> None:
+            nonlocal connected
+            connected = benchmark.clock()
+
+        self.flow = Flow(benchmark.recorder)
+        try:
+            self._exchanger = await benchmark.adapter.connect(
+                benchmark.reactor, benchmark.route, self._replied, self._lost, on_connected
+            )
+        except Exception:
+            raise connect_failure(Failure(), benchmark.plan.target) from None
+        benchmark.connects.append(connected - begun)
+        if benchmark.plan.target.secure:
+            benchmark.handshakes.append(benchmark.clock() - connected)
+
+    def start(self) -> None:
+        """Send as many exchanges as may be in flight."""
+        for _ in range(self._benchmark.plan.pipeline - self.flow.in_flight):
+            self.send()
+
+    def send(self) -> None:
+        """Send the next exchange, if there is to be one and a connection for it."""
+        exchanger, benchmark = self._exchanger, self._benchmark
+        if exchanger is None or not benchmark.take_turn():
+            return
+        now = benchmark.clock()
+        flow = self.flow
+        sequence = flow.sent(now, now, benchmark.payload.size)
+        exchanger.send(sequence, benchmark.payload.make(sequence))
+
+    def _replied(self, sequence: int | None, payload: bytes) -> None:
+        benchmark = self._benchmark
+        now = benchmark.clock()
+        flow = self.flow
+        if benchmark.is_datagram:
+            sequence = benchmark.payload.sequence_of(payload, flow.newest)
+            if sequence is None and not benchmark.payload.numbered:
+                # All are alike, so that the oldest in flight is as good as any; if none is, it came twice.
+                oldest = flow.oldest()
+                sequence = flow.newest if oldest is None else oldest
+        intact = not benchmark.verified or sequence is None or benchmark.payload.intact(sequence, payload)
+        outcome = flow.replied(sequence, now, len(payload), intact=intact)
+        if outcome is Outcome.COMPLETED or outcome is Outcome.CORRUPTED:
+            if benchmark.sending:
+                self.send()
+            else:
+                benchmark.exchange_ended(now)
+
+    def _lost(self, reason: Failure) -> None:
+        self._exchanger = None
+        self._benchmark.connection_lost(self, loss_kind(reason))
+
+    def expire(self, now_ns: int) -> None:
+        """Give up what has waited longer than the timeout.
+
+        A datagram's place is taken by the next. On the other protocols nothing can overtake what is
+        late, so the connection itself is given up.
+        """
+        benchmark = self._benchmark
+        oldest = self.flow.oldest_sent_ns()
+        if oldest is None or now_ns - oldest < benchmark.plan.timeout_ns:
+            return
+        if benchmark.is_datagram:
+            for _ in self.flow.give_up(now_ns - benchmark.plan.timeout_ns + 1):
+                self.send()
+            benchmark.exchange_ended(now_ns)
+        else:
+            self.close()
+            benchmark.connection_lost(self, "timeout")
+
+    def reopen_later(self) -> None:
+        """Connect again after a pause, and go on sending."""
+        benchmark = self._benchmark
+        if self.flow.highest >= 0:
+            self._retry_after = RETRY_FIRST
+        pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
+
+        async def reopen() -> None:
+            await deferLater(benchmark.reactor, pause)
+            if not benchmark.sending:
+                return
+            try:
+                await self.open()
+            except NetechoError as failure:
+                benchmark.recorder.failed(failure.kind)
+                self.reopen_later()
+            else:
+                benchmark.reopened += 1
+                if benchmark.sending:
+                    self.start()
+                else:
+                    self.close()
+
+        Deferred.fromCoroutine(reopen())
+
+    def close(self) -> None:
+        """End the connection at once."""
+        exchanger, self._exchanger = self._exchanger, None
+        if exchanger is not None:
+            exchanger.close()
