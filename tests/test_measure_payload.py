@@ -107,3 +107,12 @@ def test_does_not_compress() -> None:
     """The rest of a payload has no pattern that a compressing link could take out."""
     made = Payload(100_000, key=3).make(0)
     assert len(zlib.compress(made)) > len(made) * 0.99
+
+
+@pytest.mark.parametrize("size", [3, 8, 64])
+@pytest.mark.parametrize("cut", range(8))
+def test_too_short_to_say(size: int, cut: int) -> None:
+    """What has lost a part of its number, or of the check of it, answers nothing."""
+    made = Payload(size, key=1).make(5)[:cut]
+    whole = cut >= min(size, HEADER.size)
+    assert Payload(size, key=1).sequence_of(made, newest=5) == (5 if whole else None)
