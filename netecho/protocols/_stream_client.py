@@ -95,7 +95,10 @@ class StreamExchanger(Protocol):
         """See `Exchanger.close`."""
         self._on_lost = None
         self._on_reply = _ignore
-        self.transport.abortConnection()
+        if self._awaited:
+            self.transport.abortConnection()
+        else:  # nothing is under way, and a server has no cause to log a reset
+            self.transport.loseConnection()
 
 
 def _ignore(sequence: int | None, payload: bytes) -> None:
