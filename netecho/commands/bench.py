@@ -9,9 +9,9 @@ import sys
 from typing import Any
 
 from netecho import protocols
-from netecho.errors import ExitStatus, UsageError
+from netecho.errors import ExitStatus
 from netecho.measure.summary import Progress, Summary
-from netecho.options import resolve_own_server, resolve_target
+from netecho.options import check_size, resolve_own_server, resolve_target
 from netecho.plans import BenchPlan, ClientTLS, SocketOptions, Verify
 from netecho.protocols._contract import Adapter, Kind
 from netecho.rendering import text
@@ -66,7 +66,7 @@ def run(
         client_tls,
     )
     adapter = protocols.load(plan.target.protocol)
-    _check_size(adapter, plan.size)
+    check_size(adapter, plan.size, "-l/--size")
     forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
     stream = JSONStream(sys.stdout) if json_stream else None
     view = progress_view(sys.stderr, quiet=quiet)
@@ -82,13 +82,6 @@ def run(
         return exit_status(summary, adapter.kind)
 
     return running.run(main)
-
-
-def _check_size(adapter: Adapter, size: int) -> None:
-    least, most = adapter.minimum_size, adapter.maximum_size
-    if size < least or (most is not None and size > most):
-        bounds = f"at least {least}" if most is None else f"{least} to {most}"
-        raise UsageError(f"--size {size}: a message on {adapter.name} has {bounds} bytes")
 
 
 async def _measure(

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from netecho import protocols
 from netecho.errors import ExitStatus, LostError, UsageError
 from netecho.measure.summary import ProbeReply, Summary
-from netecho.options import resolve_target
+from netecho.options import check_size, resolve_target
 from netecho.plans import SECOND, ClientTLS, ProbePlan, SocketOptions, TalkPlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
@@ -82,7 +82,7 @@ def run(
             sockets,
             client_tls,
         )
-        _check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
+        check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
         forms = _Forms(saved, verbose, quiet, json_stream)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
@@ -93,7 +93,7 @@ def run(
         block = BLOCK
     else:
         block = DATAGRAM_SIZE if size is None else size
-        _check_size(adapter, block, "-l/--size")
+        check_size(adapter, block, "-l/--size")
     return running.run(lambda reactor, _: _pipe(reactor, adapter, talk, block, verbose))
 
 
@@ -143,14 +143,6 @@ async def _probe(
     if probes.failure is not None:
         _note(f"netecho: {probes.failure}")
     return probes.exit_status
-
-
-def _check_size(adapter: Adapter, size: int, flag: str) -> None:
-    least, most = adapter.minimum_size, adapter.maximum_size
-    if size < least:
-        raise UsageError(f"{flag}: a message on {adapter.name} has at least {least} bytes, not {size}")
-    if most is not None and size > most:
-        raise UsageError(f"{flag}: a message on {adapter.name} has at most {most} bytes, not {size}")
 
 
 def _note(line: str) -> None:

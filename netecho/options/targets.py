@@ -120,3 +120,16 @@ def _complete(
     if location.port is not None:
         port = location.port
     return Target(scheme, adapter.name, secure, host, adapter.default_port if port is None else port)
+
+
+def check_size(adapter: Adapter, size: int, flag: str) -> None:
+    """Check that a protocol can carry messages of `size` bytes, which `flag` asked for.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    least, most = adapter.minimum_size, adapter.maximum_size
+    if size < least:
+        raise UsageError(f"{flag}: a message on {adapter.name} has at least {least} bytes, not {size}")
+    if most is not None and size > most:
+        raise UsageError(f"{flag}: a message on {adapter.name} has at most {most} bytes, not {size}")
