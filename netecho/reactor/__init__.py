@@ -1,0 +1,48 @@
+"""Twisted at the speed that the system allows: a drop-in reactor for any Twisted program, on Linux.
+
+Two lines, before anything imports `twisted.internet.reactor`:
+
+    from netecho.reactor import install
+
+    install()
+
+Nothing above it changes: it is Twisted's epoll reactor with its hot paths replaced, and everything else
+(endpoints, producers, half-close, abort, TLS, processes, threads) is Twisted's own code. What is replaced:
+
+- `fast.py`: how an event gets from epoll to its transport, and how the reactor waits;
+- `streams.py`: how TCP and UNIX transports send;
+- `datagrams.py`: UDP in batches;
+- `tls.py`: TLS without a timer for each write;
+- `timers.py`: delayed calls to the microsecond.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["install"]
+
+
+def install() -> Any:
+    """Install the fast reactor as the global one, and return it.
+
+    Where the system has no epoll, Twisted's default reactor for it is installed instead, which runs the
+    same programs.
+
+    Raises:
+        ReactorAlreadyInstalledError: something has imported `twisted.internet.reactor` already.
+    """
+    from twisted.internet.main import installReactor
+
+    try:
+        from netecho.reactor.fast import FastReactor
+    except ImportError:  # macOS, the BSDs, Windows
+        from twisted.internet import default
+
+        default.install()
+        from twisted.internet import reactor
+
+        return reactor
+    fast = FastReactor()
+    installReactor(fast)
+    return fast

@@ -1,0 +1,51 @@
+"""Whose turn it is, for the log: Twisted's log context, made only when something is logged.
+
+Twisted calls each transport inside a log context of its own (`twisted.python.log.callWithLogger`), so
+that `log.msg` can say who logged. Making one costs more than receiving a message does. One `TurnContext`
+serves all the events of a turn of the reactor, and works out the prefix when it is asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.python import context, log
+
+
+class TurnContext(dict[str, Any]):
+    """A log context whose `system` is the log prefix of `current`, as long as there is one."""
+
+    __slots__ = ("_outer", "current")
+
+    def __init__(self) -> None:
+        super().__init__(system="-")  # never empty: `log.msg` takes an empty context for none
+        self.current: Any = None
+        """The transport being called, with a `logPrefix` method."""
+        self._outer: dict[str, Any] = {}
+
+    def run(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call `function` with this as its log context."""
+        before = self.current, self._outer
+        self._outer = {} if before[0] is not None else context.get(log.ILogContext) or {}
+        try:
+            context.call({log.ILogContext: self}, function, *arguments)
+        finally:
+            self.current, self._outer = before
+
+    def _prefix(self) -> str:
+        try:
+            return str(self.current.logPrefix())
+        except Exception:
+            return "(buggy logPrefix method)"
+
+    def copy(self) -> dict[str, Any]:
+        """Return an ordinary context with what this one says now."""
+        return {**self._outer, "system": self._prefix()}
+
+    def __getitem__(self, key: str) -> Any:
+        return self.copy()[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return what the context says of `key`."""
+        return self.copy().get(key, default)

@@ -1,0 +1,92 @@
+"""Waking up on time: a timer in the epoll set, for what is nearer than epoll's milliseconds can serve.
+
+`epoll_wait` counts whole milliseconds, and the kernel lets it oversleep by the process's timer slack (50
+microseconds). A `timerfd` has neither. See timerfd_create(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+NEAR: Final = 0.0015
+"""Seconds within which the timer is used; before that, epoll's own timeout wakes us for it."""
+_MARGIN: Final = 0.0005
+"""Seconds by which epoll's timeout is shortened, as it may come late."""
+_NANOSECONDS: Final = 1_000_000_000
+
+
+class _TimeSpec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _TimerSpec(ctypes.Structure):
+    _fields_ = (("interval", _TimeSpec), ("value", _TimeSpec))
+
+
+def _open() -> tuple[int, Callable[[float], object]]:
+    """Return a new timer's descriptor, and what sets it off once, some seconds from now."""
+    if sys.version_info >= (3, 13):
+        fd = os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)
+
+        def set_off(seconds: float) -> object:
+            return os.timerfd_settime_ns(fd, initial=max(1, int(seconds * _NANOSECONDS)))
+
+        return fd, set_off
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    spec = _TimerSpec()
+    value, reference = spec.value, ctypes.byref(spec)
+    settime = libc.timerfd_settime
+
+    def set_off_by_libc(seconds: float) -> object:
+        value.nanoseconds = max(1, int(seconds * _NANOSECONDS))
+        return settime(fd, 0, reference, None)
+
+    return fd, set_off_by_libc
+
+
+class Alarm:
+    """A timer for the next thing to be done.
+
+    It is watched edge-triggered, so that it need not be read.
+
+    Raises:
+        OSError: the system has no such timer to give.
+    """
+
+    def __init__(self) -> None:
+        self._fd, self._set_off = _open()
+        self._key: float | None = None
+
+    def fileno(self) -> int:
+        """Return the descriptor to be watched."""
+        return self._fd
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def timeout(self, seconds: float, key: float | None) -> float:
+        """Return for how long to wait in `epoll.poll` so as to be awake in `seconds`; -1 for no limit.
+
+        Args:
+            seconds: more than 0.
+            key: tells one moment to be awake at from another, so that an alarm is set once for each;
+                `None` if it cannot be told.
+        """
+        if seconds > NEAR:
+            return (seconds - _MARGIN) // 0.001 * 0.001
+        if key is None or key != self._key:
+            self._set_off(seconds)
+            self._key = key
+        return -1
