@@ -133,7 +133,8 @@ class FastReactor(EPollReactor):
         self, port: Any, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
     ) -> Any:
         """See `IReactorSSL.listenSSL`."""
-        secure = DirectTLSFactory(contextFactory, False, factory, self)
+        clock: Any = self
+        secure = DirectTLSFactory(contextFactory, False, factory, clock)
         listening = self.listenTCP(port, secure, backlog, interface)
         listening._type = "TLS"
         return listening
@@ -148,7 +149,8 @@ class FastReactor(EPollReactor):
         bindAddress: Any = None,
     ) -> Any:
         """See `IReactorSSL.connectSSL`."""
-        secure = DirectTLSFactory(contextFactory, True, factory, self)
+        clock: Any = self
+        secure = DirectTLSFactory(contextFactory, True, factory, clock)
         return self.connectTCP(host, port, secure, timeout, bindAddress)
 
     def listenUNIX(
