@@ -122,8 +122,9 @@ class DirectConnection(tcp.Connection):
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See `IConsumer.registerProducer`."""
-        if not streaming:
-            self._direct = False  # it is asked for more when the queue is empty: so there must be one
+        if not streaming and self._direct:
+            self._direct = False  # it is asked for more when the queue is empty: so there must be one,
+            self.startWriting()  # and it is asked so for what has been sent before it came, too
         super().registerProducer(producer, streaming)
 
     def connectionLost(self, reason: Any) -> None:
@@ -199,15 +200,18 @@ class UNIXConnection(DirectConnection):
 
     _sendmsgQueue: list[int]
     _receiving = False
+    _asked = False
+    """Whether there has been something to send, or a connection to close, since it began to receive."""
 
     def doRead(self) -> Any:
         """Receive once what is there, deliver it, and send what was written meanwhile."""
         self._receiving = True
+        self._asked = False
         try:
             why = unix._SendmsgMixin.doRead(self)  # type: ignore[arg-type]  # one where it is mixed in
         finally:
             self._receiving = False
-        if self.connected and (self._tempDataBuffer or self._sendmsgQueue):
+        if self._asked:
             self._flush()
         return why
 
@@ -217,8 +221,15 @@ class UNIXConnection(DirectConnection):
 
     def startWriting(self) -> None:
         """Ask epoll when the socket takes more, unless it is tried anyway at the end of this event."""
-        if not self._receiving:
+        if self._receiving:
+            self._asked = True
+        else:
             super().startWriting()
+
+    def stopWriting(self) -> None:
+        """Have nothing more to send."""
+        self._asked = False
+        super().stopWriting()
 
     def write(self, data: bytes) -> None:
         """Queue `data`, through TLS once that has been started."""
