@@ -17,8 +17,6 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
 SMALL: Final = 479
 """Bytes asked for until a message is larger: their object is the largest that Python's own allocator has."""
-FULL: Final = FileDescriptor.bufferSize
-"""Bytes that make the queue of a transport full, as `FileDescriptor._isSendBufferFull` has it."""
 ACCEPTS: Final = 100
 """Connections that a port accepts in one turn of the reactor, so that none starves what else there is."""
 
@@ -40,6 +38,10 @@ class DirectConnection(tcp.Connection):
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
     _room = SMALL
     """Bytes that are asked for at once."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.bufferSize = self.bufferSize  # looked at by each write, and found sooner in the instance
+        super().__init__(*arguments)
 
     def doRead(self) -> Any:
         """Receive once, what fits, and deliver it."""
@@ -64,7 +66,7 @@ class DirectConnection(tcp.Connection):
                 sent = self.socket.send(data)
             except OSError as error:
                 sent = self._not_sent(error)
-            if not sent == len(data) <= FULL:
+            if not sent == len(data) <= self.bufferSize:
                 self._sent(data, sent)
         elif self.TLS:
             if self.connected:
