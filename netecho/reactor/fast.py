@@ -7,7 +7,7 @@ import errno
 import socket
 import time
 from collections.abc import Iterable
-from select import EPOLLET, EPOLLIN
+from select import EPOLLERR, EPOLLET, EPOLLIN
 from typing import Any, Final
 
 from twisted.internet import error
@@ -15,7 +15,7 @@ from twisted.internet.base import _topHandler
 from twisted.internet.epollreactor import EPollReactor
 from twisted.python import log
 
-from netecho.reactor import streams
+from netecho.reactor import datagrams, streams
 from netecho.reactor.logcontext import TurnContext
 from netecho.reactor.timers import Alarm
 
@@ -34,7 +34,7 @@ class FastReactor(EPollReactor):
     def __init__(self) -> None:
         self._turn = TurnContext()
         self._alarm: Alarm | None = None
-        self._table: list[streams.DirectConnection | None] = [None] * 64
+        self._table: list[streams.DirectConnection | datagrams.Port | None] = [None] * 64
         """By its descriptor, each transport that is called without a log context of its own."""
         super().__init__()
         with contextlib.suppress(OSError):  # no descriptor left, perhaps: epoll's timeouts serve too
@@ -90,6 +90,12 @@ class FastReactor(EPollReactor):
             else:
                 self._doReadOrWrite(transport, fd, event)
 
+    def _doReadOrWrite(self, selectable: Any, fd: int, event: int) -> None:
+        """See `_PollLikeMixin`, to which an error is the end of a connection. A UDP port outlives it."""
+        refused = event & EPOLLERR and not event & EPOLLIN and isinstance(selectable, datagrams.Port)
+        if not (refused and selectable.meet_error()):
+            super()._doReadOrWrite(selectable, fd, event)
+
     def _dispatch_other(self, fd: int, event: int) -> None:
         """Do the same, as Twisted does, for whatever is not a transport of ours."""
         selectable = self._selectables.get(fd)
@@ -101,7 +107,7 @@ class FastReactor(EPollReactor):
         fd, table = xer.fileno(), self._table
         if fd >= len(table):
             table.extend([None] * (fd + 1))
-        table[fd] = xer if isinstance(xer, streams.DirectConnection) else None
+        table[fd] = xer if isinstance(xer, (streams.DirectConnection, datagrams.Port)) else None
 
     def _remove(
         self, xer: Any, primary: Any, other: Any, selectables: Any, event: int, antievent: int
@@ -128,6 +134,26 @@ class FastReactor(EPollReactor):
         connector = streams.Connector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
         return connector
+
+    def listenUDP(self, port: Any, protocol: Any, interface: str = "", maxPacketSize: int = 8192) -> Any:
+        """See `IReactorUDP.listenUDP`."""
+        listening = datagrams.Port(port, protocol, interface, maxPacketSize, self)
+        listening.startListening()
+        return listening
+
+    def listenMulticast(
+        self,
+        port: Any,
+        protocol: Any,
+        interface: str = "",
+        maxPacketSize: int = 8192,
+        listenMultiple: bool = False,
+    ) -> Any:
+        """See `IReactorMulticast.listenMulticast`."""
+        reactor: Any = self
+        listening = datagrams.MulticastPort(port, protocol, interface, maxPacketSize, reactor, listenMultiple)
+        listening.startListening()
+        return listening
 
     def listenUNIX(
         self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
@@ -160,6 +186,18 @@ class FastReactor(EPollReactor):
         if addressFamily == socket.AF_UNIX:
             return streams.UNIXServer._fromConnectedSocket(fileDescriptor, factory, self)
         return streams.Server._fromConnectedSocket(fileDescriptor, addressFamily, factory, self)
+
+    def adoptDatagramPort(
+        self, fileDescriptor: int, addressFamily: Any, protocol: Any, maxPacketSize: int = 8192
+    ) -> Any:
+        """See `IReactorSocket.adoptDatagramPort`."""
+        if addressFamily not in (socket.AF_INET, socket.AF_INET6):
+            raise error.UnsupportedAddressFamily(addressFamily)
+        listening = datagrams.Port._fromListeningDescriptor(
+            self, fileDescriptor, addressFamily, protocol, maxPacketSize
+        )
+        listening.startListening()
+        return listening
 
     def _check_family(self, family: Any) -> None:
         if family not in self._supportedAddressFamilies:
