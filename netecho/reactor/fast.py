@@ -18,6 +18,7 @@ from twisted.python import log
 from netecho.reactor import datagrams, streams
 from netecho.reactor.logcontext import TurnContext
 from netecho.reactor.timers import Alarm
+from netecho.reactor.tls import DirectTLSFactory
 
 EVENTS: Final = 512
 """Events taken from epoll in one turn; the next turn begins with those that were left."""
@@ -56,8 +57,7 @@ class FastReactor(EPollReactor):
         if timeout is None:
             timeout = -1
         elif timeout > 0 and self._alarm is not None:
-            pending = self._pendingTimedCalls
-            timeout = self._alarm.timeout(timeout, pending[0].time if pending else None)
+            timeout = self._alarm.timeout(timeout)
         try:
             events = self._poller.poll(timeout, min(len(self._selectables) + 1, EVENTS))
         except OSError as failure:
@@ -134,6 +134,30 @@ class FastReactor(EPollReactor):
         connector = streams.Connector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
         return connector
+
+    def listenSSL(
+        self, port: Any, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> Any:
+        """See `IReactorSSL.listenSSL`."""
+        clock: Any = self
+        secure = DirectTLSFactory(contextFactory, False, factory, clock)
+        listening = self.listenTCP(port, secure, backlog, interface)
+        listening._type = "TLS"
+        return listening
+
+    def connectSSL(
+        self,
+        host: str,
+        port: int,
+        factory: Any,
+        contextFactory: Any,
+        timeout: float = 30,
+        bindAddress: Any = None,
+    ) -> Any:
+        """See `IReactorSSL.connectSSL`."""
+        clock: Any = self
+        secure = DirectTLSFactory(contextFactory, True, factory, clock)
+        return self.connectTCP(host, port, secure, timeout, bindAddress)
 
     def listenUDP(self, port: Any, protocol: Any, interface: str = "", maxPacketSize: int = 8192) -> Any:
         """See `IReactorUDP.listenUDP`."""

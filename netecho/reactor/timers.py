@@ -17,6 +17,8 @@ NEAR: Final = 0.0015
 """Seconds within which the timer is used; before that, epoll's own timeout wakes us for it."""
 _MARGIN: Final = 0.0005
 """Seconds by which epoll's timeout is shortened, as it may come late."""
+_TOLERANCE: Final = 0.000_005
+"""Seconds that an alarm may be late by: what passes between two looks at the clock."""
 _NANOSECONDS: Final = 1_000_000_000
 
 
@@ -64,7 +66,7 @@ class Alarm:
 
     def __init__(self) -> None:
         self._fd, self._set_off = _open()
-        self._key: float | None = None
+        self._set_for = 0.0
 
     def fileno(self) -> int:
         """Return the descriptor to be watched."""
@@ -76,17 +78,18 @@ class Alarm:
         if fd >= 0:
             os.close(fd)
 
-    def timeout(self, seconds: float, key: float | None) -> float:
+    def timeout(self, seconds: float) -> float:
         """Return for how long to wait in `epoll.poll` so as to be awake in `seconds`; -1 for no limit.
+
+        An alarm that is set already and goes off in time is left as it is.
 
         Args:
             seconds: more than 0.
-            key: tells one moment to be awake at from another, so that an alarm is set once for each;
-                `None` if it cannot be told.
         """
         if seconds > NEAR:
             return (seconds - _MARGIN) // 0.001 * 0.001
-        if key is None or key != self._key:
+        now = time.monotonic()
+        if not now < self._set_for <= now + seconds + _TOLERANCE:
             self._set_off(seconds)
-            self._key = key
+            self._set_for = now + seconds
         return -1
