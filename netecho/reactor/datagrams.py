@@ -18,6 +18,7 @@ from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.python import log
 
 from netecho.reactor.batches import Address
+from netecho.reactor.destinations import AddressedMessages, note_destinations
 from netecho.reactor.messages import BATCH, LARGEST, LARGEST_SUM, PEERS, Messages, available, segments
 
 TURN: Final = 256
@@ -27,9 +28,9 @@ UNSEGMENTED: Final = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.E
 """What the system says of a message that it cannot send in segments, such as ones too long for the way."""
 
 _batches = available()
-_shelves: dict[tuple[int, int], list[Messages]] = defaultdict(list)
-"""Room that no port is using now, by address family and size. A port borrows it for one event, so that a
-thousand ports need no more than one."""
+_shelves: dict[tuple[type[Messages], int, int], list[Messages]] = defaultdict(list)
+"""Room that no port is using now, by kind, address family and size. A port borrows it for one event, so that
+a thousand ports need no more than one."""
 
 
 @lru_cache(PEERS)
@@ -90,7 +91,12 @@ class Received:
         else:
             sizes = messages.answer_with(payload, sizes)
         # Segments are all sent or none, and so not for a socket that may have an ICMP error to tell first.
-        joint = self._only_source is not None and not port._connectedAddr and sizes.count(sizes[0]) == count
+        joint = (
+            self._only_source is not None
+            and sizes.count(sizes[0]) == count
+            and not port._connectedAddr
+            and messages.joinable(count)
+        )
         failed: list[tuple[int, OSError]] = []
         start = 0
         for stop in (*sorted(without), count) if without else (count,):
@@ -135,7 +141,9 @@ class Port(udp.Port):
     def _bindSocket(self) -> None:
         super()._bindSocket()
         self._size = min(max(self.maxPacketSize, 1), LARGEST)
-        self._shelf = _shelves[self.addressFamily, self._size]
+        takes_batches = hasattr(self.protocol, "datagramsReceived")
+        self._room = AddressedMessages if takes_batches and note_destinations(self.socket) else Messages
+        self._shelf = _shelves[self._room, self.addressFamily, self._size]
         if segments(self.socket):
             self.longest_segment = LARGEST_SUM // 2
 
@@ -145,7 +153,7 @@ class Port(udp.Port):
             super().doRead()
             return
         shelf = self._shelf
-        messages = shelf.pop() if shelf else Messages(self.addressFamily, self._size)
+        messages = shelf.pop() if shelf else self._room(self.addressFamily, self._size)
         try:
             if hasattr(self.protocol, "datagramsReceived"):
                 self._read_batch(messages)

@@ -43,7 +43,7 @@ class _Vector(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-class _Header(ctypes.Structure):
+class Header(ctypes.Structure):
     """`struct msghdr`, as the kernel has it."""
 
     _fields_ = (
@@ -57,10 +57,10 @@ class _Header(ctypes.Structure):
     )
 
 
-class _Message(ctypes.Structure):
+class Message(ctypes.Structure):
     """`struct mmsghdr`."""
 
-    _fields_ = (("header", _Header), ("length", ctypes.c_uint))
+    _fields_ = (("header", Header), ("length", ctypes.c_uint))
 
 
 class _SegmentSize(ctypes.Structure):
@@ -118,7 +118,7 @@ def _address_of(name: bytes) -> Address:
     return socket.inet_ntop(socket.AF_INET6, name[8:24]), port
 
 
-def _column(structures: ctypes.Array[Any], offset: int, code: Literal["I", "L"]) -> memoryview:
+def column(structures: ctypes.Array[Any], offset: int, code: Literal["I", "L"]) -> memoryview:
     """Return a view of one field, at `offset`, of all of `structures`; `code` is its type for `struct`."""
     width = struct.calcsize(code)
     words: memoryview = memoryview(structures).cast("B").cast(code)
@@ -133,25 +133,27 @@ class Messages:
         size: bytes of room for each; longer ones are cut. Memory is used as far as it is needed.
     """
 
+    _control_size = 0
+    """Bytes that are to be sent with each datagram, not as part of it."""
+
     def __init__(self, family: int, size: int) -> None:
         self._size = size = min(size, LARGEST)
         # A distance that is no power of two: else all datagrams would compete for the same cache lines.
         self._step = (size // _LINE + 1 | 1) * _LINE
         self._space = mmap.mmap(-1, BATCH * self._step)
-        self._held = ctypes.c_char.from_buffer(self._space)
-        base = ctypes.addressof(self._held)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self._space))
         self._name_size = _NAME_SIZES[socket.AddressFamily(family)]
         self._names = bytearray(BATCH * self._name_size)
         self._room = (_Vector * BATCH)()
-        self._incoming = (_Message * BATCH)()
+        self._incoming = (Message * BATCH)()
         self._contents = (_Vector * BATCH)()
-        self._outgoing = (_Message * BATCH)()
+        self._outgoing = (Message * BATCH)()
         self._names_at = ctypes.addressof(ctypes.c_char.from_buffer(self._names))
         self._contents_at = ctypes.addressof(self._contents)
         for index in range(BATCH):
             for messages, vectors in ((self._incoming, self._room), (self._outgoing, self._contents)):
                 vectors[index] = _Vector(base + index * self._step, size)
-                messages[index].header = _Header(
+                messages[index].header = Header(
                     self._names_at + index * self._name_size,
                     self._name_size,
                     ctypes.addressof(vectors) + index * ctypes.sizeof(_Vector),
@@ -161,20 +163,26 @@ class Messages:
         """The last source that a whole batch came from."""
         self._received = ctypes.c_void_p(ctypes.addressof(self._incoming))
         self._rows = [
-            ctypes.c_void_p(ctypes.addressof(self._outgoing) + index * ctypes.sizeof(_Message))
+            ctypes.c_void_p(ctypes.addressof(self._outgoing) + index * ctypes.sizeof(Message))
             for index in range(BATCH)
         ]
-        self._lengths = _column(self._incoming, _Message.length.offset, "I")
+        self._lengths = column(self._incoming, Message.length.offset, "I")
         # The lower half of a `size_t`: the upper one stays 0.
         low = 0 if sys.byteorder == "little" else ctypes.sizeof(ctypes.c_size_t) - 4
-        self._to_send = _column(self._contents, _Vector.length.offset + low, "I")
-        self._bases = _column(self._contents, _Vector.base.offset, "L")
+        self._to_send = column(self._contents, _Vector.length.offset + low, "I")
+        self._bases = column(self._contents, _Vector.base.offset, "L")
         self._usual_bases = memoryview(array("L", self._bases))
         self._payload: ctypes.c_char_p | None = None
         """What the outgoing messages point to, if not to what was received."""
-        self._segment = _SegmentSize(socket.CMSG_LEN(2), socket.SOL_UDP, _UDP_SEGMENT)
-        self._joined = _Header(control=ctypes.addressof(self._segment), control_length=socket.CMSG_SPACE(2))
-        self._joined.name_length = self._name_size
+        self._joined_control = bytearray(self._control_size + socket.CMSG_SPACE(2))
+        self._segment = _SegmentSize.from_buffer(self._joined_control, self._control_size)
+        self._segment.length = socket.CMSG_LEN(2)
+        self._segment.level, self._segment.type = socket.SOL_UDP, _UDP_SEGMENT
+        self._joined = Header(
+            name_length=self._name_size,
+            control=ctypes.addressof(self._segment) - self._control_size,
+            control_length=len(self._joined_control),
+        )
         self._joined_from = -1
         self._joined_at = ctypes.c_void_p(ctypes.addressof(self._joined))
 
@@ -240,6 +248,10 @@ class Messages:
         if count < 0:
             raise _failure()
         return count
+
+    def joinable(self, count: int) -> bool:
+        """Return whether the first of `count` datagrams says of all what is sent with them."""
+        return True
 
     def send_segments(self, fd: int, start: int, stop: int, size: int) -> None:
         """Do the same with datagrams of one size, other than 0, to one address: all or none are sent.
