@@ -8,6 +8,7 @@ producers to half-close, abort and TLS, is inherited.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from errno import EAGAIN, ENOBUFS
 from typing import Any, Final
 
 from twisted.internet import tcp, unix
@@ -70,6 +71,7 @@ class DirectConnection(tcp.Connection):
             if self.connected:
                 self.protocol.write(data)
         else:
+            self._direct = False  # a subclass of bytes is queued: so is what follows it
             FileDescriptor.write(self, data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
@@ -86,7 +88,7 @@ class DirectConnection(tcp.Connection):
             FileDescriptor.writeSequence(self, iovec)
 
     def _not_sent(self, error: OSError) -> int:
-        if not isinstance(error, BlockingIOError):
+        if error.errno not in (EAGAIN, ENOBUFS):
             # Twisted's way is to say so in the next turn, when nobody is in the middle of something.
             self._lost = True
         return 0
@@ -117,6 +119,7 @@ class DirectConnection(tcp.Connection):
             or self._tempDataBuffer
             or self._writeDisconnected
             or self._lost
+            or self._aborting  # by a producer that was asked for more
             or (self.producer is not None and not self.streamingProducer)
         )
 
@@ -199,6 +202,8 @@ class UNIXConnection(DirectConnection):
 
     _sendmsgQueue: list[int]
     _receiving = False
+    _flushing = False
+    """Whether there is something to do at the end of this event: to send, to close, to ask a producer."""
 
     def doRead(self) -> Any:
         """Receive once what is there, deliver it, and send what was written meanwhile."""
@@ -207,18 +212,28 @@ class UNIXConnection(DirectConnection):
             why = unix._SendmsgMixin.doRead(self)  # type: ignore[arg-type]  # one where it is mixed in
         finally:
             self._receiving = False
-        if self.connected and (self._tempDataBuffer or self._sendmsgQueue):
-            self._flush()
+        if self._flushing:
+            self._flushing = False
+            if self.connected:
+                self._flush()
         return why
 
     def _flush(self) -> None:
-        if self.disconnecting or self._writeDisconnecting or self.doWrite() is not None or self.dataBuffer:
+        only_sends = bool(self._tempDataBuffer) and not (self.disconnecting or self._writeDisconnecting)
+        if not only_sends or self.doWrite() is not None or self.dataBuffer:
             self.startWriting()  # the rest, the end, or an error, which is then met again
 
     def startWriting(self) -> None:
         """Ask epoll when the socket takes more, unless it is tried anyway at the end of this event."""
-        if not self._receiving:
+        if self._receiving:
+            self._flushing = True
+        else:
             super().startWriting()
+
+    def stopWriting(self) -> None:
+        """Ask for nothing any more."""
+        self._flushing = False
+        super().stopWriting()
 
     def write(self, data: bytes) -> None:
         """Queue `data`, through TLS once that has been started."""
