@@ -185,6 +185,10 @@ class Listening:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
 
+    def expect(self, server: Protocol) -> None:
+        """Have the next connection that nothing else waits for get this protocol."""
+        self._factory.protocols.append(server)
+
     def connect(self, client: Protocol, server: Protocol) -> None:
         """Connect a client's protocol with a server's, and turn the reactor until both know of it."""
         self.begin(client, server)
@@ -195,7 +199,7 @@ class Listening:
 
     def begin(self, client: Protocol, server: Protocol) -> Any:
         """Begin to connect them, and return the connector."""
-        self._factory.protocols.append(server)
+        self.expect(server)
         factory: Any = _Factory(client)
         if self._link.secure is not None:
             factory = self._link.secure(self._reactor, True, factory)

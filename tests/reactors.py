@@ -54,8 +54,6 @@ def fresh(kind: str) -> Iterator[Any]:
                 reactor.removeReader(reader)
                 reader.connectionLost(None)
             reactor._poller.close()
-            if (alarm := getattr(reactor, "_alarm", None)) is not None:
-                alarm.close()
             log.removeObserver(observe)
     assert not errors, "".join(error.getTraceback() for error in errors)
 

@@ -39,6 +39,7 @@ class FastReactor(EPollReactor):
         super().__init__()
         with contextlib.suppress(OSError):  # no descriptor left, perhaps: epoll's timeouts serve too
             self._alarm = Alarm()
+            self._reach(self._alarm.fileno())
             self._poller.register(self._alarm.fileno(), EPOLLIN | EPOLLET)
 
     def mainLoop(self) -> None:
@@ -47,17 +48,21 @@ class FastReactor(EPollReactor):
             with _topHandler:
                 while self._started:
                     self.runUntilCurrent()
-                    timeout = self.timeout()
-                    self.doIteration(self.running and timeout)
+                    timeout, pending = self.timeout(), self._pendingTimedCalls
+                    self.doPoll(self.running and timeout, pending[0].time if pending else None)
         log.msg("Main loop terminated.")
 
-    def doPoll(self, timeout: float | None) -> None:
-        """Wait for events, `timeout` seconds at most (`None`: for ever), and pass them on."""
+    def doPoll(self, timeout: float | None, until: float | None = None) -> None:
+        """Wait for events, `timeout` seconds at most (`None`: for ever), and pass them on.
+
+        Args:
+            timeout: how long to wait.
+            until: the moment at which that is over, where that is a delayed call's.
+        """
         if timeout is None:
             timeout = -1
         elif timeout > 0 and self._alarm is not None:
-            pending = self._pendingTimedCalls
-            timeout = self._alarm.timeout(timeout, pending[0].time if pending else None)
+            timeout = self._alarm.timeout(timeout, until)
         try:
             events = self._poller.poll(timeout, min(len(self._selectables) + 1, EVENTS))
         except OSError as failure:
@@ -98,10 +103,14 @@ class FastReactor(EPollReactor):
 
     def _add(self, xer: Any, primary: Any, other: Any, selectables: Any, event: int, antievent: int) -> None:
         super()._add(xer, primary, other, selectables, event, antievent)
-        fd, table = xer.fileno(), self._table
-        if fd >= len(table):
-            table.extend([None] * (fd + 1))
-        table[fd] = xer if isinstance(xer, streams.DirectConnection) else None
+        fd = xer.fileno()
+        self._reach(fd)
+        self._table[fd] = xer if isinstance(xer, streams.DirectConnection) else None
+
+    def _reach(self, fd: int) -> None:
+        """Have an entry for every descriptor up to `fd`."""
+        if fd >= len(self._table):
+            self._table.extend([None] * (fd + 1))
 
     def _remove(
         self, xer: Any, primary: Any, other: Any, selectables: Any, event: int, antievent: int
