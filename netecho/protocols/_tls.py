@@ -18,14 +18,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
+from OpenSSL.SSL import Error, ZeroReturnError
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor, IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
+
+from netecho.reactor.tls import DirectTLSFactory, DirectTLSTransport
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
         IReactorTime,
     )
 
-_BIO_READ = 2**15
+    from netecho.reactor.records import Records
 
 
 class TruncationError(ConnectionLost):
@@ -44,7 +45,7 @@ class TruncationError(ConnectionLost):
 
 
 @implementer(IHalfCloseableProtocol)
-class HalfCloseableTLSTransport(BufferingTLSTransport):
+class HalfCloseableTLSTransport(DirectTLSTransport):
     """One TLS connection, as a transport with `loseWriteConnection` for the protocol it wraps.
 
     A wrapped protocol that provides `IHalfCloseableProtocol` is told `readConnectionLost` when the peer
@@ -64,9 +65,12 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
     wrappedProtocol: Any
     _producer: Any
 
-    _read_closed = False
-    _write_closing = False
     _close_notify_sent = False
+
+    def __init__(self, factory: Any, wrappedProtocol: Any, _connectWrapped: bool = True) -> None:
+        super().__init__(factory, wrappedProtocol, _connectWrapped)
+        self._read_closed = False
+        self._write_closing = False
 
     @override
     def loseConnection(self) -> None:
@@ -81,7 +85,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
             self.disconnecting = True
             self.transport.loseConnection()
             return
-        self._aggregator.flush()
+        self._flush_writes()
         if not self._handshakeDone and not self._appSendBuffer:
             self.abortConnection()
             return
@@ -125,7 +129,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
     def dataReceived(self, data: bytes) -> None:
         """Take bytes off the wire."""
         if not self._read_closed and not self._lostTLSConnection:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
+            super().dataReceived(data)
 
     def readConnectionLost(self) -> None:
         """Take the transport's FIN: the peer sends nothing more, and said so in TLS or did not."""
@@ -137,7 +141,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
             self._close_read(Failure(TruncationError()))
         else:
             self._tlsConnection.bio_shutdown()
-            self._checkHandshakeStatus()  # type: ignore[no-untyped-call]
+            self._checkHandshakeStatus()
 
     def writeConnectionLost(self) -> None:
         """Take the transport's word that our close_notify and FIN are out."""
@@ -156,22 +160,28 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         super().connectionLost(reason)
 
     @override
-    def _flushReceiveBIO(self) -> None:
+    def _deliver(self, records: Records) -> None:
         """Deliver what has arrived, and see whether the peer has closed its side."""
         while not (self._read_closed or self._lostTLSConnection):
             try:
-                data = self._tlsConnection.recv(_BIO_READ)
-            except WantReadError:
-                break
+                data = records.read()
             except ZeroReturnError:
                 self._close_read(None)
             except Error:
                 self._tlsShutdownFinished(Failure())
             else:
+                if data is None:
+                    return
                 if not self.disconnecting:
                     self.wrappedProtocol.dataReceived(data)
-        self._flushSendBIO()
-        self._shutdownTLS()
+                if not records.has_unread():
+                    return
+
+    @override
+    def _delivered(self) -> None:
+        """Close the write side, if that waited for something from the peer."""
+        if self._write_closing:
+            self._shutdownTLS()
 
     def _close_read(self, reason: Failure | None) -> None:
         """Note that the peer sends nothing more, and close our side too if nobody wants it open."""
@@ -182,7 +192,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         if wrapped is not None and not self.disconnecting:
             wrapped.readConnectionLost()
         else:
-            self._aggregator.flush()
+            self._flush_writes()
             self.disconnecting = True
             self._write_closing = True
             self._dismiss_producer()
@@ -196,7 +206,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         """Send close_notify, if that is wanted and everything that goes before it has gone."""
         if not self._write_closing or self._close_notify_sent or self._aborted:
             return
-        self._aggregator.flush()
+        self._flush_writes()
         if self._lostTLSConnection or not self._handshakeDone or self._appSendBuffer:
             return
         if self._producer is not None:
@@ -204,6 +214,8 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
                 return
             self._release_self()
         self._close_notify_sent = True
+        # OpenSSL takes a write after close_notify for an error that ends the connection.
+        self._write = _discard  # type: ignore[method-assign]
         try:
             # Once only: a second call would read, and stumble over the peer's data.
             self._tlsConnection.shutdown()
@@ -250,27 +262,12 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         if self._producer is not None and self._producer._producer is not self:
             self._producer.pauseProducing()
 
-    @override
-    def _write(self, data: bytes) -> None:
-        # OpenSSL takes a write after close_notify for an error that ends the connection.
-        if not self._close_notify_sent:
-            super()._write(data)  # type: ignore[no-untyped-call]
 
-    @override
-    def _flushSendBIO(self) -> None:
-        """Hand everything that OpenSSL wants sent to the transport beneath."""
-        connection = self._tlsConnection
-        more = connection is not None
-        while more:
-            try:
-                data = connection.bio_read(_BIO_READ)
-            except WantReadError:
-                return
-            self.transport.write(data)
-            more = len(data) == _BIO_READ
+def _discard(data: bytes) -> None:
+    """Take what is written after the end of the write side, and do nothing."""
 
 
-class HalfCloseableTLSFactory(TLSMemoryBIOFactory):
+class HalfCloseableTLSFactory(DirectTLSFactory):
     """Puts `HalfCloseableTLSTransport` between a stream transport and another factory's protocols.
 
     Args:

@@ -18,6 +18,7 @@ from twisted.python import log
 from netecho.reactor import streams
 from netecho.reactor.logcontext import TurnContext
 from netecho.reactor.timers import Alarm
+from netecho.reactor.tls import DirectTLSFactory
 
 EVENTS: Final = 512
 """Events taken from epoll in one turn; the next turn begins with those that were left."""
@@ -48,21 +49,16 @@ class FastReactor(EPollReactor):
             with _topHandler:
                 while self._started:
                     self.runUntilCurrent()
-                    timeout, pending = self.timeout(), self._pendingTimedCalls
-                    self.doPoll(self.running and timeout, pending[0].time if pending else None)
+                    timeout = self.timeout()
+                    self.doIteration(self.running and timeout)
         log.msg("Main loop terminated.")
 
-    def doPoll(self, timeout: float | None, until: float | None = None) -> None:
-        """Wait for events, `timeout` seconds at most (`None`: for ever), and pass them on.
-
-        Args:
-            timeout: how long to wait.
-            until: the moment at which that is over, where that is a delayed call's.
-        """
+    def doPoll(self, timeout: float | None) -> None:
+        """Wait for events, `timeout` seconds at most (`None`: for ever), and pass them on."""
         if timeout is None:
             timeout = -1
         elif timeout > 0 and self._alarm is not None:
-            timeout = self._alarm.timeout(timeout, until)
+            timeout = self._alarm.timeout(timeout)
         try:
             events = self._poller.poll(timeout, min(len(self._selectables) + 1, EVENTS))
         except OSError as failure:
@@ -137,6 +133,30 @@ class FastReactor(EPollReactor):
         connector = streams.Connector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
         return connector
+
+    def listenSSL(
+        self, port: Any, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> Any:
+        """See `IReactorSSL.listenSSL`."""
+        clock: Any = self
+        secure = DirectTLSFactory(contextFactory, False, factory, clock)
+        listening = self.listenTCP(port, secure, backlog, interface)
+        listening._type = "TLS"
+        return listening
+
+    def connectSSL(
+        self,
+        host: str,
+        port: int,
+        factory: Any,
+        contextFactory: Any,
+        timeout: float = 30,
+        bindAddress: Any = None,
+    ) -> Any:
+        """See `IReactorSSL.connectSSL`."""
+        clock: Any = self
+        secure = DirectTLSFactory(contextFactory, True, factory, clock)
+        return self.connectTCP(host, port, secure, timeout, bindAddress)
 
     def listenUNIX(
         self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0

@@ -18,6 +18,8 @@ NEAR: Final = 0.0015
 """Seconds within which the timer is used; before that, epoll's own timeout wakes us for it."""
 _MARGIN: Final = 0.0005
 """Seconds by which epoll's timeout is shortened, as it may come late."""
+_TOLERANCE: Final = 0.000_005
+"""Seconds that an alarm may be late by: what passes between two looks at the clock."""
 _NANOSECONDS: Final = 1_000_000_000
 
 
@@ -67,24 +69,25 @@ class Alarm:
         self._fd, self.set_off = _open()
         """`set_off(seconds)`: go off once, so long from now; less than a second."""
         weakref.finalize(self, os.close, self._fd)
-        self._key: float | None = None
+        self._set_for = 0.0
 
     def fileno(self) -> int:
         """Return the descriptor to be watched."""
         return self._fd
 
-    def timeout(self, seconds: float, key: float | None) -> float:
+    def timeout(self, seconds: float) -> float:
         """Return for how long to wait in `epoll.poll` so as to be awake in `seconds`; -1 for no limit.
+
+        An alarm that is set already and goes off in time is left as it is.
 
         Args:
             seconds: more than 0.
-            key: tells one moment to be awake at from another, so that an alarm is set once for each;
-                `None` if it cannot be told.
         """
         if seconds > NEAR:
             # Python rounds up to a millisecond, and so takes 0.009000000000000001 for ten.
             return ((seconds - _MARGIN) // 0.001 - 0.5) * 0.001
-        if key is None or key != self._key:
+        now = time.monotonic()
+        if not now < self._set_for <= now + seconds + _TOLERANCE:
             self.set_off(seconds)
-            self._key = key
+            self._set_for = now + seconds
         return -1
