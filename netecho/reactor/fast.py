@@ -7,7 +7,7 @@ import errno
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from select import EPOLLET, EPOLLIN
+from select import EPOLLERR, EPOLLET, EPOLLIN
 from typing import Any, Final
 
 from twisted.internet import error
@@ -15,11 +15,13 @@ from twisted.internet.base import _topHandler
 from twisted.internet.epollreactor import EPollReactor
 from twisted.python import log
 
-from netecho.reactor import streams
+from netecho.reactor import datagrams, streams
 from netecho.reactor.logcontext import TurnContext
 from netecho.reactor.timers import Alarm
 from netecho.reactor.tls import DirectTLSFactory
 
+DIRECT: Final = (streams.DirectConnection, datagrams.Port)
+"""What is called without a log context of its own."""
 EVENTS: Final = 512
 """Events taken from epoll in one turn; the next turn begins with those that were left."""
 
@@ -28,12 +30,12 @@ class Watched(dict[int, Any]):
     """What a reactor watches, by its descriptor.
 
     Attributes:
-        table: the same in a list, of those alone that are called without a log context of their own.
+        table: the same in a list, of those alone that are `DIRECT`.
     """
 
     def __init__(self, selectables: Mapping[int, Any]) -> None:
         super().__init__()
-        self.table: list[streams.DirectConnection | None] = []
+        self.table: list[streams.DirectConnection | datagrams.Port | None] = []
         for fd, selectable in selectables.items():
             self[fd] = selectable
 
@@ -45,7 +47,7 @@ class Watched(dict[int, Any]):
     def __setitem__(self, fd: int, selectable: Any) -> None:
         super().__setitem__(fd, selectable)
         self.make_room(fd)
-        self.table[fd] = selectable if isinstance(selectable, streams.DirectConnection) else None
+        self.table[fd] = selectable if isinstance(selectable, DIRECT) else None
 
     def __delitem__(self, fd: int) -> None:
         super().__delitem__(fd)
@@ -120,6 +122,12 @@ class FastReactor(EPollReactor):
             else:
                 self._doReadOrWrite(transport, fd, event)
 
+    def _doReadOrWrite(self, selectable: Any, fd: int, event: int) -> None:
+        """See `_PollLikeMixin`, to which an error is the end of a connection. A UDP port outlives it."""
+        refused = event & EPOLLERR and not event & EPOLLIN and isinstance(selectable, datagrams.Port)
+        if not (refused and selectable.meet_error()):
+            super()._doReadOrWrite(selectable, fd, event)
+
     def _dispatch_other(self, fd: int, event: int) -> None:
         """Do the same, as Twisted does, for whatever is not a transport of ours."""
         selectable = self._selectables.get(fd)
@@ -166,6 +174,26 @@ class FastReactor(EPollReactor):
         secure = DirectTLSFactory(contextFactory, True, factory, clock)
         return self.connectTCP(host, port, secure, timeout, bindAddress)
 
+    def listenUDP(self, port: Any, protocol: Any, interface: str = "", maxPacketSize: int = 8192) -> Any:
+        """See `IReactorUDP.listenUDP`."""
+        listening = datagrams.Port(port, protocol, interface, maxPacketSize, self)
+        listening.startListening()
+        return listening
+
+    def listenMulticast(
+        self,
+        port: Any,
+        protocol: Any,
+        interface: str = "",
+        maxPacketSize: int = 8192,
+        listenMultiple: bool = False,
+    ) -> Any:
+        """See `IReactorMulticast.listenMulticast`."""
+        reactor: Any = self
+        listening = datagrams.MulticastPort(port, protocol, interface, maxPacketSize, reactor, listenMultiple)
+        listening.startListening()
+        return listening
+
     def listenUNIX(
         self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
     ) -> Any:
@@ -197,6 +225,18 @@ class FastReactor(EPollReactor):
         if addressFamily == socket.AF_UNIX:
             return streams.UNIXServer._fromConnectedSocket(fileDescriptor, factory, self)
         return streams.Server._fromConnectedSocket(fileDescriptor, addressFamily, factory, self)
+
+    def adoptDatagramPort(
+        self, fileDescriptor: int, addressFamily: Any, protocol: Any, maxPacketSize: int = 8192
+    ) -> Any:
+        """See `IReactorSocket.adoptDatagramPort`."""
+        if addressFamily not in (socket.AF_INET, socket.AF_INET6):
+            raise error.UnsupportedAddressFamily(addressFamily)
+        listening = datagrams.Port._fromListeningDescriptor(
+            self, fileDescriptor, addressFamily, protocol, maxPacketSize
+        )
+        listening.startListening()
+        return listening
 
     def _check_family(self, family: Any) -> None:
         if family not in self._supportedAddressFamilies:

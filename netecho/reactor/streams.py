@@ -8,6 +8,7 @@ producers to half-close, abort and TLS, is inherited.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from errno import EAGAIN, ENOBUFS
 from typing import Any, Final
 
 from twisted.internet import tcp, unix
@@ -72,6 +73,7 @@ class DirectConnection(tcp.Connection):
             if self.connected:
                 self.protocol.write(data)
         else:
+            self._direct = False  # a subclass of bytes is queued: so is what follows it
             FileDescriptor.write(self, data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
@@ -88,7 +90,7 @@ class DirectConnection(tcp.Connection):
             FileDescriptor.writeSequence(self, iovec)
 
     def _not_sent(self, error: OSError) -> int:
-        if not isinstance(error, BlockingIOError):
+        if error.errno not in (EAGAIN, ENOBUFS):
             # Twisted's way is to say so in the next turn, when nobody is in the middle of something.
             self._lost = True
         return 0
@@ -119,6 +121,7 @@ class DirectConnection(tcp.Connection):
             or self._tempDataBuffer
             or self._writeDisconnected
             or self._lost
+            or self._aborting  # by a producer that was asked for more
             or (self.producer is not None and not self.streamingProducer)
         )
 
@@ -218,7 +221,8 @@ class UNIXConnection(DirectConnection):
         return why
 
     def _flush(self) -> None:
-        if self.disconnecting or self._writeDisconnecting or self.doWrite() is not None or self.dataBuffer:
+        only_sends = bool(self._tempDataBuffer) and not (self.disconnecting or self._writeDisconnecting)
+        if not only_sends or self.doWrite() is not None or self.dataBuffer:
             self.startWriting()  # the rest, the end, or an error, which is then met again
 
     def startWriting(self) -> None:
