@@ -132,12 +132,12 @@ def differ(epoll: Report, fast: Report) -> list[str]:
 
 
 def is_settled(epoll: Sequence[Outcome], fast: Sequence[Outcome]) -> bool:
-    """Return whether a test that differed once is one that fails now and then on epoll's reactor, too.
+    """Return whether it was by chance that a test gave different things in the first of several runs.
 
     Args:
         epoll: what came of it on epoll's reactor, in each run.
-        fast: the same on ours. In the reruns it must have given what epoll's gave most often, and
-            nothing that epoll's never gave.
+        fast: the same on ours. In the runs after the first it must have given what epoll's gave most
+            often, and nothing that epoll's never gave.
     """
     [(usual, _)] = collections.Counter(epoll).most_common(1)
     return usual in fast[1:] and set(fast[1:]) <= set(epoll)
@@ -151,7 +151,7 @@ def module_of(test: str) -> str:
 
 
 def differences(kind: str, epoll: Report, fast: Report) -> Iterator[str]:
-    """Run again what differed, and say how it differs where it is not by chance."""
+    """Run again what differed, and say how it differs where that was not by chance."""
     suspects = differ(epoll, fast)
     if not suspects:
         return
@@ -186,7 +186,7 @@ SUCCESS, ERROR, SKIP = ("success",), ("error",), ("skip: no such thing",)
     ],
 )
 def test_only_chance_is_excused(epoll: list[Outcome], fast: list[Outcome], settled: bool) -> None:
-    """A test may fail now and then on both reactors; always, or on ours alone, it is a difference."""
+    """A test may fail for once on either reactor; again on ours, but not on epoll's, it is a difference."""
     assert is_settled(epoll, fast) is settled
 
 
