@@ -287,6 +287,20 @@ def test_refused(reactor: Any, peers: Peers) -> None:
     assert recorder.received == [b"I am"]
 
 
+@pytest.mark.parametrize("kind", [Recorder, BatchRecorder])
+def test_refused_with_datagrams_waiting(reactor: Any, kind: type[Recorder]) -> None:
+    """A connected port is told that its peer has gone, and gets what that had sent before."""
+    port = listen(reactor, recorder := kind())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        port.connect(*peer.getsockname())
+        peer.sendto(b"bye", ("127.0.0.1", port.getHost().port))
+    port.write(b"wait!")
+    turn(reactor, lambda: recorder.received)
+    assert recorder.received == [b"bye"]
+    assert (recorder.refusals, recorder.stopped) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("datagram", "address", "error"),
     [
@@ -401,7 +415,7 @@ def test_what_a_batch_says(fast: Any, peers: Peers, interface: str) -> None:
             )
         )
 
-    port = listen(fast, BatchRecorder(look, look), interface)
+    port = listen(fast, BatchRecorder(look, look, look), interface)
     one, other = peers(port, host), peers(port, host)
     names = [peer.getsockname()[:2] for peer in (one, other)]
     for peer, payload in ((one, b"first"), (other, b""), (one, b"3"), (other, b"last")):
@@ -413,6 +427,10 @@ def test_what_a_batch_says(fast: Any, peers: Peers, interface: str) -> None:
     send(other, [b"alone", b"now"])
     turn(fast, lambda: len(said) == 2)
     assert said[1] == ([5, 3], {names[1]: [0, 1]}, [names[1]] * 2, [b"al", b"no"])
+    send(other, [b"with"])
+    send(one, [b"another"])
+    turn(fast, lambda: len(said) == 3)
+    assert said[2] == ([4, 7], {names[1]: [0], names[0]: [1]}, names[::-1], [b"wi", b"an"])
 
 
 @pytest.mark.parametrize("interface", ["127.0.0.1", "::1", "", "::"])
@@ -436,12 +454,27 @@ def test_sent_back(fast: Any, peers: Peers, interface: str, payloads: list[bytes
     failed: list[Any] = []
     protocol = BatchRecorder(*[lambda own: failed.extend(own.batch.send_back())] * len(payloads))
     port = listen(fast, protocol, interface)
+    longest = port.longest_segment
     peer = peers(port, "::1" if ":" in interface else "127.0.0.1")
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     send(peer, payloads)
     turn(fast, lambda: len(protocol.received) == len(payloads))
     assert receive(peer, len(payloads)) == payloads
     assert failed == []
+    assert port.longest_segment == longest, "segments were tried that could not go"
+
+
+@pytest.mark.parametrize("interface", ["127.0.0.1", "::1", "", "::"])
+def test_sent_back_as_one(fast: Any, peers: Peers, interface: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Datagrams of one size to one address go in one call, where the system can do that."""
+    monkeypatch.setattr(messages, "_sendmmsg", messages._missing)
+    port = listen(fast, BatchRecorder(lambda own: own.batch.send_back()), interface)
+    if not port.longest_segment:
+        pytest.skip("a system without segments")
+    peer = peers(port, "::1" if ":" in interface else "127.0.0.1")
+    payloads = send(peer, [b"aaa", b"bbb", b"ccc"])
+    fast.iterate(0)
+    assert receive(peer, 3) == payloads
 
 
 @pytest.mark.parametrize("interface", ["127.0.0.1", ""])
@@ -632,7 +665,8 @@ def test_closed_in_a_batch(fast: Any, peers: Peers) -> None:
     assert [(index, error.errno) for index, error in failed] == [(0, errno.EBADF), (1, errno.EBADF)]
 
 
-def test_refused_answer(fast: Any) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_refused_answer(fast: Any, count: int) -> None:
     """A connected port that sends a batch back to one that has gone is told, and the batch names one."""
     failed: list[Any] = []
 
@@ -644,7 +678,8 @@ def test_refused_answer(fast: Any) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.bind(("127.0.0.1", 0))
         port.connect(*peer.getsockname())
-        peer.sendto(b"bye", ("127.0.0.1", port.getHost().port))
+        for _ in range(count):
+            peer.sendto(b"bye", ("127.0.0.1", port.getHost().port))
     turn(fast, lambda: protocol.received)
     assert [(index, type(error)) for index, error in failed] == [(0, ConnectionRefusedError)]
     assert (protocol.refusals, protocol.stopped) == (1, 0)
@@ -667,17 +702,31 @@ def test_answer_comes_from_where_was_asked(
 
 
 def test_answers_from_two_addresses(fast: Any) -> None:
-    """One peer that asks two addresses in one batch is answered from both."""
-    port = listen(fast, protocol := BatchRecorder(lambda own: own.batch.send_back()), "")
-    number = port.getHost().port
+    """One peer that asks two addresses in one batch is answered from both, whichever was asked before."""
+    protocol = BatchRecorder(*[lambda own: own.batch.send_back()] * 2)
+    number = listen(fast, protocol, "").getHost().port
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.settimeout(reactors.TIMEOUT)
         peer.bind(("127.0.0.1", 0))
-        for host in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
-            peer.sendto(host.encode(), (host, number))
-        turn(fast, lambda: protocol.received)
-        for host in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
-            assert peer.recvfrom(100) == (host.encode(), (host, number))
+        for hosts in (("127.0.0.3", "127.0.0.3"), ("127.0.0.1", "127.0.0.2", "127.0.0.1")):
+            for host in hosts:
+                peer.sendto(host.encode(), (host, number))
+            turn(fast, lambda hosts=hosts: protocol.sizes[-1:] == [len(hosts)])  # type: ignore[misc]
+            for host in hosts:
+                assert peer.recvfrom(100) == (host.encode(), (host, number))
+
+
+def test_destination_unknown(fast: Any, peers: Peers) -> None:
+    """What does not say where it was sent is not answered from where the last was sent."""
+    port = listen(fast, protocol := BatchRecorder(*[lambda own: own.batch.send_back()] * 5), "")
+    for turns, (asked, said) in enumerate(
+        [("127.0.0.2", 1), ("127.0.0.1", 0), ("127.0.0.2", 1), ("127.0.0.1", 0)], start=1
+    ):
+        port.getHandle().setsockopt(socket.IPPROTO_IP, destinations._IP_PKTINFO, said)
+        peer = peers(port, asked)
+        send(peer, [b"?"] * turns)
+        turn(fast, lambda turns=turns: len(protocol.sizes) == turns)  # type: ignore[misc]
+        assert receive(peer, turns) == [b"?"] * turns
 
 
 def test_answer_from_no_address_of_ours(fast: Any, peers: Peers) -> None:
