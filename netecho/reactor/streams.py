@@ -8,6 +8,7 @@ producers to half-close, abort and TLS, is inherited.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from errno import EAGAIN, ENOBUFS
 from typing import Any, Final
 
 from twisted.internet import tcp, unix
@@ -17,8 +18,6 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
 SMALL: Final = 479
 """Bytes asked for until a message is larger: their object is the largest that Python's own allocator has."""
-FULL: Final = FileDescriptor.bufferSize
-"""Bytes that make the queue of a transport full, as `FileDescriptor._isSendBufferFull` has it."""
 ACCEPTS: Final = 100
 """Connections that a port accepts in one turn of the reactor, so that none starves what else there is."""
 
@@ -40,6 +39,10 @@ class DirectConnection(tcp.Connection):
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
     _room = SMALL
     """Bytes that are asked for at once."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.bufferSize = self.bufferSize  # looked at by each write, and found sooner in the instance
+        super().__init__(*arguments)
 
     def doRead(self) -> Any:
         """Receive once, what fits, and deliver it."""
@@ -64,12 +67,13 @@ class DirectConnection(tcp.Connection):
                 sent = self.socket.send(data)
             except OSError as error:
                 sent = self._not_sent(error)
-            if not sent == len(data) <= FULL:
+            if not sent == len(data) <= self.bufferSize:
                 self._sent(data, sent)
         elif self.TLS:
             if self.connected:
                 self.protocol.write(data)
         else:
+            self._direct = False  # a subclass of bytes is queued: so is what follows it
             FileDescriptor.write(self, data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
@@ -86,7 +90,7 @@ class DirectConnection(tcp.Connection):
             FileDescriptor.writeSequence(self, iovec)
 
     def _not_sent(self, error: OSError) -> int:
-        if not isinstance(error, BlockingIOError):
+        if error.errno not in (EAGAIN, ENOBUFS):
             # Twisted's way is to say so in the next turn, when nobody is in the middle of something.
             self._lost = True
         return 0
@@ -117,13 +121,15 @@ class DirectConnection(tcp.Connection):
             or self._tempDataBuffer
             or self._writeDisconnected
             or self._lost
+            or self._aborting  # by a producer that was asked for more
             or (self.producer is not None and not self.streamingProducer)
         )
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See `IConsumer.registerProducer`."""
-        if not streaming:
-            self._direct = False  # it is asked for more when the queue is empty: so there must be one
+        if not streaming and self._direct:
+            self._direct = False  # it is asked for more when the queue is empty: so there must be one,
+            self.startWriting()  # and it is asked so for what has been sent before it came, too
         super().registerProducer(producer, streaming)
 
     def connectionLost(self, reason: Any) -> None:
@@ -199,26 +205,37 @@ class UNIXConnection(DirectConnection):
 
     _sendmsgQueue: list[int]
     _receiving = False
+    _asked = False
+    """Whether there has been something to send, or a connection to close, since it began to receive."""
 
     def doRead(self) -> Any:
         """Receive once what is there, deliver it, and send what was written meanwhile."""
         self._receiving = True
+        self._asked = False
         try:
             why = unix._SendmsgMixin.doRead(self)  # type: ignore[arg-type]  # one where it is mixed in
         finally:
             self._receiving = False
-        if self.connected and (self._tempDataBuffer or self._sendmsgQueue):
+        if self._asked:
             self._flush()
         return why
 
     def _flush(self) -> None:
-        if self.disconnecting or self._writeDisconnecting or self.doWrite() is not None or self.dataBuffer:
+        only_sends = bool(self._tempDataBuffer) and not (self.disconnecting or self._writeDisconnecting)
+        if not only_sends or self.doWrite() is not None or self.dataBuffer:
             self.startWriting()  # the rest, the end, or an error, which is then met again
 
     def startWriting(self) -> None:
         """Ask epoll when the socket takes more, unless it is tried anyway at the end of this event."""
-        if not self._receiving:
+        if self._receiving:
+            self._asked = True
+        else:
             super().startWriting()
+
+    def stopWriting(self) -> None:
+        """Have nothing more to send."""
+        self._asked = False
+        super().stopWriting()
 
     def write(self, data: bytes) -> None:
         """Queue `data`, through TLS once that has been started."""

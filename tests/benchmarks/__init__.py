@@ -1,1 +1,1 @@
-"""Measurements to be made by hand, on a quiet machine: no test depends on how fast anything is."""
+"""Measurements, run by hand: each prints what it measured, and none is a test that could fail."""
