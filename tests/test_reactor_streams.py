@@ -18,6 +18,7 @@ from tests import reactors
 from tests.pairs import (
     HALF_TLS,
     LINKS,
+    SSL_BY_REACTOR,
     TCP,
     TLS,
     UNIX,
@@ -154,7 +155,7 @@ def test_written_after_losing_in_the_same_turn(reactor: Any, link: Link) -> None
     client.transport.loseConnection()
     client.transport.write(b", after")
     lost(reactor, client, server)
-    expected = b"before, with" if link.secure else b"before, with, after"
+    expected = b"before, with" if link.is_secure else b"before, with, after"
     assert bytes(server.received) == expected
     assert client.lost is server.lost is ConnectionDone
 
@@ -176,7 +177,7 @@ def test_written_after_half_closing(reactor: Any, link: Link) -> None:
     turn(reactor, lambda: "read closed" in client.told)
     client.transport.loseConnection()
     lost(reactor, client, server)
-    assert bytes(server.received) == (b"before" if link.secure else b"before, after")
+    assert bytes(server.received) == (b"before" if link.is_secure else b"before, after")
     assert client.received == b"still heard"
     assert client.lost is server.lost is ConnectionDone
 
@@ -195,7 +196,7 @@ def test_nothing_is_written_after_an_abort(reactor: Any, link: Link) -> None:
     lost(reactor, client, server)
     client.transport.write(b"later")
     assert server.received == b"before"
-    assert client.lost is (ConnectionLost if link is TLS else ConnectionAborted)
+    assert client.lost is (ConnectionLost if link in (TLS, SSL_BY_REACTOR) else ConnectionAborted)
     assert client.told.count("lost") == server.told.count("lost") == 1
 
 
@@ -248,7 +249,7 @@ def test_abort_when_made(reactor: Any, link: Link) -> None:
     client, server = Recorder(), Recorder({"made": abort})
     Listening(reactor, link).begin(client, server)
     lost(reactor, client, server)
-    assert server.lost is (ConnectionLost if link is TLS else ConnectionAborted)
+    assert server.lost is (ConnectionLost if link in (TLS, SSL_BY_REACTOR) else ConnectionAborted)
     assert b"before".startswith(client.received)
 
 
@@ -258,7 +259,7 @@ def test_only_bytes_are_written(reactor: Any, link: Link, wrong: Any) -> None:
     """Anything but bytes is refused, and nothing is written of a sequence that has something else in it."""
     client, server = Recorder(), Recorder()
     connected(reactor, link, client, server)
-    if not link.secure:
+    if not link.is_secure:
         with pytest.raises(TypeError):
             client.transport.write(wrong)
         with pytest.raises(TypeError):
@@ -268,7 +269,7 @@ def test_only_bytes_are_written(reactor: Any, link: Link, wrong: Any) -> None:
         assert server.received == b"whole"
     client.transport.loseConnection()
     lost(reactor, client)
-    if not link.secure:
+    if not link.is_secure:
         with pytest.raises(TypeError):
             client.transport.write(wrong)
 
@@ -542,7 +543,7 @@ def test_error_of_a_protocol(reactor: Any, link: Link) -> None:
     connected(reactor, link, client, server)
     client.transport.write(b"!")
     lost(reactor, client, server)
-    assert server.lost is (ConnectionLost if link is TLS else ZeroDivisionError)
+    assert server.lost is (ConnectionLost if link in (TLS, SSL_BY_REACTOR) else ZeroDivisionError)
     assert [type(error) for error in flush_errors(reactor, ZeroDivisionError)] == [ZeroDivisionError]
 
 
