@@ -18,8 +18,6 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
 SMALL: Final = 479
 """Bytes asked for until a message is larger: their object is the largest that Python's own allocator has."""
-FULL: Final = FileDescriptor.bufferSize
-"""Bytes that make the queue of a transport full, as `FileDescriptor._isSendBufferFull` has it."""
 ACCEPTS: Final = 100
 """Connections that a port accepts in one turn of the reactor, so that none starves what else there is."""
 
@@ -41,6 +39,10 @@ class DirectConnection(tcp.Connection):
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
     _room = SMALL
     """Bytes that are asked for at once."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.bufferSize = self.bufferSize  # looked at by each write, and found sooner in the instance
+        super().__init__(*arguments)
 
     def doRead(self) -> Any:
         """Receive once, what fits, and deliver it."""
@@ -65,7 +67,7 @@ class DirectConnection(tcp.Connection):
                 sent = self.socket.send(data)
             except OSError as error:
                 sent = self._not_sent(error)
-            if not sent == len(data) <= FULL:
+            if not sent == len(data) <= self.bufferSize:
                 self._sent(data, sent)
         elif self.TLS:
             if self.connected:
@@ -125,8 +127,9 @@ class DirectConnection(tcp.Connection):
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See `IConsumer.registerProducer`."""
-        if not streaming:
-            self._direct = False  # it is asked for more when the queue is empty: so there must be one
+        if not streaming and self._direct:
+            self._direct = False  # it is asked for more when the queue is empty: so there must be one,
+            self.startWriting()  # and it is asked so for what has been sent before it came, too
         super().registerProducer(producer, streaming)
 
     def connectionLost(self, reason: Any) -> None:
@@ -202,20 +205,19 @@ class UNIXConnection(DirectConnection):
 
     _sendmsgQueue: list[int]
     _receiving = False
-    _flushing = False
-    """Whether there is something to do at the end of this event: to send, to close, to ask a producer."""
+    _asked = False
+    """Whether there has been something to send, or a connection to close, since it began to receive."""
 
     def doRead(self) -> Any:
         """Receive once what is there, deliver it, and send what was written meanwhile."""
         self._receiving = True
+        self._asked = False
         try:
             why = unix._SendmsgMixin.doRead(self)  # type: ignore[arg-type]  # one where it is mixed in
         finally:
             self._receiving = False
-        if self._flushing:
-            self._flushing = False
-            if self.connected:
-                self._flush()
+        if self._asked:
+            self._flush()
         return why
 
     def _flush(self) -> None:
@@ -226,13 +228,13 @@ class UNIXConnection(DirectConnection):
     def startWriting(self) -> None:
         """Ask epoll when the socket takes more, unless it is tried anyway at the end of this event."""
         if self._receiving:
-            self._flushing = True
+            self._asked = True
         else:
             super().startWriting()
 
     def stopWriting(self) -> None:
-        """Ask for nothing any more."""
-        self._flushing = False
+        """Have nothing more to send."""
+        self._asked = False
         super().stopWriting()
 
     def write(self, data: bytes) -> None:

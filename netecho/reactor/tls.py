@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from OpenSSL.SSL import Error, ZeroReturnError
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from netecho.reactor.records import DRAINED_MOST, PublicRecords, Records, records_of
@@ -21,18 +21,21 @@ _RECORD: Final = 1 << 14
 """Bytes in the largest record (RFC 8446 section 5.1)."""
 
 
-class DirectTLSTransport(TLSMemoryBIOProtocol):
+class DirectTLSTransport(BufferingTLSTransport):
     """One TLS connection.
 
-    Small writes are gathered as by Twisted's own `BufferingTLSTransport`: those that answer what has
-    just been received until all of that has been delivered, others until the reactor's next turn.
+    Small writes are gathered as by Twisted's own `BufferingTLSTransport`, which programs know it for:
+    those that answer what has just been received until all of that has been delivered, others until the
+    reactor's next turn.
     """
+
+    # What gathers them is not Twisted's, so that its base's methods are called where that is at work.
 
     transport: Any
     wrappedProtocol: Any
 
     def __init__(self, factory: Any, wrappedProtocol: Any, _connectWrapped: bool = True) -> None:
-        super().__init__(factory, wrappedProtocol, _connectWrapped)
+        TLSMemoryBIOProtocol.__init__(self, factory, wrappedProtocol, _connectWrapped)
         self._records: Records | None = None
         """`None` until the handshake is over."""
         self._receiving = False
@@ -79,7 +82,7 @@ class DirectTLSTransport(TLSMemoryBIOProtocol):
     def loseConnection(self) -> None:
         """Send what was written and close_notify, and disconnect."""
         self._flush_writes()
-        super().loseConnection()
+        TLSMemoryBIOProtocol.loseConnection(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Take the end of the transport beneath."""
@@ -87,7 +90,7 @@ class DirectTLSTransport(TLSMemoryBIOProtocol):
             self._flush_later.cancel()
             self._flush_later = None
         self._flush_writes()
-        super().connectionLost(reason)
+        TLSMemoryBIOProtocol.connectionLost(self, reason)
         self._records = None
         self.write = _discard  # type: ignore[method-assign]
 
