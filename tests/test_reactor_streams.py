@@ -18,6 +18,7 @@ from tests import reactors
 from tests.pairs import (
     HALF_TLS,
     LINKS,
+    SSL_BY_REACTOR,
     TCP,
     TLS,
     UNIX,
@@ -154,7 +155,7 @@ def test_written_after_losing_in_the_same_turn(reactor: Any, link: Link) -> None
     client.transport.loseConnection()
     client.transport.write(b", after")
     lost(reactor, client, server)
-    expected = b"before, with" if link.secure else b"before, with, after"
+    expected = b"before, with" if link.is_secure else b"before, with, after"
     assert bytes(server.received) == expected
     assert client.lost is server.lost is ConnectionDone
 
@@ -176,7 +177,7 @@ def test_written_after_half_closing(reactor: Any, link: Link) -> None:
     turn(reactor, lambda: "read closed" in client.told)
     client.transport.loseConnection()
     lost(reactor, client, server)
-    assert bytes(server.received) == (b"before" if link.secure else b"before, after")
+    assert bytes(server.received) == (b"before" if link.is_secure else b"before, after")
     assert client.received == b"still heard"
     assert client.lost is server.lost is ConnectionDone
 
@@ -195,7 +196,7 @@ def test_nothing_is_written_after_an_abort(reactor: Any, link: Link) -> None:
     lost(reactor, client, server)
     client.transport.write(b"later")
     assert server.received == b"before"
-    assert client.lost is (ConnectionLost if link is TLS else ConnectionAborted)
+    assert client.lost is (ConnectionLost if link in (TLS, SSL_BY_REACTOR) else ConnectionAborted)
     assert client.told.count("lost") == server.told.count("lost") == 1
 
 
@@ -248,7 +249,7 @@ def test_abort_when_made(reactor: Any, link: Link) -> None:
     client, server = Recorder(), Recorder({"made": abort})
     Listening(reactor, link).begin(client, server)
     lost(reactor, client, server)
-    assert server.lost is (ConnectionLost if link is TLS else ConnectionAborted)
+    assert server.lost is (ConnectionLost if link in (TLS, SSL_BY_REACTOR) else ConnectionAborted)
     assert b"before".startswith(client.received)
 
 
@@ -258,7 +259,7 @@ def test_only_bytes_are_written(reactor: Any, link: Link, wrong: Any) -> None:
     """Anything but bytes is refused, and nothing is written of a sequence that has something else in it."""
     client, server = Recorder(), Recorder()
     connected(reactor, link, client, server)
-    if not link.secure:
+    if not link.is_secure:
         with pytest.raises(TypeError):
             client.transport.write(wrong)
         with pytest.raises(TypeError):
@@ -268,7 +269,7 @@ def test_only_bytes_are_written(reactor: Any, link: Link, wrong: Any) -> None:
         assert server.received == b"whole"
     client.transport.loseConnection()
     lost(reactor, client)
-    if not link.secure:
+    if not link.is_secure:
         with pytest.raises(TypeError):
             client.transport.write(wrong)
 
@@ -337,26 +338,20 @@ def test_pull_producer(reactor: Any, link: Link, buffers: tuple[int, int] | None
 
 @plain_link
 def test_pull_producer_that_gives_nothing(reactor: Any, link: Link) -> None:
-    """One that writes nothing is not asked again and again, but when something else has been written.
-
-    Once more it may be: for what was sent before it came, which would else have been in the queue still.
-    """
+    """One that writes nothing is not asked for ever, but when something else has been written."""
     client, server = Recorder(), Recorder()
     connected(reactor, link, client, server)
-    producer = Pull(client.transport, [b""] * 9)
+    producer = Pull(client.transport, [b""] * 10)
     client.transport.registerProducer(producer, False)
-    for _ in range(5):
-        reactor.iterate(0)
-    asked = producer.asked
-    assert asked in (1, 2)
-    for _ in range(5):
-        reactor.iterate(0)
-    assert producer.asked == asked
-    client.transport.write(b"something else, ")
-    turn(reactor, lambda: producer.asked == asked + 1)
-    client.transport.write(b"and more")
-    turn(reactor, lambda: producer.asked == asked + 2)
-    turn(reactor, lambda: server.received == b"something else, and more")
+    asked = []
+    for write in b"", b"something else, ", b"and more":
+        client.transport.write(write)
+        for _ in range(5):
+            reactor.iterate(0)
+        asked.append(producer.asked)
+    # Ours asks once too often, as it cannot know whether something was written in the same turn before.
+    assert asked in ([1, 2, 3], [2, 3, 4])
+    assert server.received == b"something else, and more"
 
 
 @plain_link
@@ -549,7 +544,7 @@ def test_error_of_a_protocol(reactor: Any, link: Link) -> None:
     connected(reactor, link, client, server)
     client.transport.write(b"!")
     lost(reactor, client, server)
-    assert server.lost is (ConnectionLost if link is TLS else ZeroDivisionError)
+    assert server.lost is (ConnectionLost if link in (TLS, SSL_BY_REACTOR) else ZeroDivisionError)
     assert [type(error) for error in flush_errors(reactor, ZeroDivisionError)] == [ZeroDivisionError]
 
 
