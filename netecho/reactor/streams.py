@@ -208,6 +208,7 @@ class UNIXConnection(DirectConnection):
     """
 
     _sendmsgQueue: list[int]
+    _ancillaryLevelSOLSOCKETTypeSCMRIGHTS: Any
     _receiving = False
     _asked = False
     """Whether there has been something to send, or a connection to close, since it began to receive."""
