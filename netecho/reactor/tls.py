@@ -28,6 +28,8 @@ class Traffic:
     looks up each attribute of such an object the slow way.
 
     Attributes:
+        beneath: the transport that takes what is encrypted.
+        wrapped: the protocol that is told what was decrypted.
         lost: whether TLS has ended, or failed.
         muted: whether the wrapped protocol is told of nothing more.
         read_ended: whether nothing more is to be read.
@@ -43,17 +45,21 @@ class Traffic:
         "_gathered_size",
         "_receiving",
         "_transport",
+        "beneath",
         "closing",
         "disconnecting",
         "lost",
         "muted",
         "read_ended",
         "records",
+        "wrapped",
         "write_ended",
     )
 
     def __init__(self, transport: DirectTLSTransport) -> None:
         self._transport = transport
+        self.beneath: Any = None
+        self.wrapped: Any = None
         self.records: Records | None = None
         """`None` until the handshake is over."""
         self._gathered: list[bytes] = []
@@ -64,33 +70,28 @@ class Traffic:
         self.disconnecting = self.closing = False
 
     def received(self, data: bytes) -> None:
-        """Take bytes off the wire."""
-        if self.read_ended or self.lost:
-            return
+        """Take bytes off the wire, deliver what was in them, then send what was written meanwhile."""
         records: Any = self.records
-        records.feed(data)
-        if self._buffered:
-            self._buffered = False
-            self._transport._unbufferPendingWrites()
-        self.deliver(records)
-
-    def deliver(self, records: Records) -> None:
-        """Deliver what has arrived, then send what was written meanwhile."""
         transport = self._transport
+        if data and not (self.read_ended or self.lost):
+            records.feed(data)
+            if self._buffered:
+                self._buffered = False
+                transport._unbufferPendingWrites()
         self._receiving = True
         try:
             while not (self.read_ended or self.lost):
                 try:
-                    data = records.read()
+                    message = records.read()
                 except ZeroReturnError:
                     transport._read_ended()
                 except Error:
                     transport._tlsShutdownFinished(Failure())
                 else:
-                    if data is None:
+                    if message is None:
                         break
                     if not self.muted:
-                        transport.wrappedProtocol.dataReceived(data)
+                        self.wrapped.dataReceived(message)
                     if not records.has_unread():
                         break
         finally:
@@ -132,25 +133,26 @@ class Traffic:
         if records is None:
             self._transport._write(data)
             return
-        sent, size = 0, len(data)
-        while sent < size and not (self.write_ended or self.lost):
+        start, size = 0, len(data)
+        while start < size and not (self.write_ended or self.lost):
+            piece = data if size <= _RECORD else data[start : start + _RECORD]
             try:
-                taken = records.write(data[sent : sent + _RECORD])
+                wire = records.encrypt(piece)
             except Error:
                 self._transport._tlsShutdownFinished(Failure())
                 return
-            if not taken:
+            if wire is None:
                 self._buffered = True
-                self._transport._bufferedWrite(data[sent:])
+                self._transport._bufferedWrite(data[start:])
                 return
-            sent += taken
-            self.drain(records)
+            self.beneath.write(wire)
+            start += _RECORD
 
     def drain(self, records: Records) -> None:
         """Hand what OpenSSL wants sent to the transport beneath."""
         data = records.drain()
         if data:
-            self._transport.transport.write(data)
+            self.beneath.write(data)
             if len(data) >= DRAINED_MOST:
                 self.drain(records)
 
@@ -179,9 +181,8 @@ class DirectTLSTransport(BufferingTLSTransport):
 
     # What gathers them is not Twisted's, so that its base's methods are called where that is at work.
 
-    transport: Any
-    wrappedProtocol: Any
-
+    transport = of_traffic("beneath")
+    wrappedProtocol = of_traffic("wrapped")
     disconnecting = of_traffic("disconnecting")
     _lostTLSConnection = of_traffic("lost")
 
@@ -223,11 +224,10 @@ class DirectTLSTransport(BufferingTLSTransport):
         self._tlsShutdownFinished(None)
 
     def _flushReceiveBIO(self) -> None:
-        records = self._traffic.records
-        if records is None:
+        if self._traffic.records is None:
             super()._flushReceiveBIO()
         else:
-            self._traffic.deliver(records)
+            self._traffic.received(b"")
 
     def _flushSendBIO(self) -> None:
         records = self._traffic.records
