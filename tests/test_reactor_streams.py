@@ -384,6 +384,24 @@ def test_closed_from_what_is_received(reactor: Any, link: Link, size: int) -> No
     assert client.lost is server.lost is ConnectionDone
 
 
+@plain_link
+@pytest.mark.parametrize("size", [1, 478, 479, 480, 1000, 65_536])
+def test_message_is_received_in_one(reactor: Any, link: Link, size: int) -> None:
+    """What has come together is received together, up to a buffer: it is an unread rest that resets."""
+
+    def answer(server: Recorder) -> None:
+        server.transport.write(b"answer")
+        server.transport.loseConnection()
+
+    client, server = Recorder(), Recorder({"data": answer})
+    connected(reactor, link, client, server)
+    client.transport.write(b"x" * size)
+    lost(reactor, client, server)
+    assert len(server.received) == size
+    assert client.received == b"answer"
+    assert client.lost is server.lost is ConnectionDone
+
+
 @half_closing_link
 @pytest.mark.parametrize("size", [0, 5, MIB])
 def test_half_closed_from_what_is_received(reactor: Any, link: Link, size: int) -> None:

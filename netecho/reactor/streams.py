@@ -7,8 +7,9 @@ producers to half-close, abort and TLS, is inherited.
 
 from __future__ import annotations
 
+import functools
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from errno import EAGAIN, ENOBUFS
 from typing import Any, Final
 
@@ -58,11 +59,26 @@ class DirectConnection(tcp.Connection):
         except OSError:
             return CONNECTION_LOST
         if len(data) == room:
-            self._room = self.bufferSize
+            data = self._fill_up(data, self.socket.recv)
         if data:
             self.protocol.dataReceived(data)
             return None
         return CONNECTION_LOST if self._lost else CONNECTION_DONE
+
+    def _fill_up(self, data: bytes, receive: Callable[[int], bytes]) -> bytes:
+        """Have more room from now on, as all there was is full; return what has come of this message."""
+        size, most = len(data), self.bufferSize
+        if size < most:
+            # What came together is delivered together: if a connection is closed with something unread, its
+            # peer may lose what it was sent last.
+            self._room = most
+            try:
+                data += receive(most - size)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._lost = True
+        return data
 
     def write(self, data: bytes) -> None:
         """Send `data`, or as much as the system takes; the rest follows when it takes more."""
@@ -222,8 +238,8 @@ class UNIXConnection(DirectConnection):
             return None
         except OSError:
             return CONNECTION_LOST
-        if len(data) == room:
-            self._room = self.bufferSize
+        if len(data) == room and not ancillary:
+            data = self._fill_up(data, functools.partial(self._receive_more, ancillary))
         self._receiving, self._asked = True, False
         try:
             if ancillary:
@@ -235,6 +251,11 @@ class UNIXConnection(DirectConnection):
         if self._asked:
             self._flush()
         return None if data else CONNECTION_LOST if self._lost else CONNECTION_DONE
+
+    def _receive_more(self, ancillary: list[tuple[int, int, bytes]], size: int) -> bytes:
+        data, more, _, _ = self.socket.recvmsg(size, ANCILLARY)
+        ancillary += more
+        return data
 
     def _take_ancillary(self, ancillary: list[tuple[int, int, bytes]]) -> None:
         """Deliver file descriptors; say of anything else that it is not supported, as Twisted does."""
