@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, FileDescriptorOverrun
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netecho.reactor.streams import BULK, BULK_AFTER
 from tests import reactors
 from tests.pairs import (
     HALF_TLS,
@@ -400,6 +402,26 @@ def test_message_is_received_in_one(reactor: Any, link: Link, size: int) -> None
     assert len(server.received) == size
     assert client.received == b"answer"
     assert client.lost is server.lost is ConnectionDone
+
+
+@plain_link
+def test_bulk_is_received_in_larger_pieces(link: Link) -> None:
+    """Not at once, as a peer that does not read sends much too, but when more has gone than buffers hold."""
+    pieces: list[int] = []
+
+    class Measuring(Recorder):
+        def dataReceived(self, data: bytes) -> None:
+            pieces.append(len(data))
+
+    with reactors.fresh("fast") as reactor:
+        client, server = Recorder(), Measuring()
+        connected(reactor, link, client, server)
+        while sum(pieces) < BULK_AFTER * server.transport.bufferSize + 2 * BULK:
+            client.transport.write(b"x" * MIB)
+            turn(reactor, lambda: not client.transport.dataBuffer and not client.transport._tempDataBuffer)
+    small = [size for size in pieces if size <= FileDescriptor.bufferSize]
+    assert pieces[:BULK_AFTER] == small[:BULK_AFTER]
+    assert FileDescriptor.bufferSize < max(pieces) <= BULK
 
 
 @half_closing_link

