@@ -405,6 +405,20 @@ def test_message_is_received_in_one(reactor: Any, link: Link, size: int) -> None
 
 
 @plain_link
+def test_nothing_is_written_to_a_peer_that_has_closed(reactor: Any, link: Link) -> None:
+    """To write nothing does nothing: a connection whose peer has closed it in order has ended in order."""
+    server = HalfRecorder({"data": lambda server: server.transport.write(b"")})
+    client = Recorder()
+    connected(reactor, link, client, server)
+    server.transport.write(b"hello")
+    turn(reactor, lambda: client.received)
+    client.transport.write(b"!")
+    client.transport.loseConnection()
+    turn(reactor, lambda: "read closed" in server.told or server.lost)
+    assert server.told == ["made", "data", "read closed"]
+
+
+@plain_link
 def test_bulk_is_received_in_larger_pieces(link: Link) -> None:
     """Not at once, as a peer that does not read sends much too, but when more has gone than buffers hold."""
     pieces: list[int] = []

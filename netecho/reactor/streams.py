@@ -318,7 +318,7 @@ class UNIXConnection(DirectConnection):
 
     def write(self, data: bytes) -> None:
         """Queue `data`, through TLS once that has been started."""
-        if self._receiving and self._direct and type(data) is bytes:
+        if self._receiving and self._direct and type(data) is bytes and data:
             self._tempDataBuffer.append(data)
             self._tempDataLen += len(data)
             self._asked = True
