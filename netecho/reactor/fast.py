@@ -34,7 +34,7 @@ class FastReactor(EPollReactor):
     def __init__(self) -> None:
         self._turn = TurnContext()
         self._alarm: Alarm | None = None
-        self._table: list[streams.DirectDescriptor | None] = [None] * 64
+        self._table: list[streams.DirectConnection | None] = [None] * 64
         """By its descriptor, each transport that is called without a log context of its own."""
         super().__init__()
         with contextlib.suppress(OSError):  # no descriptor left, perhaps: epoll's timeouts serve too
@@ -101,7 +101,7 @@ class FastReactor(EPollReactor):
         fd, table = xer.fileno(), self._table
         if fd >= len(table):
             table.extend([None] * (fd + 1))
-        table[fd] = xer if isinstance(xer, streams.DirectDescriptor) else None
+        table[fd] = xer if isinstance(xer, streams.DirectConnection) else None
 
     def _remove(
         self, xer: Any, primary: Any, other: Any, selectables: Any, event: int, antievent: int

@@ -12,121 +12,151 @@ from typing import Any, Final
 
 from twisted.internet import tcp, unix
 from twisted.internet._newtls import startTLS
-from twisted.internet.abstract import FileDescriptor
+from twisted.internet.abstract import FileDescriptor, _dataMustBeBytes
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
+SMALL: Final = 479
+"""Bytes asked for until a message is larger: their object is the largest that Python's own allocator has."""
+FULL: Final = FileDescriptor.bufferSize
+"""Bytes that make the queue of a transport full, as `FileDescriptor._isSendBufferFull` has it."""
 ACCEPTS: Final = 100
 """Connections that a port accepts in one turn of the reactor, so that none starves what else there is."""
 
 
-class DirectDescriptor(FileDescriptor):
-    """What sends at once. The reactor calls it without making a log context first."""
+class DirectConnection(tcp.Connection):
+    """The parts of a connection that receive and send. The reactor calls it with no log context of its own.
 
-    socket: Any
+    What a program can see is what it sees of Twisted's own: a producer is paused and asked for more as if
+    all that is written were queued, and errors are told in the next turn.
+    """
+
+    protocol: Any
     producer: Any
+    TLS: bool
 
     _direct = False
-    """Whether a write goes to the system: we are connected, with nothing queued before it."""
+    """Whether a write goes to the system: connected in clear, nothing queued before it, no pull producer."""
     _lost = False
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
-
-    def write(self, data: bytes) -> None:
-        """Send `data`, or as much as the system takes; the rest follows when it takes more."""
-        if not isinstance(data, bytes):
-            raise TypeError("Data must be bytes")
-        if not self._direct:
-            FileDescriptor.write(self, data)
-            return
-        try:
-            sent = self.socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            # Twisted's way is to say so in the next turn, when nobody is in the middle of something.
-            self._lost = True
-            sent = 0
-        size = len(data)
-        if sent != size:
-            self._direct = False
-            self._tempDataBuffer.append(data[sent:] if sent else data)
-            self._tempDataLen = size - sent
-            self._maybePauseProducer()
-            self.startWriting()
-        elif self.producer is not None:
-            self._sent(size)
-
-    def _sent(self, size: int) -> None:
-        """Have the producer behave as if what has just been sent had been queued for the next turn."""
-        if not self.streamingProducer:
-            self.startWriting()  # and be asked for more then, not from within its own write
-        elif size > self.bufferSize:
-            self.producerPaused = True
-            self.producer.pauseProducing()
-            self.startWriting()
-
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Send all of `iovec`, as `write` would its concatenation."""
-        pieces = list(iovec)
-        for piece in pieces:
-            if not isinstance(piece, bytes):
-                raise TypeError("Data must be bytes")
-        DirectDescriptor.write(self, b"".join(pieces))
-
-    def doWrite(self) -> Any:
-        """Send what is queued, now that the system takes more."""
-        result = super().doWrite()
-        self._direct = bool(self.connected) and not (
-            self.dataBuffer or self._tempDataBuffer or self._writeDisconnected or self._lost
-        )
-        return result
-
-    def connectionLost(self, reason: Any) -> None:
-        """Note the end."""
-        self._direct = False
-        super().connectionLost(reason)
-
-
-class DirectConnection(DirectDescriptor):
-    """The parts of `twisted.internet.tcp.Connection` that send, receive or start TLS."""
-
-    TLS: bool
-    protocol: Any
+    _room = SMALL
+    """Bytes that are asked for at once."""
 
     def doRead(self) -> Any:
-        """Receive once what is there, and deliver it."""
+        """Receive once, what fits, and deliver it."""
+        room = self._room
         try:
-            data = self.socket.recv(65536)
+            data = self.socket.recv(room)
         except BlockingIOError:
             return None
         except OSError:
             return CONNECTION_LOST
+        if len(data) == room:
+            self._room = self.bufferSize
         if data:
             self.protocol.dataReceived(data)
             return None
         return CONNECTION_LOST if self._lost else CONNECTION_DONE
 
     def write(self, data: bytes) -> None:
-        """Send `data`, through TLS once that has been started."""
-        if not self.TLS:
-            DirectDescriptor.write(self, data)
-        elif self.connected:
-            self.protocol.write(data)
+        """Send `data`, or as much as the system takes; the rest follows when it takes more."""
+        if self._direct and type(data) is bytes:
+            try:
+                sent = self.socket.send(data)
+            except OSError as error:
+                sent = self._not_sent(error)
+            if not sent == len(data) <= FULL:
+                self._sent(data, sent)
+        elif self.TLS:
+            if self.connected:
+                self.protocol.write(data)
+        else:
+            FileDescriptor.write(self, data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Send all of `iovec`, through TLS once that has been started."""
-        if not self.TLS:
-            DirectDescriptor.writeSequence(self, iovec)
-        elif self.connected:
-            self.protocol.writeSequence(iovec)
+        """Send all of `iovec`, as `write` would its concatenation."""
+        if self._direct:
+            pieces = list(iovec)
+            for piece in pieces:
+                _dataMustBeBytes(piece)
+            self.write(b"".join(pieces))
+        elif self.TLS:
+            if self.connected:
+                self.protocol.writeSequence(iovec)
+        else:
+            FileDescriptor.writeSequence(self, iovec)
+
+    def _not_sent(self, error: OSError) -> int:
+        if not isinstance(error, BlockingIOError):
+            # Twisted's way is to say so in the next turn, when nobody is in the middle of something.
+            self._lost = True
+        return 0
+
+    def _sent(self, data: bytes, sent: int) -> None:
+        """Queue what the system did not take; have a producer pause after as much as would fill the queue."""
+        size = len(data)
+        if sent < size:
+            self._direct = False
+            self._tempDataBuffer.append(data[sent:] if sent else data)
+            self._tempDataLen = size - sent
+            self.startWriting()
+        if size > self.bufferSize and self.producer is not None:
+            self.producerPaused = True
+            self.startWriting()
+            self.producer.pauseProducing()
+
+    def doWrite(self) -> Any:
+        """Send what is queued, now that the system takes more."""
+        result = super().doWrite()
+        self._direct = self._may_send() and not self.TLS
+        return result
+
+    def _may_send(self) -> bool:
+        """Return whether nothing goes before what would be sent now."""
+        return bool(self.connected) and not (
+            self.dataBuffer
+            or self._tempDataBuffer
+            or self._writeDisconnected
+            or self._lost
+            or (self.producer is not None and not self.streamingProducer)
+        )
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See `IConsumer.registerProducer`."""
+        if not streaming:
+            self._direct = False  # it is asked for more when the queue is empty: so there must be one
+        super().registerProducer(producer, streaming)
+
+    def connectionLost(self, reason: Any) -> None:
+        """Take the end of the connection."""
+        self._direct = False
+        super().connectionLost(reason)
 
     def abortConnection(self) -> None:
         """Send nothing more, and reset the connection in the next turn."""
         self._direct = False
-        super().abortConnection()  # type: ignore[misc]
+        super().abortConnection()
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """See `ITLSTransport.startTLS`."""
-        startTLS(self, ctx, normal, DirectDescriptor)
+        self._direct = False
+        startTLS(self, ctx, normal, _Beneath)
+
+
+class _Beneath(FileDescriptor):
+    """What TLS uses of a connection after `startTLS`, when its own methods are those of TLS."""
+
+    # Twisted calls these as functions, with the connection itself for `self`.
+
+    def write(self: Any, data: bytes) -> None:
+        """Send the bytes of TLS."""
+        if not self._may_send():
+            FileDescriptor.write(self, data)
+            return
+        try:
+            sent = self.socket.send(data)
+        except OSError as error:
+            sent = self._not_sent(error)
+        self._sent(data, sent)
 
 
 class Server(DirectConnection, tcp.Server):
@@ -135,10 +165,8 @@ class Server(DirectConnection, tcp.Server):
     def __init__(
         self, sock: Any, protocol: Any, client: Any, server: Any, sessionno: int, reactor: Any
     ) -> None:
-        self.TLS = False
-        self.producer = None
-        self._direct = True
         super().__init__(sock, protocol, client, server, sessionno, reactor)
+        self._direct = True
 
 
 class Client(DirectConnection, tcp.Client):
@@ -146,8 +174,6 @@ class Client(DirectConnection, tcp.Client):
 
     def _connectDone(self) -> None:
         self._direct = True
-        self.producer = None
-        self.TLS = False
         super()._connectDone()
 
 
