@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netecho.measure.holdback import HeldBack, Holdback
@@ -35,6 +35,7 @@ def test_none_waits() -> None:
         holdback.release(2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 20_000), max_size=8), st.lists(st.integers(1, 20_000), max_size=8))
 def test_nothing_disappears(held: list[int], released: list[int]) -> None:
     """However many come and go, each that was held is released once, or still waits."""

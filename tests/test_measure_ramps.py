@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netecho.measure.ramps import Leg, Ramp, exactly
@@ -71,6 +71,7 @@ def test_durations() -> None:
     assert Ramp(Fraction(1), duration_ns=5 * SECOND).until(9 * SECOND) == 5
 
 
+@settings(deadline=None)
 @given(rates, stages, st.integers(1, 1000))
 def test_times_are_where_the_integral_is(start: float, steps: list[Stage], resolution: int) -> None:
     """Each number is due where the integral reaches it, to a nanosecond, and none is left out or too many."""
@@ -87,6 +88,7 @@ def test_times_are_where_the_integral_is(start: float, steps: list[Stage], resol
         assert ramp.until(max(0, time - 1)) <= number <= ramp.until(time + 2)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**6), st.integers(1, 997), st.integers(0, 10**12))
 def test_a_constant_rate_is_exact(numerator: int, denominator: int, number: int) -> None:
     """However far into a run, to the nanosecond that the fraction says."""
@@ -94,6 +96,7 @@ def test_a_constant_rate_is_exact(numerator: int, denominator: int, number: int)
     assert list(ramp.times([[number]])) == [[number * SECOND * denominator // numerator]]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**6), st.integers(1, 1000), st.floats(0, 1, exclude_max=True))
 def test_between_numbers(rate: int, seconds: int, part: float) -> None:
     """Places that are no whole numbers have their time too, and none is beyond the end."""

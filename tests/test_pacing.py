@@ -49,6 +49,7 @@ def test_table() -> None:
     assert Pacer(10).due_ns(10**12) == 10**13
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**10), st.integers(0, 10**6))
 def test_no_drift(interval: int, sequence: int) -> None:
     """However far into a run, a probe is due at an exact multiple of the interval."""
@@ -85,6 +86,25 @@ def test_stages() -> None:
     assert len(times) == 5000
     for number in (0, 1, 2, 777, 4999):
         assert abs(times[number] - math.isqrt(number * 2 * SECOND**2 // 100)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "length"),
+    [
+        (Schedule(Fraction(10)), None),
+        (Schedule(Fraction(10), count=10), SECOND),
+        (Schedule(Fraction(10), count=10, index=1, parts=2), SECOND),
+        (Schedule(Fraction(10), count=10, duration_ns=SECOND), SECOND),
+        (Schedule(Fraction(10), count=10, duration_ns=SECOND // 2), SECOND // 2),
+        (Schedule(Fraction(10), count=2, duration_ns=SECOND), SECOND // 5),
+        (Schedule(Fraction(10), duration_ns=7), 7),
+        (Schedule(Fraction(0), stages=(Stage(SECOND, 4.0), Stage(SECOND, 4.0)), count=4), SECOND * 3 // 2),
+        (Schedule(Fraction(0), stages=(Stage(SECOND, 4.0), Stage(SECOND, 4.0)), count=99), 2 * SECOND),
+    ],
+)
+def test_lengths(schedule: Schedule, length: int | None) -> None:
+    """How long a schedule takes is until one more would have been due, or until it is ended."""
+    assert schedule.length_ns == length
 
 
 def gaps(places: Sequence[float]) -> list[float]:
@@ -130,6 +150,7 @@ def test_poisson_arrivals_on_a_ramp() -> None:
     assert distance(gaps(places), exponential) < KOLMOGOROV
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_uniform_arrivals_have_a_slot_each(seed: int) -> None:
     """Each is somewhere in its own slot, so that they are never a slot away from the rate."""

@@ -95,6 +95,18 @@ class Schedule:
         """The rate over time, of all parts together."""
         return Ramp(self.rate, self.stages, self.duration_ns, self.multiple)
 
+    @property
+    def length_ns(self) -> int | None:
+        """How long it is meant to take, which is what its average rate is over; `None`: it has no end.
+
+        10 exchanges at 10/s are a second's, though the last of them is due before it is over.
+        """
+        ramp = self.ramp
+        if self.count is not None:
+            for times in ramp.times([[self.count]]):
+                return times[0]
+        return ramp.duration_ns
+
     def times(self) -> Iterator[int]:
         """Yield when each exchange of this part is due, in order, always the same."""
         return itertools.chain.from_iterable(self.blocks())
