@@ -48,6 +48,7 @@ def test_durations(nanoseconds: float, text: str) -> None:
         (humanise.rate(12_345), "12.3k/s"),
         (humanise.rate(1_210_000), "1.21M/s"),
         (humanise.rate(0.5), "0.50/s"),
+        (humanise.count(12_345), "12,345"),
         (humanise.count(1, "byte"), "1 byte"),
         (humanise.count(2000, "byte"), "2,000 bytes"),
         (humanise.count(2, "echo", "echoes"), "2 echoes"),

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
-from netecho.measure.merging import DIED, Account, Part, distributions_of, merge, summarise
-from netecho.measure.quality import Judgement
+from netecho.measure.merging import DIED, Account, Part, distributions_of, merge, observe, summarise
+from netecho.measure.quality import Judgement, Observed
 from netecho.measure.recorder import Counts, Flow, Recorder
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
@@ -220,6 +220,27 @@ def test_the_busiest_worker_is_shown() -> None:
     assert summary.segments == (Segment(0, SECOND, Histogram.of([12])),)
     nobody = summary_of(dataclasses.replace(part, cpu_shares=(), distributions={}), 2)
     assert (nobody.cpu_share, nobody.lateness) == (None, None)
+
+
+def test_what_the_rules_look_at() -> None:
+    """They are told what was recorded, and of the busiest worker."""
+    part = dataclasses.replace(recorded([(0, 7, 5, "completed")]), cpu_shares=(0.2, 0.95), died=1, workers=2)
+    assert observe(part, closed_loop=False, verified=True, unnumbered=True, cpus=2) == Observed(
+        part.counts,
+        closed_loop=False,
+        verified=True,
+        cpu_share=0.95,
+        connections_requested=2,
+        connections_opened=2,
+        unnumbered=True,
+        sending=part.sending,
+        response=Histogram.of([12]),
+        service=Histogram.of([5]),
+        lateness=Histogram.of([7]),
+        workers=2,
+        workers_died=1,
+        cpus=2,
+    )
 
 
 def test_a_closed_loop_has_no_lateness() -> None:

@@ -13,7 +13,8 @@ is done. What it counted it tells anew every time; each interval it tells once. 
     accounts[worker].told(Part.from_json(message))
     accounts[worker].ended()  # its process has: if it had not told all, it died
     total = merge(account.part for account in accounts)
-    summary = summarise(total, command="bench", ..., judgement=judge(...))
+    judgement = judge(observe(total, closed_loop=False, verified=True))
+    summary = summarise(total, command="bench", ..., judgement=judgement)
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any, Final
 
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
-from netecho.measure.quality import Judgement
+from netecho.measure.quality import Judgement, Observed
 from netecho.measure.reading import checked, natural, naturals
 from netecho.measure.recorder import Counts, Interval, Recorder
 from netecho.measure.segments import GRID_NS, align, segments_of
@@ -231,6 +232,29 @@ def distributions_of(recorder: Recorder, connects: list[int], handshakes: list[i
     lateness = recorder.lateness
     latencies = latencies_of(recorder, connects, handshakes)
     return {**latencies, LATENESS: lateness} if lateness.count else latencies
+
+
+def observe(
+    part: Part, *, closed_loop: bool, verified: bool, unnumbered: bool = False, cpus: int | None = None
+) -> Observed:
+    """Return what the rules look at, for `judge`."""
+    return Observed(
+        counts=part.counts,
+        closed_loop=closed_loop,
+        verified=verified,
+        cpu_share=max(part.cpu_shares, default=None),
+        connections_requested=part.connections.requested,
+        connections_opened=part.connections.opened,
+        interrupted=part.interrupted,
+        unnumbered=unnumbered,
+        sending=part.sending,
+        response=part.distributions.get("response"),
+        service=part.distributions.get("service"),
+        lateness=part.distributions.get(LATENESS),
+        workers=part.workers,
+        workers_died=part.died,
+        cpus=cpus,
+    )
 
 
 def summarise(
