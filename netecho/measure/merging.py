@@ -69,6 +69,11 @@ class Part:
     whole: bool = False
     """Nothing comes after it."""
 
+    def distribution(self, name: str) -> Histogram | None:
+        """Return the distribution of that name; `None` if it has no samples, or is not told yet."""
+        histogram = self.distributions.get(name)
+        return histogram if histogram is not None and histogram.count else None
+
     def to_json(self) -> dict[str, Any]:
         """Return it for another process, whole and unrounded."""
         return {

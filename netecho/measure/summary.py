@@ -224,6 +224,11 @@ class Summary:
             **self.extra,
         }
 
+    def distribution(self, name: str) -> Histogram | None:
+        """Return the distribution of that name, of latencies or others; `None` if it has no samples."""
+        histogram = {**self.distributions, **self.latencies}.get(name)
+        return histogram if histogram is not None and histogram.count else None
+
     def _instrument(self) -> dict[str, Any]:
         answer: dict[str, Any] = {
             "cpu_share": None if self.cpu_share is None else round(self.cpu_share, 4),
