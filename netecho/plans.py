@@ -69,6 +69,18 @@ class Family(enum.StrEnum):
     IPV6 = "ipv6"
 
 
+class ReactorName(enum.StrEnum):
+    """What waits for the network, and runs everything else meanwhile."""
+
+    FAST = "fast"
+    """Our own; see `netecho.reactor`."""
+    EPOLL = "epoll"
+    POLL = "poll"
+    SELECT = "select"
+    ASYNCIO = "asyncio"
+    """The others are Twisted's."""
+
+
 class TLSVersion(enum.StrEnum):
     """The oldest TLS version that is spoken."""
 

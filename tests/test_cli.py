@@ -20,7 +20,16 @@ from netecho.errors import (
     RefusedError,
     UserInterruptError,
 )
-from netecho.plans import ClientTLS, Family, ReplyMode, ServerTLS, SocketOptions, TLSVersion, Verify
+from netecho.plans import (
+    ClientTLS,
+    Family,
+    ReactorName,
+    ReplyMode,
+    ServerTLS,
+    SocketOptions,
+    TLSVersion,
+    Verify,
+)
 
 SECOND = 1_000_000_000
 ROOT = pathlib.Path(cli.__file__).parent.parent
@@ -33,6 +42,7 @@ SERVE: dict[str, Any] = {
     "tls": False,
     "server_tls": ServerTLS(),
     "reply": ReplyMode.ECHO,
+    "reactor_name": None,
     "max_connections": None,
     "idle_timeout_ns": None,
     "drain_timeout_ns": 10 * SECOND,
@@ -45,6 +55,7 @@ CLIENT: dict[str, Any] = {
     "port": None,
     "proto": None,
     "tls": False,
+    "reactor_name": None,
     "count": None,
     "interval_ns": None,
     "duration_ns": None,
@@ -65,6 +76,7 @@ BENCH: dict[str, Any] = {
     "port": None,
     "proto": None,
     "tls": False,
+    "reactor_name": None,
     "connections": 1,
     "exchanges": None,
     "duration_ns": 10 * SECOND,
@@ -90,6 +102,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("serve --host * --port 0", {**SERVE, "host": "*", "port": 0}),
     ("serve --proto udp --tls", {**SERVE, "proto": "udp", "tls": True}),
     ("serve --reply CHARGEN", {**SERVE, "reply": ReplyMode.CHARGEN}),
+    ("serve --reactor fast", {**SERVE, "reactor_name": ReactorName.FAST}),
     (
         "serve --cert c --key k --client-ca a --alpn h2,x --alpn y --tls-min 1.3 --ciphers z",
         {**SERVE, "server_tls": ServerTLS("c", "k", "a", ("h2", "x", "y"), TLSVersion.TLS_1_3, "z")},
@@ -124,6 +137,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         "client -4 --source 127.0.0.1 --dscp ef --ttl 3",
         {**CLIENT, "sockets": SocketOptions(Family.IPV4, "127.0.0.1", 46, 3)},
     ),
+    ("client --reactor EPOLL", {**CLIENT, "reactor_name": ReactorName.EPOLL}),
     ("client -6", {**CLIENT, "sockets": SocketOptions(Family.IPV6)}),
     (
         "client --tls --cacert a --cert c --key k -k --sni n --alpn h2 --keylog l",
@@ -151,6 +165,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
             "reconnect": False,
         },
     ),
+    ("bench --reactor asyncio", {**BENCH, "reactor_name": ReactorName.ASYNCIO}),
     ("bench --json-stream --quiet", {**BENCH, "json_stream": True, "quiet": True}),
     ("report a.json", REPORT),
     ("report a.json b --csv c", {**REPORT, "files": ["a.json", "b"], "csv": "c"}),
@@ -160,6 +175,8 @@ MISTAKES = {
     "serve --prot x": "netecho serve: no such option: --prot (did you mean --proto?)",
     "serve --port http": "netecho serve: --port: 'http' is not a port: it is a number from 0 to 65535",
     "serve --reply what": "netecho serve: --reply: 'what' is not one of 'echo', 'discard', 'chargen'",
+    "serve --reactor iocp": "netecho serve: --reactor: 'iocp' is not one of "
+    "'fast', 'epoll', 'poll', 'select', 'asyncio'",
     "serve --key k": "netecho: --key needs --cert: a key alone does not say who the server is",
     "serve --proto what": "netecho serve: --proto: unknown protocol 'what': it is one of tcp, udp",
     "client -i 10x": "netecho client: -i/--interval: '10x' is not a duration: "

@@ -12,6 +12,7 @@ import typer.main
 from netecho import protocols
 from netecho.cli import app
 from netecho.options import units
+from netecho.plans import ReactorName
 from tests import completion_scripts
 from tests.peers import need
 from tests.shells import Bash, Fish, Zsh, environment
@@ -27,6 +28,9 @@ CHOICES = {
     "netecho serve --proto ": set(protocols.names()),
     "netecho client --proto ": set(protocols.names()),
     "netecho bench --proto ": set(protocols.names()),
+    "netecho serve --reactor ": set(ReactorName),
+    "netecho client --reactor ": set(ReactorName),
+    "netecho bench --reactor ": set(ReactorName),
     "netecho client --dscp ": set(units.DSCP_NAMES),
 }
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from netecho.measure.payload import HEADER, Payload
+from netecho.measure.payload import HEADER, PERIOD, Payload
 
 keys = st.integers(0, 2**32 - 1)
 sizes = st.integers(0, 200)
@@ -27,6 +27,24 @@ def test_how_long_payloads_differ(size: int, apart: int) -> None:
     assert payload.numbered == (size > 0)
     assert payload.make(7) == payload.make(7 + apart)
     assert apart == 1 or payload.make(7) != payload.make(7 + apart - 1)
+
+
+@pytest.mark.parametrize(("size", "period"), [(0, 1), (4, PERIOD), (4096, PERIOD), (4097, None)])
+def test_repeating(size: int, period: int | None) -> None:
+    """Small payloads may come again after a while, never sooner; large ones do not."""
+    payload = Payload(size, key=1, repeating=True)
+    numbered = Payload(size, key=1)
+    for sequence in (0, 1, PERIOD - 1, PERIOD, 3 * PERIOD + 7):
+        again = sequence if period is None else sequence % period
+        assert payload.make(sequence) == numbered.make(again)
+        assert payload.intact(sequence, payload.make(sequence))
+    made = {payload.make(sequence) for sequence in range(PERIOD)}
+    assert len(made) == (PERIOD if period is None else period)
+
+
+def test_repeating_a_message() -> None:
+    """A message of one's own is every payload, as ever."""
+    assert Payload(0, key=1, message=b"hello", repeating=True).make(300) == b"hello"
 
 
 @given(sizes, keys, sequences)

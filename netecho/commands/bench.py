@@ -12,7 +12,7 @@ from netecho import protocols
 from netecho.errors import ExitStatus
 from netecho.measure.summary import Progress, Summary
 from netecho.options import check_size, resolve_own_server, resolve_target
-from netecho.plans import BenchPlan, ClientTLS, SocketOptions, Verify
+from netecho.plans import BenchPlan, ClientTLS, ReactorName, SocketOptions, Verify
 from netecho.protocols._contract import Adapter, Kind
 from netecho.rendering import text
 from netecho.rendering.files import SavedForms
@@ -30,6 +30,7 @@ def run(
     port: int | None,
     proto: str | None,
     tls: bool,
+    reactor_name: ReactorName | None,
     connections: int,
     exchanges: int | None,
     duration_ns: int | None,
@@ -48,6 +49,7 @@ def run(
     csv: str | None,
 ) -> int:
     """Measure, show the result, and return the exit status; see `netecho bench --help`."""
+    running.install(reactor_name)
     embedded = target is None and port is None
     plan = BenchPlan(
         resolve_own_server(proto, tls) if embedded else resolve_target(target, port, proto, tls),
@@ -73,7 +75,8 @@ def run(
 
     async def main(reactor: Any, signals: running.Signals) -> int:
         views = [view] if stream is None else [view, stream]
-        summary = await _measure(reactor, signals, adapter, plan, views)
+        server = EmbeddedServer(reactor, plan.target, reactor_name) if embedded else None
+        summary = await _measure(reactor, signals, adapter, plan, server, views)
         forms.save([summary])
         if stream is not None:
             stream.result(summary)
@@ -89,10 +92,10 @@ async def _measure(
     signals: running.Signals,
     adapter: Adapter,
     plan: BenchPlan,
+    server: EmbeddedServer | None,
     views: list[ProgressView],
 ) -> Summary:
-    """Run the plan, with a server of our own around it if it has no other."""
-    server = EmbeddedServer(reactor, plan.target) if plan.embedded else None
+    """Run the plan, with a server of our own around it if there is one."""
     try:
         if server is not None:
             url, authority = await server.start()

@@ -14,7 +14,7 @@ from netecho import protocols
 from netecho.errors import ExitStatus, LostError, UsageError
 from netecho.measure.summary import ProbeReply, Summary
 from netecho.options import check_size, resolve_target
-from netecho.plans import SECOND, ClientTLS, ProbePlan, SocketOptions, TalkPlan, Verify
+from netecho.plans import SECOND, ClientTLS, ProbePlan, ReactorName, SocketOptions, TalkPlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
 from netecho.rendering import dialogue as rendered
@@ -42,6 +42,7 @@ def run(
     port: int | None,
     proto: str | None,
     tls: bool,
+    reactor_name: ReactorName | None,
     count: int | None,
     interval_ns: int | None,
     duration_ns: int | None,
@@ -62,6 +63,7 @@ def run(
     It probes if -n, -i, -z or a form of result was given; a message alone is sent once. Else it is a
     conversation at a terminal, and a pipe where standard input or output is anything else.
     """
+    running.install(reactor_name)
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.load(goal.protocol)
     asked = (count, interval_ns, duration_ns, json, csv, message)

@@ -14,11 +14,10 @@ from twisted.python.failure import Failure
 
 from netecho.errors import ExitStatus, NetechoError
 from netecho.options.targets import resolve_listeners
-from netecho.plans import ListenPlan, ReplyMode, ServerTLS, Target
+from netecho.plans import ListenPlan, ReactorName, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
+from netecho.services import running
 from netecho.services.echo_server import EchoServer
-from netecho.services.running import Signals
-from netecho.services.running import run as run_reactor
 
 
 def run(
@@ -30,6 +29,7 @@ def run(
     tls: bool,
     server_tls: ServerTLS,
     reply: ReplyMode,
+    reactor_name: ReactorName | None,
     max_connections: int | None,
     idle_timeout_ns: int | None,
     drain_timeout_ns: int,
@@ -38,8 +38,9 @@ def run(
     exit_with_stdin: bool,
 ) -> int:
     """Serve until SIGINT or SIGTERM, then end in order; return the exit status."""
+    running.install(reactor_name)
 
-    async def main(reactor: Any, signals: Signals) -> int:
+    async def main(reactor: Any, signals: running.Signals) -> int:
         plan = ListenPlan(
             resolve_listeners(urls, host, port, proto, tls),
             reply,
@@ -82,7 +83,7 @@ def run(
         view.stopped(server.totals)
         return ExitStatus.GOOD
 
-    return run_reactor(main)
+    return running.run(main)
 
 
 def _authority(server: EchoServer, target: Target) -> dict[str, str]:

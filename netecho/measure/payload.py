@@ -13,6 +13,10 @@ import struct
 import zlib
 from typing import Final
 
+PERIOD: Final = 256
+"""Payloads after which they may repeat, where order alone says which exchange an echo belongs to."""
+_PERIOD_SIZE: Final = 4096
+"""Bytes of the largest payloads that do repeat: making larger ones costs little beside sending them."""
 HEADER: Final = struct.Struct("<II")
 """Sequence number, and CRC-32 of it under the run's key; little-endian, so that short payloads differ."""
 _NUMBER_SIZE: Final = 4
@@ -25,17 +29,22 @@ class Payload:
         size: bytes in each.
         key: distinguishes this run's payloads from any other's, 32 bits.
         message: when given, every payload is this, and none can be told from another.
+        repeating: whether those of up to 4 KiB may be the same again after `PERIOD` others, and are
+            made once. `sequence_of` is for those that do not.
     """
 
-    __slots__ = ("_key", "_number_size", "_tail", "message", "size")
+    __slots__ = ("_key", "_made", "_number_size", "_tail", "message", "size")
 
-    def __init__(self, size: int, key: int, message: bytes | None = None) -> None:
+    def __init__(self, size: int, key: int, message: bytes | None = None, *, repeating: bool = False) -> None:
         self.size = size if message is None else len(message)
         self._key = key
         self.message = message
         self._number_size = 0 if message is not None else min(self.size, _NUMBER_SIZE)
         # A plain generator suffices: the bytes are to be told apart, not to be unguessable.
         self._tail = random.Random(key).randbytes(max(0, size - HEADER.size))  # noqa: S311
+        self._made: tuple[bytes, ...] = ()
+        if repeating and message is None and self.size <= _PERIOD_SIZE:
+            self._made = tuple(self._make(number) for number in range(PERIOD))
 
     @property
     def numbered(self) -> bool:
@@ -44,6 +53,10 @@ class Payload:
 
     def make(self, sequence: int) -> bytes:
         """Return what exchange `sequence` sends."""
+        made = self._made
+        return made[sequence % PERIOD] if made else self._make(sequence)
+
+    def _make(self, sequence: int) -> bytes:
         if self.message is not None:
             return self.message
         number = sequence & 0xFFFFFFFF

@@ -223,16 +223,12 @@ class Flow:
             size: its payload in bytes.
             intact: whether every byte is as it was sent.
         """
-        if sequence is None or not 0 <= sequence <= self.newest:
-            self.recorder.counts.corrupted += 1
-            self.recorder.counts.bytes_received += size
-            return Outcome.STRAY
+        times = None if sequence is None else self._outstanding.pop(sequence, None)
+        if times is None or sequence is None:
+            return self._unexpected(sequence, size)
         recorder = self.recorder if sequence >= self._since else self._recorder_of(sequence)
         counts = recorder.counts
         counts.bytes_received += size
-        times = self._outstanding.pop(sequence, None)
-        if times is None:
-            return self._unexpected(sequence, counts)
         if sequence > self.highest:
             self.highest = sequence
         else:
@@ -246,7 +242,14 @@ class Flow:
         counts.corrupted += 1
         return Outcome.CORRUPTED
 
-    def _unexpected(self, sequence: int, counts: Counts) -> Outcome:
+    def _unexpected(self, sequence: int | None, size: int) -> Outcome:
+        """Count an echo that no exchange in flight waits for."""
+        if sequence is None or not 0 <= sequence <= self.newest:
+            self.recorder.counts.corrupted += 1
+            self.recorder.counts.bytes_received += size
+            return Outcome.STRAY
+        counts = self._recorder_of(sequence).counts
+        counts.bytes_received += size
         if sequence in self._given_up:
             self._given_up.remove(sequence)
             counts.late += 1

@@ -9,7 +9,7 @@ import typer
 
 from netecho.errors import UsageError
 from netecho.options import units
-from netecho.plans import ClientTLS, Family, SocketOptions
+from netecho.plans import ClientTLS, Family, ReactorName, SocketOptions
 
 _T = TypeVar("_T")
 
@@ -132,6 +132,16 @@ Proto = Annotated[
     ),
 ]
 Secure = Annotated[bool, typer.Option("--tls", metavar="", help="Speak it over TLS.")]
+Reactor = Annotated[
+    ReactorName | None,
+    typer.Option(
+        "--reactor",
+        metavar="NAME",
+        case_sensitive=False,
+        show_default="fast, where there is epoll",
+        help="Run on this reactor: fast, epoll, poll, select, asyncio.",
+    ),
+]
 
 # Sockets.
 

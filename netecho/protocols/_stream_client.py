@@ -48,22 +48,21 @@ class StreamExchanger(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Cut what comes into echoes as long as the messages were."""
-        if not self._awaited:
-            self._on_reply(None, data)
-            return
         size = len(data)
-        if size < self._missing:
-            self._pieces.append(data)
-            self._missing -= size
-            return
         if size == self._missing and not self._pieces:
             self._reply(data)
-            return
-        self._cut(data)
+        elif not self._awaited:
+            self._on_reply(None, data)
+        elif size < self._missing:
+            self._pieces.append(data)
+            self._missing -= size
+        else:
+            self._cut(data)
 
     def _reply(self, payload: bytes) -> None:
-        sequence, _ = self._awaited.popleft()
-        self._missing = self._awaited[0][1] if self._awaited else 0
+        awaited = self._awaited
+        sequence, _ = awaited.popleft()
+        self._missing = awaited[0][1] if awaited else 0
         self._on_reply(sequence, payload)
 
     def _cut(self, data: bytes) -> None:
@@ -143,6 +142,12 @@ class _Handshake(Protocol):
             self.completed.errback(reason)
 
 
+def _shorten(protocol: Any) -> None:
+    """Have a transport call its protocol itself: an endpoint's wrapper, once connected, only passes on."""
+    if hasattr(protocol.transport, "protocol"):
+        protocol.transport.protocol = protocol
+
+
 def connect_protocol(
     reactor: Any,
     endpoint: Any,
@@ -157,11 +162,11 @@ def connect_protocol(
 
     async def connect() -> Protocol:
         if route.tls is None:
-            await endpoint.connect(_ConnectedFactory(protocol, on_connected))
+            _shorten(await endpoint.connect(_ConnectedFactory(protocol, on_connected)))
         else:
             handshake = _Handshake(protocol)
             factory: Any = _ConnectedFactory(handshake, on_connected)
-            await endpoint.connect(HalfCloseableTLSFactory(route.tls, True, factory, reactor))
+            _shorten(await endpoint.connect(HalfCloseableTLSFactory(route.tls, True, factory, reactor)))
             await handshake.completed
         return protocol
 

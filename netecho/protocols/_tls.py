@@ -18,14 +18,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
+from OpenSSL.SSL import Error
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor, IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
+
+from netecho.reactor.tls import DirectTLSFactory, DirectTLSTransport, of_traffic
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
@@ -36,15 +37,13 @@ if TYPE_CHECKING:
         IReactorTime,
     )
 
-_BIO_READ = 2**15
-
 
 class TruncationError(ConnectionLost):
     """The peer closed the connection without close_notify: what it sent may have been cut short"""  # noqa: D400, D415 - Twisted shows this as the error's message, and adds the full stop
 
 
 @implementer(IHalfCloseableProtocol)
-class HalfCloseableTLSTransport(BufferingTLSTransport):
+class HalfCloseableTLSTransport(DirectTLSTransport):
     """One TLS connection, as a transport with `loseWriteConnection` for the protocol it wraps.
 
     A wrapped protocol that provides `IHalfCloseableProtocol` is told `readConnectionLost` when the peer
@@ -64,9 +63,19 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
     wrappedProtocol: Any
     _producer: Any
 
-    _read_closed = False
-    _write_closing = False
-    _close_notify_sent = False
+    # Each is looked at for every message; see `Traffic`.
+    _read_closed = of_traffic("read_ended")
+    _write_closing = of_traffic("closing")
+    _close_notify_sent = of_traffic("write_ended")
+
+    @property  # type: ignore[override]
+    def disconnecting(self) -> bool:
+        """Whether both sides are being closed: what still arrives is thrown away."""
+        return self._traffic.disconnecting
+
+    @disconnecting.setter
+    def disconnecting(self, value: bool) -> None:
+        self._traffic.disconnecting = self._traffic.muted = value
 
     @override
     def loseConnection(self) -> None:
@@ -81,7 +90,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
             self.disconnecting = True
             self.transport.loseConnection()
             return
-        self._aggregator.flush()
+        self._traffic.flush()
         if not self._handshakeDone and not self._appSendBuffer:
             self.abortConnection()
             return
@@ -121,12 +130,6 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         super().unregisterProducer()  # type: ignore[no-untyped-call]
         self._shutdownTLS()
 
-    @override
-    def dataReceived(self, data: bytes) -> None:
-        """Take bytes off the wire."""
-        if not self._read_closed and not self._lostTLSConnection:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]
-
     def readConnectionLost(self) -> None:
         """Take the transport's FIN: the peer sends nothing more, and said so in TLS or did not."""
         if self._read_closed or self._lostTLSConnection:
@@ -137,7 +140,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
             self._close_read(Failure(TruncationError()))
         else:
             self._tlsConnection.bio_shutdown()
-            self._checkHandshakeStatus()  # type: ignore[no-untyped-call]
+            self._checkHandshakeStatus()
 
     def writeConnectionLost(self) -> None:
         """Take the transport's word that our close_notify and FIN are out."""
@@ -156,22 +159,9 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         super().connectionLost(reason)
 
     @override
-    def _flushReceiveBIO(self) -> None:
-        """Deliver what has arrived, and see whether the peer has closed its side."""
-        while not (self._read_closed or self._lostTLSConnection):
-            try:
-                data = self._tlsConnection.recv(_BIO_READ)
-            except WantReadError:
-                break
-            except ZeroReturnError:
-                self._close_read(None)
-            except Error:
-                self._tlsShutdownFinished(Failure())
-            else:
-                if not self.disconnecting:
-                    self.wrappedProtocol.dataReceived(data)
-        self._flushSendBIO()
-        self._shutdownTLS()
+    def _read_ended(self) -> None:
+        """Take the peer's close_notify."""
+        self._close_read(None)
 
     def _close_read(self, reason: Failure | None) -> None:
         """Note that the peer sends nothing more, and close our side too if nobody wants it open."""
@@ -182,7 +172,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         if wrapped is not None and not self.disconnecting:
             wrapped.readConnectionLost()
         else:
-            self._aggregator.flush()
+            self._traffic.flush()
             self.disconnecting = True
             self._write_closing = True
             self._dismiss_producer()
@@ -196,7 +186,7 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         """Send close_notify, if that is wanted and everything that goes before it has gone."""
         if not self._write_closing or self._close_notify_sent or self._aborted:
             return
-        self._aggregator.flush()
+        self._traffic.flush()
         if self._lostTLSConnection or not self._handshakeDone or self._appSendBuffer:
             return
         if self._producer is not None:
@@ -250,27 +240,8 @@ class HalfCloseableTLSTransport(BufferingTLSTransport):
         if self._producer is not None and self._producer._producer is not self:
             self._producer.pauseProducing()
 
-    @override
-    def _write(self, data: bytes) -> None:
-        # OpenSSL takes a write after close_notify for an error that ends the connection.
-        if not self._close_notify_sent:
-            super()._write(data)  # type: ignore[no-untyped-call]
 
-    @override
-    def _flushSendBIO(self) -> None:
-        """Hand everything that OpenSSL wants sent to the transport beneath."""
-        connection = self._tlsConnection
-        more = connection is not None
-        while more:
-            try:
-                data = connection.bio_read(_BIO_READ)
-            except WantReadError:
-                return
-            self.transport.write(data)
-            more = len(data) == _BIO_READ
-
-
-class HalfCloseableTLSFactory(TLSMemoryBIOFactory):
+class HalfCloseableTLSFactory(DirectTLSFactory):
     """Puts `HalfCloseableTLSTransport` between a stream transport and another factory's protocols.
 
     Args:

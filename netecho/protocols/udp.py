@@ -8,7 +8,8 @@ import socket
 from array import array
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final
+from random import random
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.error import (
@@ -26,6 +27,9 @@ from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings
 from netecho.protocols._sockets import bound_target, has_unread, is_ipv6, listen_error, set_options
 from netecho.protocols._stream_server import CHARGEN_PATTERN
 
+if TYPE_CHECKING:
+    from netecho.reactor.batches import Batch
+
 MAXIMUM_SIZE: Final = 65_507
 """Bytes of payload in the largest datagram over IPv4."""
 RECEIVE_SIZE: Final = 65_536
@@ -38,6 +42,9 @@ DRAIN_TIME: Final = 0.25
 """Seconds that a server goes on, when it ends, while datagrams come without a pause."""
 LOWEST_SOURCE_PORT: Final = 1024
 """Below it live the services that answer anything (echo, chargen, daytime: CERT CA-1996-01)."""
+HEAD: Final = 64
+"""Bytes of a datagram by which it is told from others."""
+REPEATED: Final = "repeated without end"
 
 
 @lru_cache(maxsize=4096)
@@ -54,41 +61,75 @@ def _unanswerable(host: str) -> str | None:
     return None
 
 
+def _unsent(failure: Exception) -> str:
+    """Return why an answer did not go out."""
+    return "send buffer full" if isinstance(failure, BlockingIOError) else "not sendable"
+
+
 class RepetitionGuard:
     """Notices bytes that come again and again from the same port, as they do in a loop of two echoes.
 
     Port rules cannot stop a loop with a reflector on a high port (Loop DoS, CVE-2024-2169), but a loop
     brings the same bytes back for ever, so that dropping them once ends it. Datagrams are counted in a
-    table by a keyed hash; the table is emptied from time to time, so that datagrams that differ never
-    reach the limit. A peer that really sends the same bytes without end loses one in `LIMIT`.
+    table by a keyed hash. Its counts leak, by twice what they would grow if all datagrams differed, so that
+    those that do differ never reach the limit. In a loop of any number of datagrams that is below half the
+    table's size they grow faster than that, and more do not fit into the buffers of two sockets. A peer
+    that really sends the same bytes without end loses one in `LIMIT`.
+
+    One datagram drawn at random from many may be counted for all of them. Then each is counted as often as
+    it came, in the long run, which is what a loop has.
+
+    Args:
+        limit: how often the same may come.
+        slots: counts in the table; a power of two.
     """
 
     LIMIT: Final = 10_000
     SLOTS: Final = 1 << 16
-    PERIOD: Final = 1 << 20
+    SHARE: Final = 16
+    """Datagrams counted for each count that leaks."""
+    LEAKING: Final = 64
+    """Counts that leak together."""
 
-    def __init__(self) -> None:
-        self._forget()
+    def __init__(self, limit: int = LIMIT, slots: int = SLOTS) -> None:
+        self._limit = limit
+        self._slots = slots
+        self._counts = array("I", bytes(4 * slots))
+        self._leaking = 0
+        self._until_leak = self.SHARE * self.LEAKING
 
-    def _forget(self) -> None:
-        self._counts = array("I", bytes(4 * self.SLOTS))
-        self._left = self.PERIOD
+    def repeats(self, head: bytes, port: int, weight: int = 1) -> bool:
+        """Count a datagram; return whether it has now come too often.
 
-    def repeats(self, datagram: bytes, port: int) -> bool:
-        """Count a datagram; return whether it has now come too often."""
-        self._left -= 1
-        if not self._left:
-            self._forget()
-        slot = (hash(datagram[:64]) ^ port) & (self.SLOTS - 1)
-        self._counts[slot] += 1
-        if self._counts[slot] < self.LIMIT:
-            return False
-        self._counts[slot] = 0
-        return True
+        Args:
+            head: its first `HEAD` bytes, or all if it has fewer.
+            port: where it came from.
+            weight: how many it stands for.
+        """
+        counts = self._counts
+        slot = (hash(head) ^ port) & (self._slots - 1)
+        count = counts[slot] + weight
+        repeats = count >= self._limit
+        counts[slot] = count - self._limit if repeats else count
+        self._until_leak -= weight
+        if self._until_leak <= 0:
+            self._until_leak += self.SHARE * self.LEAKING
+            self._leak()
+        return repeats
+
+    def _leak(self) -> None:
+        start, stop, leak = self._leaking, self._leaking + self.LEAKING, 2 * self.SHARE
+        left = [count - leak if count > leak else 0 for count in self._counts[start:stop]]
+        self._counts[start:stop] = array("I", left)
+        self._leaking = stop % self._slots
 
 
 class ReplyDatagrams(DatagramProtocol):
-    """A server's port. No reply is larger than its request, and none goes where it might be answered."""
+    """A server's port. No reply is larger than its request, and none goes where it might be answered.
+
+    It takes datagrams one by one, or in batches where the reactor has them; provides
+    `netecho.reactor.batches.BatchProtocol`.
+    """
 
     transport: Any
     noisy = False
@@ -110,19 +151,50 @@ class ReplyDatagrams(DatagramProtocol):
         totals = self._totals
         totals.datagrams_received += 1
         totals.bytes_received += len(datagram)
-        host, port = addr
-        if port < LOWEST_SOURCE_PORT:
-            self._drop("source port below 1024", host, port)
-        elif port in self._ports:
-            self._drop("source port is our own", host, port)
-        elif (why := _unanswerable(host)) is not None:
-            self._drop(why, host, port)
-        elif self._guard.repeats(datagram, port):
-            self._drop("repeated without end", host, port)
+        if (why := self._objection(addr)) is not None:
+            self._drop(why, addr)
+        elif self._guard.repeats(datagram[:HEAD], addr[1]):
+            self._drop(REPEATED, addr)
         elif self._reply is ReplyMode.ECHO:
             self._answer(datagram, addr)
         elif self._reply is ReplyMode.CHARGEN:
             self._answer(CHARGEN_PATTERN[: len(datagram)], addr)
+
+    def datagramsReceived(self, batch: Batch) -> None:
+        """Answer a batch of datagrams, but for those to be dropped and counted."""
+        totals, sizes = self._totals, batch.sizes
+        count, size = len(batch), sum(sizes)
+        totals.datagrams_received += count
+        totals.bytes_received += size
+        dropped: set[int] = set()
+        for source, indices in batch.sources.items():
+            if (why := self._objection(source)) is not None:
+                self._drop(why, source, len(indices))
+                dropped.update(indices)
+        candidates = range(count) if not dropped else [i for i in range(count) if i not in dropped]
+        if candidates:
+            drawn = candidates[int(random() * len(candidates))]  # noqa: S311 - no secret
+            source = batch.address(drawn)
+            if self._guard.repeats(batch.head(drawn, HEAD), source[1], len(candidates)):
+                self._drop(REPEATED, source)
+                dropped.add(drawn)
+        if self._reply is ReplyMode.DISCARD or len(dropped) == count:
+            return
+        payload = CHARGEN_PATTERN if self._reply is ReplyMode.CHARGEN else None
+        for index, failure in batch.send_back(payload, without=dropped):
+            self._drop(_unsent(failure), batch.address(index))
+            dropped.add(index)
+        totals.datagrams_sent += count - len(dropped)
+        totals.bytes_sent += size - sum(sizes[index] for index in dropped)
+
+    def _objection(self, source: tuple[str, int]) -> str | None:
+        """Return why a source must not be answered, or `None`."""
+        host, port = source
+        if port < LOWEST_SOURCE_PORT:
+            return "source port below 1024"
+        if port in self._ports:
+            return "source port is our own"
+        return _unanswerable(host)
 
     def _end_turn(self) -> None:
         """Have the transport read no more in this turn of the reactor."""
@@ -138,18 +210,18 @@ class ReplyDatagrams(DatagramProtocol):
     def _answer(self, reply: bytes, addr: tuple[str, int]) -> None:
         try:
             self.transport.write(reply, addr)
-        except BlockingIOError:
-            self._drop("send buffer full", *addr)
-        except (OSError, MessageLengthError, InvalidAddressError):
-            self._drop("not sendable", *addr)
+        except (OSError, MessageLengthError, InvalidAddressError) as failure:
+            self._drop(_unsent(failure), addr)
         else:
             self._totals.datagrams_sent += 1
             self._totals.bytes_sent += len(reply)
 
-    def _drop(self, why: str, host: str, port: int) -> None:
+    def _drop(self, why: str, source: tuple[str, int], count: int = 1) -> None:
         dropped = self._totals.dropped
-        dropped[why] = dropped.get(why, 0) + 1
-        if dropped[why] == 1 and self._settings.on_event is not None:
+        before = dropped.get(why, 0)
+        dropped[why] = before + count
+        if not before and self._settings.on_event is not None:
+            host, port = source
             peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             self._settings.on_event("dropped", {"peer": peer, "reason": why})
 

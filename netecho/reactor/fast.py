@@ -6,8 +6,8 @@ import contextlib
 import errno
 import socket
 import time
-from collections.abc import Iterable
-from select import EPOLLET, EPOLLIN
+from collections.abc import Iterable, Mapping
+from select import EPOLLERR, EPOLLET, EPOLLIN
 from typing import Any, Final
 
 from twisted.internet import error
@@ -15,12 +15,43 @@ from twisted.internet.base import _topHandler
 from twisted.internet.epollreactor import EPollReactor
 from twisted.python import log
 
-from netecho.reactor import streams
+from netecho.reactor import datagrams, streams
 from netecho.reactor.logcontext import TurnContext
 from netecho.reactor.timers import Alarm
+from netecho.reactor.tls import DirectTLSFactory
 
+DIRECT: Final = (streams.DirectConnection, datagrams.Port)
+"""What is called without a log context of its own."""
 EVENTS: Final = 512
 """Events taken from epoll in one turn; the next turn begins with those that were left."""
+
+
+class Watched(dict[int, Any]):
+    """What a reactor watches, by its descriptor.
+
+    Attributes:
+        table: the same in a list, of those alone that are `DIRECT`.
+    """
+
+    def __init__(self, selectables: Mapping[int, Any]) -> None:
+        super().__init__()
+        self.table: list[streams.DirectConnection | datagrams.Port | None] = []
+        for fd, selectable in selectables.items():
+            self[fd] = selectable
+
+    def make_room(self, fd: int) -> None:
+        """Have the table reach as far as `fd`: all that epoll reports is looked for in it."""
+        if fd >= len(self.table):
+            self.table.extend([None] * (fd + 1))
+
+    def __setitem__(self, fd: int, selectable: Any) -> None:
+        super().__setitem__(fd, selectable)
+        self.make_room(fd)
+        self.table[fd] = selectable if isinstance(selectable, DIRECT) else None
+
+    def __delitem__(self, fd: int) -> None:
+        super().__delitem__(fd)
+        self.table[fd] = None
 
 
 class FastReactor(EPollReactor):
@@ -31,14 +62,16 @@ class FastReactor(EPollReactor):
 
     seconds = staticmethod(time.monotonic)
 
+    _selectables: Watched
+
     def __init__(self) -> None:
         self._turn = TurnContext()
         self._alarm: Alarm | None = None
-        self._table: list[streams.DirectConnection | None] = [None] * 64
-        """By its descriptor, each transport that is called without a log context of its own."""
         super().__init__()
+        self._selectables = Watched(self._selectables)
         with contextlib.suppress(OSError):  # no descriptor left, perhaps: epoll's timeouts serve too
             self._alarm = Alarm()
+            self._selectables.make_room(self._alarm.fileno())
             self._poller.register(self._alarm.fileno(), EPOLLIN | EPOLLET)
 
     def mainLoop(self) -> None:
@@ -56,8 +89,7 @@ class FastReactor(EPollReactor):
         if timeout is None:
             timeout = -1
         elif timeout > 0 and self._alarm is not None:
-            pending = self._pendingTimedCalls
-            timeout = self._alarm.timeout(timeout, pending[0].time if pending else None)
+            timeout = self._alarm.timeout(timeout)
         try:
             events = self._poller.poll(timeout, min(len(self._selectables) + 1, EVENTS))
         except OSError as failure:
@@ -71,7 +103,7 @@ class FastReactor(EPollReactor):
 
     def _dispatch(self, events: Iterable[tuple[int, int]]) -> None:
         """Call each event's transport, and disconnect it if it says so or fails."""
-        table, turn = self._table, self._turn
+        table, turn = self._selectables.table, self._turn
         for fd, event in events:
             transport = table[fd]
             if transport is None:
@@ -90,28 +122,17 @@ class FastReactor(EPollReactor):
             else:
                 self._doReadOrWrite(transport, fd, event)
 
+    def _doReadOrWrite(self, selectable: Any, fd: int, event: int) -> None:
+        """See `_PollLikeMixin`, to which an error is the end of a connection. A UDP port outlives it."""
+        refused = event & EPOLLERR and not event & EPOLLIN and isinstance(selectable, datagrams.Port)
+        if not (refused and selectable.meet_error()):
+            super()._doReadOrWrite(selectable, fd, event)
+
     def _dispatch_other(self, fd: int, event: int) -> None:
         """Do the same, as Twisted does, for whatever is not a transport of ours."""
         selectable = self._selectables.get(fd)
         if selectable is not None:  # not gone since, by what another event did, nor our alarm
             log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
-
-    def _add(self, xer: Any, primary: Any, other: Any, selectables: Any, event: int, antievent: int) -> None:
-        super()._add(xer, primary, other, selectables, event, antievent)
-        fd, table = xer.fileno(), self._table
-        if fd >= len(table):
-            table.extend([None] * (fd + 1))
-        table[fd] = xer if isinstance(xer, streams.DirectConnection) else None
-
-    def _remove(
-        self, xer: Any, primary: Any, other: Any, selectables: Any, event: int, antievent: int
-    ) -> None:
-        super()._remove(xer, primary, other, selectables, event, antievent)
-        fd = xer.fileno()
-        if fd == -1:  # it has closed its socket: found by what it is
-            fd = self._table.index(xer) if xer in self._table else fd
-        if fd not in selectables:
-            self._table[fd] = None
 
     # What makes transports: ours in place of Twisted's, which have no hook for it.
 
@@ -128,6 +149,50 @@ class FastReactor(EPollReactor):
         connector = streams.Connector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
         return connector
+
+    def listenSSL(
+        self, port: Any, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> Any:
+        """See `IReactorSSL.listenSSL`."""
+        clock: Any = self
+        secure = DirectTLSFactory(contextFactory, False, factory, clock)
+        listening = self.listenTCP(port, secure, backlog, interface)
+        listening._type = "TLS"
+        return listening
+
+    def connectSSL(
+        self,
+        host: str,
+        port: int,
+        factory: Any,
+        contextFactory: Any,
+        timeout: float = 30,
+        bindAddress: Any = None,
+    ) -> Any:
+        """See `IReactorSSL.connectSSL`."""
+        clock: Any = self
+        secure = DirectTLSFactory(contextFactory, True, factory, clock)
+        return self.connectTCP(host, port, secure, timeout, bindAddress)
+
+    def listenUDP(self, port: Any, protocol: Any, interface: str = "", maxPacketSize: int = 8192) -> Any:
+        """See `IReactorUDP.listenUDP`."""
+        listening = datagrams.Port(port, protocol, interface, maxPacketSize, self)
+        listening.startListening()
+        return listening
+
+    def listenMulticast(
+        self,
+        port: Any,
+        protocol: Any,
+        interface: str = "",
+        maxPacketSize: int = 8192,
+        listenMultiple: bool = False,
+    ) -> Any:
+        """See `IReactorMulticast.listenMulticast`."""
+        reactor: Any = self
+        listening = datagrams.MulticastPort(port, protocol, interface, maxPacketSize, reactor, listenMultiple)
+        listening.startListening()
+        return listening
 
     def listenUNIX(
         self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
@@ -160,6 +225,18 @@ class FastReactor(EPollReactor):
         if addressFamily == socket.AF_UNIX:
             return streams.UNIXServer._fromConnectedSocket(fileDescriptor, factory, self)
         return streams.Server._fromConnectedSocket(fileDescriptor, addressFamily, factory, self)
+
+    def adoptDatagramPort(
+        self, fileDescriptor: int, addressFamily: Any, protocol: Any, maxPacketSize: int = 8192
+    ) -> Any:
+        """See `IReactorSocket.adoptDatagramPort`."""
+        if addressFamily not in (socket.AF_INET, socket.AF_INET6):
+            raise error.UnsupportedAddressFamily(addressFamily)
+        listening = datagrams.Port._fromListeningDescriptor(
+            self, fileDescriptor, addressFamily, protocol, maxPacketSize
+        )
+        listening.startListening()
+        return listening
 
     def _check_family(self, family: Any) -> None:
         if family not in self._supportedAddressFamilies:

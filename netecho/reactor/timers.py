@@ -10,6 +10,7 @@ import ctypes
 import os
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from typing import Final
 
@@ -17,6 +18,8 @@ NEAR: Final = 0.0015
 """Seconds within which the timer is used; before that, epoll's own timeout wakes us for it."""
 _MARGIN: Final = 0.0005
 """Seconds by which epoll's timeout is shortened, as it may come late."""
+_TOLERANCE: Final = 0.000_005
+"""Seconds that an alarm may be late by: what passes between two looks at the clock."""
 _NANOSECONDS: Final = 1_000_000_000
 
 
@@ -34,7 +37,7 @@ def _open() -> tuple[int, Callable[[float], object]]:
         fd = os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)
 
         def set_off(seconds: float) -> object:
-            return os.timerfd_settime_ns(fd, initial=max(1, int(seconds * _NANOSECONDS)))
+            return os.timerfd_settime_ns(fd, initial=int(seconds * _NANOSECONDS) + 1)
 
         return fd, set_off
     libc = ctypes.CDLL(None, use_errno=True)
@@ -47,14 +50,14 @@ def _open() -> tuple[int, Callable[[float], object]]:
     settime = libc.timerfd_settime
 
     def set_off_by_libc(seconds: float) -> object:
-        value.nanoseconds = max(1, int(seconds * _NANOSECONDS))
+        value.nanoseconds = int(seconds * _NANOSECONDS) + 1
         return settime(fd, 0, reference, None)
 
     return fd, set_off_by_libc
 
 
 class Alarm:
-    """A timer for the next thing to be done.
+    """A timer for the next thing to be done. Its descriptor is given back when nothing refers to it.
 
     It is watched edge-triggered, so that it need not be read.
 
@@ -63,30 +66,28 @@ class Alarm:
     """
 
     def __init__(self) -> None:
-        self._fd, self._set_off = _open()
-        self._key: float | None = None
+        self._fd, self.set_off = _open()
+        """`set_off(seconds)`: go off once, so long from now; less than a second."""
+        weakref.finalize(self, os.close, self._fd)
+        self._set_for = 0.0
 
     def fileno(self) -> int:
         """Return the descriptor to be watched."""
         return self._fd
 
-    def close(self) -> None:
-        """Give the descriptor back."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def timeout(self, seconds: float, key: float | None) -> float:
+    def timeout(self, seconds: float) -> float:
         """Return for how long to wait in `epoll.poll` so as to be awake in `seconds`; -1 for no limit.
+
+        An alarm that is set already and goes off in time is left as it is.
 
         Args:
             seconds: more than 0.
-            key: tells one moment to be awake at from another, so that an alarm is set once for each;
-                `None` if it cannot be told.
         """
         if seconds > NEAR:
-            return (seconds - _MARGIN) // 0.001 * 0.001
-        if key is None or key != self._key:
-            self._set_off(seconds)
-            self._key = key
+            # Python rounds up to a millisecond, and so takes 0.009000000000000001 for ten.
+            return ((seconds - _MARGIN) // 0.001 - 0.5) * 0.001
+        now = time.monotonic()
+        if not now < self._set_for <= now + seconds + _TOLERANCE:
+            self.set_off(seconds)
+            self._set_for = now + seconds
         return -1

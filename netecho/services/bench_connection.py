@@ -21,6 +21,9 @@ RETRY_FIRST: Final = 0.05
 RETRY_LONGEST: Final = 1.0
 """Seconds before a lost connection is opened again: twice as long after each that brought no echo."""
 
+_ENDS: Final = (Outcome.COMPLETED, Outcome.CORRUPTED)
+"""What an echo that ends an exchange turns out to be."""
+
 
 class Connection:
     """One of the connections asked for, through all the times that it is opened."""
@@ -51,9 +54,10 @@ class Connection:
             connected = benchmark.clock()
 
         self.flow = Flow(benchmark.recorder)
+        on_reply = self._replied_datagram if benchmark.is_datagram else self._replied
         try:
             self._exchanger = await benchmark.adapter.connect(
-                benchmark.reactor, benchmark.route, self._replied, self._lost, on_connected
+                benchmark.reactor, benchmark.route, on_reply, self._lost, on_connected
             )
         except Exception:
             raise connect_failure(Failure(), benchmark.plan.target) from None
@@ -77,22 +81,33 @@ class Connection:
         exchanger.send(sequence, benchmark.payload.make(sequence))
 
     def _replied(self, sequence: int | None, payload: bytes) -> None:
+        """Take an echo on a protocol that keeps them in order."""
+        benchmark = self._benchmark
+        now = benchmark.clock()
+        intact = not benchmark.verified or sequence is None or payload == benchmark.payload.make(sequence)
+        if self.flow.replied(sequence, now, len(payload), intact=intact) in _ENDS:
+            self._go_on(now)
+
+    def _replied_datagram(self, _: int | None, payload: bytes) -> None:
+        """Take an echo that says itself which exchange it answers."""
         benchmark = self._benchmark
         now = benchmark.clock()
         flow = self.flow
-        if benchmark.is_datagram:
-            sequence = benchmark.payload.sequence_of(payload, flow.newest)
-            if sequence is None and not benchmark.payload.numbered:
-                # All are alike, so that the oldest in flight is as good as any; if none is, it came twice.
-                oldest = flow.oldest()
-                sequence = flow.newest if oldest is None else oldest
+        sequence = benchmark.payload.sequence_of(payload, flow.newest)
+        if sequence is None and not benchmark.payload.numbered:
+            # All are alike, so that the oldest in flight is as good as any; if none is, it came twice.
+            oldest = flow.oldest()
+            sequence = flow.newest if oldest is None else oldest
         intact = not benchmark.verified or sequence is None or benchmark.payload.intact(sequence, payload)
-        outcome = flow.replied(sequence, now, len(payload), intact=intact)
-        if outcome is Outcome.COMPLETED or outcome is Outcome.CORRUPTED:
-            if benchmark.sending:
-                self.send()
-            else:
-                benchmark.exchange_ended(now)
+        if flow.replied(sequence, now, len(payload), intact=intact) in _ENDS:
+            self._go_on(now)
+
+    def _go_on(self, now: int) -> None:
+        """Send the next exchange in place of one that has ended."""
+        if self._benchmark.sending:
+            self.send()
+        else:
+            self._benchmark.exchange_ended(now)
 
     def _lost(self, reason: Failure) -> None:
         self._exchanger = None

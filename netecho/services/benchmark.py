@@ -72,8 +72,8 @@ class Benchmark:
         self.adapter = adapter
         self.route = route
         self.clock = clock
-        self.payload = Payload(plan.size, key)
         self.is_datagram = adapter.kind is Kind.DATAGRAM
+        self.payload = Payload(plan.size, key, repeating=not self.is_datagram)
         self.verified = plan.verify is Verify.FULL
         self.measured = Recorder(closed_loop=True)
         self.recorder = self.measured

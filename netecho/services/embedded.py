@@ -15,7 +15,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
-from netecho.plans import Target
+from netecho.plans import ReactorName, Target
 
 START_TIMEOUT: Final = 15.0
 """Seconds that the child may take until it listens."""
@@ -27,13 +27,19 @@ class EmbeddedServer(ProcessProtocol):
     """`netecho serve` on a free port of this machine; it ends when we do, however we do.
 
     Its standard input is a pipe from us: when that closes, it ends.
+
+    Args:
+        reactor: runs us.
+        target: says what it speaks.
+        reactor_name: what it runs on; its default if `None`.
     """
 
     transport: Any
 
-    def __init__(self, reactor: Any, target: Target) -> None:
+    def __init__(self, reactor: Any, target: Target, reactor_name: ReactorName | None = None) -> None:
         self._reactor = reactor
         self._target = target
+        self._reactor_name = reactor_name
         self._output = b""
         self._complaint = b""
         self._directory: tempfile.TemporaryDirectory[str] | None = None
@@ -53,6 +59,8 @@ class EmbeddedServer(ProcessProtocol):
             words = [f"{target.scheme}:{self._directory.name}/echo"]
         if target.secure:
             words.append("--tls")
+        if self._reactor_name is not None:
+            words += ["--reactor", self._reactor_name]
         command = [sys.executable, "-m", "netecho", "serve", "--exit-with-stdin", "--json-stream", *words]
         self._reactor.spawnProcess(self, sys.executable, command, os.environ)
         self._listening.addTimeout(START_TIMEOUT, self._reactor)

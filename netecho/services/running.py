@@ -1,4 +1,4 @@
-"""The one place where the reactor is imported and runs.
+"""The one place where a reactor is chosen, installed, imported and run.
 
 `run` is `twisted.internet.task.react` for a command: it runs an async function until it has an exit
 status. The first Ctrl-C, SIGTERM or SIGHUP asks that function to come to an end, the second ends it at once.
@@ -6,9 +6,12 @@ status. The first Ctrl-C, SIGTERM or SIGHUP asks that function to come to an end
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
+import importlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -20,7 +23,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
-from netecho.errors import UserInterruptError
+import netecho.reactor
+from netecho.errors import UsageError, UserInterruptError
+from netecho.plans import ReactorName
 
 try:
     import resource
@@ -36,8 +41,45 @@ REPEAT: Final = 0.1
 _MODEST_DESCRIPTOR_LIMIT: Final = 10_240
 """macOS's OPEN_MAX."""
 
+_SYSTEM_CALLS: Final = {
+    ReactorName.FAST: "epoll",
+    ReactorName.EPOLL: "epoll",
+    ReactorName.POLL: "poll",
+    ReactorName.SELECT: "select",
+    ReactorName.ASYNCIO: "select",
+}
+"""What each reactor waits with, at the least; Python's `select` has those that the system has."""
+
 DEBUG_VARIABLE = "NETECHO_DEBUG"
 """When it is 1, what Twisted logs goes to standard error."""
+
+
+def available() -> tuple[ReactorName, ...]:
+    """Return the reactors that this system can run."""
+    return tuple(name for name, call in _SYSTEM_CALLS.items() if hasattr(select, call))
+
+
+def install(name: ReactorName | None = None) -> None:
+    """Install the reactor that `run` runs: if `None`, the fast one, or Twisted's default without epoll.
+
+    A command does so before it loads a protocol: there are parts of Twisted that import the reactor
+    when they are imported themselves, and so would install its default.
+
+    Raises:
+        UsageError: this system has no such reactor.
+        ReactorAlreadyInstalledError: there is one already.
+    """
+    if name is not None and name not in available():
+        raise UsageError(f"this system has no {name} reactor: --reactor takes {', '.join(available())}")
+    if name is None or name is ReactorName.FAST:
+        netecho.reactor.install()
+    elif name is ReactorName.ASYNCIO:
+        from twisted.internet import asyncioreactor
+
+        # Not the default loop, which on Windows is one that has no readers and writers.
+        asyncioreactor.install(asyncio.SelectorEventLoop())
+    else:
+        importlib.import_module(f"twisted.internet.{name}reactor").install()
 
 
 class Signals:
@@ -70,6 +112,8 @@ class Signals:
 def run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
     """Run `main` with the reactor, and the signals that it may react to; return its exit status.
 
+    If no reactor is installed yet, it is the default of `install`.
+
     Raises:
         UserInterruptError: it was interrupted and had not asked to end in order, or was told twice.
         Exception: whatever `main` raised, as it was.
@@ -83,6 +127,8 @@ def run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
 def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
     _direct_log()
     _raise_descriptor_limit()
+    if "twisted.internet.reactor" not in sys.modules:
+        install()
     from twisted.internet import reactor as default_reactor
 
     reactor: Any = default_reactor

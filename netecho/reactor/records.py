@@ -1,0 +1,176 @@
+"""What is left of pyOpenSSL for each message once a handshake is over: four calls to OpenSSL itself.
+
+pyOpenSSL's methods allocate a buffer for every call, look at every callback, and raise an exception
+where OpenSSL says "no more for now", which it does once for every message. `Records` calls the same
+functions of OpenSSL on the same objects. They are private to pyOpenSSL, so that `records_of` makes
+`PublicRecords`, which use its methods, where they are not what is expected.
+
+Calling OpenSSL on the socket in place of its memory buffers was measured too, and is slower: OpenSSL
+reads the five bytes of each record's header by themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final, Protocol
+
+from OpenSSL import SSL
+from OpenSSL.SSL import WantReadError
+
+try:
+    from OpenSSL._util import ffi, lib
+except ImportError:
+    ffi = lib = None
+
+try:
+    # Names of this module, as looking them up in the library each time costs as much as the call.
+    _ssl_read, _ssl_write, _ssl_get_error = lib.SSL_read, lib.SSL_write, lib.SSL_get_error
+    _bio_read, _bio_write, _bio_get_mem_data = lib.BIO_read, lib.BIO_write, lib.BIO_get_mem_data
+    _WANT_READ: Final = lib.SSL_ERROR_WANT_READ
+except AttributeError:
+    _KNOWN = False
+else:
+    _KNOWN = True
+DRAINED_MOST: Final = 1 << 15
+"""Bytes read at once from either side: more than any record."""
+
+
+class _Buffer(threading.local):
+    """Where OpenSSL puts what it has read, until that is copied: one for each thread."""
+
+    def __init__(self) -> None:
+        self.address = ffi.new("char[]", DRAINED_MOST)
+        self.view = ffi.buffer(self.address)
+        self.pointer = ffi.new("char **")
+
+
+_buffer: Final[Any] = _Buffer() if _KNOWN else None
+
+
+class Records(Protocol):
+    """The two sides of an established TLS connection: plaintext and what is on the wire."""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes off the wire."""
+
+    def read(self) -> bytes | None:
+        """Return the plaintext of the next record; `None` if no more has arrived.
+
+        Raises:
+            OpenSSL.SSL.Error: as `OpenSSL.SSL.Connection.recv` does, but for `WantReadError`.
+        """
+
+    def has_unread(self) -> bool:
+        """Return whether `read` may have more."""
+
+    def encrypt(self, data: bytes) -> bytes | None:
+        """Encrypt what fits in one record, and return what is to be sent; `None` if it cannot be done yet.
+
+        Raises:
+            OpenSSL.SSL.Error: as `OpenSSL.SSL.Connection.send` does, but for `WantReadError`.
+        """
+
+    def drain(self) -> bytes:
+        """Return what else is to be sent, or as much as is read at once; empty if there is nothing."""
+
+
+class PublicRecords:
+    """Records by pyOpenSSL's own methods; see `Records`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: SSL.Connection) -> None:
+        self._connection = connection
+
+    def feed(self, data: bytes) -> None:
+        """See `Records.feed`."""
+        self._connection.bio_write(data)
+
+    def read(self) -> bytes | None:
+        """See `Records.read`."""
+        try:
+            return self._connection.recv(DRAINED_MOST)
+        except WantReadError:
+            return None
+
+    def has_unread(self) -> bool:
+        """See `Records.has_unread`."""
+        return True
+
+    def encrypt(self, data: bytes) -> bytes | None:
+        """See `Records.encrypt`."""
+        try:
+            self._connection.send(data)
+        except WantReadError:
+            return None
+        return self.drain()
+
+    def drain(self) -> bytes:
+        """See `Records.drain`."""
+        try:
+            return self._connection.bio_read(DRAINED_MOST)
+        except WantReadError:
+            return b""
+
+
+class DirectRecords:
+    """Records by OpenSSL's functions; see `Records`.
+
+    Raises:
+        AttributeError: pyOpenSSL's connections are not what they were.
+    """
+
+    __slots__ = ("_address", "_connection", "_from_ssl", "_into_ssl", "_pointer", "_ssl", "_view")
+
+    def __init__(self, connection: SSL.Connection) -> None:
+        private: Any = connection
+        self._connection = private
+        self._ssl = private._ssl
+        self._into_ssl = private._into_ssl
+        self._from_ssl = private._from_ssl
+        self._address, self._view, self._pointer = _buffer.address, _buffer.view, _buffer.pointer
+
+    def feed(self, data: bytes) -> None:
+        """See `Records.feed`."""
+        _bio_write(self._into_ssl, data, len(data))
+
+    def read(self) -> bytes | None:
+        """See `Records.read`."""
+        ssl = self._ssl
+        size = _ssl_read(ssl, self._address, DRAINED_MOST)
+        if size > 0:
+            data: bytes = self._view[:size]
+            return data
+        if _ssl_get_error(ssl, size) != _WANT_READ:
+            self._connection._raise_ssl_error(ssl, size)
+        return None
+
+    def has_unread(self) -> bool:
+        """See `Records.has_unread`."""
+        return bool(_bio_get_mem_data(self._into_ssl, self._pointer))
+
+    def encrypt(self, data: bytes) -> bytes | None:
+        """See `Records.encrypt`."""
+        ssl = self._ssl
+        size = _ssl_write(ssl, data, len(data))
+        if size > 0:
+            # What a record adds to its contents is far less than what is left for it here.
+            wire: bytes = self._view[: _bio_read(self._from_ssl, self._address, DRAINED_MOST)]
+            return wire
+        if _ssl_get_error(ssl, size) != _WANT_READ:
+            self._connection._raise_ssl_error(ssl, size)
+        return None
+
+    def drain(self) -> bytes:
+        """See `Records.drain`."""
+        size = _bio_read(self._from_ssl, self._address, DRAINED_MOST)
+        data: bytes = self._view[:size] if size > 0 else b""
+        return data
+
+
+def records_of(connection: SSL.Connection) -> Records:
+    """Return the records of a connection that works on memory and has finished its handshake."""
+    try:
+        return DirectRecords(connection) if _KNOWN else PublicRecords(connection)
+    except AttributeError:
+        return PublicRecords(connection)
