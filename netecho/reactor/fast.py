@@ -6,7 +6,7 @@ import contextlib
 import errno
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from select import EPOLLERR, EPOLLET, EPOLLIN
 from typing import Any, Final
 
@@ -20,8 +20,38 @@ from netecho.reactor.logcontext import TurnContext
 from netecho.reactor.timers import Alarm
 from netecho.reactor.tls import DirectTLSFactory
 
+DIRECT: Final = (streams.DirectConnection, datagrams.Port)
+"""What is called without a log context of its own."""
 EVENTS: Final = 512
 """Events taken from epoll in one turn; the next turn begins with those that were left."""
+
+
+class Watched(dict[int, Any]):
+    """What a reactor watches, by its descriptor.
+
+    Attributes:
+        table: the same in a list, of those alone that are `DIRECT`.
+    """
+
+    def __init__(self, selectables: Mapping[int, Any]) -> None:
+        super().__init__()
+        self.table: list[streams.DirectConnection | datagrams.Port | None] = []
+        for fd, selectable in selectables.items():
+            self[fd] = selectable
+
+    def make_room(self, fd: int) -> None:
+        """Have the table reach as far as `fd`: all that epoll reports is looked for in it."""
+        if fd >= len(self.table):
+            self.table.extend([None] * (fd + 1))
+
+    def __setitem__(self, fd: int, selectable: Any) -> None:
+        super().__setitem__(fd, selectable)
+        self.make_room(fd)
+        self.table[fd] = selectable if isinstance(selectable, DIRECT) else None
+
+    def __delitem__(self, fd: int) -> None:
+        super().__delitem__(fd)
+        self.table[fd] = None
 
 
 class FastReactor(EPollReactor):
@@ -32,14 +62,16 @@ class FastReactor(EPollReactor):
 
     seconds = staticmethod(time.monotonic)
 
+    _selectables: Watched
+
     def __init__(self) -> None:
         self._turn = TurnContext()
         self._alarm: Alarm | None = None
-        self._table: list[streams.DirectConnection | datagrams.Port | None] = [None] * 64
-        """By its descriptor, each transport that is called without a log context of its own."""
         super().__init__()
+        self._selectables = Watched(self._selectables)
         with contextlib.suppress(OSError):  # no descriptor left, perhaps: epoll's timeouts serve too
             self._alarm = Alarm()
+            self._selectables.make_room(self._alarm.fileno())
             self._poller.register(self._alarm.fileno(), EPOLLIN | EPOLLET)
 
     def mainLoop(self) -> None:
@@ -71,7 +103,7 @@ class FastReactor(EPollReactor):
 
     def _dispatch(self, events: Iterable[tuple[int, int]]) -> None:
         """Call each event's transport, and disconnect it if it says so or fails."""
-        table, turn = self._table, self._turn
+        table, turn = self._selectables.table, self._turn
         for fd, event in events:
             transport = table[fd]
             if transport is None:
@@ -101,23 +133,6 @@ class FastReactor(EPollReactor):
         selectable = self._selectables.get(fd)
         if selectable is not None:  # not gone since, by what another event did, nor our alarm
             log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
-
-    def _add(self, xer: Any, primary: Any, other: Any, selectables: Any, event: int, antievent: int) -> None:
-        super()._add(xer, primary, other, selectables, event, antievent)
-        fd, table = xer.fileno(), self._table
-        if fd >= len(table):
-            table.extend([None] * (fd + 1))
-        table[fd] = xer if isinstance(xer, (streams.DirectConnection, datagrams.Port)) else None
-
-    def _remove(
-        self, xer: Any, primary: Any, other: Any, selectables: Any, event: int, antievent: int
-    ) -> None:
-        super()._remove(xer, primary, other, selectables, event, antievent)
-        fd = xer.fileno()
-        if fd == -1:  # it has closed its socket: found by what it is
-            fd = self._table.index(xer) if xer in self._table else fd
-        if fd not in selectables:
-            self._table[fd] = None
 
     # What makes transports: ours in place of Twisted's, which have no hook for it.
 

@@ -7,18 +7,21 @@ producers to half-close, abort and TLS, is inherited.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
+from errno import EAGAIN, ENOBUFS
 from typing import Any, Final
 
 from twisted.internet import tcp, unix
 from twisted.internet._newtls import startTLS
 from twisted.internet.abstract import FileDescriptor, _dataMustBeBytes
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.python import log
 
 SMALL: Final = 479
 """Bytes asked for until a message is larger: their object is the largest that Python's own allocator has."""
-FULL: Final = FileDescriptor.bufferSize
-"""Bytes that make the queue of a transport full, as `FileDescriptor._isSendBufferFull` has it."""
+ANCILLARY: Final = socket.CMSG_SPACE(4096)
+"""Bytes of file descriptors and the like that are received at once, as Twisted has it."""
 ACCEPTS: Final = 100
 """Connections that a port accepts in one turn of the reactor, so that none starves what else there is."""
 
@@ -40,6 +43,10 @@ class DirectConnection(tcp.Connection):
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
     _room = SMALL
     """Bytes that are asked for at once."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.bufferSize = self.bufferSize  # looked at by each write, and found sooner in the instance
+        super().__init__(*arguments)
 
     def doRead(self) -> Any:
         """Receive once, what fits, and deliver it."""
@@ -64,12 +71,13 @@ class DirectConnection(tcp.Connection):
                 sent = self.socket.send(data)
             except OSError as error:
                 sent = self._not_sent(error)
-            if not sent == len(data) <= FULL:
+            if not sent == len(data) <= self.bufferSize:
                 self._sent(data, sent)
         elif self.TLS:
             if self.connected:
                 self.protocol.write(data)
         else:
+            self._direct = False  # a subclass of bytes is queued: so is what follows it
             FileDescriptor.write(self, data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
@@ -86,7 +94,7 @@ class DirectConnection(tcp.Connection):
             FileDescriptor.writeSequence(self, iovec)
 
     def _not_sent(self, error: OSError) -> int:
-        if not isinstance(error, BlockingIOError):
+        if error.errno not in (EAGAIN, ENOBUFS):
             # Twisted's way is to say so in the next turn, when nobody is in the middle of something.
             self._lost = True
         return 0
@@ -117,13 +125,15 @@ class DirectConnection(tcp.Connection):
             or self._tempDataBuffer
             or self._writeDisconnected
             or self._lost
+            or self._aborting  # by a producer that was asked for more
             or (self.producer is not None and not self.streamingProducer)
         )
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See `IConsumer.registerProducer`."""
-        if not streaming:
-            self._direct = False  # it is asked for more when the queue is empty: so there must be one
+        if not streaming and self._direct:
+            self._direct = False  # it is asked for more when the queue is empty: so there must be one,
+            self.startWriting()  # and it is asked so for what has been sent before it came, too
         super().registerProducer(producer, streaming)
 
     def connectionLost(self, reason: Any) -> None:
@@ -198,31 +208,90 @@ class UNIXConnection(DirectConnection):
     """
 
     _sendmsgQueue: list[int]
+    _ancillaryLevelSOLSOCKETTypeSCMRIGHTS: Any
     _receiving = False
+    _asked = False
+    """Whether there has been something to send, or a connection to close, since it began to receive."""
 
     def doRead(self) -> Any:
         """Receive once what is there, deliver it, and send what was written meanwhile."""
-        self._receiving = True
+        room = self._room
         try:
-            why = unix._SendmsgMixin.doRead(self)  # type: ignore[arg-type]  # one where it is mixed in
+            data, ancillary, _, _ = self.socket.recvmsg(room, ANCILLARY)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if len(data) == room:
+            self._room = self.bufferSize
+        self._receiving, self._asked = True, False
+        try:
+            if ancillary:
+                self._take_ancillary(ancillary)
+            if data:
+                self.protocol.dataReceived(data)
         finally:
             self._receiving = False
-        if self.connected and (self._tempDataBuffer or self._sendmsgQueue):
+        if self._asked:
             self._flush()
-        return why
+        return None if data else CONNECTION_LOST if self._lost else CONNECTION_DONE
+
+    def _take_ancillary(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        """Deliver file descriptors; say of anything else that it is not supported, as Twisted does."""
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._ancillaryLevelSOLSOCKETTypeSCMRIGHTS(data)
+            else:
+                log.msg(
+                    format="%(protocolName)s (on %(hostAddress)r) received unsupported ancillary data "
+                    "(level=%(cmsgLevel)r, type=%(cmsgType)r) from %(peerAddress)r.",
+                    hostAddress=self.getHost(),
+                    peerAddress=self.getPeer(),
+                    protocolName=self._getLogPrefix(self.protocol),
+                    cmsgLevel=level,
+                    cmsgType=kind,
+                )
 
     def _flush(self) -> None:
-        if self.disconnecting or self._writeDisconnecting or self.doWrite() is not None or self.dataBuffer:
-            self.startWriting()  # the rest, the end, or an error, which is then met again
+        """Send what has been written in this event, or ask epoll when it can be."""
+        pieces = self._tempDataBuffer
+        if self.disconnecting or self._writeDisconnecting or not pieces:
+            self.startWriting()
+        elif self._sendmsgQueue or self.dataBuffer or self.producerPaused or not self._direct:
+            if self.doWrite() is not None or self.dataBuffer:
+                self.startWriting()  # the rest, or an error, which is then met again
+        else:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._tempDataLen = 0
+            try:
+                sent = self.socket.send(data)
+            except OSError as error:
+                sent = self._not_sent(error)
+            if sent != len(data):
+                self._sent(data, sent)
 
     def startWriting(self) -> None:
         """Ask epoll when the socket takes more, unless it is tried anyway at the end of this event."""
-        if not self._receiving:
+        if self._receiving:
+            self._asked = True
+        else:
             super().startWriting()
+
+    def stopWriting(self) -> None:
+        """Have nothing more to send."""
+        self._asked = False
+        super().stopWriting()
 
     def write(self, data: bytes) -> None:
         """Queue `data`, through TLS once that has been started."""
-        if self.TLS:
+        if self._receiving and self._direct and type(data) is bytes:
+            self._tempDataBuffer.append(data)
+            self._tempDataLen += len(data)
+            self._asked = True
+            if self._tempDataLen > self.bufferSize:
+                self._maybePauseProducer()
+        elif self.TLS:
             super().write(data)
         else:
             FileDescriptor.write(self, data)

@@ -10,6 +10,7 @@ import ctypes
 import os
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from typing import Final
 
@@ -36,7 +37,7 @@ def _open() -> tuple[int, Callable[[float], object]]:
         fd = os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)
 
         def set_off(seconds: float) -> object:
-            return os.timerfd_settime_ns(fd, initial=max(1, int(seconds * _NANOSECONDS)))
+            return os.timerfd_settime_ns(fd, initial=int(seconds * _NANOSECONDS) + 1)
 
         return fd, set_off
     libc = ctypes.CDLL(None, use_errno=True)
@@ -49,14 +50,14 @@ def _open() -> tuple[int, Callable[[float], object]]:
     settime = libc.timerfd_settime
 
     def set_off_by_libc(seconds: float) -> object:
-        value.nanoseconds = max(1, int(seconds * _NANOSECONDS))
+        value.nanoseconds = int(seconds * _NANOSECONDS) + 1
         return settime(fd, 0, reference, None)
 
     return fd, set_off_by_libc
 
 
 class Alarm:
-    """A timer for the next thing to be done.
+    """A timer for the next thing to be done. Its descriptor is given back when nothing refers to it.
 
     It is watched edge-triggered, so that it need not be read.
 
@@ -65,18 +66,14 @@ class Alarm:
     """
 
     def __init__(self) -> None:
-        self._fd, self._set_off = _open()
+        self._fd, self.set_off = _open()
+        """`set_off(seconds)`: go off once, so long from now; less than a second."""
+        weakref.finalize(self, os.close, self._fd)
         self._set_for = 0.0
 
     def fileno(self) -> int:
         """Return the descriptor to be watched."""
         return self._fd
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
     def timeout(self, seconds: float) -> float:
         """Return for how long to wait in `epoll.poll` so as to be awake in `seconds`; -1 for no limit.
@@ -87,9 +84,10 @@ class Alarm:
             seconds: more than 0.
         """
         if seconds > NEAR:
-            return (seconds - _MARGIN) // 0.001 * 0.001
+            # Python rounds up to a millisecond, and so takes 0.009000000000000001 for ten.
+            return ((seconds - _MARGIN) // 0.001 - 0.5) * 0.001
         now = time.monotonic()
         if not now < self._set_for <= now + seconds + _TOLERANCE:
-            self._set_off(seconds)
+            self.set_off(seconds)
             self._set_for = now + seconds
         return -1
