@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, FileDescriptorOverrun
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netecho.reactor.streams import BULK, BULK_AFTER
 from tests import reactors
 from tests.pairs import (
     HALF_TLS,
@@ -382,6 +384,44 @@ def test_closed_from_what_is_received(reactor: Any, link: Link, size: int) -> No
     lost(reactor, client, server)
     assert client.received == b"x" * size
     assert client.lost is server.lost is ConnectionDone
+
+
+@plain_link
+@pytest.mark.parametrize("size", [1, 478, 479, 480, 1000, 65_536])
+def test_message_is_received_in_one(reactor: Any, link: Link, size: int) -> None:
+    """What has come together is received together, up to a buffer: it is an unread rest that resets."""
+
+    def answer(server: Recorder) -> None:
+        server.transport.write(b"answer")
+        server.transport.loseConnection()
+
+    client, server = Recorder(), Recorder({"data": answer})
+    connected(reactor, link, client, server)
+    client.transport.write(b"x" * size)
+    lost(reactor, client, server)
+    assert len(server.received) == size
+    assert client.received == b"answer"
+    assert client.lost is server.lost is ConnectionDone
+
+
+@plain_link
+def test_bulk_is_received_in_larger_pieces(link: Link) -> None:
+    """Not at once, as a peer that does not read sends much too, but when more has gone than buffers hold."""
+    pieces: list[int] = []
+
+    class Measuring(Recorder):
+        def dataReceived(self, data: bytes) -> None:
+            pieces.append(len(data))
+
+    with reactors.fresh("fast") as reactor:
+        client, server = Recorder(), Measuring()
+        connected(reactor, link, client, server)
+        while sum(pieces) < BULK_AFTER * server.transport.bufferSize + 2 * BULK:
+            client.transport.write(b"x" * MIB)
+            turn(reactor, lambda: not client.transport.dataBuffer and not client.transport._tempDataBuffer)
+    small = [size for size in pieces if size <= FileDescriptor.bufferSize]
+    assert pieces[:BULK_AFTER] == small[:BULK_AFTER]
+    assert FileDescriptor.bufferSize < max(pieces) <= BULK
 
 
 @half_closing_link

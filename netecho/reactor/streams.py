@@ -7,8 +7,9 @@ producers to half-close, abort and TLS, is inherited.
 
 from __future__ import annotations
 
+import functools
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from errno import EAGAIN, ENOBUFS
 from typing import Any, Final
 
@@ -20,6 +21,12 @@ from twisted.python import log
 
 SMALL: Final = 479
 """Bytes asked for until a message is larger: their object is the largest that Python's own allocator has."""
+BULK: Final = 1 << 19
+"""Bytes asked for, and written without a pause, on a connection that always has more: it takes a fifth less
+of the processor than in buffers of the usual size."""
+BULK_AFTER: Final = 256
+"""Buffers of the usual size, received and sent on without delay, that show a connection to be such a one:
+more than the systems' own buffers hold, so that its peer must be reading."""
 ANCILLARY: Final = socket.CMSG_SPACE(4096)
 """Bytes of file descriptors and the like that are received at once, as Twisted has it."""
 ACCEPTS: Final = 100
@@ -43,6 +50,8 @@ class DirectConnection(tcp.Connection):
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
     _room = SMALL
     """Bytes that are asked for at once."""
+    _full_reads = 0
+    """How often a buffer of the usual size was full."""
 
     def __init__(self, *arguments: Any) -> None:
         self.bufferSize = self.bufferSize  # looked at by each write, and found sooner in the instance
@@ -58,11 +67,30 @@ class DirectConnection(tcp.Connection):
         except OSError:
             return CONNECTION_LOST
         if len(data) == room:
-            self._room = self.bufferSize
+            data = self._fill_up(data, self.socket.recv)
         if data:
             self.protocol.dataReceived(data)
             return None
         return CONNECTION_LOST if self._lost else CONNECTION_DONE
+
+    def _fill_up(self, data: bytes, receive: Callable[[int], bytes]) -> bytes:
+        """Have more room from now on, as all there was is full; return what has come of this message."""
+        size, most = len(data), self.bufferSize
+        if size < most:
+            # What came together is delivered together: if a connection is closed with something unread, its
+            # peer may lose what it was sent last.
+            self._room = most
+            try:
+                data += receive(most - size)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._lost = True
+        elif size == FileDescriptor.bufferSize:
+            self._full_reads += 1
+            if self._full_reads == BULK_AFTER:
+                self._room = self.bufferSize = BULK
+        return data
 
     def write(self, data: bytes) -> None:
         """Send `data`, or as much as the system takes; the rest follows when it takes more."""
@@ -222,8 +250,8 @@ class UNIXConnection(DirectConnection):
             return None
         except OSError:
             return CONNECTION_LOST
-        if len(data) == room:
-            self._room = self.bufferSize
+        if len(data) == room and not ancillary:
+            data = self._fill_up(data, functools.partial(self._receive_more, ancillary))
         self._receiving, self._asked = True, False
         try:
             if ancillary:
@@ -235,6 +263,11 @@ class UNIXConnection(DirectConnection):
         if self._asked:
             self._flush()
         return None if data else CONNECTION_LOST if self._lost else CONNECTION_DONE
+
+    def _receive_more(self, ancillary: list[tuple[int, int, bytes]], size: int) -> bytes:
+        data, more, _, _ = self.socket.recvmsg(size, ANCILLARY)
+        ancillary += more
+        return data
 
     def _take_ancillary(self, ancillary: list[tuple[int, int, bytes]]) -> None:
         """Deliver file descriptors; say of anything else that it is not supported, as Twisted does."""
