@@ -81,6 +81,17 @@ def test_two_clocks() -> None:
     assert flow.recorder.service == Histogram.of([490, 590])
 
 
+def test_lateness() -> None:
+    """How late a send was counts against the instrument, unless the exchange waited for a connection."""
+    flow = flow_of(2, closed_loop=False)
+    flow.sent(300, 900, 64, held_back=True)
+    assert flow.recorder.lateness == Histogram.of([10, 10])
+    flow.sent(1000, 999, 64)
+    assert flow.recorder.lateness == Histogram.of([10, 10, 0])
+    assert flow.recorder.lateness_samples == []
+    assert flow_of(2).recorder.lateness == Histogram()
+
+
 def test_one_clock_in_a_closed_loop() -> None:
     """There the two times are one, and are recorded once."""
     flow = flow_of(1)
@@ -118,6 +129,37 @@ def test_end() -> None:
     assert flow.recorder.errors == {"reset": 2}
     assert flow.recorder.counts.lost == 2
     assert flow.in_flight == flow.recorder.counts.in_flight == 0
+
+
+@given(st.booleans(), st.lists(st.integers(-1, 12), max_size=30), st.sets(st.integers(0, 3)))
+def test_turn(closed_loop: bool, echoes: list[int], phases: set[int]) -> None:
+    """A turn is an echo and the next sending in one, or nothing: whatever comes, the counts are the same."""
+    flow, other = flow_of(SENT, closed_loop=closed_loop), flow_of(SENT, closed_loop=closed_loop)
+    turns = 0
+    for number, echo in enumerate(echoes):
+        now = 10_000 + number
+        if number in phases:
+            for one in (flow, other):
+                one.record_in(Recorder(closed_loop=closed_loop))
+        following = flow.turn(echo, now, 64)
+        turns += following is not None
+        if following is None and flow.replied(echo, now, 64) is COMPLETED:
+            following = flow.sent(now, now, 64)
+        expected = other.sent(now, now, 64) if other.replied(echo, now, 64) is COMPLETED else None
+        assert following == expected
+    assert [recorder.counts for _, recorder in flow._phases] == [one.counts for _, one in other._phases]
+    for (_, ours), (_, theirs) in zip(flow._phases, other._phases, strict=True):
+        assert ours.response_samples == theirs.response_samples
+        assert ours.service_samples == theirs.service_samples
+    assert (flow.newest, flow.highest, flow.in_flight) == (other.newest, other.highest, other.in_flight)
+    assert closed_loop or not turns
+
+
+def test_turn_is_taken() -> None:
+    """In a closed loop, the next echo in order makes one; one that was overtaken, or none, does not."""
+    flow = flow_of(SENT)
+    assert [flow.turn(sequence, 1000, 64) for sequence in (0, 2, 1, 2, 9)] == [4, 5, None, None, None]
+    assert flow.recorder.counts == Counts(sent=6, completed=2, bytes_sent=6 * 64, bytes_received=2 * 64)
 
 
 def test_failures_without_exchanges() -> None:
@@ -160,7 +202,9 @@ def test_looking_takes_nothing_away(closed_loop: bool) -> None:
     flow.replied(0, 500, 64)
     assert flow.recorder.response.count == flow.recorder.service.count == 1
     flow.replied(1, 800, 64)
-    assert flow.recorder.end_interval(0, 1000).response == Histogram.of([500, 700])
+    interval = flow.recorder.end_interval(0, 1000)
+    assert interval.response == Histogram.of([500, 700])
+    assert interval.service == (None if closed_loop else Histogram.of([490, 690]))
     assert flow.recorder.response.count == flow.recorder.service.count == 2
 
 
@@ -209,13 +253,16 @@ def test_any_split_merges_to_the_same(samples: list[tuple[int, int, str]]) -> No
             recorder.end_interval(0, 1)
     whole = Histogram.of(value for value, _, _ in samples)
     by_response, by_service, by_intervals = Histogram(), Histogram(), Histogram()
+    by_service_of_intervals = Histogram()
     for recorder in recorders:
         recorder.end_interval(0, 1)
         by_response.add(recorder.response)
         by_service.add(recorder.service)
         for interval in recorder.intervals:
             by_intervals.add(interval.response)
-    assert content(by_response) == content(by_service) == content(by_intervals) == content(whole)
+            by_service_of_intervals.add(interval.service or Histogram())
+    assert content(by_response) == content(by_service) == content(whole)
+    assert content(by_intervals) == content(by_service_of_intervals) == content(whole)
 
 
 State = Literal["in flight", "completed", "lost"]
