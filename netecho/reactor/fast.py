@@ -84,6 +84,13 @@ class FastReactor(EPollReactor):
                     self.doIteration(self.running and timeout)
         log.msg("Main loop terminated.")
 
+    def iterate(self, delay: float = 0.0) -> None:
+        """See `IReactorCore.iterate`. A protocol may call it, to wait for the answer to what it wrote."""
+        current = self._turn.current
+        if isinstance(current, streams.DirectConnection):
+            current.send_kept()
+        super().iterate(delay)
+
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events, `timeout` seconds at most (`None`: for ever), and pass them on."""
         if timeout is None:
