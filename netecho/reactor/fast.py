@@ -117,17 +117,22 @@ class FastReactor(EPollReactor):
                 self._dispatch_other(fd, event)
                 continue
             turn.current = transport
-            if event == EPOLLIN:
-                in_read = True
-                try:
-                    why = transport.doRead()
-                except BaseException as failure:
-                    why, in_read = failure, False
-                    log.err()
-                if why:
-                    self._disconnectSelectable(transport, why, in_read)
-            else:
-                self._doReadOrWrite(transport, fd, event)
+            try:
+                if event == EPOLLIN:
+                    in_read = True
+                    try:
+                        why = transport.doRead()
+                    except BaseException as failure:
+                        why, in_read = failure, False
+                        log.err()
+                    if why:
+                        self._disconnectSelectable(transport, why, in_read)
+                else:
+                    self._doReadOrWrite(transport, fd, event)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # of a protocol that was told of the end
+                log.err()
 
     def _doReadOrWrite(self, selectable: Any, fd: int, event: int) -> None:
         """See `_PollLikeMixin`, to which an error is the end of a connection. A UDP port outlives it."""
