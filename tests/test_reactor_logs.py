@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python import context, log
+from twisted.python.threadpool import ThreadPool
 
 from tests import reactors
 from tests.pairs import LINKS, TCP, Link, Listening, Recorder
@@ -84,6 +86,62 @@ def test_failure_of_a_datagram_protocol(reactor: Any, systems: list[str]) -> Non
     turn(reactor, lambda: systems)
     assert len(flush_errors(reactor, ZeroDivisionError)) == 1
     assert systems == [port.logPrefix()]
+
+
+def test_log_of_a_thread(reactor: Any, systems: list[str]) -> None:
+    """What is logged in a thread has the prefix of the transport that was called when it was asked for."""
+    done: list[None] = []
+    asked = threading.Event()
+
+    def work() -> None:
+        asked.wait(reactors.TIMEOUT)
+        log.msg("from a thread")
+        reactor.callFromThread(done.append, None)
+
+    client, server = Recorder(), Recorder({"data": lambda _: reactor.callInThread(work)})
+    Listening(reactor, TCP).connect(client, server)
+    prefix = _prefix(server)
+    reactor.callWhenRunning(reactor.getThreadPool().start)
+    reactor.startRunning(installSignalHandlers=False)
+    client.transport.write(b"x")
+    turn(reactor, lambda: server.received)
+    systems.clear()
+    asked.set()
+    turn(reactor, lambda: done)
+    reactor.getThreadPool().stop()
+    assert systems == [prefix]
+
+
+def test_thread_of_another_pool_is_nobody_else(systems: list[str]) -> None:
+    """A thread that has taken our context along does not log as whoever has been called since."""
+    asked, logged = threading.Event(), threading.Event()
+
+    def work() -> None:
+        asked.wait(reactors.TIMEOUT)
+        log.msg("from a thread")
+        logged.set()
+
+    def meanwhile(_: Recorder) -> None:
+        asked.set()
+        assert logged.wait(reactors.TIMEOUT)
+
+    pool = ThreadPool(1, 1)
+    pool.start()
+    try:
+        with reactors.fresh("fast") as reactor:
+            listening = Listening(reactor, TCP)
+            first = Recorder({"data": lambda _: pool.callInThread(work)})
+            client, other, second = Recorder(), Recorder(), Recorder({"data": meanwhile})
+            listening.connect(client, first)
+            listening.connect(other, second)
+            client.transport.write(b"x")
+            turn(reactor, lambda: first.received)
+            systems.clear()
+            other.transport.write(b"x")
+            turn(reactor, lambda: second.received)
+            assert systems == ["-"]
+    finally:
+        pool.stop()
 
 
 def test_context_after_an_event(reactor: Any) -> None:

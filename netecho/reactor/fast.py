@@ -7,6 +7,7 @@ import errno
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from select import EPOLLERR, EPOLLET, EPOLLIN
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.python import log
 
 from netecho.reactor import datagrams, streams
-from netecho.reactor.logcontext import TurnContext
+from netecho.reactor.logcontext import TurnContext, with_present_context
 from netecho.reactor.timers import Alarm
 from netecho.reactor.tls import DirectTLSFactory
 
@@ -107,6 +108,12 @@ class FastReactor(EPollReactor):
             self._turn.run(self._dispatch, events)
 
     doIteration = doPoll
+
+    def _initThreadPool(self) -> None:
+        """See `ReactorBase`. In a thread, our log context would no longer be what it was."""
+        super()._initThreadPool()
+        pool: Any = self.threadpool
+        pool.callInThreadWithCallback = partial(with_present_context, pool.callInThreadWithCallback)
 
     def _dispatch(self, events: Iterable[tuple[int, int]]) -> None:
         """Call each event's transport, and disconnect it if it says so or fails."""
