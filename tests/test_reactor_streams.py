@@ -713,6 +713,27 @@ def test_tls_started_with_a_producer(reactor: Any) -> None:
     assert client.lost is server.lost is ConnectionDone
 
 
+@pytest.mark.parametrize("link", LINKS, ids=str)
+def test_reactor_turned_in_the_middle_of_an_event(link: Link) -> None:
+    """A protocol that turns the reactor until it has the answer to what it wrote gets that answer."""
+
+    def ask(server: Recorder) -> None:
+        if server.received == b"go":
+            server.transport.write(b"question")
+            turn(server.transport.reactor, lambda: server.received == b"goanswer")
+            server.transport.write(b", thanks")
+
+    def answer(client: Recorder) -> None:
+        if client.received == b"question":
+            client.transport.write(b"answer")
+
+    client, server = Recorder({"data": answer}), Recorder({"data": ask})
+    with reactors.fresh("fast") as reactor:
+        connected(reactor, link, client, server)
+        client.transport.write(b"go")
+        turn(reactor, lambda: client.received == b"question, thanks")
+
+
 @pytest.fixture
 def descriptor() -> Iterator[int]:
     """Open a descriptor to pass on."""
