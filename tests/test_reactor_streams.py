@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -12,10 +13,11 @@ import pytest
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, FileDescriptorOverrun
 from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netecho.reactor.streams import BULK, BULK_AFTER
+from netecho.reactor.streams import ACCEPTS, BULK, BULK_AFTER
 from tests import reactors
 from tests.pairs import (
     HALF_TLS,
@@ -782,3 +784,26 @@ def test_many_descriptors_pause_a_producer(reactor: Any, descriptor: int) -> Non
         client.transport.write(b"x")
     assert producer.told[:1] == ["pause"]
     turn(reactor, lambda: len(server.descriptors) == 65 and producer.told[-1] == "resume")
+
+
+def test_accepts_in_bursts() -> None:
+    """However many connect, a port accepts a bounded number of them in one turn."""
+    with reactors.fresh("fast") as reactor, contextlib.ExitStack() as clients:
+        built: list[Protocol] = []
+
+        class Counting(Factory):
+            noisy = False
+
+            def buildProtocol(self, addr: Any) -> Any:
+                built.append(Protocol())
+                return built[-1]
+
+        port = reactor.listenTCP(0, Counting(), 3 * ACCEPTS, "127.0.0.1")
+        address = ("127.0.0.1", port.getHost().port)
+        for _ in range(2 * ACCEPTS + 50):
+            clients.enter_context(socket.create_connection(address))
+        counts = []
+        for _ in range(4):
+            port.doRead()
+            counts.append(len(built))
+        assert counts == [ACCEPTS, 2 * ACCEPTS, 2 * ACCEPTS + 50, 2 * ACCEPTS + 50]

@@ -48,13 +48,15 @@ class DirectConnection(tcp.Connection):
     """Whether a write goes to the system: connected in clear, nothing queued before it, no pull producer."""
     _lost = False
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
-    _room = SMALL
+    _room: int
     """Bytes that are asked for at once."""
     _full_reads = 0
     """How often a buffer of the usual size was full."""
 
     def __init__(self, *arguments: Any) -> None:
-        self.bufferSize = self.bufferSize  # looked at by each write, and found sooner in the instance
+        # Looked at for every message, and found sooner in the instance.
+        self.bufferSize = self.bufferSize
+        self._room = SMALL
         super().__init__(*arguments)
 
     def doRead(self) -> Any:
@@ -222,7 +224,16 @@ class Connector(tcp.Connector):
         return Client(self.host, self.port, self.bindAddress, self, self.reactor)
 
 
-class Port(tcp.Port):
+class _AcceptsInBursts(tcp.Port):
+    """What of a port accepts connections."""
+
+    def doRead(self) -> None:
+        """Accept what waits, within bounds: Twisted's own has none while more comes."""
+        super().doRead()
+        self.numberAccepts = min(self.numberAccepts, ACCEPTS)
+
+
+class Port(_AcceptsInBursts):
     """A TCP port; accepts `Server`s."""
 
     transport = Server
@@ -356,7 +367,7 @@ class UNIXConnector(unix.Connector):
         return UNIXClient(self.address, self, self.reactor, self.checkPID)
 
 
-class UNIXPort(unix.Port):
+class UNIXPort(_AcceptsInBursts, unix.Port):
     """A UNIX socket that listens; accepts `UNIXServer`s."""
 
     transport = UNIXServer
