@@ -145,11 +145,14 @@ def _aimed(plan: BenchPlan, url: str, authority: str | None) -> BenchPlan:
 def exit_status(summary: Summary, kind: Kind) -> ExitStatus:
     """Return how the process ends, by what is worst in a result.
 
-    Datagrams that are lost are a measurement; on a stream every failed exchange or connection is one.
+    Whoever sets objectives says by them what is a failure; that all are met does not excuse the others.
+    Datagrams that are lost are a measurement; on a stream every failed exchange or connection is a failure.
     """
     if summary.interrupted:
         return ExitStatus.INTERRUPTED
     if summary.counts.corrupted:
         return ExitStatus.CORRUPTED
+    if not all(objective["passed"] for objective in summary.slo):
+        return ExitStatus.SLO_MISSED
     failed = summary.connections.failed or (kind is not Kind.DATAGRAM and summary.errors)
     return ExitStatus.FAILED if failed or not summary.counts.completed else ExitStatus.GOOD

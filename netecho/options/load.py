@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from netecho.options import units
 from netecho.options.flags import LOAD, OBJECTIVES, OPEN_LOOP, read_by
-from netecho.plans import Arrival, Stage, Verify
+from netecho.plans import Arrival, Verify
 
 DEFAULT_SIZE = 64
 MAX_IN_FLIGHT = 100_000
@@ -214,7 +214,7 @@ Seed = Annotated[
 ]
 
 Stages = Annotated[
-    tuple[Stage, ...] | None,
+    Any,  # a tuple of `Stage`, or None: Typer takes a tuple for several words
     typer.Option(
         "--stages",
         metavar="STAGES",

@@ -22,8 +22,10 @@ from twisted.python.failure import Failure
 from netecho.errors import NetechoError
 from netecho.measure.merging import Part, distributions_of, observe, summarise
 from netecho.measure.payload import Payload
+from netecho.measure.prospects import out_of_reach
 from netecho.measure.quality import judge
 from netecho.measure.recorder import Recorder
+from netecho.measure.slo import Objective
 from netecho.measure.summary import Connections, IntervalSummary, Phase, Progress, Summary, brief
 from netecho.plans import SECOND, BenchPlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
@@ -83,6 +85,8 @@ class Benchmark:
         self.cpu_share: float | None = None
         self.elapsed_ns = 0
         self._on_progress = on_progress
+        self._objectives = tuple(map(Objective.parse, plan.slo))
+        self._out_of_reach: tuple[Objective, ...] = ()
         self._open_loop = OpenLoop(self, plan, is_datagram=self.is_datagram) if plan.open_loop else None
         self._connections: list[Connection] = []
         self._opened = self._failed = self._lost = 0
@@ -132,9 +136,9 @@ class Benchmark:
         """Stop now, with what has been recorded so far."""
         self.interrupted = True
         self.sending = False
-        self._last_ns = self.clock()
         if self._open_loop is not None:
             self._open_loop.stop()
+        self._last_ns = self.clock()
         if self._opening is not None:
             self._opening.cancel()
         self._end()
@@ -290,6 +294,14 @@ class Benchmark:
             self.recorder.intervals.clear()
         if self._on_progress is not None:
             self._on_progress(self._progress(now, IntervalSummary.of(interval)))
+        if self.plan.abort_on_fail and self._phase == "measuring":
+            self._give_up(now - self._begun_ns)
+
+    def _give_up(self, elapsed_ns: int) -> None:
+        """End the run if an objective cannot be met any more."""
+        self._out_of_reach = out_of_reach(self._objectives, self.plan, self.part(), elapsed_ns)
+        if self._out_of_reach:
+            self.stop_sending()
 
     def _progress(self, now_ns: int, interval: IntervalSummary) -> Progress:
         return Progress(
@@ -331,6 +343,15 @@ class Benchmark:
                 unnumbered=self.is_datagram and not self.payload.numbered,
             )
         )
+        verdicts = [one.evaluate(part) for one in self._objectives]
+        if self._out_of_reach:
+            lost_causes = {one.expression for one in self._out_of_reach}
+            caveat = f"ended early (--abort-on-fail): out of reach by then: {', '.join(sorted(lost_causes))}"
+            judgement = dataclasses.replace(judgement, caveats=(*judgement.caveats, caveat))
+            verdicts = [
+                dataclasses.replace(one, passed=one.passed and one.expression not in lost_causes)
+                for one in verdicts
+            ]
         return summarise(
             part,
             command="bench",
@@ -338,6 +359,7 @@ class Benchmark:
             system=system,
             plan=self.plan.to_json(),
             judgement=judgement,
+            slo=[one.to_json() for one in verdicts],
         )
 
     def part(self) -> Part:

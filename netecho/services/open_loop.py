@@ -158,11 +158,13 @@ class OpenLoop:
             return Sending(0, 0, 0, 0)
         until_ns = self._clock() if self._stopped_ns is None else self._stopped_ns
         planned_ns = max(self._planned_ns, self._last_due_ns - self._begun_ns)
+        if self._agenda.next_due_ns is not None:
+            planned_ns = min(planned_ns, until_ns - self._begun_ns)
         held_back = [lane.holdback.totals(until_ns) for lane in self._lanes]
         return Sending(
             due=self._agenda.due,
             sent=self._benchmark.measured.counts.sent,
-            planned_ns=min(planned_ns, until_ns - self._begun_ns),
+            planned_ns=planned_ns,
             took_ns=self._last_ns - self._begun_ns,
             held_back=sum(held_back, HeldBack()),
         )
