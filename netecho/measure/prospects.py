@@ -39,15 +39,18 @@ def out_of_reach(
         so_far: what has been measured.
         elapsed_ns: in how much time.
     """
-    best, worst = _ends(so_far, _to_come(plan, so_far, elapsed_ns), elapsed_ns, plan.length_ns)
+    to_come = _to_come(plan, so_far, elapsed_ns)
+    if to_come is None:
+        return ()
+    best, worst = _ends(so_far, to_come, elapsed_ns, plan.length_ns)
     return tuple(one for one in objectives if _is_out_of_reach(one, best, worst))
 
 
 def _is_out_of_reach(objective: Objective, best: Part, worst: Part) -> bool:
-    ends = [objective.evaluate(end).observed for end in (best, worst)]
-    if ends[0] is None or ends[1] is None:  # it is not measured yet, and may be
+    ends = [observed for end in (best, worst) if (observed := objective.observe(end)) is not None]
+    if len(ends) < 2:  # it is not measured yet, and may be
         return False
-    least, most, limit = min(ends[0], ends[1]), max(ends[0], ends[1]), objective.limit
+    least, most, limit = min(ends), max(ends), objective.limit
     return {
         "<": least >= limit,
         "<=": least > limit,
@@ -58,14 +61,16 @@ def _is_out_of_reach(objective: Objective, best: Part, worst: Part) -> bool:
     }[objective.comparison]
 
 
-def _to_come(plan: BenchPlan, so_far: Part, elapsed_ns: int) -> int:
-    """Return how many exchanges have not left yet, at most."""
+def _to_come(plan: BenchPlan, so_far: Part, elapsed_ns: int) -> int | None:
+    """Return how many exchanges have not left yet, at most; `None` if that cannot be said yet."""
     sent = so_far.counts.sent
     if plan.open_loop:
         return max(0, sum(map(_most, lanes_of(plan))) - sent)
     bounds = [] if plan.exchanges is None else [plan.exchanges - sent]
     if plan.length_ns is not None:
         fastest = max((one.completed / one.length_ns for one in so_far.intervals if one.length_ns), default=0)
+        if not fastest:
+            return None
         bounds.append(math.ceil(fastest * max(0, plan.length_ns - elapsed_ns)))
     return max(0, min(bounds))
 
