@@ -120,12 +120,12 @@ def _what_was_run(summary: Summary) -> str:
         rate = plan.get(key)
         if isinstance(rate, (int, float)):
             words[0] += f" at {humanise.rate(rate)}{more}"
-    if (arrival := plan.get("arrival")) in (Arrival.POISSON, Arrival.UNIFORM):
-        words.append(f"{arrival} arrivals")
-    if plan.get("stages"):
-        words.append(f"in {humanise.count(len(plan['stages']), 'stage')}")
     if (connections := _number(plan, "connections")) is not None:
         words.append(humanise.count(connections, "connection"))
+    if (arrival := plan.get("arrival")) in (Arrival.POISSON, Arrival.UNIFORM):
+        words.append(f"{arrival} arrivals")
+    if isinstance(stages := plan.get("stages"), list) and stages:
+        words.append(f"in {humanise.count(len(stages), 'stage')}")
     words.append(f"{humanise.size_exactly(_number(plan, 'size') or 0)} messages")
     if (pipeline := _number(plan, "pipeline")) is not None and pipeline > 1:
         words.append(f"{pipeline:,} in flight on each")
