@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import socket
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -711,6 +713,31 @@ def test_tls_started_with_a_producer(reactor: Any) -> None:
     lost(reactor, client, server)
     assert server.received == b"go" + b"x" * MIB
     assert client.lost is server.lost is ConnectionDone
+
+
+@any_link
+def test_end_leaves_no_garbage(reactor: Any, link: Link) -> None:
+    """A connection that has ended is gone when nobody refers to it, whatever its protocol does then."""
+    client, server = Recorder(), Recorder()
+    connected(reactor, link, client, server)
+    client.transport.write(b"x")
+    turn(reactor, lambda: server.received)
+    ended, write = weakref.ref(server.transport), server.transport.write
+    client.transport.loseConnection()
+    server.transport.loseConnection()
+    lost(reactor, client, server)
+    for _ in range(100):
+        write(bytes(1000))
+    server.transport.writeSequence([b"too", b"late"])
+    reactor.iterate(0)
+    del write
+    gc.disable()
+    try:
+        server.transport = None
+        reactor.iterate(0)
+        assert ended() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("link", LINKS, ids=str)

@@ -57,7 +57,8 @@ class Traffic:
     )
 
     def __init__(self, transport: DirectTLSTransport) -> None:
-        self._transport = transport
+        self._transport: Any = transport
+        """`None` after the end, so that no connection waits for the garbage collector."""
         self.beneath: Any = None
         self.wrapped: Any = None
         self.records: Records | None = None
@@ -108,7 +109,7 @@ class Traffic:
         self._gathered_size += len(data)
         if self._gathered_size > _GATHERED_MOST:
             self.flush()
-        elif not self._receiving and self._flush_later is None:
+        elif not self._receiving and self._flush_later is None and self._transport is not None:
             clock: Any = self._transport.factory._clock
             self._flush_later = clock.callLater(0, self._flush_gathered)
 
@@ -128,7 +129,8 @@ class Traffic:
             data = b"".join(gathered)
             gathered.clear()
             self._gathered_size = 0
-            if not self.disconnecting or self._transport._producer is not None:
+            transport = self._transport
+            if transport is not None and (not self.disconnecting or transport._producer is not None):
                 self.send(data)
 
     def send(self, data: bytes) -> None:
@@ -166,6 +168,10 @@ class Traffic:
             self._flush_later.cancel()
             self._flush_later = None
         self.flush()
+
+    def forget(self) -> None:
+        """Refer no more to what refers to this; what is written from now on is dropped."""
+        self.records = self._transport = None
 
 
 def of_traffic(name: str) -> Any:
@@ -212,7 +218,7 @@ class DirectTLSTransport(BufferingTLSTransport):
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send all of `iovec`."""
-        self._traffic.write(b"".join(iovec))
+        self.write(b"".join(iovec))
 
     def loseConnection(self) -> None:
         """Send what was written and close_notify, and disconnect."""
@@ -223,7 +229,7 @@ class DirectTLSTransport(BufferingTLSTransport):
         """Take the end of the transport beneath."""
         self._traffic.close()
         TLSMemoryBIOProtocol.connectionLost(self, reason)
-        self._traffic.records = None
+        self._traffic.forget()
         self.write = self.dataReceived = _discard  # type: ignore[method-assign]
 
     def _read_ended(self) -> None:
