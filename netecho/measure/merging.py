@@ -300,4 +300,5 @@ def summarise(
         segments=segments_of(part.intervals, grid_ns),
         workers=part.workers,
         workers_died=part.died,
+        cpu_shares=part.cpu_shares if part.workers > 1 else (),
     )

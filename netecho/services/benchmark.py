@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults
@@ -54,6 +54,7 @@ class Benchmark:
         route: the way to the target, resolved.
         key: tells this run's payloads from others, 32 bits.
         on_progress: told once every `INTERVAL`.
+        when_connected: waited for when all connections have been opened, before anything is sent.
         clock: monotonic time in nanoseconds.
     """
 
@@ -65,6 +66,7 @@ class Benchmark:
         route: Route,
         key: int,
         on_progress: OnProgress | None = None,
+        when_connected: Callable[[], Awaitable[None]] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.reactor = reactor
@@ -88,6 +90,7 @@ class Benchmark:
         self.cpu_share: float | None = None
         self.elapsed_ns = 0
         self._on_progress = on_progress
+        self._when_connected = when_connected
         self._connections: list[Connection] = []
         self._opened = self._failed = self._lost = 0
         self._first_failure: NetechoError | None = None
@@ -98,6 +101,11 @@ class Benchmark:
         self._cpu_ns = 0
         self._opening: Deferred[None] | None = None
         self._ended: Deferred[None] = Deferred()
+
+    @property
+    def first_failure(self) -> NetechoError | None:
+        """Why the first connection failed that did; `None` if none has."""
+        return self._first_failure
 
     @property
     def connections(self) -> Connections:
@@ -112,8 +120,9 @@ class Benchmark:
         """
         plan = self.plan
         self._begun_ns = self._interval_ns = self.clock()
+        self._ticks = self._every(INTERVAL, self._tick)
         loops = [
-            self._every(INTERVAL, self._tick),
+            self._ticks,
             self._every(plan.timeout_ns / SECOND / SWEEPS_PER_TIMEOUT, self._sweep),
         ]
         try:
@@ -168,6 +177,8 @@ class Benchmark:
                 await deferLater(self.reactor, wait)
             attempts.append(places.run(lambda: Deferred.fromCoroutine(self._open_one())))
         await gatherResults(attempts, consumeErrors=True)
+        if self._when_connected is not None:
+            await self._when_connected()
 
     async def _open_one(self) -> None:
         connection = Connection(self)
@@ -191,6 +202,7 @@ class Benchmark:
             self._phase = "warm-up"
             self.recorder = self.warmup = Recorder(closed_loop=True)
             self._record_in(self.recorder)
+            self._ticks.reset()
             self.reactor.callLater(self.plan.warmup_ns / SECOND, self._begin_measuring)
         else:
             self._begin_measuring()
@@ -211,6 +223,7 @@ class Benchmark:
         self._record_in(self.recorder)
         self._remaining = self.plan.exchanges
         self._begun_ns = self._interval_ns = self._last_ns = self.clock()
+        self._ticks.reset()  # so that intervals begin with what is measured, in every process at once
         self._cpu_ns = time.process_time_ns()
         if self.plan.duration_ns is not None:
             self.reactor.callLater(self.plan.duration_ns / SECOND, self._stop_sending)
@@ -273,10 +286,10 @@ class Benchmark:
         now = self.clock()
         interval = self.recorder.end_interval(self._interval_ns - self._begun_ns, now - self._begun_ns)
         self._interval_ns = now
-        if self._phase in ("connecting", "warm-up"):
-            self.recorder.intervals.clear()
         if self._on_progress is not None:
             self._on_progress(self._progress(now, IntervalSummary.of(interval)))
+        if self._phase in ("connecting", "warm-up"):
+            self.recorder.intervals.clear()
 
     def _progress(self, now_ns: int, interval: IntervalSummary) -> Progress:
         return Progress(
