@@ -14,9 +14,10 @@ import pytest
 
 from netecho.measure.histogram import Histogram
 from netecho.measure.merging import Part
+from tests.benches import SIZE, all_good, bench, checked
 from tests.children import ended, watched
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho
-from tests.test_bench_peers import SIZE, all_good, bench, checked, free_port
+from tests.test_bench_peers import free_port
 
 
 class Bench:
@@ -266,3 +267,31 @@ def test_mistakes(words: list[str], says: str) -> None:
     assert (done.returncode, done.stdout) == (2, b"")
     assert says in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+
+
+def test_open_loop() -> None:
+    """One schedule is shared out: as much is due, and leaves, as without workers."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["--workers", "2", "-c", "4", "-q", "500", "-n", "301", "--arrival", "poisson"]
+        result = bench(server.listener.url, *words)
+    all_good(result, 301, connections=4)
+    assert result["plan"]["rate_per_s"] == 500
+    assert result["instrument"]["due"] == 301
+    assert result["latency_ns"]["service"]["count"] == 301
+
+
+def test_objectives() -> None:
+    """They are judged by what all workers recorded together."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["--workers", "2", "-c", "4", "-n", "301", "--slo", "lost==0", "--slo", "max<1ns"]
+        result = bench(server.listener.url, *words, status=99)
+    assert [one["passed"] for one in result["slo"]] == [True, False]
+
+
+def test_objective_out_of_reach() -> None:
+    """All workers end when an objective is lost for all together."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["--workers", "2", "-c", "2", "-z", "1h", "--slo", "max<1ns", "--abort-on-fail"]
+        result = bench(server.listener.url, *words, status=99)
+    assert result["exchanges"]["completed"] > 0
+    assert any("ended early" in caveat for caveat in result["caveats"])

@@ -1,4 +1,4 @@
-"""One connection of a closed loop, from its opening to its end and, if it is lost, to its next opening."""
+"""One connection of a benchmark, from its opening to its end and, if it is lost, to its next opening."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _ENDS: Final = (Outcome.COMPLETED, Outcome.CORRUPTED)
 
 
 class Connection:
-    """One of the connections asked for, through all the times that it is opened."""
+    """One of the connections asked for, through all the times that it is opened.
+
+    This is a closed loop's, which sends when an echo has come; `open_loop` has one that does not.
+    """
 
     def __init__(self, benchmark: Benchmark) -> None:
         self._benchmark = benchmark

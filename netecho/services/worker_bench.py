@@ -19,14 +19,16 @@ from twisted.internet.task import deferLater
 
 from netecho import protocols
 from netecho.errors import ConnectError, NetechoError
-from netecho.measure.merging import Account, Part, distributions_of, merge, observe, summarise
-from netecho.measure.quality import judge
+from netecho.measure.merging import Account, Part, merge, so_far_of
+from netecho.measure.prospects import out_of_reach
 from netecho.measure.recorder import Interval
+from netecho.measure.slo import Objective
 from netecho.measure.summary import Progress, Summary
-from netecho.plans import SECOND, BenchPlan, ReactorName, Verify
-from netecho.protocols._contract import Adapter, Kind, Route
+from netecho.plans import SECOND, BenchPlan, ReactorName
+from netecho.protocols._contract import Adapter, Route
 from netecho.services import plan_json
 from netecho.services.benchmark import Benchmark, OnProgress
+from netecho.services.conclusion import conclude
 from netecho.services.routing import route_by
 from netecho.services.worker_progress import STAGES, Board, Tick
 from netecho.services.workers import START_TIMEOUT, STOP_TIMEOUT, OnWorker, Parent, Worker, check_supported
@@ -64,10 +66,13 @@ class BenchWorkers:
         self._adapter = adapter
         self._route = route
         shares = plan.split(plan.workers)
-        board = Board(plan, len(shares), on_progress)
+        board = Board(plan, len(shares), self._ticked)
         self._members = [
             _Member(reactor, index, share, board, on_worker) for index, share in enumerate(shares)
         ]
+        self._on_progress = on_progress
+        self._objectives = tuple(map(Objective.parse, plan.slo))
+        self._out_of_reach: tuple[Objective, ...] = ()
         self.interrupted = False
 
     async def run(self) -> None:
@@ -98,7 +103,7 @@ class BenchWorkers:
         return {
             "work": "bench",
             "reactor": self._reactor_name,
-            "plan": plan_json.to_json(share),
+            "plan": plan_json.to_json(dataclasses.replace(share, slo=(), abort_on_fail=False)),
             "addresses": self._route.addresses,
         }
 
@@ -117,24 +122,22 @@ class BenchWorkers:
 
     def summary(self, started: str, system: Mapping[str, Any]) -> Summary:
         """Return what the run means; see `Benchmark.summary`."""
-        plan = self._plan
-        total = merge(member.account.part for member in self._members)
-        total = dataclasses.replace(total, interrupted=self.interrupted)
-        observed = observe(
-            total,
-            closed_loop=not plan.open_loop,
-            verified=plan.verify is Verify.FULL,
-            unnumbered=self._adapter.kind is Kind.DATAGRAM and not plan.size,
-            cpus=system.get("cpus"),
-        )
-        return summarise(
-            total,
-            command="bench",
-            started=started,
-            system=system,
-            plan=plan.to_json(),
-            judgement=judge(observed),
-        )
+        total = dataclasses.replace(self._total(), interrupted=self.interrupted)
+        return conclude(total, self._plan, self._adapter.kind, started, system, self._out_of_reach)
+
+    def _total(self) -> Part:
+        return merge(member.account.part for member in self._members)
+
+    def _ticked(self, progress: Progress) -> None:
+        """Show where all are together, and end the run if an objective cannot be met any more."""
+        self._on_progress(progress)
+        if not self._plan.abort_on_fail or progress.phase != "measuring":
+            return
+        so_far = so_far_of(self._total())
+        self._out_of_reach = out_of_reach(self._objectives, self._plan, so_far, progress.elapsed_ns)
+        if self._out_of_reach:
+            for member in self._members:
+                member.worker.tell({"stop": True})
 
 
 class _Member:
@@ -223,7 +226,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         parent.tell(
             {
                 "connected": {"failure": None if failure is None else str(failure)},
-                "part": part_of(benchmark, ()).to_json(),
+                "part": told_of(benchmark, (), 0).to_json(),
             }
         )
         wait_ns = await begin - benchmark.clock()
@@ -236,16 +239,16 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         stage = STAGES[progress.phase]
         # Before the measurement there are some too, of which nothing is kept.
         told = len(benchmark.measured.intervals) if stage == STAGES["measuring"] else 0
-        part = dataclasses.replace(
-            part_of(benchmark, benchmark.recorder.intervals[-1:]),
-            elapsed_ns=progress.elapsed_ns if stage == STAGES["measuring"] else 0,
-        )
+        elapsed_ns = progress.elapsed_ns if stage == STAGES["measuring"] else 0
+        part = told_of(benchmark, benchmark.recorder.intervals[-1:], elapsed_ns)
         tick = Tick.of(progress, number)
         parent.tell({"tick": dataclasses.asdict(tick), "part": part.to_json()})
 
     def on_message(message: dict[str, Any]) -> None:
         if "interrupt" in message:
             benchmark.interrupt()
+        elif "stop" in message:
+            benchmark.stop_sending()
         elif not begin.called:
             begin.callback(message["begin_ns"])
 
@@ -256,24 +259,13 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
     parent.gone.addCallback(lambda _: benchmark.interrupt())
     with contextlib.suppress(NetechoError):  # not one connection, as has been told
         await benchmark.run()
-    whole = dataclasses.replace(
-        part_of(benchmark, benchmark.measured.intervals[told:]),
-        distributions=distributions_of(benchmark.measured, benchmark.connects, benchmark.handshakes),
-        whole=True,
-    )
+    whole = benchmark.part()
+    whole = dataclasses.replace(whole, intervals=whole.intervals[told:])
     parent.tell({"part": whole.to_json()})
 
 
-def part_of(benchmark: Benchmark, intervals: Iterable[Interval]) -> Part:
-    """Return what a worker has recorded so far, of its intervals those given, and no distributions yet."""
-    recorder, warmup = benchmark.measured, benchmark.warmup
-    return Part(
-        counts=recorder.counts,
-        connections=benchmark.connections,
-        errors=recorder.errors,
-        intervals=tuple(intervals),
-        warmup=None if warmup is None else warmup.counts,
-        elapsed_ns=benchmark.elapsed_ns,
-        interrupted=benchmark.interrupted,
-        cpu_shares=() if benchmark.cpu_share is None else (benchmark.cpu_share,),
+def told_of(benchmark: Benchmark, intervals: Iterable[Interval], elapsed_ns: int) -> Part:
+    """Return what a worker tells while it goes on: the intervals given are the only distributions."""
+    return dataclasses.replace(
+        benchmark.part(), distributions={}, intervals=tuple(intervals), elapsed_ns=elapsed_ns, whole=False
     )
