@@ -134,9 +134,10 @@ def test_the_whole_is_the_sum_of_its_parts(tmp_path: pathlib.Path) -> None:
         assert interval["completed"] == sum(one.completed for one in told)
 
 
-def test_killed_worker() -> None:
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_killed_worker(scheme: str) -> None:
     """The result is written, without what the dead had not told, and says so; everything still adds up."""
-    with Server("tcp://127.0.0.1:0") as server:
+    with Server(f"{scheme}://127.0.0.1:0") as server:
         with Bench(server.listener.url, "-c", "4", "-z", "3s") as run:
             interval = run.wait_for("interval", "measuring")
             os.kill(run.pids[1], signal.SIGKILL)
@@ -286,6 +287,14 @@ def test_objectives() -> None:
         words = ["--workers", "2", "-c", "4", "-n", "301", "--slo", "lost==0", "--slo", "max<1ns"]
         result = bench(server.listener.url, *words, status=99)
     assert [one["passed"] for one in result["slo"]] == [True, False]
+
+
+def test_objective_that_no_worker_meets_alone() -> None:
+    """Nobody gives up what all together reach."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["--workers", "2", "-c", "2", "-z", "2500ms", "-q", "200"]
+        result = bench(server.listener.url, *words, "--slo", "rate>=150", "--abort-on-fail")
+    assert result["exchanges"]["sent"] == result["instrument"]["due"] == 500
 
 
 def test_objective_out_of_reach() -> None:
