@@ -74,6 +74,7 @@ def serve(
     tls: flags.Secure = False,
     reply: serving.Reply = ReplyMode.ECHO,
     reactor: flags.Reactor = None,
+    workers: flags.Workers = 1,
     cert: flags.Cert = None,
     key: flags.Key = None,
     client_ca: serving.ClientCA = None,
@@ -107,6 +108,7 @@ def serve(
         server_tls=ServerTLS(cert, key, client_ca, flags.split_words(alpn), tls_min, ciphers),
         reply=reply,
         reactor_name=reactor,
+        workers=workers,
         max_connections=max_connections,
         idle_timeout_ns=idle_timeout,
         drain_timeout_ns=drain_timeout,
@@ -192,6 +194,7 @@ def bench(
     proto: flags.Proto = None,
     tls: flags.Secure = False,
     reactor: flags.Reactor = None,
+    workers: flags.Workers = 1,
     connections: load.Connections = 1,
     exchanges: load.Exchanges = None,
     duration: load.Duration = None,
@@ -252,6 +255,7 @@ def bench(
         proto=proto,
         tls=tls,
         reactor_name=reactor,
+        workers=workers,
         connections=connections,
         exchanges=exchanges,
         duration_ns=duration,
@@ -297,6 +301,14 @@ def report(
 
     flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
     return command.run(files, json=json, csv=csv, json_stream=json_stream)
+
+
+@app.command(hidden=True)
+def worker() -> int:
+    """Be one of the processes that --workers asks for; they are started by the one that was asked."""
+    from netecho.commands import worker as command
+
+    return command.run()
 
 
 def main() -> NoReturn:

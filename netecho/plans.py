@@ -273,9 +273,11 @@ class ListenPlan:
     reply: ReplyMode = ReplyMode.ECHO
     tls: ServerTLS = ServerTLS()
     max_connections: int | None = None
-    """Over all listeners; one more is closed at once."""
+    """Over all listeners; one more is closed at once. Of several workers each has its share."""
     idle_timeout_ns: int | None = None
     drain_timeout_ns: int = 10 * SECOND
+    workers: int = 1
+    """Processes, over which the system spreads connections, and datagrams by where they come from."""
 
     def __post_init__(self) -> None:
         if not self.listeners:
@@ -287,10 +289,25 @@ class ListenPlan:
         ]
         if len(set(fixed)) < len(fixed):
             raise UsageError("the same address is to be listened on twice")
-        if self.max_connections is not None and self.max_connections < 1:
-            raise UsageError("--max-connections must be at least 1")
+        _at_least(1, "--max-connections", self.max_connections)
+        _at_least(1, "--workers", self.workers)
+        if self.max_connections is not None and self.max_connections < self.workers:
+            raise UsageError("--max-connections is shared out: it must be at least as many as --workers")
         if self.tls != ServerTLS() and not any(one.secure for one in self.listeners):
             raise UsageError("flags for TLS are given, but no listener speaks it: add --tls")
+
+    def split(self) -> tuple[ListenPlan, ...]:
+        """Divide the plan among its workers: each has all listeners, and a share of the connections."""
+        return tuple(
+            dataclasses.replace(
+                self,
+                max_connections=None
+                if self.max_connections is None
+                else share(self.max_connections, self.workers, index),
+                workers=1,
+            )
+            for index in range(self.workers)
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

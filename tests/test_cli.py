@@ -45,6 +45,7 @@ SERVE: dict[str, Any] = {
     "server_tls": ServerTLS(),
     "reply": ReplyMode.ECHO,
     "reactor_name": None,
+    "workers": 1,
     "max_connections": None,
     "idle_timeout_ns": None,
     "drain_timeout_ns": 10 * SECOND,
@@ -79,6 +80,7 @@ BENCH: dict[str, Any] = {
     "proto": None,
     "tls": False,
     "reactor_name": None,
+    "workers": 1,
     "connections": 1,
     "exchanges": None,
     "duration_ns": 10 * SECOND,
@@ -117,6 +119,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         "serve --cert c --key k --client-ca a --alpn h2,x --alpn y --tls-min 1.3 --ciphers z",
         {**SERVE, "server_tls": ServerTLS("c", "k", "a", ("h2", "x", "y"), TLSVersion.TLS_1_3, "z")},
     ),
+    ("serve --workers 4", {**SERVE, "workers": 4}),
     (
         "serve --max-connections 2k --idle-timeout 1m --drain-timeout 250ms",
         {**SERVE, "max_connections": 2000, "idle_timeout_ns": 60 * SECOND, "drain_timeout_ns": SECOND // 4},
@@ -159,6 +162,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ),
     ("bench", BENCH),
     ("bench -c 500", {**BENCH, "connections": 500}),
+    ("bench --workers 2 -c 500", {**BENCH, "workers": 2, "connections": 500}),
     ("bench -n 100k", {**BENCH, "exchanges": 100_000, "duration_ns": None}),
     ("bench -n 9 -z 3s", {**BENCH, "exchanges": 9, "duration_ns": 3 * SECOND}),
     (

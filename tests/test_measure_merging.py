@@ -76,6 +76,7 @@ def summary_of(part: Part, connections: int) -> Summary:
             judgement=Judgement(True, ()),
         ),
         workers=1,
+        cpu_shares=(),
     )
 
 

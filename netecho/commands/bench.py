@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import secrets
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from netecho import protocols
-from netecho.errors import ExitStatus
+from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
 from netecho.options import check_size, resolve_own_server, resolve_target
 from netecho.plans import Arrival, BenchPlan, ClientTLS, ReactorName, SocketOptions, Stage, Verify
-from netecho.protocols._contract import Adapter, Kind
+from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import text
 from netecho.rendering.files import SavedForms
 from netecho.rendering.live import JSONStream, ProgressView, progress_view
-from netecho.rendering.streams import console_on
+from netecho.rendering.server import died_line
+from netecho.rendering.streams import console_on, write_out
 from netecho.services import running, system
-from netecho.services.benchmark import Benchmark
+from netecho.services.benchmark import Benchmark, OnProgress
 from netecho.services.embedded import EmbeddedServer
 from netecho.services.routing import find_route
+from netecho.services.worker_bench import BenchWorkers
+from netecho.services.workers import OnWorker
 
 
 def run(
@@ -31,6 +36,7 @@ def run(
     proto: str | None,
     tls: bool,
     reactor_name: ReactorName | None,
+    workers: int,
     connections: int,
     exchanges: int | None,
     duration_ns: int | None,
@@ -80,9 +86,12 @@ def run(
         seed,
         stages,
         max_in_flight=max_in_flight,
+        workers=workers,
         slo=slo,
         abort_on_fail=abort_on_fail,
     )
+    if len(plan.split(workers)) < workers:
+        raise UsageError(f"--workers {workers} needs as many connections (-c) and exchanges (-n), or more")
     adapter = protocols.load(plan.target.protocol)
     check_size(adapter, plan.size, "-l/--size")
     forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
@@ -92,7 +101,20 @@ def run(
     async def main(reactor: Any, signals: running.Signals) -> int:
         views = [view] if stream is None else [view, stream]
         server = EmbeddedServer(reactor, plan.target, reactor_name) if embedded else None
-        summary = await _measure(reactor, signals, adapter, plan, server, views)
+        deaths: list[str] = []
+
+        def on_worker(name: str, particulars: dict[str, Any]) -> None:
+            if stream is not None:
+                stream.event(name, **particulars)
+            if name == "worker_died":
+                deaths.append(died_line(particulars))
+
+        bench = functools.partial(_bench, reactor, reactor_name, adapter, on_worker)
+        try:
+            summary = await _measure(reactor, signals, adapter, plan, server, views, bench)
+        finally:
+            for line in deaths:
+                write_out(f"{line}\n", sys.stderr)
         forms.save([summary])
         if stream is not None:
             stream.result(summary)
@@ -110,6 +132,7 @@ async def _measure(
     plan: BenchPlan,
     server: EmbeddedServer | None,
     views: list[ProgressView],
+    bench: Callable[[BenchPlan, Route, OnProgress], Benchmark | BenchWorkers],
 ) -> Summary:
     """Run the plan, with a server of our own around it if there is one."""
     try:
@@ -122,7 +145,7 @@ async def _measure(
             for view in views:
                 view.update(progress)
 
-        benchmark = Benchmark(reactor, plan, adapter, route, secrets.randbits(32), show)
+        benchmark = bench(plan, route, show)
         signals.on_first(lambda _: benchmark.interrupt())
         started = datetime.datetime.now(datetime.UTC).isoformat()
         await benchmark.run()
@@ -132,6 +155,21 @@ async def _measure(
         if server is not None:
             await server.stop()
     return benchmark.summary(started, system.describe(reactor))
+
+
+def _bench(
+    reactor: Any,
+    reactor_name: ReactorName | None,
+    adapter: Adapter,
+    on_worker: OnWorker,
+    plan: BenchPlan,
+    route: Route,
+    on_progress: OnProgress,
+) -> Benchmark | BenchWorkers:
+    """Return what runs the plan: this process, or as many as it says."""
+    if plan.workers == 1:
+        return Benchmark(reactor, plan, adapter, route, secrets.randbits(32), on_progress)
+    return BenchWorkers(reactor, plan, reactor_name, adapter, route, on_progress, on_worker)
 
 
 def _aimed(plan: BenchPlan, url: str, authority: str | None) -> BenchPlan:
@@ -154,5 +192,5 @@ def exit_status(summary: Summary, kind: Kind) -> ExitStatus:
         return ExitStatus.CORRUPTED
     if not all(objective["passed"] for objective in summary.slo):
         return ExitStatus.SLO_MISSED
-    failed = summary.connections.failed or (kind is not Kind.DATAGRAM and summary.errors)
+    failed = summary.partial or summary.connections.failed or (kind is not Kind.DATAGRAM and summary.errors)
     return ExitStatus.FAILED if failed or not summary.counts.completed else ExitStatus.GOOD

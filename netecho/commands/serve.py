@@ -18,6 +18,7 @@ from netecho.plans import ListenPlan, ReactorName, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
 from netecho.services import running
 from netecho.services.echo_server import EchoServer
+from netecho.services.worker_serve import ServerWorkers
 
 
 def run(
@@ -30,6 +31,7 @@ def run(
     server_tls: ServerTLS,
     reply: ReplyMode,
     reactor_name: ReactorName | None,
+    workers: int,
     max_connections: int | None,
     idle_timeout_ns: int | None,
     drain_timeout_ns: int,
@@ -48,6 +50,7 @@ def run(
             max_connections,
             idle_timeout_ns,
             drain_timeout_ns,
+            workers,
         )
         view: ServerView = (
             ServerJSON(sys.stdout, verbose=verbose)
@@ -60,8 +63,19 @@ def run(
             with contextlib.suppress(NetechoError):
                 view.event(name, particulars)
 
-        server = EchoServer(reactor, plan, tell if verbose else None)
+        def tell_of_worker(name: str, particulars: dict[str, Any]) -> None:
+            with contextlib.suppress(NetechoError):
+                view.worker(name, particulars)
+
+        on_event = tell if verbose else None
         told: Deferred[None] = Deferred()
+        server: EchoServer | ServerWorkers
+        if plan.workers == 1:
+            server = EchoServer(reactor, plan, on_event)
+        else:
+            server = ServerWorkers(reactor, plan, reactor_name, tell_of_worker, on_event)
+            server.failed.addErrback(lambda reason: None if told.called else told.errback(reason))
+        failure: NetechoError | None = None
 
         def end(number: object = None) -> None:
             # Ctrl-C at a terminal reaches us as well as who started us, who will say when to end.
@@ -75,18 +89,23 @@ def run(
                 view.listening(str(listener.target), **_authority(server, listener.target))
             if exit_with_stdin:
                 StandardIO(_UntilEnd(end))
-            await told
+            try:
+                await told
+            except NetechoError as error:
+                failure = error
             await server.stop()
         finally:
             server.abort()
             server.close()
         view.stopped(server.totals)
+        if failure is not None:
+            raise failure
         return ExitStatus.GOOD
 
     return running.run(main)
 
 
-def _authority(server: EchoServer, target: Target) -> dict[str, str]:
+def _authority(server: EchoServer | ServerWorkers, target: Target) -> dict[str, str]:
     """Return what a client needs to trust a secure listener, if we are the authority."""
     if not target.secure or server.tls is None or server.tls.authority is None:
         return {}

@@ -168,15 +168,19 @@ class Account:
 
 def _died(part: Part) -> Part:
     counts = dataclasses.replace(part.counts, lost=part.counts.lost + part.counts.in_flight)
-    response = Histogram.sum(one.response for one in part.intervals)
-    service = Histogram.sum(one.service or one.response for one in part.intervals)
     return dataclasses.replace(
-        part,
+        so_far_of(part),
         counts=counts,
         errors={**part.errors, DIED: part.errors.get(DIED, 0) + max(1, part.counts.in_flight)},
-        distributions={"response": response, "service": service},
         died=1,
     )
+
+
+def so_far_of(part: Part) -> Part:
+    """Return what workers that go on have told, with those distributions that their intervals have."""
+    response = Histogram.sum(one.response for one in part.intervals)
+    service = Histogram.sum(one.service or one.response for one in part.intervals)
+    return dataclasses.replace(part, distributions={"response": response, "service": service})
 
 
 def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
@@ -300,4 +304,5 @@ def summarise(
         segments=segments_of(part.intervals, grid_ns),
         workers=part.workers,
         workers_died=part.died,
+        cpu_shares=part.cpu_shares if part.workers > 1 else (),
     )

@@ -59,7 +59,7 @@ def _part(summary: Summary) -> Part:
         summary.warmup,
         summary.elapsed_ns,
         summary.interrupted,
-        () if summary.cpu_share is None else (summary.cpu_share,),
+        summary.cpu_shares or (() if summary.cpu_share is None else (summary.cpu_share,)),
         summary.sending,
         summary.workers,
         summary.workers_died,

@@ -168,6 +168,8 @@ class Summary:
     workers: int = 1
     workers_died: int = 0
     """Of what those did after they last told, nothing is known."""
+    cpu_shares: tuple[float, ...] = ()
+    """Of one processor, used by each of several workers while it measured, the idlest first."""
     version: str = __version__
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""
@@ -237,6 +239,8 @@ class Summary:
             "workers": self.workers,
             "workers_died": self.workers_died,
         }
+        if self.cpu_shares:
+            answer["cpu_share_per_worker"] = [round(share, 4) for share in self.cpu_shares]
         return answer if self.sending is None else {**answer, **self.sending.to_json()}
 
     @classmethod
@@ -293,6 +297,7 @@ class Summary:
             segments=tuple(map(Segment.from_json, result.get("segments", []))),
             workers=natural({"workers": 1, **instrument}, "workers"),
             workers_died=natural({"workers_died": 0, **instrument}, "workers_died"),
+            cpu_shares=tuple(map(float, instrument.get("cpu_share_per_worker", ()))),
             version=checked(result, "netecho", str),
             extra={key: value for key, value in result.items() if key not in _KEYS},
         )

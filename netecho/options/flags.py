@@ -144,6 +144,17 @@ Reactor = Annotated[
     ),
 ]
 
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        metavar="COUNT",
+        show_default="1",
+        parser=read_by(units.parse_count),
+        help="Share the work among this many processes.",
+    ),
+]
+
 # Sockets.
 
 IPv4 = Annotated[

@@ -20,6 +20,8 @@ if typing.TYPE_CHECKING:
     from twisted.internet.protocol import Protocol
     from twisted.python.failure import Failure
 
+    from netecho.protocols._inherited import Opened
+
 
 class Kind(enum.Enum):
     """What a protocol carries."""
@@ -88,6 +90,14 @@ class Totals:
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     """Datagrams that were given no answer, by the reason."""
 
+    def add(self, other: Totals) -> None:
+        """Count all that `other` has counted."""
+        for reason, number in other.dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + number
+        for field in dataclasses.fields(self):
+            if field.name != "dropped":
+                setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 """Called with the name of what happened at a server (`connected`, `disconnected`, `refused`, `dropped`)
@@ -109,6 +119,9 @@ class ListenSettings:
     on_event: OnEvent | None = None
     udp_ports: set[int] = dataclasses.field(default_factory=set)
     """The server's own ports: a datagram that says it comes from one would be answered for ever."""
+    descriptor: int | None = None
+    """A socket that is open already, one of those that the parent process got from `Adapter.open`; it is
+    the listener's. `None`: the listener opens its own."""
 
 
 class Listener(typing.Protocol):
@@ -144,6 +157,13 @@ class Adapter(typing.Protocol):
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> Listener:
         """Open a listener on an address (not a name) and port, or a path.
+
+        Raises:
+            ListenError: the system does not allow it.
+        """
+
+    def open(self, target: Target, count: int) -> Opened:
+        """Open the sockets of `count` processes that all listen on an address and port, or a path.
 
         Raises:
             ListenError: the system does not allow it.

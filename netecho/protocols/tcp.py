@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from twisted.internet.protocol import Protocol
 
 from netecho.plans import DEFAULT_PORT, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
 from netecho.protocols._sockets import bound_target, listen_error, tcp_endpoint
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol
 from netecho.protocols._stream_server import StreamListener, server_factory
@@ -32,11 +34,17 @@ class TCP:
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen on a host and port."""
         books, factory = server_factory(reactor, settings)
+        if settings.descriptor is not None:
+            return StreamListener(adopt_stream(reactor, settings.descriptor, factory), books, target)
         try:
             port = reactor.listenTCP(target.port, factory, BACKLOG, target.host)
         except (CannotListenError, OSError) as error:
             raise listen_error(target, error) from error
         return StreamListener(port, books, bound_target(target, port))
+
+    def open(self, target: Target, count: int) -> Opened:
+        """Open sockets for several processes."""
+        return open_sockets(target, socket.SOCK_STREAM, BACKLOG, count)
 
     def connect(
         self,

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from netecho.plans import DEFAULT_PORT, ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._inherited import Opened, adopt_datagrams, open_sockets
 from netecho.protocols._sockets import bound_target, has_unread, is_ipv6, listen_error, set_options
 from netecho.protocols._stream_server import CHARGEN_PATTERN
 
@@ -409,12 +410,16 @@ class UDP:
         """Listen on a host and port."""
         protocol = ReplyDatagrams(reactor, settings)
         try:
-            port = _listen(reactor, target, protocol)
+            port = _listen(reactor, target, protocol, settings.descriptor)
         except (CannotListenError, OSError) as error:
             raise listen_error(target, error) from error
         _grow_buffers(port)
         settings.udp_ports.add(port.getHost().port)
         return DatagramListener(reactor, port, bound_target(target, port))
+
+    def open(self, target: Target, count: int) -> Opened:
+        """Open sockets for several processes."""
+        return open_sockets(target, socket.SOCK_DGRAM, None, count)
 
     def connect(
         self,
@@ -446,7 +451,9 @@ class UDP:
         return succeed(protocol)
 
 
-def _listen(reactor: Any, target: Target, protocol: DatagramProtocol) -> Any:
+def _listen(reactor: Any, target: Target, protocol: DatagramProtocol, descriptor: int | None) -> Any:
+    if descriptor is not None:
+        return adopt_datagrams(reactor, descriptor, protocol, RECEIVE_SIZE)
     if "%" not in target.host:
         return reactor.listenUDP(target.port, protocol, target.host, RECEIVE_SIZE)
     # Twisted would bind without the zone, which the system refuses for a link-local address.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import stat
@@ -19,6 +20,7 @@ from zope.interface import implementer
 from netecho.errors import ListenError
 from netecho.plans import Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._inherited import Opened, SharedPort
 from netecho.protocols._sockets import listen_error
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol
 from netecho.protocols._stream_server import ReplyFactory, StreamListener, server_factory
@@ -42,14 +44,31 @@ class UNIX:
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen at a path, where nothing may be but a socket that nobody listens on any more."""
+        books, factory = server_factory(reactor, settings)
+        if settings.descriptor is not None:
+            return StreamListener(SharedPort(reactor, settings.descriptor, factory), books, target)
         path = _path(target)
         _remove_stale(path)
-        books, factory = server_factory(reactor, settings)
         try:
             port = reactor.listenUNIX(path, factory, BACKLOG, MODE)
         except (CannotListenError, OSError) as error:
             raise listen_error(target, error) from error
         return UNIXListener(port, books, target)
+
+    def open(self, target: Target, count: int) -> Opened:
+        """Open one socket, which all the processes share."""
+        path = _path(target)
+        _remove_stale(path)
+        listening = socket.socket(socket.AF_UNIX)
+        try:
+            listening.setblocking(False)
+            listening.bind(path)
+            os.chmod(path, MODE)
+            listening.listen(BACKLOG)
+        except OSError as error:
+            listening.close()
+            raise listen_error(target, error) from error
+        return _OpenedPath(target, (listening,) * count, _identity(path))
 
     def connect(
         self,
@@ -65,6 +84,20 @@ class UNIX:
     def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
         """Connect any protocol."""
         return connect_protocol(reactor, _endpoint(reactor, route), route, protocol)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _OpenedPath(Opened):
+    """A socket in the file system, which goes from there when it is closed."""
+
+    identity: tuple[int, int] | None
+
+    def close(self) -> None:
+        """Close it, here, and remove it, if nobody has put another in its place."""
+        path = _path(self.target)
+        if self.sockets[0].fileno() >= 0 and _identity(path) == self.identity:
+            os.unlink(path)
+        self.sockets[0].close()
 
 
 class UNIXListener(StreamListener):

@@ -28,6 +28,9 @@ class ServerView(typing.Protocol):
     def event(self, name: str, particulars: Mapping[str, Any]) -> None:
         """Say what happened at a listener; an `OnEvent`."""
 
+    def worker(self, name: str, particulars: Mapping[str, Any]) -> None:
+        """Say that a worker has come (`worker_started`) or gone (`worker_died`)."""
+
     def stopped(self, totals: Totals) -> None:
         """Say what was done in all."""
 
@@ -60,6 +63,13 @@ class ServerText:
         if self._verbose:
             write_out(f"{event_line(name, particulars)}\n", self._stderr)
 
+    def worker(self, name: str, particulars: Mapping[str, Any]) -> None:
+        """Write a line; that one has started, only if events are to be shown."""
+        if name == "worker_died":
+            write_out(f"{died_line(particulars)}\n", self._stderr)
+        else:
+            self.event(name, particulars)
+
     def stopped(self, totals: Totals) -> None:
         """Write the totals, those that say something."""
         write_out(f"{totals_line(totals)}\n", self._stdout)
@@ -86,6 +96,10 @@ class ServerJSON:
         if self._verbose:
             self._stream.event(name, **particulars)
 
+    def worker(self, name: str, particulars: Mapping[str, Any]) -> None:
+        """Write the event as it is."""
+        self._stream.event(name, **particulars)
+
     def stopped(self, totals: Totals) -> None:
         """Write a `stopped` event."""
         fields = {field.name: getattr(totals, field.name) for field in dataclasses.fields(totals)}
@@ -110,6 +124,13 @@ def event_line(name: str, particulars: Mapping[str, Any]) -> str:
 
 def _quoted(text: str) -> str:
     return f'"{text}"' if " " in text or not text else text
+
+
+def died_line(particulars: Mapping[str, Any]) -> str:
+    """Return what a `worker_died` event says, in a line."""
+    line = f"worker {particulars['worker']} (process {particulars['pid']}) {escape(particulars['reason'])}"
+    pause_ns = particulars.get("restart_ns")
+    return line if pause_ns is None else f"{line}; another one starts in {humanise.duration(pause_ns)}"
 
 
 def totals_line(totals: Totals) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults
@@ -20,16 +20,16 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
-from netecho.measure.merging import Part, distributions_of, observe, summarise
+from netecho.measure.merging import Part, distributions_of
 from netecho.measure.payload import Payload
 from netecho.measure.prospects import out_of_reach
-from netecho.measure.quality import judge
 from netecho.measure.recorder import Recorder
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Connections, IntervalSummary, Phase, Progress, Summary, brief
 from netecho.plans import SECOND, BenchPlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.services.bench_connection import Connection
+from netecho.services.conclusion import conclude
 from netecho.services.open_loop import OpenLoop
 
 CONCURRENT_CONNECTS: Final = 256
@@ -51,6 +51,7 @@ class Benchmark:
         route: the way to the target, resolved.
         key: tells this run's payloads from others, 32 bits.
         on_progress: told once every `INTERVAL`.
+        when_connected: waited for when all connections have been opened, before anything is sent.
         clock: monotonic time in nanoseconds.
     """
 
@@ -62,6 +63,7 @@ class Benchmark:
         route: Route,
         key: int,
         on_progress: OnProgress | None = None,
+        when_connected: Callable[[], Awaitable[None]] | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.reactor = reactor
@@ -85,6 +87,7 @@ class Benchmark:
         self.cpu_share: float | None = None
         self.elapsed_ns = 0
         self._on_progress = on_progress
+        self._when_connected = when_connected
         self._objectives = tuple(map(Objective.parse, plan.slo))
         self._out_of_reach: tuple[Objective, ...] = ()
         self._open_loop = OpenLoop(self, plan, is_datagram=self.is_datagram) if plan.open_loop else None
@@ -100,6 +103,11 @@ class Benchmark:
         self._ended: Deferred[None] = Deferred()
 
     @property
+    def first_failure(self) -> NetechoError | None:
+        """Why the first connection failed that did; `None` if none has."""
+        return self._first_failure
+
+    @property
     def connections(self) -> Connections:
         """What became of the connections."""
         return Connections(self.plan.connections, self._opened, self._failed, self._lost, self.reopened)
@@ -112,8 +120,9 @@ class Benchmark:
         """
         plan = self.plan
         self._begun_ns = self._interval_ns = self.clock()
+        self._ticks = self._every(INTERVAL, self._tick)
         loops = [
-            self._every(INTERVAL, self._tick),
+            self._ticks,
             self._every(plan.timeout_ns / SECOND / SWEEPS_PER_TIMEOUT, self._sweep),
         ]
         try:
@@ -174,6 +183,8 @@ class Benchmark:
                 await deferLater(self.reactor, wait)
             attempts.append(places.run(attempt, index))
         await gatherResults(attempts, consumeErrors=True)
+        if self._when_connected is not None:
+            await self._when_connected()
 
     async def _open_one(self, number: int) -> None:
         connection = Connection(self) if self._open_loop is None else self._open_loop.connection(number)
@@ -198,6 +209,7 @@ class Benchmark:
             self.recorder = self.warmup = Recorder(closed_loop=not self.plan.open_loop)
             self._record_in(self.recorder)
             self._begun_ns = self._interval_ns = self.clock()
+            self._ticks.reset()
             self.reactor.callLater(self.plan.warmup_ns / SECOND, self._end_warmup)
         else:
             self._begin_measuring()
@@ -224,6 +236,7 @@ class Benchmark:
         self._record_in(self.recorder)
         self._remaining = self.plan.exchanges
         self._begun_ns = self._interval_ns = self._last_ns = self.clock()
+        self._ticks.reset()  # so that intervals begin with what is measured, in every process at once
         self._cpu_ns = time.process_time_ns()
         if self.plan.length_ns is not None:
             end = self.stop_sending if self._open_loop is None else self._open_loop.end
@@ -290,10 +303,10 @@ class Benchmark:
         now = self.clock()
         interval = self.recorder.end_interval(self._interval_ns - self._begun_ns, now - self._begun_ns)
         self._interval_ns = now
-        if self._phase in ("connecting", "warm-up"):
-            self.recorder.intervals.clear()
         if self._on_progress is not None:
             self._on_progress(self._progress(now, IntervalSummary.of(interval)))
+        if self._phase in ("connecting", "warm-up"):
+            self.recorder.intervals.clear()
         if self.plan.abort_on_fail and self._phase == "measuring":
             self._give_up(now - self._begun_ns)
 
@@ -334,33 +347,7 @@ class Benchmark:
             started: when it began, in ISO 8601.
             system: what it ran on.
         """
-        part = self.part()
-        judgement = judge(
-            observe(
-                part,
-                closed_loop=self.measured.closed_loop,
-                verified=self.verified,
-                unnumbered=self.is_datagram and not self.payload.numbered,
-            )
-        )
-        verdicts = [one.evaluate(part) for one in self._objectives]
-        if self._out_of_reach:
-            lost_causes = {one.expression for one in self._out_of_reach}
-            caveat = f"ended early (--abort-on-fail): out of reach by then: {', '.join(sorted(lost_causes))}"
-            judgement = dataclasses.replace(judgement, caveats=(*judgement.caveats, caveat))
-            verdicts = [
-                dataclasses.replace(one, passed=one.passed and one.expression not in lost_causes)
-                for one in verdicts
-            ]
-        return summarise(
-            part,
-            command="bench",
-            started=started,
-            system=system,
-            plan=self.plan.to_json(),
-            judgement=judgement,
-            slo=[one.to_json() for one in verdicts],
-        )
+        return conclude(self.part(), self.plan, self.adapter.kind, started, system, self._out_of_reach)
 
     def part(self) -> Part:
         """Return what has been measured so far, or in the end."""

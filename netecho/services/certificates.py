@@ -9,7 +9,7 @@ import ipaddress
 import os
 import socket
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import idna
 import trustme
@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
+    NoEncryption,
+    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
 )
@@ -35,6 +37,18 @@ class Credentials:
 
     key: PrivateKeyTypes = dataclasses.field(repr=False)
     chain: Sequence[x509.Certificate]
+
+    def to_json(self) -> dict[str, str]:
+        """Return them in PEM form, for another process of ours and nobody else: the key is in clear."""
+        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        chain = b"".join(one.public_bytes(Encoding.PEM) for one in self.chain)
+        return {"key": key.decode("ascii"), "chain": chain.decode("ascii")}
+
+    @classmethod
+    def from_json(cls, credentials: Mapping[str, str]) -> Credentials:
+        """Read back what `to_json` gave."""
+        key = load_pem_private_key(credentials["key"].encode("ascii"), password=None)
+        return cls(key, x509.load_pem_x509_certificates(credentials["chain"].encode("ascii")))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

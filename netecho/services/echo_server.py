@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from netecho import protocols
 from netecho.plans import ListenPlan, SocketOptions, Target
 from netecho.protocols._contract import Listener, ListenSettings, OnEvent, Totals
 from netecho.services import tls
 from netecho.services.resolving import resolve
+
+if TYPE_CHECKING:
+    from netecho.services.certificates import Credentials
 
 
 class EchoServer:
@@ -19,12 +24,24 @@ class EchoServer:
         reactor: where it listens.
         plan: what it runs.
         on_event: told of connections as they come and go.
+        descriptors: sockets that are open already, one for each listener, whose targets then are what
+            these sockets are bound to; see `Adapter.open`. Without, it opens its own.
+        credentials: what secure listeners show, if it has been made before.
     """
 
-    def __init__(self, reactor: Any, plan: ListenPlan, on_event: OnEvent | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        plan: ListenPlan,
+        on_event: OnEvent | None = None,
+        descriptors: Sequence[int] = (),
+        credentials: Credentials | None = None,
+    ) -> None:
         self._reactor = reactor
         self._plan = plan
         self._on_event = on_event
+        self._descriptors = descriptors
+        self._credentials = credentials
         self.totals = Totals()
         self.listeners: list[Listener] = []
         self.tls: tls.ServerContext | None = None
@@ -41,10 +58,11 @@ class EchoServer:
         plan = self._plan
         secure = [listener for listener in plan.listeners if listener.secure]
         if secure:
-            self.tls = tls.for_server(plan.tls, {listener.host for listener in secure})
+            hosts = {listener.host for listener in secure}
+            self.tls = tls.for_server(plan.tls, hosts, made=self._credentials)
         ports: set[int] = set()
         try:
-            for target in plan.listeners:
+            for target, descriptor in itertools.zip_longest(plan.listeners, self._descriptors):
                 settings = ListenSettings(
                     totals=self.totals,
                     reply=plan.reply,
@@ -53,19 +71,15 @@ class EchoServer:
                     tls=self.tls if target.secure else None,
                     on_event=self._on_event,
                     udp_ports=ports,
+                    descriptor=descriptor,
                 )
-                self.listeners.append(await self._listen(target, settings))
+                address = await numbered(self._reactor, target)
+                adapter = protocols.load(target.protocol)
+                self.listeners.append(await adapter.listen(self._reactor, address, settings))
         except BaseException:
             self.close()  # before anything is waited for: it may be a second signal that ends this
             await self.stop(0)
             raise
-
-    async def _listen(self, target: Target, settings: ListenSettings) -> Listener:
-        adapter = protocols.load(target.protocol)
-        if target.path is None:
-            addresses = await resolve(self._reactor, target.host, target.port, SocketOptions(), adapter.kind)
-            target = dataclasses.replace(target, host=addresses[0])
-        return await adapter.listen(self._reactor, target, settings)
 
     async def stop(self, timeout: float | None = None) -> None:
         """Answer what was received, end every connection, and close.
@@ -94,3 +108,16 @@ class EchoServer:
         """Remove what TLS left in the file system."""
         if self.tls is not None:
             self.tls.close()
+
+
+async def numbered(reactor: Any, target: Target) -> Target:
+    """Return where to listen with an address in place of a host's name.
+
+    Raises:
+        ResolveError: the name has no address.
+    """
+    if target.path is not None:
+        return target
+    kind = protocols.load(target.protocol).kind
+    addresses = await resolve(reactor, target.host, target.port, SocketOptions(), kind)
+    return dataclasses.replace(target, host=addresses[0])

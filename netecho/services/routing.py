@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from netecho.plans import SECOND, ClientTLS, SocketOptions, Target
@@ -24,8 +25,20 @@ async def find_route(
         ResolveError: the host has no address.
         UsageError: a file or flag for TLS is wrong, or the address is not of the family asked for.
     """
-    context = tls.for_client(client_tls, target.host) if target.secure else None
-    addresses: tuple[str, ...] = ()
+    route = route_by((), target, sockets, client_tls, timeout_ns)
     if target.path is None:
         addresses = await resolve(reactor, target.host, target.port, sockets, adapter.kind)
+        route = dataclasses.replace(route, addresses=addresses)
+    return route
+
+
+def route_by(
+    addresses: tuple[str, ...], target: Target, sockets: SocketOptions, client_tls: ClientTLS, timeout_ns: int
+) -> Route:
+    """Return the way to a target whose host has been resolved before, by another process of ours perhaps.
+
+    Raises:
+        UsageError: a file or flag for TLS is wrong.
+    """
+    context = tls.for_client(client_tls, target.host) if target.secure else None
     return Route(target, addresses, sockets, context, timeout_ns / SECOND)

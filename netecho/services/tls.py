@@ -57,6 +57,8 @@ class ServerContext:
     """Whether clients must show a certificate."""
     authority: LocalAuthority | None = None
     """Who signed our certificate, when it was made for this run."""
+    made: Credentials | None = None
+    """Our certificate and key, then."""
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection."""
@@ -94,7 +96,12 @@ class ClientContext:
             self.keylog.close()
 
 
-def for_server(plan: ServerTLS, hosts: Iterable[str] = (), hostname: str | None = None) -> ServerContext:
+def for_server(
+    plan: ServerTLS,
+    hosts: Iterable[str] = (),
+    hostname: str | None = None,
+    made: Credentials | None = None,
+) -> ServerContext:
     """Make a server's context at the intermediate level of Mozilla's guideline.
 
     That is: TLS 1.2 and 1.3, forward secrecy and authenticated encryption only, the client's order of
@@ -104,6 +111,7 @@ def for_server(plan: ServerTLS, hosts: Iterable[str] = (), hostname: str | None 
         plan: certificate, client authority, protocols, and the like.
         hosts: what is listened on, for the certificate that is made when the plan has none.
         hostname: this machine's; asked of the system when not given.
+        made: that certificate, if it has been made before, for another process of this run.
 
     Raises:
         UsageError: a file or a flag of the plan is wrong.
@@ -127,10 +135,13 @@ def for_server(plan: ServerTLS, hosts: Iterable[str] = (), hostname: str | None 
     authority_made = None
     if plan.certificate is not None:
         credentials = certificates.read_credentials(plan.certificate, plan.key)
+    elif made is not None:
+        credentials = made
     else:
         credentials, authority_made = certificates.make_credentials(hosts, hostname)
+        made = credentials
     _show(context, credentials, plan.certificate)
-    return ServerContext(context, plan.client_ca is not None, authority_made)
+    return ServerContext(context, plan.client_ca is not None, authority_made, made)
 
 
 def for_client(plan: ClientTLS, host: str, environment: Mapping[str, str] = os.environ) -> ClientContext:

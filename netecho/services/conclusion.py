@@ -1,0 +1,61 @@
+"""From what a bench has recorded, in one process or several, to its result."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from netecho.measure.merging import Part, observe, summarise
+from netecho.measure.quality import judge
+from netecho.measure.slo import Objective
+from netecho.measure.summary import Summary
+from netecho.plans import BenchPlan, Verify
+from netecho.protocols._contract import Kind
+
+
+def conclude(
+    part: Part,
+    plan: BenchPlan,
+    kind: Kind,
+    started: str,
+    system: Mapping[str, Any],
+    out_of_reach: Sequence[Objective] = (),
+) -> Summary:
+    """Return what a run means.
+
+    Args:
+        part: all that was recorded.
+        plan: what was run.
+        kind: what the protocol carries.
+        started: when it began, in ISO 8601.
+        system: what it ran on.
+        out_of_reach: objectives for which it was ended early.
+    """
+    judgement = judge(
+        observe(
+            part,
+            closed_loop=not plan.open_loop,
+            verified=plan.verify is Verify.FULL,
+            unnumbered=kind is Kind.DATAGRAM and not plan.size,
+            cpus=system.get("cpus"),
+        )
+    )
+    verdicts = [Objective.parse(text).evaluate(part) for text in plan.slo]
+    if out_of_reach:
+        lost_causes = {one.expression for one in out_of_reach}
+        caveat = f"ended early (--abort-on-fail): out of reach by then: {', '.join(sorted(lost_causes))}"
+        judgement = dataclasses.replace(judgement, caveats=(*judgement.caveats, caveat))
+        verdicts = [
+            dataclasses.replace(one, passed=one.passed and one.expression not in lost_causes)
+            for one in verdicts
+        ]
+    return summarise(
+        part,
+        command="bench",
+        started=started,
+        system=system,
+        plan=plan.to_json(),
+        judgement=judgement,
+        slo=[one.to_json() for one in verdicts],
+    )

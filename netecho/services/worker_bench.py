@@ -1,0 +1,271 @@
+"""A bench of several processes: each carries out a part of the plan, and what they record adds up exactly.
+
+All connect, begin at one moment, and tell what has happened at the end of each interval and at their own
+end. Of one that dies all is known up to what it last told, and the result says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from netecho import protocols
+from netecho.errors import ConnectError, NetechoError
+from netecho.measure.merging import Account, Part, merge, so_far_of
+from netecho.measure.prospects import out_of_reach
+from netecho.measure.recorder import Interval
+from netecho.measure.slo import Objective
+from netecho.measure.summary import Progress, Summary
+from netecho.plans import SECOND, BenchPlan, ReactorName
+from netecho.protocols._contract import Adapter, Route
+from netecho.services import plan_json
+from netecho.services.benchmark import Benchmark, OnProgress
+from netecho.services.conclusion import conclude
+from netecho.services.routing import route_by
+from netecho.services.worker_progress import STAGES, Board, Tick
+from netecho.services.workers import START_TIMEOUT, STOP_TIMEOUT, OnWorker, Parent, Worker, check_supported
+
+NOTICE_NS: Final = 50_000_000
+"""How long before the moment at which all begin they are told of it."""
+
+
+class BenchWorkers:
+    """Runs a `BenchPlan` in as many processes as it says; see `Benchmark`, which runs it in this one.
+
+    Args:
+        reactor: runs us.
+        plan: what they run together.
+        reactor_name: what they run on; its default if `None`.
+        adapter: the target's protocol.
+        route: the way to the target, resolved.
+        on_progress: told of all of them together, once every interval.
+        on_worker: told of workers as they come and die.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        plan: BenchPlan,
+        reactor_name: ReactorName | None,
+        adapter: Adapter,
+        route: Route,
+        on_progress: OnProgress,
+        on_worker: OnWorker,
+    ) -> None:
+        check_supported()
+        self._plan = plan
+        self._reactor_name = reactor_name
+        self._adapter = adapter
+        self._route = route
+        shares = plan.split(plan.workers)
+        board = Board(plan, len(shares), self._ticked)
+        self._members = [
+            _Member(reactor, index, share, board, on_worker) for index, share in enumerate(shares)
+        ]
+        self._on_progress = on_progress
+        self._objectives = tuple(map(Objective.parse, plan.slo))
+        self._out_of_reach: tuple[Objective, ...] = ()
+        self.interrupted = False
+
+    async def run(self) -> None:
+        """Run the plan to its end, or until `interrupt`.
+
+        Raises:
+            NetechoError: not one connection could be opened.
+        """
+        members = self._members
+        try:
+            for member in members:
+                member.start(self._order(member.share))
+            for member in members:
+                await member.connected
+            if not self.interrupted:
+                at_ns = time.monotonic_ns() + NOTICE_NS
+                for member in members:
+                    member.worker.tell({"begin_ns": at_ns})
+            for member in members:
+                await member.ended
+        finally:
+            for member in members:
+                member.worker.kill()
+        if not self.interrupted and not any(member.account.part.connections.opened for member in members):
+            raise self._failure()
+
+    def _order(self, share: BenchPlan) -> dict[str, Any]:
+        return {
+            "work": "bench",
+            "reactor": self._reactor_name,
+            "plan": plan_json.to_json(dataclasses.replace(share, slo=(), abort_on_fail=False)),
+            "addresses": self._route.addresses,
+        }
+
+    def _failure(self) -> NetechoError:
+        """Return why there was not one connection."""
+        for member in self._members:
+            if member.failure is not None:
+                return ConnectError(member.failure)
+        return NetechoError(f"no worker came so far as to connect: the first {self._members[0].how}")
+
+    def interrupt(self) -> None:
+        """Stop now, with what has been recorded so far."""
+        self.interrupted = True
+        for member in self._members:
+            member.interrupt()
+
+    def summary(self, started: str, system: Mapping[str, Any]) -> Summary:
+        """Return what the run means; see `Benchmark.summary`."""
+        total = dataclasses.replace(self._total(), interrupted=self.interrupted)
+        return conclude(total, self._plan, self._adapter.kind, started, system, self._out_of_reach)
+
+    def _total(self) -> Part:
+        return merge(member.account.part for member in self._members)
+
+    def _ticked(self, progress: Progress) -> None:
+        """Show where all are together, and end the run if an objective cannot be met any more."""
+        self._on_progress(progress)
+        if not self._plan.abort_on_fail or progress.phase != "measuring":
+            return
+        so_far = so_far_of(self._total())
+        self._out_of_reach = out_of_reach(self._objectives, self._plan, so_far, progress.elapsed_ns)
+        if self._out_of_reach:
+            for member in self._members:
+                member.worker.tell({"stop": True})
+
+
+class _Member:
+    """One of the workers, and what it has told."""
+
+    def __init__(self, reactor: Any, index: int, share: BenchPlan, board: Board, on_worker: OnWorker) -> None:
+        self._index = index
+        self._board = board
+        self._on_worker = on_worker
+        self._heard = False
+        self._interrupted = False
+        self.share = share
+        self.worker = Worker(reactor, self._told, self._ended)
+        self.account = Account(share.connections)
+        self.failure: str | None = None
+        """Why it has not a single connection."""
+        self.how = "goes on"
+        """How it ended."""
+        self.connected: Deferred[None] = Deferred()
+        """Fires when it has opened its connections, as far as it could, or has ended."""
+        self.ended: Deferred[None] = Deferred()
+
+    def start(self, order: Mapping[str, Any]) -> None:
+        """Start it."""
+        try:
+            self.worker.start(order)
+        except OSError as error:
+            self._ended(f"did not start: {error.strerror or error}")
+        else:
+            self.worker.kill_after(START_TIMEOUT)
+
+    def interrupt(self) -> None:
+        """Have it end with what it has."""
+        self._interrupted = True
+        self.worker.tell({"interrupt": True})
+        self.worker.kill_after(STOP_TIMEOUT)
+
+    def _told(self, message: dict[str, Any]) -> None:
+        if not self._heard:
+            self._heard = True
+            if not self._interrupted:
+                self.worker.spare()
+            self._on_worker("worker_started", {"worker": self._index, "pid": self.worker.pid})
+        if "part" not in message:
+            return
+        part = Part.from_json(message["part"])
+        tick = Tick(**message["tick"]) if "tick" in message else None
+        # Only what is measured has intervals in the result.
+        measuring = tick is None or STAGES[tick.phase] == STAGES["measuring"]
+        self.account.told(part if measuring else dataclasses.replace(part, intervals=()))
+        if tick is not None:
+            self._board.told(self._index, tick, part)
+        if "connected" in message:
+            self.failure = message["connected"]["failure"]
+            if not self.connected.called:
+                self.connected.callback(None)
+
+    def _ended(self, how: str) -> None:
+        self.how = how
+        if self._interrupted and not self._heard:  # it was told as we were, before it knew of us
+            self.account.told(dataclasses.replace(self.account.part, whole=True))
+        if not self.account.ended():
+            self._on_worker("worker_died", {"worker": self._index, "pid": self.worker.pid, "reason": how})
+        self._board.left(self._index, self.account.part)
+        if not self.connected.called:
+            self.connected.callback(None)
+        self.ended.callback(None)
+
+
+async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) -> None:
+    """Carry out a worker's order: run a part of a plan, and tell the parent what was recorded.
+
+    Raises:
+        NetechoError: it cannot be done.
+    """
+    plan = plan_json.from_json(BenchPlan, order["plan"])
+    route = route_by(tuple(order["addresses"]), plan.target, plan.sockets, plan.tls, plan.timeout_ns)
+    begin: Deferred[int] = Deferred()
+    stage = number = told = 0
+
+    async def when_connected() -> None:
+        # Before the moment that all agree on, not after it as `Benchmark` does.
+        gc.collect()
+        gc.freeze()
+        failure = benchmark.first_failure if not benchmark.connections.opened else None
+        parent.tell(
+            {
+                "connected": {"failure": None if failure is None else str(failure)},
+                "part": told_of(benchmark, (), 0).to_json(),
+            }
+        )
+        wait_ns = await begin - benchmark.clock()
+        if wait_ns > 0:
+            await deferLater(reactor, wait_ns / SECOND)
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal stage, number, told
+        number = number + 1 if STAGES[progress.phase] == stage else 0
+        stage = STAGES[progress.phase]
+        # Before the measurement there are some too, of which nothing is kept.
+        told = len(benchmark.measured.intervals) if stage == STAGES["measuring"] else 0
+        elapsed_ns = progress.elapsed_ns if stage == STAGES["measuring"] else 0
+        part = told_of(benchmark, benchmark.recorder.intervals[-1:], elapsed_ns)
+        tick = Tick.of(progress, number)
+        parent.tell({"tick": dataclasses.asdict(tick), "part": part.to_json()})
+
+    def on_message(message: dict[str, Any]) -> None:
+        if "interrupt" in message:
+            benchmark.interrupt()
+        elif "stop" in message:
+            benchmark.stop_sending()
+        elif not begin.called:
+            begin.callback(message["begin_ns"])
+
+    adapter = protocols.load(plan.target.protocol)
+    benchmark = Benchmark(reactor, plan, adapter, route, secrets.randbits(32), on_progress, when_connected)
+    parent.tell({"hello": True})
+    parent.hear(on_message)
+    parent.gone.addCallback(lambda _: benchmark.interrupt())
+    with contextlib.suppress(NetechoError):  # not one connection, as has been told
+        await benchmark.run()
+    whole = benchmark.part()
+    whole = dataclasses.replace(whole, intervals=whole.intervals[told:])
+    parent.tell({"part": whole.to_json()})
+
+
+def told_of(benchmark: Benchmark, intervals: Iterable[Interval], elapsed_ns: int) -> Part:
+    """Return what a worker tells while it goes on: the intervals given are the only distributions."""
+    return dataclasses.replace(
+        benchmark.part(), distributions={}, intervals=tuple(intervals), elapsed_ns=elapsed_ns, whole=False
+    )

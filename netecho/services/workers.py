@@ -1,0 +1,258 @@
+"""Processes of our own that share a piece of work, as a reactor can run once and on one processor.
+
+A worker is `netecho worker`, a child. What it is to do is the first line on its standard input; after
+that both sides say what they have to say in JSON objects, one a line. Its standard input is a pipe from
+us alone: when that closes, it ends, and so it does when we do, however we do. Signals are for the parent,
+which tells its workers: Ctrl-C at a terminal, or a supervisor that signals a whole group, reaches them too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import ProcessProtocol, Protocol
+from twisted.internet.stdio import StandardIO
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netecho.errors import UsageError
+from netecho.services.running import DEBUG_VARIABLE
+
+START_TIMEOUT: Final = 30.0
+"""Seconds that a worker may take from its start until it has something to say."""
+STOP_TIMEOUT: Final = 5.0
+"""Seconds that a worker may take to end, beyond what its work takes, before it is killed."""
+FIRST_DESCRIPTOR: Final = 3
+"""Where the descriptors that a worker inherits begin, in the order in which they are given."""
+_COMPLAINT: Final = 4096
+"""Bytes that are kept of what a worker writes to standard error."""
+
+OnMessage = Callable[[dict[str, Any]], object]
+OnWorker = Callable[[str, dict[str, Any]], object]
+"""Called with `worker_started` or `worker_died`, and the particulars."""
+OnEnd = Callable[[str], object]
+"""Called when a worker's process has ended, with how it did, in words."""
+
+
+def check_supported() -> None:
+    """Check that this system can give descriptors to children.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if os.name != "posix":
+        raise UsageError("--workers needs a system with POSIX processes: leave it out")
+
+
+class Lines:
+    """Takes bytes in any pieces, and passes on the JSON object in each line."""
+
+    def __init__(self, on_message: OnMessage) -> None:
+        self._on_message = on_message
+        self._pieces: list[bytes] = []
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece.
+
+        Raises:
+            ValueError: a line is not JSON.
+        """
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            whole, self._pieces = b"".join((*self._pieces, line)), []
+            self._on_message(json.loads(whole))
+        if rest:
+            self._pieces.append(rest)
+
+
+def to_line(message: Mapping[str, Any]) -> bytes:
+    """Return a message as it goes through a pipe."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+class Worker(ProcessProtocol):
+    """A worker, seen by its parent.
+
+    Args:
+        reactor: runs us.
+        on_message: called with each message that it sends.
+        on_end: called once, when it has ended and all that it sent has been passed on.
+    """
+
+    transport: Any = None
+
+    def __init__(self, reactor: Any, on_message: OnMessage, on_end: OnEnd) -> None:
+        self._reactor = reactor
+        self._lines = Lines(on_message)
+        self._on_end = on_end
+        self._complaint = b""
+        self._kill: Any = None
+        self.pid = 0
+        """Its process; 0 before it has one."""
+
+    def start(self, order: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Start it.
+
+        Args:
+            order: what it is to do.
+            descriptors: what it inherits, from `FIRST_DESCRIPTOR` on.
+
+        Raises:
+            OSError: the system has no room for another process.
+        """
+        debugging = os.environ.get(DEBUG_VARIABLE) == "1"
+        files: dict[int, Any] = {0: "w", 1: "r", 2: 2 if debugging else "r"}
+        files.update(enumerate(descriptors, FIRST_DESCRIPTOR))
+        command = [sys.executable, "-m", "netecho", "worker"]
+        self._reactor.spawnProcess(self, sys.executable, command, os.environ, childFDs=files)
+        self.pid = self.transport.pid
+        self.tell(order)
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send it a message; if it has ended or its pipe has closed, nobody hears it."""
+        if self.transport is not None and 0 in self.transport.pipes:
+            self.transport.writeToChild(0, to_line(message))
+
+    def let_go(self) -> None:
+        """Close its standard input, at which it ends."""
+        if self.transport is not None and 0 in self.transport.pipes:
+            self.transport.closeStdin()
+
+    def kill_after(self, seconds: float) -> None:
+        """Kill it unless it has ended by itself in so many seconds, or `spare` is called."""
+        self.spare()
+        self._kill = self._reactor.callLater(seconds, self.kill)
+
+    def spare(self) -> None:
+        """Kill it no more."""
+        kill, self._kill = self._kill, None
+        if kill is not None and kill.active():
+            kill.cancel()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.transport is not None:
+            try:
+                self.transport.signalProcess("KILL")
+            except ProcessExitedAlready:
+                return
+
+    def outReceived(self, data: bytes) -> None:
+        """Take what it sends."""
+        try:
+            self._lines.feed(data)
+        except ValueError:
+            self._complaint += b"\nit sent what is not JSON"
+            self.kill()
+
+    def errReceived(self, data: bytes) -> None:
+        """Keep the end of what it complains of."""
+        self._complaint = (self._complaint + data)[-_COMPLAINT:]
+
+    def processEnded(self, reason: Failure) -> None:
+        """Say how it ended."""
+        self.spare()
+        self._on_end(self._how(reason.value))
+
+    def _how(self, ended: BaseException | None) -> str:
+        number = getattr(ended, "signal", None)
+        if isinstance(ended, ProcessTerminated) and number is not None:
+            return f"was killed by {signal.Signals(number).name}"
+        last = self._complaint.decode(errors="replace").strip().rpartition("\n")[2]
+        complaint = last.removeprefix("netecho: ").removeprefix("netecho worker: ")
+        return f"ended with status {getattr(ended, 'exitCode', 0)}{complaint and f': {complaint}'}"
+
+
+@implementer(IHalfCloseableProtocol)
+class Parent(Protocol):
+    """The process that started us, seen by a worker.
+
+    Args:
+        reactor: runs us.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._lines = Lines(self._heard)
+        self._on_message: OnMessage | None = None
+        self._early: list[dict[str, Any]] = []
+        self._finished: Deferred[None] = Deferred()
+        self.gone: Deferred[None] = Deferred()
+        """Fires when it has let us go, or has ended."""
+        StandardIO(self, reactor=reactor)
+
+    def hear(self, on_message: OnMessage) -> None:
+        """Have every message passed on, those that have come already too."""
+        self._on_message = on_message
+        early, self._early = self._early, []
+        for message in early:
+            on_message(message)
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        if self._on_message is None:
+            self._early.append(message)
+        else:
+            self._on_message(message)
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send it a message."""
+        transport: Any = self.transport
+        if transport is not None:
+            transport.write(to_line(message))
+
+    async def finish(self) -> None:
+        """Wait until it has taken all that we told it, or has gone."""
+        transport: Any = self.transport
+        if self._finished.called:
+            return
+        transport.loseWriteConnection()
+        await self._finished
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what it sends."""
+        self._lines.feed(data)
+
+    def readConnectionLost(self) -> None:
+        """It has let us go."""
+        if not self.gone.called:
+            self.gone.callback(None)
+
+    def writeConnectionLost(self) -> None:
+        """It has taken everything, or will take no more."""
+        if not self._finished.called:
+            self._finished.callback(None)
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        """It has gone."""
+        self.readConnectionLost()
+        self.writeConnectionLost()
+
+
+def read_order() -> dict[str, Any]:
+    """Return what this process, a worker, is to do: it is waited for, and no more of the input is taken.
+
+    Raises:
+        UsageError: no parent of ours is at the other end.
+    """
+    with open(0, "rb", buffering=0, closefd=False) as stdin:
+        line = stdin.readline()
+    try:
+        order = json.loads(line)
+    except ValueError:
+        order = None
+    if not isinstance(order, dict):
+        raise UsageError("netecho starts its workers itself: see --workers")
+    return order
+
+
+def ignore_signals() -> None:
+    """Leave signals to our parent, which tells us what to do about them."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)

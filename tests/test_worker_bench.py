@@ -1,0 +1,306 @@
+"""`netecho bench --workers`: several processes whose results are one, exactly."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from netecho.measure.histogram import Histogram
+from netecho.measure.merging import Part
+from tests.benches import SIZE, all_good, bench, checked
+from tests.children import ended, watched
+from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho
+from tests.test_bench_peers import free_port
+
+
+class Bench:
+    """A bench in a child process, followed by its events; killed on leaving the block."""
+
+    def __init__(self, *words: str, **options: Any) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, "bench", "--workers", "2", "--json-stream", "--quiet", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            **options,
+        )
+        self.pids: dict[int, int] = {}
+        self.died: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Bench:
+        """Wait until all workers are there."""
+        while len(self.pids) < 2:
+            self.wait_for("worker_started")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.communicate()
+
+    def wait_for(self, name: str, phase: str | None = None) -> dict[str, Any]:
+        """Return the next event of that name, and of that phase if one is given."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            event: dict[str, Any] = json.loads(line)
+            if event["event"] == "worker_started":
+                self.pids[event["worker"]] = event["pid"]
+            if event["event"] == "worker_died":
+                self.died.append(event)
+            if event["event"] == name and (phase is None or event["phase"] == phase):
+                return event
+        assert self.process.stderr is not None
+        raise AssertionError(f"no {name} event: {self.process.stderr.read().decode()}")
+
+    def result(self, status: int, says: bytes = b"") -> dict[str, Any]:
+        """Return the result, when it has ended with that status and said that."""
+        result = checked(self.wait_for("result")["result"])
+        _, complaints = self.process.communicate(timeout=TIMEOUT)
+        assert (self.process.returncode, complaints) == (status, says)
+        return result
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp", "tls", "unix"])
+def test_exact_split(scheme: str, tmp_path: pathlib.Path) -> None:
+    """As many exchanges and connections as were asked for, over all workers, of both ends."""
+    url = f"unix:{tmp_path / 'echo'}" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
+    with Server(url, "--workers", "2") as server:
+        trust = [] if server.listener.ca is None else ["--cacert", server.listener.ca]
+        words = ["--workers", "2", "-n", "1001", "-c", "7", "--pipeline", "3", *trust]
+        result = bench(server.listener.url, *words)
+        assert server.end()["bytes_received"] == SIZE * 1001
+    all_good(result, 1001, connections=7)
+    assert result["plan"]["workers"] == 2
+    assert result["instrument"]["workers"] == 2
+    shares = result["instrument"]["cpu_share_per_worker"]
+    assert len(shares) == 2
+    assert result["instrument"]["cpu_share"] == max(shares)
+    assert not result["partial"]
+    assert result["latency_ns"]["connect"]["count"] == 7
+
+
+SPY = """
+import json, sys
+from netecho import cli
+from netecho.services import worker_bench
+
+def merge(parts):
+    parts = list(parts)
+    with open(sys.argv[1], "w") as file:
+        json.dump([part.to_json() for part in parts], file)
+    return merge_as_it_is(parts)
+
+merge_as_it_is, worker_bench.merge = worker_bench.merge, merge
+sys.exit(cli.run(sys.argv[2:]))
+"""
+"""Runs netecho, and keeps what each worker has told."""
+
+
+def test_the_whole_is_the_sum_of_its_parts(tmp_path: pathlib.Path) -> None:
+    """Every count and every bucket of every histogram is what the workers' add up to."""
+    kept, saved = tmp_path / "parts.json", tmp_path / "result.json"
+    with Server("tcp://127.0.0.1:0", "--workers", "2") as server:
+        words = ["bench", server.listener.url, "--workers", "2", "-c", "5", "-z", "1500ms", "--quiet"]
+        done = subprocess.run(
+            [sys.executable, "-c", SPY, str(kept), *words, "--warmup", "200ms", "--json", str(saved)],
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=False,
+            cwd=ROOT,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    parts = [Part.from_json(part) for part in json.loads(kept.read_text())]
+    result = checked(json.loads(saved.read_text()))
+    assert len(parts) == 2
+    assert all(part.whole and part.counts.completed for part in parts)
+    for name in ("sent", "completed", "lost"):
+        assert result["exchanges"][name] == sum(getattr(part.counts, name) for part in parts)
+    assert [part.connections.opened for part in parts] == [3, 2]
+    assert result["warmup"]["sent"] == sum(part.warmup.sent for part in parts if part.warmup)
+    for name in ("response", "connect"):
+        statistics = result["latency_ns"][name]
+        merged = Histogram.decode(result["histograms"][name], statistics)
+        assert merged == Histogram.sum(part.distributions[name] for part in parts)
+        assert merged.to_json() == statistics
+    for place, interval in enumerate(result["intervals"]):
+        told = [part.intervals[place] for part in parts if place < len(part.intervals)]
+        assert interval["completed"] == sum(one.completed for one in told)
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_killed_worker(scheme: str) -> None:
+    """The result is written, without what the dead had not told, and says so; everything still adds up."""
+    with Server(f"{scheme}://127.0.0.1:0") as server:
+        with Bench(server.listener.url, "-c", "4", "-z", "3s") as run:
+            interval = run.wait_for("interval", "measuring")
+            os.kill(run.pids[1], signal.SIGKILL)
+            says = f"worker 1 (process {run.pids[1]}) was killed by SIGKILL\n"
+            result = run.result(1, says.encode())
+        assert [one["worker"] for one in run.died] == [1]
+    assert result["partial"]
+    assert (result["instrument"]["workers"], result["instrument"]["workers_died"]) == (2, 1)
+    assert result["exchanges"]["completed"] >= interval["completed"] > 0
+    assert result["exchanges"]["lost"] == result["exchanges"]["errors"]["worker died"] > 0
+    assert result["exchanges"]["in_flight"] == 0
+    assert result["elapsed_ns"] > 2_900_000_000, "the other goes on to the end"
+    assert result["connections"]["opened"] == 4
+    assert not result["trustworthy"]
+    assert any("1 of 2 workers died" in caveat for caveat in result["caveats"])
+
+
+def test_killed_while_connecting() -> None:
+    """A worker that dies before all begin does not keep the other from it."""
+    with (
+        Server("tcp://127.0.0.1:0") as server,
+        Bench(server.listener.url, "-c", "6", "--connect-rate", "4", "-n", "60") as run,
+    ):
+        os.kill(run.pids[0], signal.SIGKILL)
+        says = f"worker 0 (process {run.pids[0]}) was killed by SIGKILL\n"
+        result = run.result(1, says.encode())
+    assert result["partial"]
+    assert result["exchanges"]["completed"] == result["exchanges"]["sent"] == 30
+    assert result["connections"]["requested"] == 6
+    assert result["connections"]["opened"] == 3
+
+
+def test_all_killed() -> None:
+    """When nobody came so far as to connect, there is no result, and a line says why."""
+    with (
+        Server("tcp://127.0.0.1:0") as server,
+        Bench(server.listener.url, "-c", "100", "--connect-rate", "1") as run,
+    ):
+        for pid in run.pids.values():
+            os.kill(pid, signal.SIGKILL)
+        _, complaints = run.process.communicate(timeout=TIMEOUT)
+    assert run.process.returncode == 1
+    assert complaints.count(b"was killed by SIGKILL") == 3
+    assert b"netecho: no worker came so far as to connect" in complaints
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_interrupted(group: bool) -> None:
+    """Ctrl-C, whether the workers get it too or not, ends all with the results so far."""
+    with (
+        Server("tcp://127.0.0.1:0") as server,
+        Bench(server.listener.url, "-c", "4", "-z", "1h", start_new_session=True) as run,
+    ):
+        run.wait_for("interval", "measuring")
+        if group:
+            os.killpg(run.process.pid, signal.SIGINT)
+        else:
+            run.process.send_signal(signal.SIGINT)
+        result = run.result(130)
+    assert result["interrupted"]
+    assert not result["partial"]
+    assert result["exchanges"]["completed"] > 0
+    assert result["exchanges"]["errors"] == {}
+
+
+def test_interrupted_while_connecting() -> None:
+    """Nothing was sent yet, and the result says so."""
+    with (
+        Server("tcp://127.0.0.1:0") as server,
+        Bench(server.listener.url, "-c", "1000", "--connect-rate", "1", "-n", "2000") as run,
+    ):
+        run.process.send_signal(signal.SIGINT)
+        result = run.result(130)
+    assert result["interrupted"]
+    assert result["exchanges"]["sent"] == 0
+    assert result["connections"]["opened"] < 1000
+
+
+def test_workers_end_with_their_parent() -> None:
+    """However it ends: killed, it can tell them nothing."""
+    with (
+        Server("tcp://127.0.0.1:0") as server,
+        Bench(server.listener.url, "-c", "2", "-z", "1h") as run,
+        watched(run.pids.values()) as workers,
+    ):
+        run.wait_for("interval", "measuring")
+        run.process.kill()
+        assert ended(workers)
+
+
+def test_intervals_as_they_happen() -> None:
+    """Each interval is told once, for all workers together, and is the one in the result."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["-c", "2", "-z", "2500ms", "--warmup", "1500ms", "--workers", "2", "--quiet"]
+        done = netecho("bench", server.listener.url, *words, "--json-stream")
+    assert (done.returncode, done.stderr) == (0, b"")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    result = checked(events[-1]["result"])
+    phases = [event["phase"] for event in events if event["event"] == "interval"]
+    assert set(phases) >= {"warm-up", "measuring"}
+    measured = [event for event in events if event.get("phase") in ("measuring", "finishing")]
+    assert len(measured) >= 2
+    assert [event["completed"] for event in measured] == [
+        interval["completed"] for interval in result["intervals"][: len(measured)]
+    ]
+    assert measured[0]["connections_open"] == 2
+
+
+def test_nobody_listens() -> None:
+    """As without workers, that is one line and no result."""
+    done = netecho("bench", f"tcp://127.0.0.1:{free_port()}", "--workers", "2", "-c", "2", "--quiet")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"refused" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--workers", "0"], "--workers must be at least 1"),
+        (["--workers", "2"], "needs as many connections (-c)"),
+        (["--workers", "3", "-c", "5", "-n", "2"], "and exchanges (-n)"),
+    ],
+)
+def test_mistakes(words: list[str], says: str) -> None:
+    """They are found before anything is sent."""
+    done = netecho("bench", "tcp://127.0.0.1:1", *words)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert says in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_open_loop() -> None:
+    """One schedule is shared out: as much is due, and leaves, as without workers."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["--workers", "2", "-c", "4", "-q", "500", "-n", "301", "--arrival", "poisson"]
+        result = bench(server.listener.url, *words)
+    all_good(result, 301, connections=4)
+    assert result["plan"]["rate_per_s"] == 500
+    assert result["instrument"]["due"] == 301
+    assert result["latency_ns"]["service"]["count"] == 301
+
+
+def test_objectives() -> None:
+    """They are judged by what all workers recorded together."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["--workers", "2", "-c", "4", "-n", "301", "--slo", "lost==0", "--slo", "max<1ns"]
+        result = bench(server.listener.url, *words, status=99)
+    assert [one["passed"] for one in result["slo"]] == [True, False]
+
+
+def test_objective_that_no_worker_meets_alone() -> None:
+    """Nobody gives up what all together reach."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["--workers", "2", "-c", "2", "-z", "2500ms", "-q", "200"]
+        result = bench(server.listener.url, *words, "--slo", "rate>=150", "--abort-on-fail")
+    assert result["exchanges"]["sent"] == result["instrument"]["due"] == 500
+
+
+def test_objective_out_of_reach() -> None:
+    """All workers end when an objective is lost for all together."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["--workers", "2", "-c", "2", "-z", "1h", "--slo", "max<1ns", "--abort-on-fail"]
+        result = bench(server.listener.url, *words, status=99)
+    assert result["exchanges"]["completed"] > 0
+    assert any("ended early" in caveat for caveat in result["caveats"])

@@ -1,0 +1,372 @@
+"""`netecho serve --workers`: several processes that are one server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import select
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet import error
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from netecho.errors import NetechoError
+from netecho.services.worker_serve import RESTART_LONGEST, _Post
+from tests.children import ended, watched
+from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho, receive_all, receive_exactly
+
+PEERS = 40
+"""So many peers, spread by a hash of their ports over two workers, all come to one once in a trillion."""
+
+
+def pids(server: Server) -> dict[int, int]:
+    """Return the processes of the workers, the last that has started of each number."""
+    return {event["worker"]: event["pid"] for event in server.events if event["event"] == "worker_started"}
+
+
+def greet(connection: socket.socket, message: bytes = b"hello") -> None:
+    """Hold that what is sent comes back."""
+    connection.sendall(message)
+    assert receive_exactly(connection, len(message)) == message
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_connections_reach_every_worker(scheme: str) -> None:
+    """The system spreads connections; to a client it is one server, with one authority for TLS."""
+    with (
+        contextlib.ExitStack() as stack,
+        Server(f"{scheme}://127.0.0.1:0", "--workers", "2", "-v") as server,
+    ):
+        assert sorted(pids(server)) == [0, 1]
+        for _ in range(PEERS):
+            greet(stack.enter_context(server.listener.connect()))
+        served = {server.wait_for("connected")["worker"] for _ in range(PEERS)}
+        assert served == {0, 1}
+        stack.close()
+        totals = server.end()
+    assert (totals["connections"], totals["open"]) == (PEERS, 0)
+    assert totals["bytes_received"] == totals["bytes_sent"] == 5 * PEERS
+    assert [event["event"] for event in server.events].count("listening") == 1
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Stop a process for the length of the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_path_is_served_by_every_worker(tmp_path: pathlib.Path) -> None:
+    """All workers accept from one UNIX socket, which is its owner's alone, and is gone in the end."""
+    path = tmp_path / "echo"
+    with Server(f"unix:{path}", "--workers", "2", "-v") as server:
+        assert path.stat().st_mode & 0o777 == 0o600
+        for worker, pid in pids(server).items():
+            with stopped(pid), server.listener.connect() as connection:
+                greet(connection)
+                assert server.wait_for("connected")["worker"] == 1 - worker
+        assert server.end()["connections"] == 2
+    assert not path.exists()
+
+
+def test_datagrams_reach_every_worker() -> None:
+    """Datagrams are spread by flow: whichever worker is stopped, some are answered and none is lost."""
+    with contextlib.ExitStack() as stack, Server("udp://127.0.0.1:0", "--workers", "2") as server:
+        peers = [stack.enter_context(server.listener.connect()) for _ in range(PEERS)]
+        for pid in pids(server).values():
+            with stopped(pid):
+                for peer in peers:
+                    peer.send(b"?")
+                assert select.select(peers, [], [], TIMEOUT)[0]
+            for peer in peers:
+                assert peer.recv(2) == b"?"
+        totals = server.end()
+    assert totals["datagrams_received"] == totals["datagrams_sent"] == 2 * PEERS
+
+
+def test_own_ports_get_no_answer_from_any_worker() -> None:
+    """Every worker knows the ports of all the listeners, and that they are its own."""
+    with Server("udp://0.0.0.0:0", "udp://127.0.0.1:0", "--workers", "2", "-v") as server:
+        try:
+            raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        except PermissionError:
+            pytest.skip("needs the right to forge datagrams")
+        raw.close()
+        source, destination = (listener.address[1] for listener in server.listeners)
+        header = b"".join(value.to_bytes(2, "big") for value in (source, destination, 9, 0))
+        for number in range(1, PEERS + 1):
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as forged:
+                forged.bind((f"127.0.1.{number}", 0))
+                forged.sendto(header + b"?", ("127.0.0.1", 0))
+        dropped = [server.wait_for("dropped") for _ in range(2)]
+        assert {event["worker"] for event in dropped} == {0, 1}
+        assert {event["reason"] for event in dropped} == {"source port is our own"}
+        totals = server.end()
+    assert (totals["dropped"], totals["datagrams_sent"]) == ({"source port is our own": PEERS}, 0)
+
+
+def test_a_killed_worker_is_replaced() -> None:
+    """The others go on, those who connect meanwhile wait for its successor, and one line says so."""
+    with (
+        contextlib.ExitStack() as stack,
+        Server("--port", "0", "--workers", "2", "-v") as server,
+    ):
+        before = {}
+        for _ in range(PEERS):
+            connection = stack.enter_context(server.listener.connect())
+            greet(connection)
+            before[server.wait_for("connected")["worker"]] = connection
+        victim = pids(server)[0]
+        os.kill(victim, signal.SIGKILL)
+        assert receive_all_or_reset(before[0]) == b""
+        greet(before[1])
+        after = [stack.enter_context(server.listener.connect()) for _ in range(PEERS)]
+        for connection in after:
+            greet(connection)
+        greet(before[1])
+        server.end()
+        died = [event for event in server.events if event["event"] == "worker_died"]
+        assert [(one["worker"], one["pid"], one["reason"]) for one in died] == [
+            (0, victim, "was killed by SIGKILL")
+        ]
+        assert pids(server)[0] != victim
+        connected = [event for event in server.events if event["event"] == "connected"]
+        assert {event["worker"] for event in connected[PEERS:]} == {0, 1}
+
+
+def receive_all_or_reset(connection: socket.socket) -> bytes:
+    """Return what comes until the connection is closed, in order or not."""
+    try:
+        return receive_all(connection)
+    except ConnectionResetError:
+        return b""
+
+
+def test_a_killed_worker_is_reported_in_words() -> None:
+    """Without --json-stream it is a line on standard error."""
+    with subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", "--workers", "2", "-v"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        started = [process.stderr.readline().decode() for _ in range(2)]
+        assert process.stdout.readline().startswith(b"listening on tcp://127.0.0.1:")
+        assert all(line.startswith("worker_started worker=") for line in started)
+        pid = int(started[0].rpartition("=")[2])
+        os.kill(pid, signal.SIGKILL)
+        line = process.stderr.readline().decode()
+        number = started[0].split("=")[1].split()[0]
+        assert line == (
+            f"worker {number} (process {pid}) was killed by SIGKILL; another one starts in 100 ms\n"
+        )
+        assert process.stderr.readline().startswith(b"worker_started")
+        process.terminate()
+        assert process.wait(TIMEOUT) == 0
+
+
+def test_sigterm_drains_every_worker() -> None:
+    """What was received by any of them is echoed, and then all end."""
+    message = os.urandom(1 << 16)
+    with contextlib.ExitStack() as stack, Server("--port", "0", "--workers", "2") as server:
+        connections = [stack.enter_context(server.listener.connect()) for _ in range(PEERS)]
+        for connection in connections:
+            connection.sendall(message)
+        with watched(pids(server).values()) as workers:
+            server.tell()
+            received = sum(len(receive_all(connection)) for connection in connections)
+            assert ended(workers)
+        totals = server.wait_for("stopped")
+    assert totals["connections"] == PEERS
+    assert received == totals["bytes_received"] == totals["bytes_sent"]
+    assert totals["cut"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group(number: signal.Signals) -> None:
+    """Ctrl-C at a terminal reaches the workers too, who leave it to their parent."""
+    with Server("--port", "0", "--workers", "2", start_new_session=True) as server:
+        with server.listener.connect() as connection:
+            greet(connection)
+            server._told = True
+            os.killpg(server.process.pid, number)
+            assert receive_all(connection) == b""
+        assert server.wait_for("stopped")["bytes_sent"] == 5
+    assert not [event for event in server.events if event["event"] == "worker_died"]
+
+
+def test_workers_end_with_their_parent() -> None:
+    """However it ends: killed, it can tell them nothing."""
+    with Server("--port", "0", "--workers", "2") as server:
+        with watched(pids(server).values()) as workers:
+            server.process.kill()
+            server.process.wait(TIMEOUT)
+            assert ended(workers)
+        server.status, server._told = -signal.SIGKILL, True
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+def test_address_in_use(proto: str) -> None:
+    """The workers share a port among themselves, and with nobody else, not even others that would."""
+    with Server(f"{proto}://127.0.0.1:0", "--workers", "2") as server:
+        for words in ([], ["--workers", "2"]):
+            done = netecho("serve", server.listener.url, *words)
+            assert done.returncode == 1
+            assert b"is in use" in done.stderr
+            assert done.stderr.count(b"\n") == 1
+
+
+def test_connections_at_most() -> None:
+    """Each worker serves its share of --max-connections, so that all together never serve more."""
+    with (
+        contextlib.ExitStack() as stack,
+        Server("--port", "0", "--workers", "2", "--max-connections", "3", "-v") as server,
+    ):
+        for _ in range(PEERS):
+            stack.enter_context(server.listener.connect())
+        for _ in range(PEERS - 3):
+            assert server.wait_for("refused")["limit"] in (1, 2)
+        totals = server.end()
+    assert (totals["connections"], totals["refused"]) == (3, PEERS - 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["--workers", "0"], 2, "--workers must be at least 1"),
+        (["--workers", "3", "--max-connections", "2"], 2, "as many as --workers"),
+        (["--workers", "2", "--host", "192.0.2.1"], 1, "not an address of this machine"),
+        (["--workers", "2", "--tls", "--cert", "/no/such/file"], 2, "/no/such/file"),
+        (["--workers", "2", "unix:/no/such/folder/echo"], 1, "No such file"),
+    ],
+)
+def test_mistakes(words: list[str], status: int, says: str) -> None:
+    """They are found by the parent, before there is any worker, and are one line."""
+    done = netecho("serve", *words)
+    assert (done.returncode, done.stdout) == (status, b"")
+    assert says in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_worker_that_does_not_start(tmp_path: pathlib.Path) -> None:
+    """If not all workers come up, the server does not either, and says what the worker says."""
+    done = netecho("serve", "--port", "0", "--workers", "2", environment={"PYTHONPATH": broken(tmp_path)})
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"netecho: a worker did not start: it ended with status 2: no luck today\n"
+
+
+def broken(folder: pathlib.Path) -> str:
+    """Return a folder in which Python finds what ends every worker as it starts."""
+    (folder / "sitecustomize.py").write_text(
+        "import sys\nif sys.orig_argv[-1] == 'worker':\n    print('no luck today', file=sys.stderr)\n"
+        "    sys.stderr.flush()\n    import os\n    os._exit(2)\n"
+    )
+    return str(folder)
+
+
+def test_worker_is_no_command_for_people() -> None:
+    """Without a parent of ours there is nothing for it to do."""
+    done = netecho("worker", input=b"")
+    assert done.returncode == 2
+    assert done.stderr == b"netecho: netecho starts its workers itself: see --workers\n"
+
+
+class Spawning(Clock):
+    """A clock that keeps the processes it is to start: nobody runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spawned: list[Any] = []
+
+    def spawnProcess(self, protocol: Any, *_: Any, **__: Any) -> None:  # noqa: N802 - Twisted's
+        """Give the protocol a transport without pipes."""
+        self.spawned.append(protocol)
+        protocol.transport = Pretended()
+
+
+class Pretended:
+    """A process that is not there."""
+
+    def __init__(self) -> None:
+        self.pid = 1
+        self.pipes: dict[int, Any] = {}
+
+    def signalProcess(self, name: str) -> None:  # noqa: N802 - Twisted's
+        """Do nothing."""
+
+
+def post_with(clock: Spawning, told: list[dict[str, Any]]) -> _Post:
+    """Return a place whose first worker serves."""
+    post = _Post(clock, 0, {}, [], lambda _, particulars: told.append(particulars), lambda *_: None)
+    post.fill()
+    clock.spawned[-1].outReceived(b'{"serving": true}\n')
+    return post
+
+
+def die(clock: Spawning) -> None:
+    """Have the worker that was started last end."""
+    clock.spawned[-1].processEnded(Failure(error.ProcessTerminated(1)))
+
+
+def test_back_off() -> None:
+    """Each worker that dies soon is replaced after twice the pause, one that lasted after the shortest."""
+    clock = Spawning()
+    told: list[dict[str, Any]] = []
+    post_with(clock, told)
+    for _ in range(8):
+        die(clock)
+        clock.advance(told[-1]["restart_ns"] / 1e9)
+        clock.spawned[-1].outReceived(b'{"serving": true}\n')
+    pauses = [one["restart_ns"] / 1e9 for one in told if "restart_ns" in one]
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    clock.advance(RESTART_LONGEST + 1)
+    die(clock)
+    assert told[-1]["restart_ns"] == 100_000_000
+
+
+def test_gives_up() -> None:
+    """When none comes up any more, even after the longest pause, that is the end."""
+    clock = Spawning()
+    told: list[dict[str, Any]] = []
+    post = post_with(clock, told)
+    failures: list[Failure] = []
+    post.failed.addErrback(failures.append)
+    die(clock)
+    attempts = 0
+    while not failures:
+        assert attempts < 20
+        attempts += 1
+        clock.advance(told[-1]["restart_ns"] / 1e9)
+        die(clock)
+    assert told[-1]["restart_ns"] == RESTART_LONGEST * 1e9
+    assert failures[0].check(NetechoError)
+    assert "does not start again" in failures[0].getErrorMessage()
+    assert post.left.called
+
+
+def test_totals_of_the_dead_count() -> None:
+    """What a worker had told when it died is in the totals, but for connections that are no more."""
+    clock = Spawning()
+    told: list[dict[str, Any]] = []
+    post = post_with(clock, told)
+    clock.spawned[-1].outReceived(
+        b'{"totals": {"connections": 3, "open": 2, "bytes_sent": 7, "dropped": {"x": 1}}}\n'
+    )
+    die(clock)
+    clock.advance(0.1)
+    clock.spawned[-1].outReceived(b'{"totals": {"connections": 1, "open": 1, "dropped": {"x": 2, "y": 1}}}\n')
+    totals = post.totals
+    assert (totals.connections, totals.open, totals.bytes_sent) == (4, 1, 7)
+    assert totals.dropped == {"x": 3, "y": 1}
