@@ -82,6 +82,7 @@ def test_no_ptp_timestamp() -> None:
         (1, 0x0005, 2),
         (59, 0x00FE, 60),
         (60, 0x0181, 61),
+        (953, 0x0580, 954),
         (SECOND, 0x1980, SECOND),
         (16 * SECOND, 0x1D80, 16 * SECOND),
     ],
