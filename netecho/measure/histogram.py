@@ -10,7 +10,7 @@ import bisect
 import collections
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram
@@ -70,6 +70,17 @@ class Histogram:
                 for value in samples
             ]
         )
+
+    def record_counts(self, counts: Mapping[int, int]) -> None:
+        """Count samples, in nanoseconds, each as often as `counts` says."""
+        if not counts:
+            return
+        least, most = min(counts), max(counts)
+        self.minimum = least if self.minimum is None else min(self.minimum, least)
+        self.maximum = most if self.maximum is None else max(self.maximum, most)
+        for value, count in counts.items():
+            inside = min(max(value, LOWEST_NS), HIGHEST_NS)
+            self._counts[inside // _width(inside) * _width(inside)] += count
 
     def add(self, other: Histogram) -> None:
         """Count all that `other` has counted. The sum is the same in whatever order things are added."""
