@@ -59,6 +59,8 @@ def test_resolution() -> None:
     coarse = of(values, 8).over(1000)
     assert {value for value, _ in coarse.buckets()} == {4, 12, 20, 28, 36, 44, 52, 60}
     assert {count for _, count in coarse.buckets()} == {8}
+    assert (coarse.minimum, coarse.maximum) == (0, 63)
+    assert of(values, 8).over(990).minimum == 10
 
 
 def test_nothing() -> None:

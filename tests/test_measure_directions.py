@@ -104,10 +104,17 @@ def test_wrap() -> None:
 
 def test_reflector_that_forgets() -> None:
     """One that begins its count anew in mid-session says nothing any more of which way losses went."""
-    answers = [(0, 0)] + [(sequence, sequence - 1) for sequence in range(2, 2 * WINDOW)]
-    assert losses(answers, 2 * WINDOW) == Losses(out=1)
+    answers = [(0, 0)] + [(sequence, sequence - 1) for sequence in range(9, 2 * WINDOW)]
+    assert losses(answers, 2 * WINDOW) == Losses(out=1, back=7)
     answers.append((2 * WINDOW, 0))
-    assert losses(answers, 2 * WINDOW + 1) == Losses(unknown=1)
+    assert losses(answers, 2 * WINDOW + 1) == Losses(unknown=8)
+
+
+def test_late_by_a_window() -> None:
+    """What comes so late is new, takes the place of nothing newer, and makes no losses negative."""
+    assert losses([(WINDOW, WINDOW), (0, 0), (WINDOW, WINDOW)], WINDOW + 1) == Losses(unknown=WINDOW - 1)
+    twice = [(sequence, sequence) for sequence in range(WINDOW + 1)] + [(0, 0)]
+    assert losses(twice, WINDOW + 1) == Losses()
 
 
 def test_more_answers_than_were_sent() -> None:

@@ -86,10 +86,11 @@ def test_synchronised_clocks() -> None:
         [],
         [reflection(100, 5, 100)],
         [reflection(100, 5, 100, error=50), reflection(100, 5, 100)],
+        [dataclasses.replace(reflection(100, 5, 100, error=50), synchronised=False)],
         [dataclasses.replace(reflection(100, 5, 100), synchronised=True)],
         [reflection(100, 5, 100, ahead=151, error=50)],
     ],
-    ids=["no exchange", "never", "once not", "no error told", "contradicted"],
+    ids=["no exchange", "never", "once not", "an error alone", "no error told", "contradicted"],
 )
 def test_clocks_that_are_not_believed(reflections: list[Reflection]) -> None:
     """They must say so every time, and how well, and what they show must not contradict it."""

@@ -73,7 +73,7 @@ class Differences:
         counts: collections.Counter[int] = collections.Counter()
         for cell, count in self._counts.items():
             value = min(max((cell << self._bits) + middle, self.minimum), self.maximum)
-            counts[max(value - base_ns, 0)] += count
+            counts[value - base_ns] += count
         histogram.record_counts(counts)
         histogram.minimum = max(self.minimum - base_ns, 0)
         histogram.maximum = max(self.maximum - base_ns, 0)
