@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import ipaddress
+import math
 import re
 import urllib.parse
 from typing import Any
@@ -24,6 +25,11 @@ LOOPBACK = "127.0.0.1"
 
 _AUTHORITY = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]*)(?::([0-9]{0,9}))?")
 """Host and port of RFC 3986 section 3.2, which `urllib.parse` reads too leniently (`[::1]80`)."""
+
+
+def share(total: int, parts: int, index: int) -> int:
+    """Return part `index` of `total` divided into `parts` that differ by at most one."""
+    return total // parts + (index < total % parts)
 
 
 class ReplyMode(enum.StrEnum):
@@ -42,6 +48,17 @@ class Verify(enum.StrEnum):
 
     FULL = "full"
     NONE = "none"
+
+
+class Arrival(enum.StrEnum):
+    """How the exchanges of an open loop follow each other."""
+
+    CONSTANT = "constant"
+    """At equal distances."""
+    POISSON = "poisson"
+    """Independently of each other, as the requests of many users do: exponential gaps."""
+    UNIFORM = "uniform"
+    """Each anywhere in the time that it would have to itself at a constant rate."""
 
 
 class Family(enum.StrEnum):
@@ -202,6 +219,24 @@ class ClientTLS:
     def __post_init__(self) -> None:
         if self.key is not None and self.certificate is None:
             raise UsageError("--key needs --cert: a key alone does not say who the client is")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stage:
+    """A stretch of a run over which something changes in a straight line from what it was before."""
+
+    duration_ns: int
+    """0 changes it at once."""
+    target: float
+    """What is reached at its end: exchanges per second, or a number of connections."""
+
+    def __post_init__(self) -> None:
+        if self.duration_ns < 0 or not 0 <= self.target < math.inf:
+            raise UsageError("a stage has a duration and a target that are not below 0, such as 10s:1k")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a result says of it."""
+        return {"duration_ns": self.duration_ns, "target": self.target}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -367,8 +402,8 @@ class BenchPlan:
         return tuple(
             dataclasses.replace(
                 self,
-                connections=_share(self.connections, parts, index),
-                exchanges=None if self.exchanges is None else _share(self.exchanges, parts, index),
+                connections=share(self.connections, parts, index),
+                exchanges=None if self.exchanges is None else share(self.exchanges, parts, index),
                 connect_rate=None if self.connect_rate is None else self.connect_rate / parts,
             )
             for index in range(parts)
@@ -393,11 +428,6 @@ class BenchPlan:
             "reconnect": self.reconnect,
             **_network_json(self.sockets, self.tls if self.target.secure else None),
         }
-
-
-def _share(total: int, parts: int, index: int) -> int:
-    """Return part `index` of `total` divided into `parts` that differ by at most one."""
-    return total // parts + (index < total % parts)
 
 
 def _at_least(minimum: int, flag: str, value: int | None) -> None:

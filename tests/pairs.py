@@ -11,9 +11,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import trustme
-from twisted.internet.interfaces import IFileDescriptorReceiver, IHalfCloseableProtocol
+from OpenSSL import SSL
+from twisted.internet.interfaces import (
+    IFileDescriptorReceiver,
+    IHalfCloseableProtocol,
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+)
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
-from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -101,8 +106,10 @@ class Link:
     half_closes: bool
     """Whether each direction closes on its own."""
     is_unix: bool = False
-    secure: Callable[[Any, bool, Any], Any] | None = None
-    """Puts TLS beneath a factory's protocols; given the reactor and whether it is a client's."""
+    is_secure: bool = False
+    wrap: Callable[[Any, bool, Any], Any] | None = None
+    """Puts TLS beneath a factory's protocols, given the reactor and whether it is a client's; where it is
+    `None`, the reactor does."""
 
     def __str__(self) -> str:
         return self.name
@@ -120,38 +127,51 @@ class _Factory(ClientFactory):
         return self.protocols.pop(0)
 
 
+@implementer(IOpenSSLServerConnectionCreator, IOpenSSLClientConnectionCreator)
+class _Context:
+    """Makes the OpenSSL side of connections, of a server if it has a certificate; trusts everybody."""
+
+    def __init__(self, certificate: trustme.LeafCert | None = None) -> None:
+        self._context = SSL.Context(SSL.TLS_METHOD)
+        if certificate is not None:
+            certificate.configure_cert(self._context)
+
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
+        return SSL.Connection(self._context, None)
+
+    clientConnectionForTLS = serverConnectionForTLS  # noqa: N815
+
+
 @functools.cache
-def _contexts() -> tuple[Any, Any]:
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    both = issued.private_key_pem.bytes() + issued.cert_chain_pems[0].bytes()
-    root = Certificate.loadPEM(authority.cert_pem.bytes())
-    return PrivateCertificate.loadPEM(both).options(), optionsForClientTLS("localhost", trustRoot=root)
-
-
 def server_context() -> Any:
     """Return what makes the OpenSSL side of a server's connections."""
-    return _contexts()[0]
+    return _Context(trustme.CA().issue_cert("localhost"))
 
 
+@functools.cache
 def client_context() -> Any:
-    """Return what makes the OpenSSL side of connections to it."""
-    return _contexts()[1]
+    """Return what makes the OpenSSL side of a client's."""
+    return _Context()
+
+
+def _context(is_client: bool) -> Any:
+    return client_context() if is_client else server_context()
 
 
 def _twisted_tls(reactor: Any, is_client: bool, wrapped: Any) -> Any:
-    return TLSMemoryBIOFactory(_contexts()[is_client], is_client, wrapped, reactor)
+    return TLSMemoryBIOFactory(_context(is_client), is_client, wrapped, reactor)
 
 
 def _netecho_tls(reactor: Any, is_client: bool, wrapped: Any) -> Any:
-    return HalfCloseableTLSFactory(_contexts()[is_client], is_client, wrapped, reactor)
+    return HalfCloseableTLSFactory(_context(is_client), is_client, wrapped, reactor)
 
 
 TCP: Final = Link("tcp", half_closes=True)
 UNIX: Final = Link("unix", half_closes=True, is_unix=True)
-TLS: Final = Link("tls", half_closes=False, secure=_twisted_tls)
-HALF_TLS: Final = Link("half-tls", half_closes=True, secure=_netecho_tls)
-LINKS: Final = (TCP, UNIX, TLS, HALF_TLS)
+SSL_BY_REACTOR: Final = Link("ssl", half_closes=False, is_secure=True)
+TLS: Final = Link("tls", half_closes=False, is_secure=True, wrap=_twisted_tls)
+HALF_TLS: Final = Link("half-tls", half_closes=True, is_secure=True, wrap=_netecho_tls)
+LINKS: Final = (TCP, UNIX, SSL_BY_REACTOR, TLS, HALF_TLS)
 
 
 class Listening:
@@ -169,15 +189,16 @@ class Listening:
         self._link = link
         self._buffers = buffers
         self._factory = _Factory()
-        factory: Any = self._factory
-        if link.secure is not None:
-            factory = link.secure(reactor, False, factory)
+        factory: Any = self._factory if link.wrap is None else link.wrap(reactor, False, self._factory)
         if link.is_unix:
             self._name = f"\0netecho-tests-{os.getpid()}-{next(self._names)}"
             self.port = reactor.listenUNIX(self._name, factory)
+            return
+        if link.is_secure and link.wrap is None:
+            self.port = reactor.listenSSL(0, factory, server_context(), interface="127.0.0.1")
         else:
             self.port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-            self._shrink(self.port.socket)  # TCP's go over to the connections that are accepted
+        self._shrink(self.port.socket)  # these go over to the connections that are accepted
 
     def _shrink(self, connection: socket.socket) -> None:
         if self._buffers is not None:
@@ -201,11 +222,15 @@ class Listening:
         """Begin to connect them, and return the connector."""
         self.expect(server)
         factory: Any = _Factory(client)
-        if self._link.secure is not None:
-            factory = self._link.secure(self._reactor, True, factory)
+        if self._link.wrap is not None:
+            factory = self._link.wrap(self._reactor, True, factory)
         if self._link.is_unix:
             return self._reactor.connectUNIX(self._name, factory)
-        connector = self._reactor.connectTCP("127.0.0.1", self.port.getHost().port, factory)
+        number = self.port.getHost().port
+        if self._link.is_secure and self._link.wrap is None:
+            connector = self._reactor.connectSSL("127.0.0.1", number, factory, client_context())
+        else:
+            connector = self._reactor.connectTCP("127.0.0.1", number, factory)
         self._shrink(connector.transport.socket)
         return connector
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fractions
+import json
 import math
 
 import pytest
@@ -98,6 +99,37 @@ def test_adding_an_empty_histogram_changes_nothing() -> None:
     histogram = Histogram.of([5, 7])
     histogram.add(Histogram())
     assert histogram == Histogram.of([5, 7])
+
+
+@settings(deadline=None)
+@given(st.lists(durations, max_size=50))
+def test_unpack_reverses_pack(values: list[int]) -> None:
+    """Through the JSON between processes, empty or not, nothing is lost."""
+    histogram = Histogram.of(values)
+    assert Histogram.unpack(json.loads(json.dumps(histogram.pack()))) == histogram
+
+
+@pytest.mark.parametrize("packed", [[], [1, 1, [1]], [1, 1, [1, 2], [1]]])
+def test_what_is_not_packed_is_not_unpacked(packed: list[object]) -> None:
+    """A value has its count."""
+    with pytest.raises(ValueError, match=r"unpack|zip"):
+        Histogram.unpack(packed)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(durations, max_size=20), max_size=5))
+def test_sum(parts: list[list[int]]) -> None:
+    """The sum has every sample, and its parts are as they were."""
+    histograms = [Histogram.of(part) for part in parts]
+    assert Histogram.sum(histograms) == Histogram.of(value for part in parts for value in part)
+    assert histograms == [Histogram.of(part) for part in parts]
+
+
+def test_less_than_nothing_is_nothing() -> None:
+    """What left a nanosecond before it was due was not late."""
+    histogram = Histogram.of([-7, 5])
+    assert (histogram.minimum, histogram.maximum, histogram.count) == (0, 5, 2)
+    assert Histogram.of([-7]).to_json() == Histogram.of([0]).to_json()
 
 
 def test_samples_beyond_the_bounds_are_counted_and_the_ends_stay_true() -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
+from netecho.measure.histogram import Histogram
+from netecho.measure.holdback import HeldBack
 from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Counts
+from netecho.measure.sending import Sending
+from netecho.plans import SECOND
+from tests import samples
 
 GOOD = Observed(
     counts=Counts(sent=10, completed=10),
@@ -48,6 +54,150 @@ def test_each_rule(change: dict[str, object], trustworthy: bool, words: str | No
     else:
         assert len(judgement.caveats) == 1
         assert words in judgement.caveats[0]
+
+
+def open_loop(
+    *,
+    due: int = 100_000,
+    sent: int | None = None,
+    took_s: float = 10,
+    held_back: HeldBack = HeldBack(),  # noqa: B008 - it is frozen
+    response_ns: int = 200_000,
+    service_ns: int = 180_000,
+    late_ns: tuple[int, int] = (20_000, 60_000),
+    **changes: Any,
+) -> Observed:
+    """Return what was observed of 10 s at 10,000/s: medians, and lateness at p50 and p99."""
+    sent = due - held_back.unsent if sent is None else sent
+    return dataclasses.replace(
+        GOOD,
+        **{
+            "counts": Counts(sent, sent),
+            "sending": Sending(due, sent, 10 * SECOND, int(took_s * SECOND), held_back),
+            "response": samples.latencies(1000, response_ns),
+            "service": samples.latencies(1000, service_ns),
+            "lateness": Histogram.of([late_ns[0]] * 900 + [late_ns[1]] * 100),
+            "connections_requested": 10,
+            "connections_opened": 10,
+            "cpus": 4,
+            **changes,
+        },
+    )
+
+
+MS = SECOND // 1000
+RECORDED: dict[str, tuple[Observed, bool, list[tuple[str, ...]]]] = {
+    # name: what was observed, whether it is to be trusted, and the words of each caveat
+    "an idle machine keeps to 10,000/s": (open_loop(), True, []),
+    "the client stood still for a second": (
+        open_loop(late_ns=(30_000, 900 * MS), response_ns=400_000, cpu_share=0.3),
+        False,
+        [("late by 900 ms at p99", "did not keep to its schedule", "use --workers 2, or a lower rate (-q)")],
+    ),
+    "a timer that is late by a third of a loopback round trip": (
+        open_loop(late_ns=(60_000, 150_000), response_ns=150_000, service_ns=80_000),
+        True,
+        [("late by 150 µs at p99, of a response time of 323 µs", "service times are without it")],
+    ),
+    "the client could not send so much": (
+        open_loop(sent=100_000, took_s=12.5, cpu_share=0.99),
+        False,
+        [("99% of a processor", "--workers 2"), ("8.00k/s of the 10.0k/s", "too slow", "--workers 2")],
+    ),
+    "all workers are busy on all processors": (
+        open_loop(cpu_share=0.97, workers=4),
+        False,
+        [("97% of a processor", "own; use a lower rate (-q)")],
+    ),
+    "three workers of four processors": (
+        open_loop(cpu_share=0.97, workers=3),
+        False,
+        [("97% of a processor", "use --workers 4, or a lower rate")],
+    ),
+    "500 connections in a closed loop on one processor": (
+        dataclasses.replace(
+            GOOD, closed_loop=True, cpu_share=0.99, connections_requested=500, connections_opened=500, cpus=2
+        ),
+        False,
+        [("99% of a processor", "use --workers 2, or fewer connections (-c) for latency"), ("closed loop",)],
+    ),
+    "the server stood still for a second of 20": (
+        open_loop(held_back=HeldBack(990, 0, 1000 * MS), response_ns=200_000, service_ns=180_000),
+        True,
+        [],
+    ),
+    "the server stood still for a second of 20, and it shows": (
+        open_loop(held_back=HeldBack(990, 0, 1000 * MS), response_ns=20 * MS, service_ns=180_000),
+        True,
+        [
+            (
+                "response time (p99 43.0 ms)",
+                "service time (p99 387 µs)",
+                "990 exchanges had to wait",
+                "up to 1.00 s",
+                "hides",
+            )
+        ],
+    ),
+    "ten connections for 10,000/s at 5 ms": (
+        open_loop(
+            held_back=HeldBack(99_000, 70_000, 7 * SECOND),
+            response_ns=3 * SECOND,
+            service_ns=5 * MS,
+            took_s=10,
+        ),
+        False,
+        [
+            (
+                "70,000 exchanges that were due never left",
+                "in no percentile",
+                "takes 53 connections",
+            ),
+            ("hides that",),
+            ("99,000 exchanges (99.0% of those due) found no connection free", "53 connections (-c) or"),
+        ],
+    ),
+    "a server that is slower than the rate, and connections in plenty": (
+        open_loop(
+            held_back=HeldBack(50_000, 50, SECOND), connections_opened=10_000, connections_requested=10_000
+        ),
+        True,
+        [("50,000 exchanges (50.0% of those due)", "use more connections (-c) or a lower rate (-q)")],
+    ),
+    "not one echo at a rate": (
+        open_loop(
+            sent=10,
+            counts=Counts(10, 0, 10),
+            held_back=HeldBack(99_990, 99_990, 10 * SECOND),
+            response=None,
+            service=Histogram(),
+        ),
+        False,
+        [
+            ("no echo came back",),
+            ("99,990 exchanges that were due never left", "use more connections"),
+            ("found no connection free",),
+        ],
+    ),
+    "one of two workers was killed": (
+        open_loop(workers=2, workers_died=1),
+        False,
+        [("1 of 2 workers died", "missing")],
+    ),
+    "an interrupted run": (open_loop(interrupted=True), True, [("results so far",)]),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_cases(name: str) -> None:
+    """What was observed in a run, what is made of it, and the words for it."""
+    observed, trustworthy, words = RECORDED[name]
+    judgement = judge(observed)
+    assert judgement.trustworthy is trustworthy
+    assert len(judgement.caveats) == len(words)
+    for caveat, parts in zip(judgement.caveats, words, strict=True):
+        for part in parts:
+            assert part in caveat
 
 
 def test_reasons_for_distrust_come_first() -> None:

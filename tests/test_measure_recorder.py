@@ -81,6 +81,17 @@ def test_two_clocks() -> None:
     assert flow.recorder.service == Histogram.of([490, 590])
 
 
+def test_lateness() -> None:
+    """How late a send was counts against the instrument, unless the exchange waited for a connection."""
+    flow = flow_of(2, closed_loop=False)
+    flow.sent(300, 900, 64, held_back=True)
+    assert flow.recorder.lateness == Histogram.of([10, 10])
+    flow.sent(1000, 999, 64)
+    assert flow.recorder.lateness == Histogram.of([10, 10, 0])
+    assert flow.recorder.lateness_samples == []
+    assert flow_of(2).recorder.lateness == Histogram()
+
+
 def test_one_clock_in_a_closed_loop() -> None:
     """There the two times are one, and are recorded once."""
     flow = flow_of(1)
@@ -160,7 +171,9 @@ def test_looking_takes_nothing_away(closed_loop: bool) -> None:
     flow.replied(0, 500, 64)
     assert flow.recorder.response.count == flow.recorder.service.count == 1
     flow.replied(1, 800, 64)
-    assert flow.recorder.end_interval(0, 1000).response == Histogram.of([500, 700])
+    interval = flow.recorder.end_interval(0, 1000)
+    assert interval.response == Histogram.of([500, 700])
+    assert interval.service == (None if closed_loop else Histogram.of([490, 690]))
     assert flow.recorder.response.count == flow.recorder.service.count == 2
 
 
@@ -209,13 +222,16 @@ def test_any_split_merges_to_the_same(samples: list[tuple[int, int, str]]) -> No
             recorder.end_interval(0, 1)
     whole = Histogram.of(value for value, _, _ in samples)
     by_response, by_service, by_intervals = Histogram(), Histogram(), Histogram()
+    by_service_of_intervals = Histogram()
     for recorder in recorders:
         recorder.end_interval(0, 1)
         by_response.add(recorder.response)
         by_service.add(recorder.service)
         for interval in recorder.intervals:
             by_intervals.add(interval.response)
-    assert content(by_response) == content(by_service) == content(by_intervals) == content(whole)
+            by_service_of_intervals.add(interval.service or Histogram())
+    assert content(by_response) == content(by_service) == content(whole)
+    assert content(by_intervals) == content(by_service_of_intervals) == content(whole)
 
 
 State = Literal["in flight", "completed", "lost"]

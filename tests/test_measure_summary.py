@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from typing import Any
 
@@ -12,7 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netecho.measure.histogram import Histogram
+from netecho.measure.holdback import HeldBack
 from netecho.measure.recorder import Counts, Flow, Interval, Recorder
+from netecho.measure.segments import Segment
+from netecho.measure.sending import Sending
 from netecho.measure.summary import (
     Connections,
     IntervalSummary,
@@ -76,8 +80,35 @@ summaries = st.builds(
     caveats=st.lists(st.text(min_size=1), max_size=2).map(tuple),
     lateness=briefs,
     slo=st.just(({"expression": "p(99)<5ms", "observed": 1, "passed": True},)),
+    workers=st.integers(1, 100),
+    workers_died=st.integers(0, 3),
+    segments=st.lists(st.builds(Segment, naturals, naturals, histograms), max_size=2).map(tuple),
     version=st.just("9.9"),
     extra=st.just({"added_later": {"by": "a newer netecho"}}),
+)
+
+
+def in_an_open_loop(
+    summary: Summary, lateness: Histogram, numbers: tuple[int, int, int], held_back: HeldBack
+) -> Summary:
+    """Return a summary with all that an open loop adds to it."""
+    return dataclasses.replace(
+        summary,
+        lateness=lateness.to_json(),
+        distributions={"lateness": lateness},
+        sending=Sending(numbers[0], summary.counts.sent, numbers[1], numbers[2], held_back),
+    )
+
+
+summaries = st.one_of(
+    summaries,
+    st.builds(
+        in_an_open_loop,
+        summaries,
+        histograms,
+        st.tuples(naturals, naturals, naturals),
+        st.builds(HeldBack, naturals, naturals, naturals),
+    ),
 )
 
 
@@ -124,13 +155,16 @@ def test_empty_parts_are_null_and_not_zeros() -> None:
 def test_an_older_file_without_the_added_keys_is_read() -> None:
     """What was added since has its default."""
     result = samples.bench().to_json()
-    for key in ("warmup", "slo", "intervals"):
+    for key in ("warmup", "slo", "intervals", "segments", "partial"):
         del result[key]
+    for key in ("workers", "workers_died"):
+        del result["instrument"][key]
     del result["connections"]["lost"], result["connections"]["reopened"]
     del result["instrument"]["lateness_ns"]
     summary = Summary.from_json(result)
     assert summary.connections == Connections(500, 500, 0)
     assert (summary.warmup, summary.slo, summary.intervals, summary.lateness) == (None, (), (), None)
+    assert (summary.segments, summary.sending, summary.workers, summary.partial) == ((), None, 1, False)
 
 
 def test_a_newer_file_with_more_in_its_objects_is_read() -> None:
@@ -180,6 +214,11 @@ def _spoilt(path: str, value: object) -> dict[str, Any]:
         ("caveats", "all well"),
         ("slo", [1]),
         ("warmup", 4),
+        ("segments", [{}]),
+        ("segments", [{"start_ns": 0, "length_ns": 1.5, "min": 1, "max": 1, "response": ""}]),
+        ("instrument.due", 3),
+        ("instrument.workers", "two"),
+        ("histograms.lateness", "garbage"),
     ],
 )
 def test_a_spoilt_object_is_refused(path: str, value: object) -> None:
@@ -212,7 +251,9 @@ def test_the_schema_is_strict_about_types(path: str, value: object) -> None:
     assert not VALIDATOR.is_valid(_spoilt(path, value))
 
 
-@pytest.mark.parametrize("key", [key for key in samples.bench().to_json() if key != "warmup"])
+@pytest.mark.parametrize(
+    "key", [key for key in samples.bench().to_json() if key not in {"warmup", "segments", "partial"}]
+)
 def test_the_schema_requires_every_key_but_those_added(key: str) -> None:
     """`netecho.result/1` promises its keys."""
     result = samples.bench().to_json()

@@ -22,6 +22,7 @@ from netecho.plans import (
     ProbePlan,
     ServerTLS,
     SocketOptions,
+    Stage,
     TalkPlan,
     Target,
 )
@@ -208,6 +209,18 @@ def test_limits_of_listen_plan() -> None:
     with pytest.raises(UsageError, match="--max-connections"):
         ListenPlan((Target(),), max_connections=0)
     assert ListenPlan((Target(),), max_connections=1).max_connections == 1
+
+
+@pytest.mark.parametrize(("duration", "target"), [(-1, 0), (0, -1), (0, math.inf), (0, math.nan)])
+def test_stages_refused(duration: int, target: float) -> None:
+    """A stage takes its time, and leads somewhere."""
+    with pytest.raises(UsageError, match="a stage has"):
+        Stage(duration, target)
+
+
+def test_stage_json() -> None:
+    """A result tells a stage by its keys."""
+    assert Stage(SECOND, 5.0).to_json() == {"duration_ns": SECOND, "target": 5.0}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -9,15 +10,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, FileDescriptorOverrun
 from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netecho.reactor.streams import ACCEPTS, BULK, BULK_AFTER
 from tests import reactors
 from tests.pairs import (
     HALF_TLS,
     LINKS,
+    SSL_BY_REACTOR,
     TCP,
     TLS,
     UNIX,
@@ -154,7 +159,7 @@ def test_written_after_losing_in_the_same_turn(reactor: Any, link: Link) -> None
     client.transport.loseConnection()
     client.transport.write(b", after")
     lost(reactor, client, server)
-    expected = b"before, with" if link.secure else b"before, with, after"
+    expected = b"before, with" if link.is_secure else b"before, with, after"
     assert bytes(server.received) == expected
     assert client.lost is server.lost is ConnectionDone
 
@@ -176,7 +181,7 @@ def test_written_after_half_closing(reactor: Any, link: Link) -> None:
     turn(reactor, lambda: "read closed" in client.told)
     client.transport.loseConnection()
     lost(reactor, client, server)
-    assert bytes(server.received) == (b"before" if link.secure else b"before, after")
+    assert bytes(server.received) == (b"before" if link.is_secure else b"before, after")
     assert client.received == b"still heard"
     assert client.lost is server.lost is ConnectionDone
 
@@ -195,7 +200,7 @@ def test_nothing_is_written_after_an_abort(reactor: Any, link: Link) -> None:
     lost(reactor, client, server)
     client.transport.write(b"later")
     assert server.received == b"before"
-    assert client.lost is (ConnectionLost if link is TLS else ConnectionAborted)
+    assert client.lost is (ConnectionLost if link in (TLS, SSL_BY_REACTOR) else ConnectionAborted)
     assert client.told.count("lost") == server.told.count("lost") == 1
 
 
@@ -248,7 +253,7 @@ def test_abort_when_made(reactor: Any, link: Link) -> None:
     client, server = Recorder(), Recorder({"made": abort})
     Listening(reactor, link).begin(client, server)
     lost(reactor, client, server)
-    assert server.lost is (ConnectionLost if link is TLS else ConnectionAborted)
+    assert server.lost is (ConnectionLost if link in (TLS, SSL_BY_REACTOR) else ConnectionAborted)
     assert b"before".startswith(client.received)
 
 
@@ -258,7 +263,7 @@ def test_only_bytes_are_written(reactor: Any, link: Link, wrong: Any) -> None:
     """Anything but bytes is refused, and nothing is written of a sequence that has something else in it."""
     client, server = Recorder(), Recorder()
     connected(reactor, link, client, server)
-    if not link.secure:
+    if not link.is_secure:
         with pytest.raises(TypeError):
             client.transport.write(wrong)
         with pytest.raises(TypeError):
@@ -268,7 +273,7 @@ def test_only_bytes_are_written(reactor: Any, link: Link, wrong: Any) -> None:
         assert server.received == b"whole"
     client.transport.loseConnection()
     lost(reactor, client)
-    if not link.secure:
+    if not link.is_secure:
         with pytest.raises(TypeError):
             client.transport.write(wrong)
 
@@ -337,26 +342,20 @@ def test_pull_producer(reactor: Any, link: Link, buffers: tuple[int, int] | None
 
 @plain_link
 def test_pull_producer_that_gives_nothing(reactor: Any, link: Link) -> None:
-    """One that writes nothing is not asked again and again, but when something else has been written.
-
-    Once more it may be: for what was sent before it came, which would else have been in the queue still.
-    """
+    """One that writes nothing is not asked for ever, but when something else has been written."""
     client, server = Recorder(), Recorder()
     connected(reactor, link, client, server)
-    producer = Pull(client.transport, [b""] * 9)
+    producer = Pull(client.transport, [b""] * 10)
     client.transport.registerProducer(producer, False)
-    for _ in range(5):
-        reactor.iterate(0)
-    asked = producer.asked
-    assert asked in (1, 2)
-    for _ in range(5):
-        reactor.iterate(0)
-    assert producer.asked == asked
-    client.transport.write(b"something else, ")
-    turn(reactor, lambda: producer.asked == asked + 1)
-    client.transport.write(b"and more")
-    turn(reactor, lambda: producer.asked == asked + 2)
-    turn(reactor, lambda: server.received == b"something else, and more")
+    asked = []
+    for write in b"", b"something else, ", b"and more":
+        client.transport.write(write)
+        for _ in range(5):
+            reactor.iterate(0)
+        asked.append(producer.asked)
+    # Ours asks once too often, as it cannot know whether something was written in the same turn before.
+    assert asked in ([1, 2, 3], [2, 3, 4])
+    assert server.received == b"something else, and more"
 
 
 @plain_link
@@ -387,6 +386,44 @@ def test_closed_from_what_is_received(reactor: Any, link: Link, size: int) -> No
     lost(reactor, client, server)
     assert client.received == b"x" * size
     assert client.lost is server.lost is ConnectionDone
+
+
+@plain_link
+@pytest.mark.parametrize("size", [1, 478, 479, 480, 1000, 65_536])
+def test_message_is_received_in_one(reactor: Any, link: Link, size: int) -> None:
+    """What has come together is received together, up to a buffer: it is an unread rest that resets."""
+
+    def answer(server: Recorder) -> None:
+        server.transport.write(b"answer")
+        server.transport.loseConnection()
+
+    client, server = Recorder(), Recorder({"data": answer})
+    connected(reactor, link, client, server)
+    client.transport.write(b"x" * size)
+    lost(reactor, client, server)
+    assert len(server.received) == size
+    assert client.received == b"answer"
+    assert client.lost is server.lost is ConnectionDone
+
+
+@plain_link
+def test_bulk_is_received_in_larger_pieces(link: Link) -> None:
+    """Not at once, as a peer that does not read sends much too, but when more has gone than buffers hold."""
+    pieces: list[int] = []
+
+    class Measuring(Recorder):
+        def dataReceived(self, data: bytes) -> None:
+            pieces.append(len(data))
+
+    with reactors.fresh("fast") as reactor:
+        client, server = Recorder(), Measuring()
+        connected(reactor, link, client, server)
+        while sum(pieces) < BULK_AFTER * server.transport.bufferSize + 2 * BULK:
+            client.transport.write(b"x" * MIB)
+            turn(reactor, lambda: not client.transport.dataBuffer and not client.transport._tempDataBuffer)
+    small = [size for size in pieces if size <= FileDescriptor.bufferSize]
+    assert pieces[:BULK_AFTER] == small[:BULK_AFTER]
+    assert FileDescriptor.bufferSize < max(pieces) <= BULK
 
 
 @half_closing_link
@@ -549,7 +586,7 @@ def test_error_of_a_protocol(reactor: Any, link: Link) -> None:
     connected(reactor, link, client, server)
     client.transport.write(b"!")
     lost(reactor, client, server)
-    assert server.lost is (ConnectionLost if link is TLS else ZeroDivisionError)
+    assert server.lost is (ConnectionLost if link in (TLS, SSL_BY_REACTOR) else ZeroDivisionError)
     assert [type(error) for error in flush_errors(reactor, ZeroDivisionError)] == [ZeroDivisionError]
 
 
@@ -747,3 +784,26 @@ def test_many_descriptors_pause_a_producer(reactor: Any, descriptor: int) -> Non
         client.transport.write(b"x")
     assert producer.told[:1] == ["pause"]
     turn(reactor, lambda: len(server.descriptors) == 65 and producer.told[-1] == "resume")
+
+
+def test_accepts_in_bursts() -> None:
+    """However many connect, a port accepts a bounded number of them in one turn."""
+    with reactors.fresh("fast") as reactor, contextlib.ExitStack() as clients:
+        built: list[Protocol] = []
+
+        class Counting(Factory):
+            noisy = False
+
+            def buildProtocol(self, addr: Any) -> Any:
+                built.append(Protocol())
+                return built[-1]
+
+        port = reactor.listenTCP(0, Counting(), 3 * ACCEPTS, "127.0.0.1")
+        address = ("127.0.0.1", port.getHost().port)
+        for _ in range(2 * ACCEPTS + 50):
+            clients.enter_context(socket.create_connection(address))
+        counts = []
+        for _ in range(4):
+            port.doRead()
+            counts.append(len(built))
+        assert counts == [ACCEPTS, 2 * ACCEPTS, 2 * ACCEPTS + 50, 2 * ACCEPTS + 50]

@@ -66,14 +66,20 @@ def test_near_moment_sets_the_alarm(seconds: float) -> None:
 
 def test_alarm_is_set_once_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """To wait again for the same moment costs no system call; a sooner one sets it, and so does the next."""
-    now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    alarm = Alarm()
-    calls: list[float] = []
+    clock, alarm, calls = task.Clock(), Alarm(), list[float]()
+    monkeypatch.setattr(time, "monotonic", clock.seconds)
     alarm.set_off = calls.append
-    for _, seconds in [(5.0, 0.001), (5.0005, 0.0005), (5.0006, 0.0002), (5.0007, 0.0003), (5.0009, 0.001)]:
+    clock.advance(5)
+    for seconds, passing in [
+        (0.001, 0.0005),
+        (0.0005, 0.0001),
+        (0.0002, 0.0001),
+        (0.0003, 0.0002),
+        (0.001, 0),
+    ]:
         alarm.timeout(seconds)
-    assert calls == [0.001, 0.0002, 0.001]
+        clock.advance(passing)
+    assert calls == [1e-3, 2e-4, 1e-3]
 
 
 def test_alarm_gives_its_descriptor_back() -> None:

@@ -170,6 +170,12 @@ def test_repetition_is_noticed_in_batches() -> None:
     assert totals.datagrams_sent == len(wire.written) == 50 * batches - 2
 
 
+def test_repetition_is_noticed_at_the_same_rate() -> None:
+    """What a batch counts beyond the limit counts towards the next."""
+    guard = RepetitionGuard(limit=100)
+    assert 638 <= sum(guard.repeats(b"again", 5000, 64) for _ in range(1000)) <= 640
+
+
 def test_differing_datagrams_are_never_dropped() -> None:
     """However many come, as long as they differ, none is taken for another, in batches or alone."""
     guard = RepetitionGuard(limit=3000, slots=1 << 8)

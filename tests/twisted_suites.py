@@ -1,10 +1,13 @@
 """Twisted's own test suites, run by trial with one kind of reactor throughout, in a process of their own.
 
-    python -m tests.twisted_suites epoll|fast FILE SUITE...
+    python -m tests.twisted_suites epoll|fast|fast-tls FILE SUITE... [--without TEST]...
 
 A process has one global reactor for good, and Twisted makes a test case for each kind of reactor when its
 reactor-parametrised suites are imported; so both are set first. What comes of each test is written to FILE,
 as it comes: a line of JSON when a test begins, and one for each outcome.
+
+`fast-tls` is the fast reactor with its TLS transport wherever Twisted would make one of its own: there are
+more tests of that over other transports, made by hand, than there are over a reactor's.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import os
 import pathlib
 from typing import IO, Any, Final
 
+from twisted.python import reflect
 from twisted.python.failure import Failure
 from twisted.trial import reporter, runner, util
 
@@ -76,36 +80,46 @@ class Outcomes(reporter.TestResult):
 
 def install(kind: str) -> Any:
     """Have reactors of one kind only in this process, and return the global one."""
-    if kind == "fast":
+    if kind == "epoll":
+        from twisted.internet import epollreactor
+
+        epollreactor.install()
+    else:
         from netecho.reactor import install as install_fast
 
         # Twisted's tests know by the name of a reactor's class what no epoll can do, and skip it:
         # to notice that a descriptor was closed and is another's now.
         type(install_fast()).__name__ = "EPollReactor"
-    else:
-        from twisted.internet import epollreactor
+    if kind == "fast-tls":
+        from twisted.protocols.tls import TLSMemoryBIOFactory
 
-        epollreactor.install()
+        from netecho.reactor.tls import DirectTLSTransport
+
+        TLSMemoryBIOFactory.protocol = DirectTLSTransport
     from twisted.internet import reactor
 
     util.DEFAULT_TIMEOUT_DURATION = HANGS
     from twisted.internet.test.reactormixins import ReactorBuilder
 
-    ReactorBuilder._reactors = [FAST if kind == "fast" else EPOLL]
+    ReactorBuilder._reactors = [EPOLL if kind == "epoll" else FAST]
     return reactor
 
 
 def main() -> None:
     """Run the suites that the command line names."""
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("kind", choices=["epoll", "fast"])
+    arguments.add_argument("kind", choices=["epoll", "fast", "fast-tls"])
     arguments.add_argument("file", type=pathlib.Path)
     arguments.add_argument("suites", nargs="+")
+    arguments.add_argument("--without", action="append", default=[])
     given = arguments.parse_args()
     with given.file.open("x") as file:
         reactor = type(install(given.kind))
         json.dump({"reactor": f"{reactor.__module__}.{reactor.__qualname__}"}, file)
         file.write("\n")
+        for test in given.without:
+            case, _, method = test.rpartition(".")
+            delattr(reflect.namedAny(case), method)
         os.chdir(given.file.parent)
         outcomes: Any = Outcomes(file)
         runner.TrialRunner(lambda *_: outcomes).run(runner.TestLoader().loadByNames(given.suites))

@@ -10,7 +10,7 @@ import bisect
 import collections
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram
@@ -32,7 +32,8 @@ class Histogram:
     """A distribution of durations in nanoseconds.
 
     Durations over an hour are counted as an hour, and their true size kept as the maximum; those under
-    a nanosecond are counted as one.
+    a nanosecond are counted as one. Less than nothing, as of what left a little before it was due, is
+    nothing.
     """
 
     # Buckets that have any samples, by their smallest value. HdrHistogram has an array of them all, which
@@ -59,10 +60,10 @@ class Histogram:
         """
         if not samples:
             return
-        least, most = min(samples), max(samples)
+        least, most = max(0, min(samples)), max(0, max(samples))
         self.minimum = least if self.minimum is None else min(self.minimum, least)
         self.maximum = most if self.maximum is None else max(self.maximum, most)
-        if least < LOWEST_NS or most > HIGHEST_NS:
+        if least < LOWEST_NS or most > HIGHEST_NS:  # least is 0 too if it was less
             samples = [min(max(value, LOWEST_NS), HIGHEST_NS) for value in samples]
         self._counts.update(
             [
@@ -75,12 +76,20 @@ class Histogram:
         """Count samples, in nanoseconds, each as often as `counts` says."""
         if not counts:
             return
-        least, most = min(counts), max(counts)
+        least, most = max(0, min(counts)), max(0, max(counts))
         self.minimum = least if self.minimum is None else min(self.minimum, least)
         self.maximum = most if self.maximum is None else max(self.maximum, most)
         for value, count in counts.items():
             inside = min(max(value, LOWEST_NS), HIGHEST_NS)
             self._counts[inside // _width(inside) * _width(inside)] += count
+
+    @classmethod
+    def sum(cls, parts: Iterable[Histogram]) -> Histogram:
+        """Return the histogram of all that any of `parts` has counted."""
+        total = cls()
+        for part in parts:
+            total.add(part)
+        return total
 
     def add(self, other: Histogram) -> None:
         """Count all that `other` has counted. The sum is the same in whatever order things are added."""
@@ -167,6 +176,18 @@ class Histogram:
                 raise ValueError("it is empty")
         except Exception as error:  # the codec raises whatever its parts raise: zlib, ctypes, its own
             raise ValueError(f"not a histogram: {error}") from error
+        return histogram
+
+    def pack(self) -> list[Any]:
+        """Return everything, for JSON: a quarter of the time that `encode` takes, for use while measuring."""
+        return [self.minimum, self.maximum, list(self._counts), list(self._counts.values())]
+
+    @classmethod
+    def unpack(cls, packed: Sequence[Any]) -> Histogram:
+        """Return the histogram that `pack` was asked of. Raises whatever a wrong shape raises."""
+        histogram = cls()
+        histogram.minimum, histogram.maximum, values, counts = packed
+        histogram._counts.update(dict(zip(values, counts, strict=True)))
         return histogram
 
 

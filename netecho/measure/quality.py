@@ -1,17 +1,36 @@
 """Whether a result can be trusted, and what its reader must know: rules over what was measured.
 
-Each rule is plain arithmetic on the numbers of a run, so that it is tested from recorded cases.
+A result is not trustworthy when the client, and not what it measured, made it; the reason is said in
+words, with what to do about it. Each rule is plain arithmetic on the numbers of a run, so that it is
+tested from recorded cases.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterator
 from typing import Final
 
+from netecho.measure import humanise
+from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
+from netecho.measure.sending import Sending
 
 BUSY_CPU_SHARE: Final = 0.9
 """Above this share of one processor, exchanges wait for the instrument and not for the network."""
+ACHIEVED_SHARE: Final = 0.99
+"""Below this share of the rate that was asked for, another load was measured than was to be."""
+UNSENT_SHARE: Final = 0.001
+"""Above this share of what was due, what never left would have changed the high percentiles."""
+HELD_BACK_SHARE: Final = 0.01
+"""Above this share of what was due, the connections are too few for the rate."""
+LATE_SHARE: Final = 0.25
+"""Above this share of a response time, the instrument's own lateness is worth a remark."""
+LATE_NS: Final = 1_000_000
+"""If it also is more than this, nothing but the instrument can be blamed for it."""
+STALLED_TIMES: Final = 2.0
+"""So many times the service time, the response time tells of waiting, and the reader should know."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,11 +41,21 @@ class Observed:
     closed_loop: bool
     verified: bool
     cpu_share: float | None
+    """Of one processor, by the busiest worker."""
     connections_requested: int
     connections_opened: int
     interrupted: bool = False
     unnumbered: bool = False
     """Datagrams say nothing of which exchange they belong to."""
+    sending: Sending | None = None
+    """`None` in a closed loop."""
+    response: Histogram | None = None
+    service: Histogram | None = None
+    lateness: Histogram | None = None
+    workers: int = 1
+    workers_died: int = 0
+    cpus: int | None = None
+    """How many processors the instrument's machine has."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,30 +68,143 @@ class Judgement:
 
 def judge(observed: Observed) -> Judgement:
     """Apply every rule; reasons for distrust come first."""
-    reasons = []
+    reasons = list(_reasons(observed))
+    return Judgement(not reasons, (*reasons, *_remarks(observed)))
+
+
+def _reasons(observed: Observed) -> Iterator[str]:
+    """Yield why the result is not what it should be, and what to do."""
     if observed.counts.completed == 0:
-        reasons.append("no echo came back: there is nothing to measure")
+        yield "no echo came back: there is nothing to measure"
+    if observed.workers_died:
+        yield (
+            f"{observed.workers_died} of {humanise.count(observed.workers, 'worker')} died: what they did "
+            "after they last told is missing, and their share of the load was not carried out"
+        )
     if observed.cpu_share is not None and observed.cpu_share > BUSY_CPU_SHARE:
-        reasons.append(
+        yield (
             f"this client used {observed.cpu_share:.0%} of a processor: rates and latencies are partly "
-            "its own; use fewer connections (-c) for latency"
+            f"its own; {_relief(observed)}"
         )
     if observed.connections_opened < observed.connections_requested:
-        reasons.append(
-            f"only {observed.connections_opened} of {observed.connections_requested} connections opened"
+        yield f"only {observed.connections_opened} of {observed.connections_requested} connections opened"
+    if observed.sending is not None:
+        yield from _reasons_of_sending(observed, observed.sending)
+    late = _lateness(observed)
+    if late is not None and late.lateness_ns > LATE_NS:
+        yield f"{late}: the client did not keep to its schedule; {_relief(observed)}"
+
+
+def _reasons_of_sending(observed: Observed, sending: Sending) -> Iterator[str]:
+    if sending.achieved_per_s < sending.asked_per_s * ACHIEVED_SHARE and not _is_held_back(sending):
+        yield (
+            f"{humanise.rate(sending.achieved_per_s)} of the {humanise.rate(sending.asked_per_s)} that were "
+            f"due left: the client was too slow; {_relief(observed)}"
         )
-    remarks = []
+    if sending.held_back.unsent > sending.due * UNSENT_SHARE:
+        yield (
+            f"{humanise.count(sending.held_back.unsent, 'exchange')} that were due never left, as no "
+            f"connection was free, and are in no percentile; {_room(observed, sending)}"
+        )
+
+
+def _remarks(observed: Observed) -> Iterator[str]:
+    """Yield what qualifies the result without spoiling it."""
     if observed.closed_loop:
-        remarks.append(
+        yield (
             "closed loop: an exchange waits for the one before it, so a stall delays few samples and "
             "percentiles understate what users on a schedule would see"
         )
+    if observed.sending is not None:
+        yield from _remarks_on_sending(observed, observed.sending)
+    late = _lateness(observed)
+    if late is not None and late.lateness_ns <= LATE_NS:
+        yield f"{late}: service times are without it"
     if not observed.verified:
-        remarks.append("replies were not compared with what was sent (--verify none)")
+        yield "replies were not compared with what was sent (--verify none)"
     if observed.unnumbered:
-        remarks.append(
+        yield (
             "messages carry no number: with several in flight it is not known which of them an echo answers"
         )
     if observed.interrupted:
-        remarks.append("interrupted: these are the results so far")
-    return Judgement(not reasons, tuple(reasons + remarks))
+        yield "interrupted: these are the results so far"
+
+
+def _remarks_on_sending(observed: Observed, sending: Sending) -> Iterator[str]:
+    response_ns, service_ns = _percentile(observed.response, 99), _percentile(observed.service, 99)
+    held_back = humanise.count(sending.held_back.count, "exchange")
+    if sending.held_back.count and service_ns and response_ns > STALLED_TIMES * service_ns:
+        yield (
+            f"response time (p99 {humanise.duration(response_ns)}) counts from when an exchange was due, "
+            f"service time (p99 {humanise.duration(service_ns)}) from when it left: {held_back} had to wait "
+            f"for a connection, up to {humanise.duration(sending.held_back.longest_ns)}, and service time "
+            "alone hides that"
+        )
+    if _is_held_back(sending):
+        yield (
+            f"{held_back} ({humanise.share(sending.held_back.count, sending.due)} of those due) found no "
+            f"connection free; {_room(observed, sending)}"
+        )
+
+
+def _is_held_back(sending: Sending) -> bool:
+    """Return whether it is for want of connections that exchanges leave late."""
+    return sending.held_back.count > sending.due * HELD_BACK_SHARE
+
+
+def _room(observed: Observed, sending: Sending) -> str:
+    """Return what to do when connections are too few for the rate (Little's law)."""
+    statistics = None if observed.service is None else observed.service.to_json()
+    if statistics is not None:
+        needed = math.ceil(sending.asked_per_s * statistics["mean"] / 1e9)
+        if needed > observed.connections_opened:
+            return (
+                f"at a service time of {humanise.duration(statistics['mean'])} the rate takes "
+                f"{needed:,} connections (-c) or more, and a lower rate (-q) fewer"
+            )
+    return "use more connections (-c) or a lower rate (-q)"
+
+
+def _relief(observed: Observed) -> str:
+    """Return what to do when the client is too slow."""
+    less = "fewer connections (-c) for latency" if observed.closed_loop else "a lower rate (-q)"
+    if observed.cpus is None or observed.workers >= observed.cpus:
+        return f"use {less}"
+    return f"use --workers {min(2 * observed.workers, observed.cpus)}, or {less}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Late:
+    """Where the instrument's lateness is a good part of a response time."""
+
+    percentile: int
+    lateness_ns: int
+    response_ns: int
+
+    def __str__(self) -> str:
+        return (
+            f"sends were late by {humanise.duration(self.lateness_ns)} at p{self.percentile}, of a response "
+            f"time of {humanise.duration(self.response_ns)}"
+        )
+
+
+def _lateness(observed: Observed) -> _Late | None:
+    """Return the percentile at which the lateness is longest, of those where it matters."""
+    every = [
+        _Late(
+            percentile, _percentile(observed.lateness, percentile), _percentile(observed.response, percentile)
+        )
+        for percentile in (50, 99)
+    ]
+    return max(
+        (late for late in every if 0 < late.response_ns * LATE_SHARE < late.lateness_ns),
+        key=lambda late: late.lateness_ns,
+        default=None,
+    )
+
+
+def _percentile(histogram: Histogram | None, percentile: float) -> int:
+    """Return a percentile; 0 if there are no samples."""
+    if histogram is None or histogram.minimum is None:
+        return 0
+    return histogram.at_percentile(percentile)

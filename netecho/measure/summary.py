@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 from netecho import __version__
 from netecho.measure.histogram import Histogram, percentile_key
+from netecho.measure.reading import checked, natural, naturals
 from netecho.measure.recorder import Counts, Interval, Outcome, Recorder
+from netecho.measure.segments import Segment
+from netecho.measure.sending import Sending
 
 SCHEMA: Final = "netecho.result/1"
 LATENCIES: Final = ("response", "service", "connect", "handshake")
+LATENESS: Final = "lateness"
 _INTERVAL_PERCENTILES: Final = (50.0, 99.0)
-T = TypeVar("T")
-_LARGEST: Final = (1 << 63) - 1
-"""Numbers in a file that are larger than any clock or counter gives are not believed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ class IntervalSummary:
         """Read back what `to_json` gave. Raises whatever a wrong shape raises."""
         response = one["response"]
         return cls(
-            **{name: _natural(one, name) for name in ("start_ns", "length_ns", "completed", "errors")},
-            response=None if response is None else _naturals(response),
+            **{name: natural(one, name) for name in ("start_ns", "length_ns", "completed", "errors")},
+            response=None if response is None else naturals(response),
         )
 
     @property
@@ -154,9 +155,19 @@ class Summary:
     trustworthy: bool = True
     caveats: tuple[str, ...] = ()
     lateness: Mapping[str, int] | None = None
-    """By how much the instrument's own sends were late: `p50`, `p99` and `max`; `None` in a closed loop."""
+    """By how much the instrument's own sends were late: at least `p50`, `p99` and `max`, and more if it is
+    among the `distributions`; `None` in a closed loop."""
     slo: tuple[Mapping[str, Any], ...] = ()
     """Each objective as it was asked for, what was observed, and whether it passed."""
+    distributions: Mapping[str, Histogram] = dataclasses.field(default_factory=dict)
+    """Of what is no latency: `lateness`."""
+    sending: Sending | None = None
+    """How well the schedule was kept to; `None` in a closed loop."""
+    segments: tuple[Segment, ...] = ()
+    """The response times over the run, in few stretches: what a comparison with another run needs."""
+    workers: int = 1
+    workers_died: int = 0
+    """Of what those did after they last told, nothing is known."""
     version: str = __version__
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""
@@ -165,6 +176,11 @@ class Summary:
     def exchanges_per_s(self) -> float:
         """Completed exchanges a second."""
         return self.counts.completed * 1e9 / self.elapsed_ns if self.elapsed_ns else 0.0
+
+    @property
+    def partial(self) -> bool:
+        """Whether a part of it is missing, as a worker died."""
+        return self.workers_died > 0
 
     @property
     def loss(self) -> float | None:
@@ -193,19 +209,35 @@ class Summary:
             "latency_ns": {
                 name: self.latencies[name].to_json() if name in self.latencies else None for name in LATENCIES
             },
-            "histograms": {name: histogram.encode() for name, histogram in self.latencies.items()},
-            "intervals": [interval.to_json() for interval in self.intervals],
-            "warmup": None if self.warmup is None else _exchanges(self.warmup),
-            "instrument": {
-                "cpu_share": None if self.cpu_share is None else round(self.cpu_share, 4),
-                "lateness_ns": None if self.lateness is None else dict(self.lateness),
-                "achieved_rate_per_s": round(self.exchanges_per_s, 3) if self.elapsed_ns else None,
+            "histograms": {
+                name: histogram.encode()
+                for name, histogram in {**self.latencies, **self.distributions}.items()
             },
+            "intervals": [interval.to_json() for interval in self.intervals],
+            "segments": [segment.to_json() for segment in self.segments],
+            "partial": self.partial,
+            "warmup": None if self.warmup is None else _exchanges(self.warmup),
+            "instrument": self._instrument(),
             "trustworthy": self.trustworthy,
             "caveats": list(self.caveats),
             "slo": [dict(one) for one in self.slo],
             **self.extra,
         }
+
+    def distribution(self, name: str) -> Histogram | None:
+        """Return the distribution of that name, of latencies or others; `None` if it has no samples."""
+        histogram = {**self.distributions, **self.latencies}.get(name)
+        return histogram if histogram is not None and histogram.count else None
+
+    def _instrument(self) -> dict[str, Any]:
+        answer: dict[str, Any] = {
+            "cpu_share": None if self.cpu_share is None else round(self.cpu_share, 4),
+            "lateness_ns": None if self.lateness is None else dict(self.lateness),
+            "achieved_rate_per_s": round(self.exchanges_per_s, 3) if self.elapsed_ns else None,
+            "workers": self.workers,
+            "workers_died": self.workers_died,
+        }
+        return answer if self.sending is None else {**answer, **self.sending.to_json()}
 
     @classmethod
     def from_json(cls, result: Mapping[str, Any]) -> Summary:
@@ -229,31 +261,39 @@ class Summary:
         exchanges, throughput, latencies = result["exchanges"], result["throughput"], result["latency_ns"]
         warmup, instrument = result.get("warmup"), result["instrument"]
         lateness, cpu_share = instrument.get("lateness_ns"), instrument["cpu_share"]
+        histograms = result.get("histograms", {})
+        counts = Counts(**naturals({**exchanges, **throughput}, Counts))
+        distributions = {}
+        if LATENESS in histograms:
+            distributions[LATENESS] = _histogram(histograms[LATENESS], lateness)
         return cls(
-            command=_checked(result, "command", str),
-            started=_checked(result, "started", str),
-            elapsed_ns=_natural(result, "elapsed_ns"),
-            interrupted=_checked(result, "interrupted", bool),
-            system=_checked(result, "system", dict),
-            plan=_checked(result, "plan", dict),
-            connections=Connections(**_naturals(result["connections"], Connections)),
-            counts=Counts(**_naturals({**exchanges, **throughput}, Counts)),
-            errors=_naturals(exchanges["errors"]),
+            command=checked(result, "command", str),
+            started=checked(result, "started", str),
+            elapsed_ns=natural(result, "elapsed_ns"),
+            interrupted=checked(result, "interrupted", bool),
+            system=checked(result, "system", dict),
+            plan=checked(result, "plan", dict),
+            connections=Connections(**naturals(result["connections"], Connections)),
+            counts=counts,
+            errors=naturals(exchanges["errors"]),
             latencies={
-                name: Histogram.decode(
-                    encoded, {key: _natural(latencies[name], key) for key in ("min", "max")}
-                )
-                for name, encoded in result.get("histograms", {}).items()
+                name: _histogram(encoded, latencies[name])
+                for name, encoded in histograms.items()
                 if name in LATENCIES
             },
             intervals=tuple(map(IntervalSummary.from_json, result.get("intervals", []))),
-            warmup=None if warmup is None else Counts(**_naturals(warmup, Counts)),
+            warmup=None if warmup is None else Counts(**naturals(warmup, Counts)),
             cpu_share=None if cpu_share is None else float(cpu_share),
-            trustworthy=_checked(result, "trustworthy", bool),
-            caveats=tuple(map(str, _checked(result, "caveats", list))),
-            lateness=None if lateness is None else _naturals(lateness),
+            trustworthy=checked(result, "trustworthy", bool),
+            caveats=tuple(map(str, checked(result, "caveats", list))),
+            lateness=None if lateness is None else naturals(lateness),
             slo=tuple(map(dict, result.get("slo", []))),
-            version=_checked(result, "netecho", str),
+            distributions=distributions,
+            sending=Sending.from_json(instrument, counts.sent),
+            segments=tuple(map(Segment.from_json, result.get("segments", []))),
+            workers=natural({"workers": 1, **instrument}, "workers"),
+            workers_died=natural({"workers_died": 0, **instrument}, "workers_died"),
+            version=checked(result, "netecho", str),
             extra={key: value for key, value in result.items() if key not in _KEYS},
         )
 
@@ -274,6 +314,8 @@ _KEYS: Final = frozenset(
         "latency_ns",
         "histograms",
         "intervals",
+        "segments",
+        "partial",
         "warmup",
         "instrument",
         "trustworthy",
@@ -290,24 +332,8 @@ def _exchanges(counts: Counts) -> dict[str, int]:
     return answer
 
 
-def _checked(values: Mapping[str, Any], key: str, kind: type[T]) -> T:
-    value = values[key]
-    if not isinstance(value, kind):
-        raise TypeError(f"{key} is not of type {kind.__name__}")
-    return value
-
-
-def _natural(values: Mapping[str, Any], key: str) -> int:
-    value = _checked(values, key, int)
-    if isinstance(value, bool) or not 0 <= value <= _LARGEST:
-        raise TypeError(f"{key} is not a count or a time")
-    return value
-
-
-def _naturals(values: Mapping[str, Any], form: type[Any] | None = None) -> dict[str, int]:
-    """Return the numbers in an object: all of them, or those among the fields of a dataclass `form`."""
-    keys = values.keys() if form is None else [field.name for field in dataclasses.fields(form)]
-    return {key: _natural(values, key) for key in keys if form is None or key in values}
+def _histogram(encoded: str, statistics: Mapping[str, Any]) -> Histogram:
+    return Histogram.decode(encoded, {key: natural(statistics, key) for key in ("min", "max")})
 
 
 def latencies_of(recorder: Recorder, connects: list[int], handshakes: list[int]) -> dict[str, Histogram]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from OpenSSL.SSL import Error, ZeroReturnError
+from OpenSSL.SSL import Error
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor, IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
-from netecho.reactor.tls import DirectTLSFactory, DirectTLSTransport
+from netecho.reactor.tls import DirectTLSFactory, DirectTLSTransport, of_traffic
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
         IProtocolFactory,
         IReactorTime,
     )
-
-    from netecho.reactor.records import Records
 
 
 class TruncationError(ConnectionLost):
@@ -65,12 +63,19 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
     wrappedProtocol: Any
     _producer: Any
 
-    _close_notify_sent = False
+    # Each is looked at for every message; see `Traffic`.
+    _read_closed = of_traffic("read_ended")
+    _write_closing = of_traffic("closing")
+    _close_notify_sent = of_traffic("write_ended")
 
-    def __init__(self, factory: Any, wrappedProtocol: Any, _connectWrapped: bool = True) -> None:
-        super().__init__(factory, wrappedProtocol, _connectWrapped)
-        self._read_closed = False
-        self._write_closing = False
+    @property  # type: ignore[override]
+    def disconnecting(self) -> bool:
+        """Whether both sides are being closed: what still arrives is thrown away."""
+        return self._traffic.disconnecting
+
+    @disconnecting.setter
+    def disconnecting(self, value: bool) -> None:
+        self._traffic.disconnecting = self._traffic.muted = value
 
     @override
     def loseConnection(self) -> None:
@@ -85,7 +90,7 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
             self.disconnecting = True
             self.transport.loseConnection()
             return
-        self._flush_writes()
+        self._traffic.flush()
         if not self._handshakeDone and not self._appSendBuffer:
             self.abortConnection()
             return
@@ -125,12 +130,6 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
         super().unregisterProducer()  # type: ignore[no-untyped-call]
         self._shutdownTLS()
 
-    @override
-    def dataReceived(self, data: bytes) -> None:
-        """Take bytes off the wire."""
-        if not self._read_closed and not self._lostTLSConnection:
-            super().dataReceived(data)
-
     def readConnectionLost(self) -> None:
         """Take the transport's FIN: the peer sends nothing more, and said so in TLS or did not."""
         if self._read_closed or self._lostTLSConnection:
@@ -160,28 +159,9 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
         super().connectionLost(reason)
 
     @override
-    def _deliver(self, records: Records) -> None:
-        """Deliver what has arrived, and see whether the peer has closed its side."""
-        while not (self._read_closed or self._lostTLSConnection):
-            try:
-                data = records.read()
-            except ZeroReturnError:
-                self._close_read(None)
-            except Error:
-                self._tlsShutdownFinished(Failure())
-            else:
-                if data is None:
-                    return
-                if not self.disconnecting:
-                    self.wrappedProtocol.dataReceived(data)
-                if not records.has_unread():
-                    return
-
-    @override
-    def _delivered(self) -> None:
-        """Close the write side, if that waited for something from the peer."""
-        if self._write_closing:
-            self._shutdownTLS()
+    def _read_ended(self) -> None:
+        """Take the peer's close_notify."""
+        self._close_read(None)
 
     def _close_read(self, reason: Failure | None) -> None:
         """Note that the peer sends nothing more, and close our side too if nobody wants it open."""
@@ -192,7 +172,7 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
         if wrapped is not None and not self.disconnecting:
             wrapped.readConnectionLost()
         else:
-            self._flush_writes()
+            self._traffic.flush()
             self.disconnecting = True
             self._write_closing = True
             self._dismiss_producer()
@@ -206,7 +186,7 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
         """Send close_notify, if that is wanted and everything that goes before it has gone."""
         if not self._write_closing or self._close_notify_sent or self._aborted:
             return
-        self._flush_writes()
+        self._traffic.flush()
         if self._lostTLSConnection or not self._handshakeDone or self._appSendBuffer:
             return
         if self._producer is not None:
@@ -214,8 +194,6 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
                 return
             self._release_self()
         self._close_notify_sent = True
-        # OpenSSL takes a write after close_notify for an error that ends the connection.
-        self._write = _discard  # type: ignore[method-assign]
         try:
             # Once only: a second call would read, and stumble over the peer's data.
             self._tlsConnection.shutdown()
@@ -261,10 +239,6 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
         # To pause ourselves would be to stop reading, and the handshake with it.
         if self._producer is not None and self._producer._producer is not self:
             self._producer.pauseProducing()
-
-
-def _discard(data: bytes) -> None:
-    """Take what is written after the end of the write side, and do nothing."""
 
 
 class HalfCloseableTLSFactory(DirectTLSFactory):

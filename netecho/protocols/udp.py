@@ -34,14 +34,13 @@ class ReplyDatagrams(DatagramServer):
 
     def __init__(self, reactor: Any, settings: ListenSettings) -> None:
         super().__init__(reactor, settings)
-        self._reply = settings.reply
+        self._answers = settings.reply is not ReplyMode.DISCARD
+        self._payload = CHARGEN_PATTERN if settings.reply is ReplyMode.CHARGEN else None
 
     def answer(self, datagram: bytes, source: tuple[str, int]) -> None:
         """See `DatagramServer.answer`."""
-        if self._reply is ReplyMode.ECHO:
-            self.send(datagram, source)
-        elif self._reply is ReplyMode.CHARGEN:
-            self.send(CHARGEN_PATTERN[: len(datagram)], source)
+        if self._answers:
+            self.send(datagram if self._payload is None else self._payload[: len(datagram)], source)
 
     def datagramsReceived(self, batch: Batch) -> None:
         """Answer a batch of datagrams, but for those to be dropped and counted."""
@@ -54,21 +53,29 @@ class ReplyDatagrams(DatagramServer):
             if (why := self.objection(source)) is not None:
                 self.drop(why, source, len(indices))
                 dropped.update(indices)
-        candidates = range(count) if not dropped else [i for i in range(count) if i not in dropped]
-        if candidates:
-            drawn = candidates[int(random() * len(candidates))]  # noqa: S311 - no secret
-            source = batch.address(drawn)
-            if self._guard.repeats(batch.head(drawn, HEAD), source[1], len(candidates)):
-                self.drop(REPEATED, source)
-                dropped.add(drawn)
-        if self._reply is ReplyMode.DISCARD or len(dropped) == count:
+        if (repeated := self._repeated(batch, dropped)) is not None:
+            self.drop(REPEATED, batch.address(repeated))
+            dropped.add(repeated)
+        if not self._answers or len(dropped) == count:
             return
-        payload = CHARGEN_PATTERN if self._reply is ReplyMode.CHARGEN else None
-        for index, failure in batch.send_back(payload, without=dropped):
+        for index, failure in batch.send_back(self._payload, without=dropped):
             self.drop(unsent(failure), batch.address(index))
             dropped.add(index)
+        if dropped:
+            size -= sum([sizes[index] for index in dropped])
         totals.datagrams_sent += count - len(dropped)
-        totals.bytes_sent += size - sum(sizes[index] for index in dropped)
+        totals.bytes_sent += size
+
+    def _repeated(self, batch: Batch, dropped: set[int]) -> int | None:
+        """Draw one of those that are not dropped, and return its index if it has come too often."""
+        count = len(batch)
+        index = int(random() * (count - len(dropped)))  # noqa: S311 - no secret
+        if dropped:
+            if len(dropped) == count:
+                return None
+            index = [i for i in range(count) if i not in dropped][index]
+        _, port = batch.address(index)
+        return index if self._guard.repeats(batch.head(index, HEAD), port, count - len(dropped)) else None
 
 
 class UDP:

@@ -63,15 +63,15 @@ class Records(Protocol):
     def has_unread(self) -> bool:
         """Return whether `read` may have more."""
 
-    def write(self, data: bytes) -> int:
-        """Encrypt `data`, or as much as fits in a record; return how much that was, 0 if none can be yet.
+    def encrypt(self, data: bytes) -> bytes | None:
+        """Encrypt what fits in one record, and return what is to be sent; `None` if it cannot be done yet.
 
         Raises:
             OpenSSL.SSL.Error: as `OpenSSL.SSL.Connection.send` does, but for `WantReadError`.
         """
 
     def drain(self) -> bytes:
-        """Return what is to be sent, or as much as is read at once; empty if there is nothing."""
+        """Return what else is to be sent, or as much as is read at once; empty if there is nothing."""
 
 
 class PublicRecords:
@@ -97,12 +97,13 @@ class PublicRecords:
         """See `Records.has_unread`."""
         return True
 
-    def write(self, data: bytes) -> int:
-        """See `Records.write`."""
+    def encrypt(self, data: bytes) -> bytes | None:
+        """See `Records.encrypt`."""
         try:
-            return self._connection.send(data)
+            self._connection.send(data)
         except WantReadError:
-            return 0
+            return None
+        return self.drain()
 
     def drain(self) -> bytes:
         """See `Records.drain`."""
@@ -148,15 +149,17 @@ class DirectRecords:
         """See `Records.has_unread`."""
         return bool(_bio_get_mem_data(self._into_ssl, self._pointer))
 
-    def write(self, data: bytes) -> int:
-        """See `Records.write`."""
+    def encrypt(self, data: bytes) -> bytes | None:
+        """See `Records.encrypt`."""
         ssl = self._ssl
-        size: int = _ssl_write(ssl, data, len(data))
+        size = _ssl_write(ssl, data, len(data))
         if size > 0:
-            return size
+            # What a record adds to its contents is far less than what is left for it here.
+            wire: bytes = self._view[: _bio_read(self._from_ssl, self._address, DRAINED_MOST)]
+            return wire
         if _ssl_get_error(ssl, size) != _WANT_READ:
             self._connection._raise_ssl_error(ssl, size)
-        return 0
+        return None
 
     def drain(self) -> bytes:
         """See `Records.drain`."""

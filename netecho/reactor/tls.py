@@ -21,6 +21,156 @@ _RECORD: Final = 1 << 14
 """Bytes in the largest record (RFC 8446 section 5.1)."""
 
 
+class Traffic:
+    """What an established connection does for every message.
+
+    It stands beside the transport since that, like every `ProtocolWrapper`, has a `__getattr__`, and Python
+    looks up each attribute of such an object the slow way.
+
+    Attributes:
+        beneath: the transport that takes what is encrypted.
+        wrapped: the protocol that is told what was decrypted.
+        lost: whether TLS has ended, or failed.
+        muted: whether the wrapped protocol is told of nothing more.
+        read_ended: whether nothing more is to be read.
+        write_ended: whether nothing more can be written.
+        disconnecting: whether what is written is dropped, unless by a producer.
+        closing: whether the transport waits to hear that all that arrived has been delivered.
+    """
+
+    __slots__ = (
+        "_buffered",
+        "_flush_later",
+        "_gathered",
+        "_gathered_size",
+        "_receiving",
+        "_transport",
+        "beneath",
+        "closing",
+        "disconnecting",
+        "lost",
+        "muted",
+        "read_ended",
+        "records",
+        "wrapped",
+        "write_ended",
+    )
+
+    def __init__(self, transport: DirectTLSTransport) -> None:
+        self._transport = transport
+        self.beneath: Any = None
+        self.wrapped: Any = None
+        self.records: Records | None = None
+        """`None` until the handshake is over."""
+        self._gathered: list[bytes] = []
+        self._gathered_size = 0
+        self._flush_later: Any = None
+        self._receiving = self._buffered = False
+        self.lost = self.muted = self.read_ended = self.write_ended = False
+        self.disconnecting = self.closing = False
+
+    def received(self, data: bytes) -> None:
+        """Take bytes off the wire, deliver what was in them, then send what was written meanwhile."""
+        records: Any = self.records
+        transport = self._transport
+        if data and not (self.read_ended or self.lost):
+            records.feed(data)
+            if self._buffered:
+                self._buffered = False
+                transport._unbufferPendingWrites()
+        self._receiving = True
+        try:
+            while not (self.read_ended or self.lost):
+                try:
+                    message = records.read()
+                except ZeroReturnError:
+                    transport._read_ended()
+                except Error:
+                    transport._tlsShutdownFinished(Failure())
+                else:
+                    if message is None:
+                        break
+                    if not self.muted:
+                        self.wrapped.dataReceived(message)
+                    if not records.has_unread():
+                        break
+        finally:
+            self._receiving = False
+        if self._gathered:
+            self.flush()
+        else:
+            self.drain(records)
+        if self.closing:
+            transport._shutdownTLS()
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, together with what is written after it in the same turn."""
+        self._gathered.append(data + b"")  # a TypeError for all but bytes
+        self._gathered_size += len(data)
+        if self._gathered_size > _GATHERED_MOST:
+            self.flush()
+        elif not self._receiving and self._flush_later is None:
+            clock: Any = self._transport.factory._clock
+            self._flush_later = clock.callLater(0, self._flush_gathered)
+
+    def _flush_gathered(self) -> None:
+        self._flush_later = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Encrypt and send what has been gathered."""
+        gathered = self._gathered
+        if gathered:
+            data = b"".join(gathered)
+            gathered.clear()
+            self._gathered_size = 0
+            if not self.disconnecting or self._transport._producer is not None:
+                self.send(data)
+
+    def send(self, data: bytes) -> None:
+        """Encrypt and send `data`; have the transport keep what OpenSSL does not take yet."""
+        records = self.records
+        if records is None:
+            self._transport._write(data)
+            return
+        start, size = 0, len(data)
+        while start < size and not (self.write_ended or self.lost):
+            piece = data if size <= _RECORD else data[start : start + _RECORD]
+            try:
+                wire = records.encrypt(piece)
+            except Error:
+                self._transport._tlsShutdownFinished(Failure())
+                return
+            if wire is None:
+                self._buffered = True
+                self._transport._bufferedWrite(data[start:])
+                return
+            self.beneath.write(wire)
+            start += _RECORD
+
+    def drain(self, records: Records) -> None:
+        """Hand what OpenSSL wants sent to the transport beneath."""
+        data = records.drain()
+        if data:
+            self.beneath.write(data)
+            if len(data) >= DRAINED_MOST:
+                self.drain(records)
+
+    def close(self) -> None:
+        """Flush for the last time."""
+        if self._flush_later is not None:
+            self._flush_later.cancel()
+            self._flush_later = None
+        self.flush()
+
+
+def of_traffic(name: str) -> Any:
+    """Return a property for something that Twisted's methods and those of `Traffic` both go by."""
+    return property(
+        lambda self: getattr(self._traffic, name), lambda self, value: setattr(self._traffic, name, value)
+    )
+
+
 class DirectTLSTransport(BufferingTLSTransport):
     """One TLS connection.
 
@@ -31,146 +181,66 @@ class DirectTLSTransport(BufferingTLSTransport):
 
     # What gathers them is not Twisted's, so that its base's methods are called where that is at work.
 
-    transport: Any
-    wrappedProtocol: Any
+    transport = of_traffic("beneath")
+    wrappedProtocol = of_traffic("wrapped")
+    disconnecting = of_traffic("disconnecting")
+    _lostTLSConnection = of_traffic("lost")
 
     def __init__(self, factory: Any, wrappedProtocol: Any, _connectWrapped: bool = True) -> None:
+        self._traffic = Traffic(self)
         TLSMemoryBIOProtocol.__init__(self, factory, wrappedProtocol, _connectWrapped)
-        self._records: Records | None = None
-        """`None` until the handshake is over."""
-        self._receiving = False
-        self._flush_later: Any = None
-        self._gathered: list[bytes] = []
-        self._gathered_size = 0
-        # Twisted has these in the class, where it takes longer to find them, for every message.
-        self._lostTLSConnection = self._aborted = self.disconnecting = False
-        self._producer = None
+        self.write = self._traffic.write  # type: ignore[method-assign]
+
+    def abortConnection(self) -> None:
+        """Disconnect at once, and deliver nothing more."""
+        self._traffic.muted = True
+        super().abortConnection()
 
     def _checkHandshakeStatus(self) -> None:
         super()._checkHandshakeStatus()
-        if self._handshakeDone and self._records is None and self._tlsConnection is not None:
-            self._records = records_of(self._tlsConnection)
-
-    def write(self, data: bytes) -> None:
-        """Send `data`, together with what is written after it in the same turn."""
-        self._gathered.append(data + b"")  # a TypeError for all but bytes
-        self._gathered_size += len(data)
-        if self._gathered_size > _GATHERED_MOST:
-            self._flush_writes()
-        elif not self._receiving and self._flush_later is None:
-            clock: Any = self.factory._clock
-            self._flush_later = clock.callLater(0, self._flush_gathered)
+        if self._handshakeDone and self._traffic.records is None and self._tlsConnection is not None:
+            self._traffic.records = records_of(self._tlsConnection)
+            self.dataReceived = self._traffic.received  # type: ignore[method-assign]
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send all of `iovec`."""
-        self.write(b"".join(iovec))
-
-    def _flush_gathered(self) -> None:
-        self._flush_later = None
-        self._flush_writes()
-
-    def _flush_writes(self) -> None:
-        """Encrypt and send what has been gathered."""
-        gathered = self._gathered
-        if gathered:
-            data = b"".join(gathered)
-            gathered.clear()
-            self._gathered_size = 0
-            if not self.disconnecting or self._producer is not None:
-                self._write(data)
+        self._traffic.write(b"".join(iovec))
 
     def loseConnection(self) -> None:
         """Send what was written and close_notify, and disconnect."""
-        self._flush_writes()
+        self._traffic.flush()
         TLSMemoryBIOProtocol.loseConnection(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Take the end of the transport beneath."""
-        if self._flush_later is not None:
-            self._flush_later.cancel()
-            self._flush_later = None
-        self._flush_writes()
+        self._traffic.close()
         TLSMemoryBIOProtocol.connectionLost(self, reason)
-        self._records = None
-        self.write = _discard  # type: ignore[method-assign]
+        self._traffic.records = None
+        self.write = self.dataReceived = _discard  # type: ignore[method-assign]
 
-    def dataReceived(self, data: bytes) -> None:
-        """Take bytes off the wire."""
-        if self._records is None:
-            super().dataReceived(data)
-            return
-        self._records.feed(data)
-        if self._appSendBuffer:
-            self._unbufferPendingWrites()
-        self._flushReceiveBIO()
+    def _read_ended(self) -> None:
+        """Take the peer's close_notify."""
+        self._shutdownTLS()
+        self._tlsShutdownFinished(None)
 
     def _flushReceiveBIO(self) -> None:
-        """Deliver what has arrived, then send what was written meanwhile."""
-        if self._records is None:
+        if self._traffic.records is None:
             super()._flushReceiveBIO()
-            return
-        self._receiving = True
-        try:
-            self._deliver(self._records)
-        finally:
-            self._receiving = False
-        if self._gathered:
-            self._flush_writes()
         else:
-            self._flushSendBIO()
-        self._delivered()
-
-    def _delivered(self) -> None:
-        """Do what else is to be done when all that has arrived is delivered, and answered if it was."""
-
-    def _deliver(self, records: Records) -> None:
-        while not self._lostTLSConnection:
-            try:
-                data = records.read()
-            except ZeroReturnError:
-                self._shutdownTLS()
-                self._tlsShutdownFinished(None)
-            except Error:
-                self._tlsShutdownFinished(Failure())
-            else:
-                if data is None:
-                    return
-                if not self._aborted:
-                    self.wrappedProtocol.dataReceived(data)
-                if not records.has_unread():
-                    return
+            self._traffic.received(b"")
 
     def _flushSendBIO(self) -> None:
-        """Hand what OpenSSL wants sent to the transport beneath."""
-        records = self._records
-        if records is None:
-            if self._tlsConnection is None:
-                return
-            records = PublicRecords(self._tlsConnection)
-        data = records.drain()
-        if data:
-            self.transport.write(data)
-            if len(data) >= DRAINED_MOST:
-                self._flushSendBIO()
+        records = self._traffic.records
+        if records is not None:
+            self._traffic.drain(records)
+        elif self._tlsConnection is not None:
+            self._traffic.drain(PublicRecords(self._tlsConnection))
 
     def _write(self, data: bytes) -> None:
-        """Encrypt and send `data`; keep what OpenSSL does not take yet."""
-        records = self._records
-        if records is None:
+        if self._traffic.records is None:
             super()._write(data)
-            return
-        sent, size = 0, len(data)
-        while sent < size and not self._lostTLSConnection:
-            try:
-                taken = records.write(data[sent : sent + _RECORD])
-            except Error:
-                self._tlsShutdownFinished(Failure())
-                return
-            if not taken:
-                self._bufferedWrite(data[sent:])
-                return
-            sent += taken
-            self._flushSendBIO()
+        else:
+            self._traffic.send(data)
 
 
 def _discard(data: bytes) -> None:

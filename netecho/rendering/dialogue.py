@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netecho.rendering import humanise
+from netecho.measure import humanise
 from netecho.rendering.streams import escape
 from netecho.services.dialogue import Heard, Tally
 

@@ -14,8 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from netecho.measure import humanise
 from netecho.measure.summary import IntervalSummary, Progress, Summary
-from netecho.rendering import bars, humanise
+from netecho.rendering import bars
 from netecho.rendering.streams import console_on, escape, is_live, speaks_unicode, write_out
 
 _HISTORY: Final = 40

@@ -5,9 +5,9 @@ from __future__ import annotations
 import typing
 from typing import IO
 
+from netecho.measure import humanise
 from netecho.measure.recorder import Outcome
 from netecho.measure.summary import ProbeReply
-from netecho.rendering import humanise
 from netecho.rendering.live import JSONStream
 from netecho.rendering.streams import escape, write_out
 

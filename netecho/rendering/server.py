@@ -7,8 +7,8 @@ import typing
 from collections.abc import Mapping
 from typing import IO, Any
 
+from netecho.measure import humanise
 from netecho.protocols._contract import Totals
-from netecho.rendering import humanise
 from netecho.rendering.live import JSONStream
 from netecho.rendering.streams import escape, write_out
 

@@ -12,10 +12,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from netecho.measure import humanise
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
 from netecho.measure.summary import LATENCIES, Summary
 from netecho.plans import Verify
-from netecho.rendering import bars, humanise
+from netecho.rendering import bars
 from netecho.rendering.streams import escape, print_to, speaks_unicode
 
 _LABEL_WIDTH: Final = 11

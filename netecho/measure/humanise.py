@@ -1,6 +1,7 @@
 """Numbers as people read them: three significant digits and a unit.
 
-Machine formats never use these; there a time is an integer of nanoseconds and a size of bytes.
+What is measured says in words what it means, and renderers show it, in the same ones. Machine formats
+never use these; there a time is an integer of nanoseconds and a size of bytes.
 """
 
 from __future__ import annotations

@@ -1,0 +1,303 @@
+"""What several workers recorded, added up exactly: the same as if one had recorded it all.
+
+A worker tells what it has recorded as a `Part`, as JSON, at the end of each interval and once more when it
+is done. What it counted it tells anew every time; each interval it tells once. Its parent keeps an
+`Account` of it, so that of a worker that dies all is known but its last moments:
+
+    # worker, at the end of each interval, and at its own end
+    send(Part(recorder.counts, connections, recorder.errors, {}, (interval,), ...).to_json())
+    send(Part(..., distributions_of(recorder, connects, handshakes), (last,), whole=True).to_json())
+
+    # parent
+    accounts = [Account(share.connections) for share in plan.split(workers)]
+    accounts[worker].told(Part.from_json(message))
+    accounts[worker].ended()  # its process has: if it had not told all, it died
+    total = merge(account.part for account in accounts)
+    judgement = judge(observe(total, closed_loop=False, verified=True))
+    summary = summarise(total, command="bench", ..., judgement=judgement)
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from netecho.measure.histogram import Histogram
+from netecho.measure.holdback import HeldBack
+from netecho.measure.quality import Judgement, Observed
+from netecho.measure.reading import checked, natural, naturals
+from netecho.measure.recorder import Counts, Interval, Recorder
+from netecho.measure.segments import GRID_NS, align, segments_of
+from netecho.measure.sending import Sending
+from netecho.measure.summary import (
+    LATENCIES,
+    LATENESS,
+    Connections,
+    IntervalSummary,
+    Summary,
+    latencies_of,
+)
+
+DIED: Final = "worker died"
+"""The kind of failure of an exchange that was in flight when its worker died."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What one worker recorded, or several together. Parts add up, in any order."""
+
+    counts: Counts
+    connections: Connections
+    errors: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    distributions: Mapping[str, Histogram] = dataclasses.field(default_factory=dict)
+    """By name: those in `LATENCIES`, and `lateness`. While a worker goes on, it leaves them out: they can
+    be had from the intervals."""
+    intervals: tuple[Interval, ...] = ()
+    warmup: Counts | None = None
+    elapsed_ns: int = 0
+    interrupted: bool = False
+    cpu_shares: tuple[float, ...] = ()
+    """Of one processor, by each worker that knows."""
+    sending: Sending | None = None
+    workers: int = 1
+    died: int = 0
+    """How many of the workers."""
+    whole: bool = False
+    """Nothing comes after it."""
+
+    def distribution(self, name: str) -> Histogram | None:
+        """Return the distribution of that name; `None` if it has no samples, or is not told yet."""
+        histogram = self.distributions.get(name)
+        return histogram if histogram is not None and histogram.count else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for another process, whole and unrounded."""
+        return {
+            "counts": dataclasses.asdict(self.counts),
+            "connections": dataclasses.asdict(self.connections),
+            "errors": dict(self.errors),
+            "distributions": {name: one.pack() for name, one in self.distributions.items()},
+            "intervals": [_interval_to_json(one) for one in self.intervals],
+            "warmup": None if self.warmup is None else dataclasses.asdict(self.warmup),
+            "elapsed_ns": self.elapsed_ns,
+            "interrupted": self.interrupted,
+            "cpu_shares": list(self.cpu_shares),
+            "sending": None if self.sending is None else dataclasses.asdict(self.sending),
+            "workers": self.workers,
+            "died": self.died,
+            "whole": self.whole,
+        }
+
+    @classmethod
+    def from_json(cls, part: Mapping[str, Any]) -> Part:
+        """Read back what `to_json` gave.
+
+        Raises:
+            ValueError: it is no such object.
+        """
+        try:
+            warmup, sending = part["warmup"], part["sending"]
+            return cls(
+                Counts(**naturals(part["counts"], Counts)),
+                Connections(**naturals(part["connections"], Connections)),
+                naturals(part["errors"]),
+                {name: Histogram.unpack(packed) for name, packed in part["distributions"].items()},
+                tuple(map(_interval_from_json, part["intervals"])),
+                None if warmup is None else Counts(**naturals(warmup, Counts)),
+                natural(part, "elapsed_ns"),
+                checked(part, "interrupted", bool),
+                tuple(map(float, part["cpu_shares"])),
+                None if sending is None else _sending_from_json(sending),
+                natural(part, "workers"),
+                natural(part, "died"),
+                checked(part, "whole", bool),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a worker's part of a result: {error!r}") from error
+
+
+def _interval_to_json(interval: Interval) -> dict[str, Any]:
+    return {
+        "start_ns": interval.start_ns,
+        "length_ns": interval.length_ns,
+        "completed": interval.completed,
+        "errors": interval.errors,
+        "response": interval.response.pack(),
+        "service": None if interval.service is None else interval.service.pack(),
+    }
+
+
+def _interval_from_json(one: Mapping[str, Any]) -> Interval:
+    service = one["service"]
+    return Interval(
+        **{key: natural(one, key) for key in ("start_ns", "length_ns", "completed", "errors")},
+        response=Histogram.unpack(one["response"]),
+        service=None if service is None else Histogram.unpack(service),
+    )
+
+
+def _sending_from_json(sending: Mapping[str, Any]) -> Sending:
+    plain = {key: natural(sending, key) for key in ("due", "sent", "planned_ns", "took_ns")}
+    return Sending(**plain, held_back=HeldBack(**naturals(sending["held_back"], HeldBack)))
+
+
+class Account:
+    """What is known of one worker.
+
+    Args:
+        connections: how many it has been asked to open, if it should die before it says so.
+    """
+
+    def __init__(self, connections: int) -> None:
+        self.part = Part(Counts(), Connections(connections, 0, 0))
+
+    def told(self, part: Part) -> None:
+        """Take what it has told: its counts replace the last ones, its intervals come after them."""
+        self.part = dataclasses.replace(part, intervals=self.part.intervals + part.intervals)
+
+    def ended(self) -> bool:
+        """Return whether its process ended as it should; if not, what was in flight is lost with it."""
+        if not self.part.whole:
+            self.part = _died(self.part)
+        return self.part.whole
+
+
+def _died(part: Part) -> Part:
+    counts = dataclasses.replace(part.counts, lost=part.counts.lost + part.counts.in_flight)
+    response = Histogram.sum(one.response for one in part.intervals)
+    service = Histogram.sum(one.service or one.response for one in part.intervals)
+    return dataclasses.replace(
+        part,
+        counts=counts,
+        errors={**part.errors, DIED: part.errors.get(DIED, 0) + max(1, part.counts.in_flight)},
+        distributions={"response": response, "service": service},
+        died=1,
+    )
+
+
+def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
+    """Return the sum of parts, of which there is at least one.
+
+    Args:
+        parts: of one run, begun together.
+        grid_ns: how far apart their intervals begin.
+    """
+    every = list(parts)
+    warmups = [one.warmup for one in every if one.warmup is not None]
+    sendings = [one.sending for one in every if one.sending is not None]
+    return Part(
+        _counts(one.counts for one in every),
+        _connections(one.connections for one in every),
+        _errors(one.errors for one in every),
+        _distributions(one.distributions for one in every),
+        align((interval for one in every for interval in one.intervals), grid_ns),
+        _counts(warmups) if warmups else None,
+        max(one.elapsed_ns for one in every),
+        any(one.interrupted for one in every),
+        tuple(sorted(share for one in every for share in one.cpu_shares)),
+        functools.reduce(operator.add, sendings) if sendings else None,
+        sum(one.workers for one in every),
+        sum(one.died for one in every),
+        all(one.whole for one in every),
+    )
+
+
+def _counts(every: Iterable[Counts]) -> Counts:
+    total = Counts()
+    for one in every:
+        total.add(one)
+    return total
+
+
+def _connections(every: Iterable[Connections]) -> Connections:
+    return Connections(*map(sum, zip(*map(dataclasses.astuple, every), strict=True)))
+
+
+def _errors(every: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: collections.Counter[str] = collections.Counter()
+    for one in every:
+        total.update(one)
+    return dict(sorted(total.items()))
+
+
+def _distributions(every: Iterable[Mapping[str, Histogram]]) -> dict[str, Histogram]:
+    total: dict[str, Histogram] = {}
+    for one in every:
+        for name, distribution in one.items():
+            total.setdefault(name, Histogram()).add(distribution)
+    return total
+
+
+def distributions_of(recorder: Recorder, connects: list[int], handshakes: list[int]) -> dict[str, Histogram]:
+    """Return all the distributions of a run that have any samples, by name. Samples in nanoseconds."""
+    lateness = recorder.lateness
+    latencies = latencies_of(recorder, connects, handshakes)
+    return {**latencies, LATENESS: lateness} if lateness.count else latencies
+
+
+def observe(
+    part: Part, *, closed_loop: bool, verified: bool, unnumbered: bool = False, cpus: int | None = None
+) -> Observed:
+    """Return what the rules look at, for `judge`."""
+    return Observed(
+        counts=part.counts,
+        closed_loop=closed_loop,
+        verified=verified,
+        cpu_share=max(part.cpu_shares, default=None),
+        connections_requested=part.connections.requested,
+        connections_opened=part.connections.opened,
+        interrupted=part.interrupted,
+        unnumbered=unnumbered,
+        sending=part.sending,
+        response=part.distributions.get("response"),
+        service=part.distributions.get("service"),
+        lateness=part.distributions.get(LATENESS),
+        workers=part.workers,
+        workers_died=part.died,
+        cpus=cpus,
+    )
+
+
+def summarise(
+    part: Part,
+    *,
+    command: str,
+    started: str,
+    system: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    judgement: Judgement,
+    slo: Sequence[Mapping[str, Any]] = (),
+    grid_ns: int = GRID_NS,
+) -> Summary:
+    """Return what a run means that one process recorded, or several together."""
+    latencies = {name: part.distributions[name] for name in LATENCIES if name in part.distributions}
+    others = {name: one for name, one in part.distributions.items() if name not in latencies}
+    lateness = others.get(LATENESS)
+    return Summary(
+        command=command,
+        started=started,
+        elapsed_ns=part.elapsed_ns,
+        interrupted=part.interrupted,
+        system=system,
+        plan=plan,
+        connections=part.connections,
+        counts=part.counts,
+        errors=part.errors,
+        latencies={name: one for name, one in latencies.items() if one.count},
+        intervals=tuple(map(IntervalSummary.of, part.intervals)),
+        warmup=part.warmup,
+        cpu_share=max(part.cpu_shares, default=None),
+        trustworthy=judgement.trustworthy,
+        caveats=judgement.caveats,
+        lateness=None if lateness is None else lateness.to_json(),
+        slo=tuple(slo),
+        distributions={name: one for name, one in others.items() if one.count},
+        sending=part.sending,
+        segments=segments_of(part.intervals, grid_ns),
+        workers=part.workers,
+        workers_died=part.died,
+    )

@@ -1,0 +1,133 @@
+"""Several results as one: of parts of a load that ran side by side, or of the same run made again.
+
+All that is counted, and every distribution, adds up exactly. Percentiles do not: of intervals that are
+added up, whose distributions a result does not keep, they are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from netecho.measure.merging import Part, merge, summarise
+from netecho.measure.quality import Judgement
+from netecho.measure.recorder import Interval
+from netecho.measure.segments import GRID_NS, Segment, align, place_of
+from netecho.measure.summary import IntervalSummary, Summary
+
+_AMOUNTS: Final = ("connections", "exchanges", "count", "rate_per_s", "connect_rate_per_s")
+"""What of a plan is divided among those who carry it out."""
+
+
+def merge_results(summaries: Sequence[Summary]) -> Summary:
+    """Return one result of several, of which there is at least one.
+
+    The time taken is that in which at least one of them ran. The plan is the first one's, with the
+    amounts of all if they ran side by side. Objectives are left out: the whole is to be judged anew.
+    """
+    starts = _starts(summaries)
+    first = min(zip(starts, summaries, strict=True), key=lambda pair: pair[0])[1]
+    reasons = [caveat for one in summaries if not one.trustworthy for caveat in one.caveats]
+    remarks = [caveat for one in summaries for caveat in one.caveats]
+    elapsed_ns = _elapsed_ns(starts, summaries)
+    side_by_side = elapsed_ns < sum(one.elapsed_ns for one in summaries)
+    merged = summarise(
+        dataclasses.replace(merge(map(_part, summaries)), elapsed_ns=elapsed_ns),
+        command=first.command,
+        started=first.started,
+        system={**first.system, "host": ", ".join(_unlike(str(one.system.get("host")) for one in summaries))},
+        plan=_plan([one.plan for one in summaries], side_by_side=side_by_side),
+        judgement=Judgement(not reasons, tuple(_unlike([*reasons, *remarks]))),
+    )
+    return dataclasses.replace(
+        merged,
+        intervals=_intervals(starts, summaries),
+        segments=_segments(starts, summaries),
+        version=first.version,
+    )
+
+
+def _part(summary: Summary) -> Part:
+    return Part(
+        summary.counts,
+        summary.connections,
+        summary.errors,
+        {**summary.latencies, **summary.distributions},
+        (),
+        summary.warmup,
+        summary.elapsed_ns,
+        summary.interrupted,
+        () if summary.cpu_share is None else (summary.cpu_share,),
+        summary.sending,
+        summary.workers,
+        summary.workers_died,
+        whole=True,
+    )
+
+
+def _unlike(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
+
+
+def _starts(summaries: Sequence[Summary]) -> list[int]:
+    """Return when each began, in nanoseconds from the first; all at once if one does not say."""
+    try:
+        times = [datetime.datetime.fromisoformat(one.started) for one in summaries]
+        since = min(times)
+        return [(time - since) // datetime.timedelta(microseconds=1) * 1000 for time in times]
+    except (ValueError, TypeError):  # no date, or some with an offset from UTC and some without
+        return [0] * len(summaries)
+
+
+def _elapsed_ns(starts: Sequence[int], summaries: Sequence[Summary]) -> int:
+    """Return for how long at least one was under way."""
+    elapsed = until = 0
+    for start, length in sorted((at, one.elapsed_ns) for at, one in zip(starts, summaries, strict=True)):
+        elapsed += max(0, start + length - max(start, until))
+        until = max(until, start + length)
+    return elapsed
+
+
+def _plan(plans: Sequence[Mapping[str, Any]], *, side_by_side: bool) -> dict[str, Any]:
+    plan = {**plans[0], "target": ", ".join(_unlike(str(one.get("target")) for one in plans))}
+    for key in _AMOUNTS if side_by_side else ():
+        amounts = [one.get(key) for one in plans]
+        if all(isinstance(amount, int | float) for amount in amounts):
+            plan[key] = sum(amounts)
+    return plan
+
+
+def _intervals(starts: Sequence[int], summaries: Sequence[Summary]) -> tuple[IntervalSummary, ...]:
+    places: dict[int, list[IntervalSummary]] = {}
+    for start, summary in zip(starts, summaries, strict=True):
+        for one in summary.intervals:
+            moved = dataclasses.replace(one, start_ns=one.start_ns + start)
+            places.setdefault(place_of(moved.start_ns), []).append(moved)
+    return tuple(_sum(places[place]) for place in sorted(places))
+
+
+def _sum(intervals: Sequence[IntervalSummary]) -> IntervalSummary:
+    if len(intervals) == 1:
+        return intervals[0]
+    start_ns = min(one.start_ns for one in intervals)
+    return IntervalSummary(
+        start_ns,
+        max(one.start_ns + one.length_ns for one in intervals) - start_ns,
+        sum(one.completed for one in intervals),
+        sum(one.errors for one in intervals),
+        None,
+    )
+
+
+def _segments(starts: Sequence[int], summaries: Sequence[Summary]) -> tuple[Segment, ...]:
+    """Return the segments on the grid of the longest of them."""
+    every = [
+        Interval(one.start_ns + start, one.length_ns, one.response.count, 0, one.response)
+        for start, summary in zip(starts, summaries, strict=True)
+        for one in summary.segments
+    ]
+    longest_ns = max((one.length_ns for one in every), default=GRID_NS)
+    grid_ns = max(1, round(longest_ns / GRID_NS)) * GRID_NS
+    return tuple(Segment(one.start_ns, one.length_ns, one.response) for one in align(every, grid_ns))

@@ -1,0 +1,127 @@
+"""Several results as one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from netecho.measure.histogram import Histogram
+from netecho.measure.holdback import HeldBack
+from netecho.measure.recorder import Counts
+from netecho.measure.results import merge_results
+from netecho.measure.segments import Segment
+from netecho.measure.sending import Sending
+from netecho.measure.summary import Connections, IntervalSummary, Summary
+from netecho.plans import SECOND
+from tests import samples
+
+AT_NOON, A_TENTH_LATER, A_MINUTE_LATER = (
+    f"2026-03-01T{time}+00:00" for time in ("12:00:00.000000", "12:00:00.100000", "12:01:00")
+)
+BRIEF = {"p50": 5, "p99": 6, "max": 7}
+
+
+def result(started: str, *times: int, **changes: Any) -> Summary:
+    """Return the result of 10 s in which exchanges took these times, all in the third second."""
+    response = Histogram.of(times)
+    return samples.bench(
+        **{
+            "started": started,
+            "counts": Counts(len(times), len(times)),
+            "latencies": {"response": response, "service": response},
+            "intervals": (IntervalSummary(2 * SECOND, SECOND, len(times), 0, BRIEF),),
+            "segments": (Segment(2 * SECOND, 2 * SECOND, response),),
+            "connections": Connections(10, 9, 1),
+            "plan": {"target": "tcp://a:1", "connections": 10, "rate_per_s": 100.0, "exchanges": None},
+            "caveats": (),
+            **changes,
+        }
+    )
+
+
+def test_side_by_side() -> None:
+    """Two machines that loaded one server together: amounts add up, times do not."""
+    merged = merge_results([result(A_TENTH_LATER, 3, 5), result(AT_NOON, 4)])
+    assert merged.started == AT_NOON
+    assert merged.elapsed_ns == 10 * SECOND + SECOND // 10
+    assert merged.counts == Counts(3, 3)
+    assert merged.latencies["response"] == Histogram.of([3, 4, 5])
+    assert merged.connections == Connections(20, 18, 2)
+    assert merged.plan == {
+        "target": "tcp://a:1",
+        "connections": 20,
+        "rate_per_s": 200.0,
+        "exchanges": None,
+    }
+    assert merged.intervals == (IntervalSummary(2 * SECOND, SECOND + SECOND // 10, 3, 0, None),)
+    assert merged.segments == (Segment(2 * SECOND, 2 * SECOND + SECOND // 10, Histogram.of([3, 4, 5])),)
+    assert merged.workers == 2
+
+
+def test_one_after_the_other() -> None:
+    """The same run made twice: its time adds up, and the plan is what it was."""
+    merged = merge_results([result(AT_NOON, 3), result(A_MINUTE_LATER, 4)])
+    assert merged.elapsed_ns == 20 * SECOND
+    assert merged.exchanges_per_s == 0.1
+    assert merged.plan["connections"] == 10
+    assert [one.start_ns for one in merged.intervals] == [2 * SECOND, 62 * SECOND]
+    assert [one.response for one in merged.intervals] == [BRIEF, BRIEF]
+    assert [one.start_ns for one in merged.segments] == [2 * SECOND, 62 * SECOND]
+
+
+@pytest.mark.parametrize("started", ["yesterday", "2026-03-01T12:00:00"])
+def test_times_that_do_not_compare(started: str) -> None:
+    """A date that is none, or that may be any zone's, is taken for the same as the others."""
+    merged = merge_results([result(AT_NOON, 3), result(started, 4)])
+    assert merged.elapsed_ns == 10 * SECOND
+    assert merged.intervals[0].completed == 2
+
+
+def test_one_is_itself() -> None:
+    """But for its objectives."""
+    lateness = Histogram.of([5])
+    one = samples.bench(
+        sending=Sending(451_234, 451_234, 10 * SECOND, 9 * SECOND, HeldBack(5, 0, 3)),
+        distributions={"lateness": lateness},
+        lateness=lateness.to_json(),
+        segments=(Segment(0, 10 * SECOND, samples.latencies(50)),),
+    )
+    assert merge_results([one]) == one
+    troubled = dataclasses.replace(samples.troubled(), lateness=None)
+    assert merge_results([troubled]) == dataclasses.replace(troubled, slo=())
+
+
+def test_distrust_is_shared() -> None:
+    """Whatever spoils one spoils them all, and is read first; what is said twice is said once."""
+    good = result(AT_NOON, 1, caveats=("closed loop", "interrupted"), system={"host": "a", "os": "x"})
+    bad = result(
+        AT_NOON,
+        1,
+        trustworthy=False,
+        caveats=("busy", "closed loop"),
+        interrupted=True,
+        cpu_share=0.97,
+        workers=2,
+        workers_died=1,
+        system={"host": "b", "os": "x"},
+        plan={"target": "tcp://b:1"},
+    )
+    merged = merge_results([good, bad, good])
+    assert not merged.trustworthy
+    assert merged.caveats == ("busy", "closed loop", "interrupted")
+    assert merged.interrupted
+    assert merged.cpu_share == 0.97
+    assert merged.partial
+    assert merged.system == {"host": "a, b", "os": "x"}
+    assert merged.plan["target"] == "tcp://a:1, tcp://b:1"
+    assert merged.plan["connections"] == 10
+
+
+def test_old_results_without_segments() -> None:
+    """They say less, and what they say adds up."""
+    old = result(AT_NOON, 3, segments=(), cpu_share=None, intervals=())
+    merged = merge_results([old, old])
+    assert (merged.segments, merged.cpu_share, merged.intervals) == ((), None, ())
+    assert merged.counts.completed == 2
