@@ -13,7 +13,8 @@ from netecho.plans import ClientTLS, Family, ReactorName, SocketOptions
 
 _T = TypeVar("_T")
 
-NETWORK, TLS, LIMITS, LOAD, OUTPUT = "Sockets", "TLS", "Limits", "What is sent", "Output"
+NETWORK, TLS, REFLECTOR, LIMITS = "Sockets", "TLS", "Reflector", "Limits"
+LOAD, OUTPUT = "What is sent", "Output"
 """The panels that help shows flags in."""
 
 
@@ -236,6 +237,18 @@ Keylog = Annotated[
         show_envvar=True,
         rich_help_panel=TLS,
         help="Append the sessions' secrets to this file, to decrypt captures with.",
+    ),
+]
+
+# Reflectors.
+
+HmacKey = Annotated[
+    str | None,
+    typer.Option(
+        "--hmac-key",
+        metavar="FILE",
+        rich_help_panel=REFLECTOR,
+        help="Authenticate STAMP's packets with the key in this file.",
     ),
 ]
 

@@ -10,15 +10,13 @@ from netecho.options import units
 from netecho.options.flags import LOAD, read_by
 from netecho.plans import Verify
 
-DEFAULT_SIZE = 64
-
 Size = Annotated[
     int | None,
     typer.Option(
         "-l",
         "--size",
         metavar="SIZE",
-        show_default="64",
+        show_default="64, and for STAMP 0",
         parser=read_by(units.parse_size),
         rich_help_panel=LOAD,
         help="Bytes in each message: 64, 10k, 64KiB.",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.protocol import DatagramProtocol, Protocol
 from twisted.python.failure import Failure
 
-from netecho.protocols._contract import OnLost, OnReply, Route
+from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
 from netecho.protocols._sockets import RECEIVE_SIZE, grow_buffers, is_ipv6, set_options
+
+if TYPE_CHECKING:
+    from netecho.measure.oneway import Reflection
 
 
 class DatagramExchanger(DatagramProtocol):
@@ -26,8 +30,12 @@ class DatagramExchanger(DatagramProtocol):
 
     def send(self, sequence: int, payload: bytes) -> None:
         """See `Exchanger.send`. A datagram that the system has no room for is lost like any other."""
+        self.write(payload)
+
+    def write(self, datagram: bytes) -> None:
+        """Send a datagram, in whatever form the protocol has it."""
         try:
-            self.transport.write(payload)
+            self.transport.write(datagram)
         except BlockingIOError:
             pass
         except OSError:
@@ -60,7 +68,7 @@ class DatagramExchanger(DatagramProtocol):
                 self.transport.stopListening()
 
 
-def _ignore(sequence: int | None, payload: bytes) -> None:
+def _ignore(sequence: int | None, payload: bytes, reflection: Reflection | None = None) -> None:
     """Take an echo that nobody waits for any more."""
 
 
@@ -77,9 +85,11 @@ class Conversation(DatagramProtocol):
     def __init__(self, protocol: Protocol) -> None:
         self._protocol = protocol
 
-    def startProtocol(self) -> None:
-        """Begin the conversation."""
-        grow_buffers(self.transport)
+    def begin(self) -> Protocol:
+        """Connect the protocol, now that there is a port, and return it."""
+        transport: Any = self
+        self._protocol.makeConnection(transport)
+        return self._protocol
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Pass a datagram on."""
@@ -142,7 +152,32 @@ ListenUDP = Callable[[int, DatagramProtocol, str, int], Any]
 """`IReactorUDP.listenUDP`, or what opens a port as that does."""
 
 
-def open_port(listen: ListenUDP, route: Route, protocol: DatagramProtocol) -> None:
+def connect_exchanger(
+    listen: ListenUDP,
+    route: Route,
+    exchanger: DatagramExchanger,
+    on_connected: Callable[[], object] | None,
+) -> Deferred[Exchanger]:
+    """Open a port for exchanges; see `Adapter.connect`."""
+    try:
+        _open(listen, route, exchanger)
+    except Exception:
+        return fail()
+    if on_connected is not None:
+        on_connected()
+    return succeed(exchanger)
+
+
+def begin_conversation(listen: ListenUDP, route: Route, conversation: Conversation) -> Deferred[Protocol]:
+    """Open a port for a conversation; see `Adapter.converse`."""
+    try:
+        _open(listen, route, conversation)
+    except Exception:
+        return fail()
+    return succeed(conversation.begin())
+
+
+def _open(listen: ListenUDP, route: Route, protocol: DatagramProtocol) -> None:
     """Open a port whose only peer is a route's target."""
     address = route.addresses[0]
     source = route.sockets.source or ("::" if is_ipv6(address) else "0.0.0.0")

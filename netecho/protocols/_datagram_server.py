@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from array import array
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import InvalidAddressError, MessageLengthError
+from twisted.internet.error import CannotListenError, InvalidAddressError, MessageLengthError
 from twisted.internet.protocol import DatagramProtocol
 
 from netecho.plans import Target
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._sockets import has_unread
+from netecho.protocols._sockets import bound_target, grow_buffers, has_unread, listen_error
 
 TURN: Final = 256
 """Datagrams after which a server's other sockets and timers get their turn. Twisted counts bytes alone,
@@ -208,3 +209,20 @@ class DatagramListener:
     def abort(self) -> None:
         """See `Listener.abort`."""
         self._stop()
+
+
+def open_listener(
+    reactor: Any,
+    listen: Callable[[Any, Target, DatagramProtocol], Any],
+    target: Target,
+    protocol: DatagramServer,
+    settings: ListenSettings,
+) -> DatagramListener:
+    """Open a port with `listen` of the reactor, the target and the protocol; see `Adapter.listen`."""
+    try:
+        port = listen(reactor, target, protocol)
+    except (CannotListenError, OSError) as error:
+        raise listen_error(target, error) from error
+    grow_buffers(port.getHandle())
+    settings.udp_ports.add(port.getHost().port)
+    return DatagramListener(reactor, port, bound_target(target, port))

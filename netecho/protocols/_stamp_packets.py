@@ -32,6 +32,7 @@ _SENDER_AUTHENTICATED: Final = struct.Struct("!L12xQH70x")
 _REFLECTOR: Final = struct.Struct("!LQH2xQLQH2xB")
 _REFLECTOR_BASE: Final = struct.Struct("!LQH2xQLQH2xB3x")
 _REFLECTOR_AUTHENTICATED: Final = struct.Struct("!L12xQH6xQ8xL12xQH6xB15x")
+_TIMESTAMP: Final = struct.Struct("!Q")
 _TLV: Final = struct.Struct("!BBH")
 """Flags, type, length of the value."""
 _UNRECOGNISED: Final = 0x80
@@ -148,6 +149,15 @@ class ReflectorPacket:
             ttl,
             rest,
         )
+
+
+def sender_timestamp_in(datagram: bytes, *, authenticated: bool) -> int:
+    """Return the Session-Sender Timestamp of a packet that `SenderPacket.decode` took, as if of an answer.
+
+    In what a Session-Sender sends it is 0, or TWAMP's padding.
+    """
+    (timestamp,) = _TIMESTAMP.unpack_from(datagram, 64 if authenticated else 28)
+    return int(timestamp)
 
 
 def extra_padding(payload: bytes) -> bytes:

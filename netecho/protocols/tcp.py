@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Protocol
 
-from netecho.plans import DEFAULT_PORT, Target
+from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._sockets import bound_target, listen_error, tcp_endpoint
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol
@@ -28,6 +28,10 @@ class TCP:
     secure_scheme: str | None = "tls"
     minimum_size = 1
     maximum_size: int | None = None
+    default_size = DEFAULT_SIZE
+    framed = False
+    numbered = True
+    reflects = False
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen on a host and port."""

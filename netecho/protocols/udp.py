@@ -7,15 +7,26 @@ from collections.abc import Callable
 from random import random
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol, Protocol
 
-from netecho.plans import DEFAULT_PORT, ReplyMode, Target
+from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
-from netecho.protocols._datagram_client import Conversation, DatagramExchanger, open_port
-from netecho.protocols._datagram_server import HEAD, REPEATED, DatagramListener, DatagramServer, unsent
-from netecho.protocols._sockets import RECEIVE_SIZE, bound_target, grow_buffers, listen_error
+from netecho.protocols._datagram_client import (
+    Conversation,
+    DatagramExchanger,
+    begin_conversation,
+    connect_exchanger,
+)
+from netecho.protocols._datagram_server import (
+    HEAD,
+    REPEATED,
+    DatagramListener,
+    DatagramServer,
+    open_listener,
+    unsent,
+)
+from netecho.protocols._sockets import RECEIVE_SIZE
 from netecho.protocols._stream_server import CHARGEN_PATTERN
 
 if TYPE_CHECKING:
@@ -87,17 +98,14 @@ class UDP:
     secure_scheme: str | None = None
     minimum_size = 0
     maximum_size: int | None = MAXIMUM_SIZE
+    default_size = DEFAULT_SIZE
+    framed = False
+    numbered = False
+    reflects = False
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""
-        protocol = ReplyDatagrams(reactor, settings)
-        try:
-            port = _listen(reactor, target, protocol)
-        except (CannotListenError, OSError) as error:
-            raise listen_error(target, error) from error
-        grow_buffers(port.getHandle())
-        settings.udp_ports.add(port.getHost().port)
-        return DatagramListener(reactor, port, bound_target(target, port))
+        return open_listener(reactor, _listen, target, ReplyDatagrams(reactor, settings), settings)
 
     def connect(
         self,
@@ -108,25 +116,11 @@ class UDP:
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Exchanger]:
         """Open a socket of its own for exchanges."""
-        exchanger = DatagramExchanger(on_reply, on_lost)
-        try:
-            open_port(reactor.listenUDP, route, exchanger)
-        except Exception:
-            return fail()
-        if on_connected is not None:
-            on_connected()
-        return succeed(exchanger)
+        return connect_exchanger(reactor.listenUDP, route, DatagramExchanger(on_reply, on_lost), on_connected)
 
     def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
         """Open a socket for a conversation in datagrams."""
-        conversation = Conversation(protocol)
-        try:
-            open_port(reactor.listenUDP, route, conversation)
-        except Exception:
-            return fail()
-        transport: Any = conversation
-        protocol.makeConnection(transport)
-        return succeed(protocol)
+        return begin_conversation(reactor.listenUDP, route, Conversation(protocol))
 
 
 def _listen(reactor: Any, target: Target, protocol: DatagramProtocol) -> Any:

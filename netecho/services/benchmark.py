@@ -73,7 +73,7 @@ class Benchmark:
         self.route = route
         self.clock = clock
         self.is_datagram = adapter.kind is Kind.DATAGRAM
-        self.payload = Payload(plan.size, key, repeating=not self.is_datagram)
+        self.payload = Payload(plan.size, key, repeating=adapter.numbered)
         self.size = plan.size
         self.verified = plan.verify is Verify.FULL
         self.measured = Recorder(closed_loop=True)
@@ -319,7 +319,7 @@ class Benchmark:
                 connections_requested=self.plan.connections,
                 connections_opened=self._opened,
                 interrupted=self.interrupted,
-                unnumbered=self.is_datagram and not self.payload.numbered,
+                unnumbered=not (self.adapter.numbered or self.payload.numbered),
             )
         )
         return Summary(

@@ -9,6 +9,7 @@ from netecho import protocols
 from netecho.plans import ListenPlan, SocketOptions, Target
 from netecho.protocols._contract import Listener, ListenSettings, OnEvent, Totals
 from netecho.services import tls
+from netecho.services.keys import read_key
 from netecho.services.resolving import resolve
 
 
@@ -35,10 +36,12 @@ class EchoServer:
 
         Raises:
             ListenError: one of them cannot be opened; those that were are closed again.
-            UsageError: the plan names a certificate, key or cipher that is not usable.
+            UsageError: the plan names a certificate, key or cipher that is not usable, or a protocol that
+                cannot answer as it says.
             ResolveError: a host to listen on has no address.
         """
         plan = self._plan
+        key = None if plan.hmac_key is None else read_key(plan.hmac_key)
         secure = [listener for listener in plan.listeners if listener.secure]
         if secure:
             self.tls = tls.for_server(plan.tls, {listener.host for listener in secure})
@@ -53,6 +56,8 @@ class EchoServer:
                     tls=self.tls if target.secure else None,
                     on_event=self._on_event,
                     udp_ports=ports,
+                    key=key,
+                    stateful=plan.stateful,
                 )
                 self.listeners.append(await self._listen(target, settings))
         except BaseException:

@@ -7,6 +7,7 @@ from typing import Any
 from netecho.plans import SECOND, ClientTLS, SocketOptions, Target
 from netecho.protocols._contract import Adapter, Route
 from netecho.services import tls
+from netecho.services.keys import read_key
 from netecho.services.resolving import resolve
 
 
@@ -17,15 +18,18 @@ async def find_route(
     sockets: SocketOptions,
     client_tls: ClientTLS,
     timeout_ns: int,
+    hmac_key: str | None = None,
 ) -> Route:
-    """Resolve the target's host, and load what its TLS needs.
+    """Resolve the target's host, and load what its TLS needs, and the key for a reflector.
 
     Raises:
         ResolveError: the host has no address.
-        UsageError: a file or flag for TLS is wrong, or the address is not of the family asked for.
+        UsageError: a file or flag for TLS is wrong, or the key's file, or the address is not of the family
+            asked for.
     """
+    key = None if hmac_key is None else read_key(hmac_key)
     context = tls.for_client(client_tls, target.host) if target.secure else None
     addresses: tuple[str, ...] = ()
     if target.path is None:
         addresses = await resolve(reactor, target.host, target.port, sockets, adapter.kind)
-    return Route(target, addresses, sockets, context, timeout_ns / SECOND)
+    return Route(target, addresses, sockets, context, timeout_ns / SECOND, key)
