@@ -5,11 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
-import json
 import pathlib
 import struct
-import subprocess
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +26,7 @@ from netecho.protocols._stamp_packets import (
     payload_in,
 )
 from netecho.protocols._timestamps import ErrorEstimate
-from tests.peers import need
+from tests.captures import dissect, pcap, udp
 
 KEY = b"a shared secret"
 MARCH_2020 = 1_583_020_800 * 10**9
@@ -367,32 +364,3 @@ def test_tshark(tmp_path: pathlib.Path) -> None:
             "padding": "00:00:00:80:01:00:03:61:62:63",
         },
     ]
-
-
-def dissect(capture: pathlib.Path) -> list[Any]:
-    """Return what tshark finds in each packet of a capture, by the fields' names."""
-    words = ["-r", str(capture), "-d", "udp.port==862,twamp.test", "-T", "json", "-J", "twamp.test"]
-    run = subprocess.run([need("tshark"), *words], capture_output=True, check=True, timeout=60)
-    text = run.stdout.decode().replace('"twamp.test.', '"')
-    return [packet["_source"]["layers"]["twamp.test"] for packet in json.loads(text)]
-
-
-def pcap(frames: list[bytes]) -> bytes:
-    """Return a capture file of Ethernet frames (draft-ietf-opsawg-pcap)."""
-    header = struct.pack("<LHHlLLL", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, 1)
-    seconds = MARCH_2020 // 10**9
-    return header + b"".join(
-        struct.pack("<LLLL", seconds, number, len(frame), len(frame)) + frame
-        for number, frame in enumerate(frames)
-    )
-
-
-def udp(source: int, destination: int, payload: bytes) -> bytes:
-    """Return the Ethernet frame of a datagram between two ports of 127.0.0.1; it has no UDP checksum."""
-    datagram = struct.pack("!HHHH", source, destination, 8 + len(payload), 0) + payload
-    loopback = bytes([127, 0, 0, 1])
-    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 0, 0, 255, 17, 0) + 2 * loopback
-    total = sum(struct.unpack("!10H", header))
-    checksum = 0xFFFF - (total % 0xFFFF or 0xFFFF)
-    header = header[:10] + checksum.to_bytes(2, "big") + header[12:]
-    return bytes(12) + b"\x08\x00" + header + datagram

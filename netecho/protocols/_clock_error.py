@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
+from collections.abc import Callable
 from typing import Final
 
 from netecho.protocols._timestamps import ErrorEstimate
@@ -44,15 +45,20 @@ def clock_error() -> ErrorEstimate:
 
 
 class ClockError:
-    """The same, at little cost for each packet."""
+    """The same, at little cost for each packet.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds that no one sets.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._estimate = UNKNOWN
-        self._until = 0.0
+        self._until = -LASTING
 
     def __call__(self) -> ErrorEstimate:
         """Return what was true at most `LASTING` seconds ago."""
-        now = time.monotonic()
+        now = self._clock()
         if now >= self._until:
             self._until = now + LASTING
             self._estimate = clock_error()
