@@ -360,7 +360,7 @@ class ProbePlan:
             "pipeline": None,
             "timeout_ns": self.timeout_ns,
             "verify": self.verify.value,
-            "authenticated": self.hmac_key is not None,
+            "hmac": self.hmac_key is not None,
             **_network_json(self.sockets, self.tls if self.target.secure else None),
         }
 
@@ -438,7 +438,7 @@ class BenchPlan:
             "connect_rate_per_s": self.connect_rate,
             "verify": self.verify.value,
             "reconnect": self.reconnect,
-            "authenticated": self.hmac_key is not None,
+            "hmac": self.hmac_key is not None,
             **_network_json(self.sockets, self.tls if self.target.secure else None),
         }
 

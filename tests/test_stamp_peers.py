@@ -136,7 +136,7 @@ def test_both_sides(authenticated: bool, size: int, key: str) -> None:
             counts = result["exchanges"]
             assert counts["sent"] == counts["completed"]
             assert not any(counts[name] for name in ("late", "duplicated", "corrupted", "errors"))
-            assert result["plan"]["authenticated"] == authenticated
+            assert result["plan"]["hmac"] == authenticated
             assert result["throughput"]["bytes_received"] == size * counts["sent"]
             assert not any("number" in caveat for caveat in result["caveats"])
 
