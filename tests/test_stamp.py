@@ -256,6 +256,14 @@ def test_old_answers_are_test_packets() -> None:
     assert port.totals.datagrams_sent == 2
 
 
+def test_zeros_are_no_time() -> None:
+    """Nor on the day in 2036 on which NTP's seconds begin anew, and zeros are a time."""
+    port = Port()
+    port.now = 2_085_978_496 * SECOND
+    port.take(packet())
+    assert port.totals.datagrams_sent == 1
+
+
 def test_constant_answers_are_ended() -> None:
     """A peer that says the same for ever is dropped in the end, as by any server of datagrams."""
     port = Port()
@@ -302,6 +310,17 @@ def test_session(key: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
         synchronised=True,
         error_ns=7630 + 3815,
     )
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(True, False), (False, True), (False, False)])
+def test_clocks_that_are_not_synchronised(ours: bool, theirs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both clocks have to be."""
+    monkeypatch.setattr(_clock_error, "clock_error", lambda: ErrorEstimate(synchronised=ours))
+    session = Session(None, clock=lambda: NOW)
+    answer = answer_to(session.packet(0, b""), error=ErrorEstimate(synchronised=theirs))
+    _, _, reflection = session.read(answer, NOW + 260)
+    assert reflection is not None
+    assert not reflection.synchronised
 
 
 def test_numbers_beyond_32_bits() -> None:

@@ -104,7 +104,7 @@ _HOPS: Final = {
     (socket.IPPROTO_IPV6, getattr(socket, "IPV6_HOPLIMIT", -1)),
 }
 _ORIGINS: Final[dict[tuple[int, int], Callable[[bytes], bytes]]] = {
-    (socket.IPPROTO_IP, _IP_PKTINFO): lambda data: data,
+    (socket.IPPROTO_IP, _IP_PKTINFO): lambda data: bytes(4) + data[4:],
     (socket.IPPROTO_IPV6, getattr(socket, "IPV6_PKTINFO", -1)): lambda data: data[:16] + bytes(4),
 }
 """The address in what says where a datagram was sent, without the interface: the answer may have to leave by
