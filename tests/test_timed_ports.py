@@ -118,18 +118,18 @@ def test_kernel_that_does_not_say_when(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_datagram_for_a_group() -> None:
     """What was sent to a group, which is no address to answer from, is answered from another."""
     with (
-        TimedSocket(socket.AF_INET, socket.SOCK_DGRAM) as port,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+        TimedSocket(socket.AF_INET6, socket.SOCK_DGRAM) as port,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer,
     ):
-        port.bind(("0.0.0.0", 0))
-        peer.bind(("127.0.0.1", 0))
+        port.bind(("::", 0))
+        peer.bind(("::1", 0))
         peer.settimeout(reactors.TIMEOUT)
-        group = socket.inet_aton("224.0.0.251") + socket.inet_aton("127.0.0.1")
-        port.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
-        peer.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
-        peer.sendto(b"all", ("224.0.0.251", port.getsockname()[1]))
+        peer.sendto(b"one", ("::1", port.getsockname()[1]))
         _, address = port.recvfrom(100)
         assert port._origin is not None
+        # Not every system has a loopback interface on which groups can be joined.
+        group = socket.inet_pton(socket.AF_INET6, "ff02::1")
+        port._origin = (*port._origin[:2], group + bytes(4))
         port.sendto(b"answer", address)
         assert peer.recv(100) == b"answer"
 
