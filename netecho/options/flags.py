@@ -13,8 +13,8 @@ from netecho.plans import ClientTLS, Family, ReactorName, SocketOptions
 
 _T = TypeVar("_T")
 
-NETWORK, TLS, REFLECTOR, LIMITS = "Sockets", "TLS", "Reflector", "Limits"
-LOAD, OUTPUT = "What is sent", "Output"
+NETWORK, TLS, LIMITS, LOAD, OUTPUT = "Sockets", "TLS", "Limits", "What is sent", "Output"
+REFLECTOR, OPEN_LOOP, OBJECTIVES = "Reflector", "Open loop", "Objectives"
 """The panels that help shows flags in."""
 
 
