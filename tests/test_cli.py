@@ -130,8 +130,8 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         {**SERVE, "json_stream": True, "verbose": True, "exit_with_stdin": True},
     ),
     (
-        "serve --proto stamp --stateful --hmac-key k",
-        {**SERVE, "proto": "stamp", "stateful": True, "hmac_key": "k"},
+        "serve --stateful --hmac-key k",
+        {**SERVE, "stateful": True, "hmac_key": "k"},
     ),
     ("client", CLIENT),
     ("client localhost 8000", {**CLIENT, "target": "localhost", "port": 8000}),

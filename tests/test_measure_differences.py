@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -43,6 +44,13 @@ def test_over(values: list[int], base: int) -> None:
     assert above.minimum == max(0, min(values) - base)
     assert above.maximum == max(0, max(values) - base)
     assert len(differences._counts) <= CELLS
+
+
+@given(samples)
+def test_packed(values: list[int]) -> None:
+    """It goes through JSON as it is."""
+    differences = of(values)
+    assert Differences.unpack(json.loads(json.dumps(differences.pack()))) == differences
 
 
 def test_few_are_exact() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 
 import pytest
@@ -154,6 +155,19 @@ def test_any_split_is_the_same(parts: list[tuple[list[Reflection], Losses]], ord
     for name in ("offset", "clocks_agree", "out", "back", "dwell", "ttls", "losses", "implausible", "count"):
         assert getattr(added, name) == getattr(whole, name), name
     assert (added.synchronised, added.error_ns) == (whole.synchronised, whole.error_ns)
+
+
+@given(st.lists(reflections), losses)
+def test_packed(part: list[Reflection], lost: Losses) -> None:
+    """What a worker tells as JSON is all there is."""
+    one_way = of(*part)
+    one_way.losses += lost
+    told = OneWay.unpack(json.loads(json.dumps(one_way.pack())))
+    for name in ("offset", "clocks_agree", "out", "back", "dwell", "ttls", "losses", "implausible", "count"):
+        assert getattr(told, name) == getattr(one_way, name), name
+    assert told.pack() == one_way.pack()
+    one_way.add(told)
+    assert one_way.count == 2 * told.count
 
 
 def test_flush_keeps_no_samples() -> None:

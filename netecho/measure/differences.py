@@ -10,7 +10,8 @@ on their order, and so it is the same distribution however the samples were spli
 from __future__ import annotations
 
 import collections
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from netecho.measure.histogram import Histogram
 
@@ -78,6 +79,20 @@ class Differences:
         histogram.minimum = max(self.minimum - base_ns, 0)
         histogram.maximum = max(self.maximum - base_ns, 0)
         return histogram
+
+    def pack(self) -> list[Any]:
+        """Return everything, for JSON."""
+        cells, counts = list(self._counts), list(self._counts.values())
+        return [self._cells, self._bits, self.minimum, self.maximum, cells, counts]
+
+    @classmethod
+    def unpack(cls, packed: Sequence[Any]) -> Differences:
+        """Return the distribution that `pack` was asked of. Raises whatever a wrong shape raises."""
+        most, bits, minimum, maximum, cells, counts = packed
+        differences = cls(most)
+        differences._bits, differences.minimum, differences.maximum = bits, minimum, maximum
+        differences._counts.update(dict(zip(cells, counts, strict=True)))
+        return differences
 
     def _extend(self, least: int, most: int) -> None:
         self.minimum = least if self.minimum is None else min(self.minimum, least)

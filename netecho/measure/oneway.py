@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from netecho.measure.differences import Differences
 from netecho.measure.directions import Losses
@@ -150,6 +152,36 @@ class OneWay:
         """Time from when the reflector received a packet until its answer left."""
         self.flush()
         return self._dwell
+
+    def pack(self) -> dict[str, Any]:
+        """Return everything, for JSON: what a worker tells of its exchanges."""
+        self.flush()
+        return {
+            "out": self._out.pack(),
+            "back": self._back.pack(),
+            "dwell": self._dwell.pack(),
+            "fastest": None if self._fastest is None else list(self._fastest),
+            "ttls": [list(self.ttls), list(self.ttls.values())],
+            "losses": dataclasses.asdict(self.losses),
+            "implausible": self.implausible,
+            "synchronised": self.synchronised,
+            "error_ns": self.error_ns,
+        }
+
+    @classmethod
+    def unpack(cls, packed: Mapping[str, Any]) -> OneWay:
+        """Return what `pack` was asked of. Raises whatever a wrong shape raises."""
+        one_way = cls()
+        one_way._out, one_way._back = Differences.unpack(packed["out"]), Differences.unpack(packed["back"])
+        one_way._dwell = Histogram.unpack(packed["dwell"])
+        if packed["fastest"] is not None:
+            trip, difference = packed["fastest"]
+            one_way._fastest = trip, difference
+        one_way.ttls.update(dict(zip(*packed["ttls"], strict=True)))
+        one_way.losses = Losses(**packed["losses"])
+        one_way.implausible = packed["implausible"]
+        one_way.synchronised, one_way.error_ns = packed["synchronised"], packed["error_ns"]
+        return one_way
 
     def _way(self, shown: Differences, sign: int) -> Histogram:
         self.flush()
