@@ -71,7 +71,7 @@ class Listening:
             connection.settimeout(TIMEOUT)
             connection.connect(self.path)
             return connection
-        if self.scheme == "udp":
+        if self.scheme in ("udp", "stamp"):
             family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
             datagrams = socket.socket(family, socket.SOCK_DGRAM)
             datagrams.settimeout(TIMEOUT)

@@ -32,7 +32,7 @@ class FakeAdapter:
     """An adapter, and the one connection that it makes; what is sent is kept until the test answers."""
 
     def __init__(self, kind: Kind) -> None:
-        self.name, self.kind = "fake", kind
+        self.name, self.kind, self.numbered = "fake", kind, kind is not Kind.DATAGRAM
         self.transport = self
         self.sent: list[tuple[int, bytes]] = []
         self.closed = False

@@ -1,4 +1,8 @@
-"""What every adapter's server must do, whatever its protocol, seen by sockets that know nothing of it."""
+"""What every adapter must do, whatever its protocol.
+
+Servers that send back whatever bytes they are sent are seen by sockets that know nothing of them. Those whose
+payloads are in messages of the protocol's own form are seen through the adapter's own client, as all are.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,24 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
 
 from netecho import protocols
-from netecho.protocols._contract import Kind
+from netecho.measure.oneway import Reflection
+from netecho.plans import ClientTLS, ServerTLS, Target
+from netecho.protocols._contract import Adapter, Exchanger, Kind, Listener, ListenSettings, Route, Totals
+from netecho.services import tls
+from tests import reactors
 from tests.servers import Listening, Server, exchange, receive_all, receive_exactly
 
 MIB = 1 << 20
+KEY = b"between us"
+"""For those that authenticate."""
 FORMS = [
     (name, scheme)
     for name in protocols.names()
@@ -26,8 +40,9 @@ FORMS = [
 
 
 def forms_of(*kinds: Kind) -> pytest.MarkDecorator:
-    """Run a test with a server of each protocol of these kinds, in each of its forms."""
-    chosen = [form for form in FORMS if protocols.load(form[0]).kind in kinds]
+    """Run a test with a server of each protocol of these kinds that is a plain echo, in each of its forms."""
+    adapters = {name: protocols.load(name) for name in protocols.names()}
+    chosen = [form for form in FORMS if adapters[form[0]].kind in kinds and not adapters[form[0]].framed]
     return pytest.mark.parametrize("form", chosen, ids=[scheme for _, scheme in chosen], indirect=True)
 
 
@@ -171,3 +186,145 @@ def test_socket_is_private(tmp_path: pathlib.Path) -> None:
     with Server(f"unix:{path}"):
         assert path.stat().st_mode & 0o777 == 0o600
     assert not path.exists()
+
+
+class Both:
+    """An adapter's server and client in one reactor."""
+
+    def __init__(self, reactor: Any, scheme: str, directory: pathlib.Path) -> None:
+        self.reactor = reactor
+        self.directory = directory
+        self.adapter, self.secure = protocols.for_scheme(scheme)
+        path = None if self.adapter.default_port is not None else str(directory / "echo")
+        self._target = Target(scheme, self.adapter.name, self.secure, port=0, path=path)
+        self.replies: list[tuple[int | None, bytes, Reflection | None]] = []
+        self._waiting: tuple[int, Deferred[None]] | None = None
+
+    async def listen(self) -> Listener:
+        """Open a listener, and make a route to it."""
+        server = tls.for_server(ServerTLS(), {self._target.host}) if self.secure else None
+        listener = await self.adapter.listen(
+            self.reactor, self._target, ListenSettings(Totals(), tls=server, key=KEY, stateful=True)
+        )
+        client = None
+        if server is not None:
+            assert server.authority is not None
+            client = tls.for_client(ClientTLS(authorities=server.authority.path), self._target.host)
+            server.close()
+        self.route = Route(listener.target, (self._target.host,), tls=client, key=KEY)
+        return listener
+
+    async def connect(self) -> Exchanger:
+        """Open a connection, whose echoes are kept."""
+        return await self.adapter.connect(self.reactor, self.route, self._reply, self._lost)
+
+    async def answered(self, count: int) -> None:
+        """Wait for that many echoes."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting = count, waiting
+        self._look()
+        await waiting
+
+    def _reply(self, sequence: int | None, payload: bytes, reflection: Reflection | None = None, /) -> None:
+        self.replies.append((sequence, payload, reflection))
+        self._look()
+
+    def _look(self) -> None:
+        if self._waiting is not None and len(self.replies) >= self._waiting[0]:
+            (_, waiting), self._waiting = self._waiting, None
+            waiting.callback(None)
+
+    def _lost(self, reason: Failure) -> None:
+        assert self._waiting is not None
+        self._waiting[1].errback(reason)
+
+
+def sizes_of(adapter: Adapter) -> list[int]:
+    """Return sizes of payloads that a protocol carries, the extremes among them."""
+    most = 1_000_000 if adapter.maximum_size is None else adapter.maximum_size
+    return sorted({adapter.minimum_size, adapter.default_size, 1, 8, 1460, 9000, most})
+
+
+every_scheme = pytest.mark.parametrize("scheme", [scheme for _, scheme in FORMS])
+
+
+@every_scheme
+@pytest.mark.parametrize("kind", reactors.KINDS)
+def test_exchanges(scheme: str, kind: str, tmp_path: pathlib.Path) -> None:
+    """Through an adapter's own client payloads of all sizes come back, with the number that it knows."""
+
+    async def scenario(reactor: Any) -> None:
+        both = Both(reactor, scheme, tmp_path)
+        listener = await both.listen()
+        exchanger = await both.connect()
+        for sequence, size in enumerate(sizes_of(both.adapter)):
+            payload = os.urandom(size)
+            exchanger.send(sequence, payload)
+            await both.answered(sequence + 1)
+            number, came, reflection = both.replies[sequence]
+            assert came == payload
+            assert number == (sequence if both.adapter.numbered else None)
+            assert (reflection is not None) == both.adapter.reflects
+        exchanger.close()
+        await listener.drain()
+
+    reactors.run(kind, scenario)
+
+
+@every_scheme
+def test_exchanges_in_flight(scheme: str, tmp_path: pathlib.Path) -> None:
+    """Many at a time come back, each once."""
+
+    async def scenario(reactor: Any) -> None:
+        both = Both(reactor, scheme, tmp_path)
+        listener = await both.listen()
+        exchanger = await both.connect()
+        payloads = [b"%04d" % number for number in range(100)]
+        for sequence, payload in enumerate(payloads):
+            exchanger.send(sequence, payload)
+        await both.answered(len(payloads))
+        assert sorted(payload for _, payload, _ in both.replies) == payloads
+        if both.adapter.numbered:
+            assert [payload for _, payload, _ in sorted(both.replies, key=lambda one: one[:2])] == payloads
+        exchanger.close()
+        await listener.drain()
+
+    reactors.run("fast", scenario)
+
+
+class Talker(Protocol):
+    """A protocol that says something, and waits for its echo."""
+
+    transport: Any
+
+    def __init__(self, message: bytes) -> None:
+        self.message = message
+        self.heard = b""
+        self.done: Deferred[None] = Deferred()
+
+    def connectionMade(self) -> None:
+        """Say it."""
+        self.transport.write(self.message)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hear."""
+        self.heard += data
+        if len(self.heard) == len(self.message):
+            self.done.callback(None)
+
+
+@every_scheme
+def test_conversation(scheme: str, tmp_path: pathlib.Path) -> None:
+    """Any Twisted protocol can talk through an adapter, which knows of its messages what it must."""
+
+    async def scenario(reactor: Any) -> None:
+        both = Both(reactor, scheme, tmp_path)
+        listener = await both.listen()
+        talker = Talker(os.urandom(1000))
+        await both.adapter.converse(reactor, both.route, talker)
+        await talker.done
+        assert talker.heard == talker.message
+        talker.transport.loseConnection()
+        await listener.drain()
+
+    reactors.run("fast", scenario)

@@ -172,3 +172,14 @@ def test_what_is_not_a_histogram_is_refused(encoded: str, statistics: dict[str, 
     """Whatever is wrong with a file is one kind of error."""
     with pytest.raises(ValueError, match="not a histogram"):
         Histogram.decode(encoded, statistics)
+
+
+@given(st.lists(st.tuples(st.integers(-5, 10**14), st.integers(1, 5))))
+def test_counted_samples(counted: list[tuple[int, int]]) -> None:
+    """Samples that come with a count are counted as if each had come as often."""
+    counts = dict(counted)
+    histogram = Histogram()
+    histogram.record_counts(counts)
+    assert histogram == Histogram.of([value for value, count in counts.items() for _ in range(count)])
+    histogram.record_counts({7: 2})
+    assert histogram.count == sum(counts.values()) + 2

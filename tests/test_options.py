@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from netecho import protocols
 from netecho.errors import UsageError
-from netecho.options import flags, resolve_listeners, resolve_target, units
+from netecho.options import check_reflection, flags, resolve_listeners, resolve_target, units
 from netecho.plans import Family, Stage, Target
 
 SECOND = 1_000_000_000
@@ -253,6 +253,36 @@ def words(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     monkeypatch.setattr(protocols, "names", lambda: tuple(adapters))
     monkeypatch.setattr(protocols, "load", adapters.__getitem__)
+
+
+@dataclasses.dataclass
+class Reflects:
+    """As much of an adapter as flags for reflectors ask of it."""
+
+    reflects: bool
+
+
+@pytest.mark.parametrize(
+    ("reflect", "hmac_key", "stateful", "flag"),
+    [
+        ([False], None, False, None),
+        ([True], "key", True, None),
+        ([False, True], "key", True, None),
+        ([False], "key", False, "--hmac-key"),
+        ([False, False], None, True, "--stateful"),
+        ([False], "key", True, "--hmac-key"),
+    ],
+)
+def test_flags_for_reflectors(
+    reflect: list[bool], hmac_key: str | None, stateful: bool, flag: str | None
+) -> None:
+    """They are of no use to other protocols, and then the first of them is named."""
+    adapters: Any = [Reflects(reflects) for reflects in reflect]
+    if flag is None:
+        check_reflection(adapters, hmac_key, stateful)
+    else:
+        with pytest.raises(UsageError, match=f"{flag} is for reflectors"):
+            check_reflection(adapters, hmac_key, stateful)
 
 
 TCP = Target("tcp", "tcp", False, "host", 9000)

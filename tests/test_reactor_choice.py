@@ -49,7 +49,7 @@ def name(request: pytest.FixtureRequest) -> ReactorName:
 def listeners(name: ReactorName, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Listening]]:
     """One server on that reactor, with a listener of each kind, by scheme."""
     path = tmp_path_factory.mktemp("sockets") / "echo"
-    urls = ["tcp://:0", "tls://:0", "udp://:0", f"unix:{path}"]
+    urls = ["tcp://:0", "tls://:0", "udp://:0", "stamp://:0", f"unix:{path}"]
     with Server("--reactor", name, *urls) as server:
         yield {listener.scheme: listener for listener in server.listeners}
 
@@ -60,7 +60,7 @@ def talk(command: str, listener: Listening, *words: str) -> subprocess.Completed
     return netecho(command, listener.url, *trust, *words)
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "tls", "udp", "unix"])
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "udp", "stamp", "unix"])
 def test_client(name: ReactorName, scheme: str, listeners: dict[str, Listening]) -> None:
     """A probe comes back, from a server and to a client on the same kind of reactor."""
     ended = talk("client", listeners[scheme], "--reactor", name, "-n", "3", "-i", "1ms", "--json", "-")
@@ -70,7 +70,7 @@ def test_client(name: ReactorName, scheme: str, listeners: dict[str, Listening])
     assert result["exchanges"]["completed"] == 3
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "tls", "udp", "unix"])
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "udp", "stamp", "unix"])
 def test_bench(name: ReactorName, scheme: str, listeners: dict[str, Listening]) -> None:
     """So does a load of several connections."""
     words = ["--reactor", name, "-c", "3", "-n", "200", "--pipeline", "2", "--quiet", "--json", "-"]

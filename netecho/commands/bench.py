@@ -13,7 +13,7 @@ from typing import Any
 from netecho import protocols
 from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
-from netecho.options import check_size, resolve_own_server, resolve_target
+from netecho.options import check_reflection, check_size, resolve_own_server, resolve_target
 from netecho.plans import Arrival, BenchPlan, ClientTLS, ReactorName, SocketOptions, Stage, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import text
@@ -24,6 +24,7 @@ from netecho.rendering.streams import console_on, write_out
 from netecho.services import running, system
 from netecho.services.benchmark import Benchmark, OnProgress
 from netecho.services.embedded import EmbeddedServer
+from netecho.services.keys import read_key
 from netecho.services.routing import find_route
 from netecho.services.worker_bench import BenchWorkers
 from netecho.services.workers import OnWorker
@@ -40,7 +41,7 @@ def run(
     connections: int,
     exchanges: int | None,
     duration_ns: int | None,
-    size: int,
+    size: int | None,
     pipeline: int,
     warmup_ns: int,
     timeout_ns: int,
@@ -57,6 +58,7 @@ def run(
     abort_on_fail: bool,
     sockets: SocketOptions,
     client_tls: ClientTLS,
+    hmac_key: str | None,
     quiet: bool,
     json: str | None,
     json_stream: bool,
@@ -65,13 +67,18 @@ def run(
     """Measure, show the result, and return the exit status; see `netecho bench --help`."""
     running.install(reactor_name)
     embedded = target is None and port is None
+    goal = resolve_own_server(proto, tls) if embedded else resolve_target(target, port, proto, tls)
+    adapter = protocols.load(goal.protocol)
+    check_reflection([adapter], hmac_key)
+    if hmac_key is not None:
+        read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
     plan = BenchPlan(
-        resolve_own_server(proto, tls) if embedded else resolve_target(target, port, proto, tls),
+        goal,
         embedded,
         connections,
         exchanges,
         duration_ns,
-        size,
+        adapter.default_size if size is None else size,
         pipeline,
         warmup_ns,
         timeout_ns,
@@ -89,18 +96,21 @@ def run(
         workers=workers,
         slo=slo,
         abort_on_fail=abort_on_fail,
+        hmac_key=hmac_key,
     )
     if len(plan.split(workers)) < workers:
         raise UsageError(f"--workers {workers} needs as many connections (-c) and exchanges (-n), or more")
-    adapter = protocols.load(plan.target.protocol)
     check_size(adapter, plan.size, "-l/--size")
+    own = ["--stateful"] if adapter.reflects else []
+    if hmac_key is not None:
+        own += ["--hmac-key", hmac_key]
     forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
     stream = JSONStream(sys.stdout) if json_stream else None
     view = progress_view(sys.stderr, quiet=quiet)
 
     async def main(reactor: Any, signals: running.Signals) -> int:
         views = [view] if stream is None else [view, stream]
-        server = EmbeddedServer(reactor, plan.target, reactor_name) if embedded else None
+        server = EmbeddedServer(reactor, plan.target, reactor_name, own) if embedded else None
         deaths: list[str] = []
 
         def on_worker(name: str, particulars: dict[str, Any]) -> None:
@@ -139,7 +149,9 @@ async def _measure(
         if server is not None:
             url, authority = await server.start()
             plan = _aimed(plan, url, authority)
-        route = await find_route(reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns)
+        route = await find_route(
+            reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
+        )
 
         def show(progress: Progress) -> None:
             for view in views:

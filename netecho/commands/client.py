@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from netecho import protocols
 from netecho.errors import ExitStatus, LostError, UsageError
 from netecho.measure.summary import ProbeReply, Summary
-from netecho.options import check_size, resolve_target
+from netecho.options import check_reflection, check_size, resolve_target
 from netecho.plans import SECOND, ClientTLS, ProbePlan, ReactorName, SocketOptions, TalkPlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
@@ -31,7 +31,6 @@ from netecho.services.standardio import BLOCK
 from netecho.services.talking import DATAGRAM_SIZE, DatagramPipe, StreamPipe
 from netecho.services.terminal import Terminal
 
-DEFAULT_SIZE = 64
 LAST_ECHOES_NS = SECOND
 """How long a conversation that was ended waits for the echoes that are still to come."""
 
@@ -51,6 +50,7 @@ def run(
     timeout_ns: int,
     sockets: SocketOptions,
     client_tls: ClientTLS,
+    hmac_key: str | None,
     verify: Verify,
     verbose: bool,
     quiet: bool,
@@ -66,6 +66,7 @@ def run(
     running.install(reactor_name)
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.load(goal.protocol)
+    check_reflection([adapter], hmac_key)
     asked = (count, interval_ns, duration_ns, json, csv, message)
     if any(flag is not None for flag in asked) or json_stream:
         if message is not None and count is None and interval_ns is None and duration_ns is None:
@@ -77,18 +78,19 @@ def run(
             count,
             SECOND if interval_ns is None else interval_ns,
             duration_ns,
-            DEFAULT_SIZE if size is None else size,
+            adapter.default_size if size is None else size,
             message,
             timeout_ns,
             verify,
             sockets,
             client_tls,
+            hmac_key,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
         forms = _Forms(saved, verbose, quiet, json_stream)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
-    talk = TalkPlan(goal, sockets, client_tls, timeout_ns)
+    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key)
     if sys.stdin.isatty() and sys.stdout.isatty():
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
     if adapter.kind is Kind.STREAM:
@@ -133,7 +135,9 @@ async def _probe(
         if view is not None and not view.reply(reply):
             probes.interrupt()  # nobody reads what is written any more
 
-    route = await find_route(reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns)
+    route = await find_route(
+        reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
+    )
     probes = ProbeRun(reactor, plan, adapter, route, on_probe)
     await probes.connect()
     view = forms.view(connection.peer(probes.transport, route), plan.timeout_ns)
@@ -158,7 +162,9 @@ def _describe(transport: Any, route: Route) -> None:
 
 async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, verbose: bool) -> None:
     """Connect a protocol to the plan's target."""
-    route = await find_route(reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns)
+    route = await find_route(
+        reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
+    )
     try:
         await adapter.converse(reactor, route, protocol)
     except Exception:

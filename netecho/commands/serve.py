@@ -12,8 +12,9 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
+from netecho import protocols
 from netecho.errors import ExitStatus, NetechoError
-from netecho.options.targets import resolve_listeners
+from netecho.options import check_reflection, resolve_listeners
 from netecho.plans import ListenPlan, ReactorName, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
 from netecho.services import running
@@ -32,6 +33,8 @@ def run(
     reply: ReplyMode,
     reactor_name: ReactorName | None,
     workers: int,
+    hmac_key: str | None,
+    stateful: bool,
     max_connections: int | None,
     idle_timeout_ns: int | None,
     drain_timeout_ns: int,
@@ -51,7 +54,10 @@ def run(
             idle_timeout_ns,
             drain_timeout_ns,
             workers,
+            hmac_key,
+            stateful,
         )
+        check_reflection([protocols.load(one.protocol) for one in plan.listeners], hmac_key, stateful)
         view: ServerView = (
             ServerJSON(sys.stdout, verbose=verbose)
             if json_stream

@@ -10,7 +10,7 @@ import bisect
 import collections
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram
@@ -71,6 +71,17 @@ class Histogram:
                 for value in samples
             ]
         )
+
+    def record_counts(self, counts: Mapping[int, int]) -> None:
+        """Count samples, in nanoseconds, each as often as `counts` says."""
+        if not counts:
+            return
+        least, most = max(0, min(counts)), max(0, max(counts))
+        self.minimum = least if self.minimum is None else min(self.minimum, least)
+        self.maximum = most if self.maximum is None else max(self.maximum, most)
+        for value, count in counts.items():
+            inside = min(max(value, LOWEST_NS), HIGHEST_NS)
+            self._counts[inside // _width(inside) * _width(inside)] += count
 
     @classmethod
     def sum(cls, parts: Iterable[Histogram]) -> Histogram:

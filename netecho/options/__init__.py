@@ -3,6 +3,12 @@
 Nothing here imports Twisted before a target is resolved.
 """
 
-from netecho.options.targets import check_size, resolve_listeners, resolve_own_server, resolve_target
+from netecho.options.targets import (
+    check_reflection,
+    check_size,
+    resolve_listeners,
+    resolve_own_server,
+    resolve_target,
+)
 
-__all__ = ["check_size", "resolve_listeners", "resolve_own_server", "resolve_target"]
+__all__ = ["check_reflection", "check_size", "resolve_listeners", "resolve_own_server", "resolve_target"]

@@ -14,7 +14,7 @@ from netecho.plans import ClientTLS, Family, ReactorName, SocketOptions
 _T = TypeVar("_T")
 
 NETWORK, TLS, LIMITS, LOAD, OUTPUT = "Sockets", "TLS", "Limits", "What is sent", "Output"
-OPEN_LOOP, OBJECTIVES = "Open loop", "Objectives"
+REFLECTOR, OPEN_LOOP, OBJECTIVES = "Reflector", "Open loop", "Objectives"
 """The panels that help shows flags in."""
 
 
@@ -248,6 +248,18 @@ Keylog = Annotated[
         show_envvar=True,
         rich_help_panel=TLS,
         help="Append the sessions' secrets to this file, to decrypt captures with.",
+    ),
+]
+
+# Reflectors.
+
+HmacKey = Annotated[
+    str | None,
+    typer.Option(
+        "--hmac-key",
+        metavar="FILE",
+        rich_help_panel=REFLECTOR,
+        help="Authenticate STAMP's packets with the key in this file.",
     ),
 ]
 

@@ -10,7 +10,6 @@ from netecho.options import units
 from netecho.options.flags import LOAD, OBJECTIVES, OPEN_LOOP, read_by
 from netecho.plans import Arrival, Verify
 
-DEFAULT_SIZE = 64
 MAX_IN_FLIGHT = 100_000
 
 Size = Annotated[
@@ -19,7 +18,7 @@ Size = Annotated[
         "-l",
         "--size",
         metavar="SIZE",
-        show_default="64",
+        show_default="64, and for STAMP 0",
         parser=read_by(units.parse_size),
         rich_help_panel=LOAD,
         help="Bytes in each message: 64, 10k, 64KiB.",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from netecho.options import units
-from netecho.options.flags import LIMITS, TLS, complete_url, read_by
+from netecho.options.flags import LIMITS, REFLECTOR, TLS, complete_url, read_by
 from netecho.plans import ReplyMode, TLSVersion
 
 Urls = Annotated[
@@ -99,6 +99,16 @@ DrainTimeout = Annotated[
         parser=read_by(units.parse_duration),
         rich_help_panel=LIMITS,
         help="When stopping, echo what was received for at most this long.",
+    ),
+]
+
+Stateful = Annotated[
+    bool,
+    typer.Option(
+        "--stateful",
+        metavar="",
+        rich_help_panel=REFLECTOR,
+        help="Number STAMP's answers by a count for each peer, which shows on which way packets are lost.",
     ),
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from netecho.errors import UsageError
@@ -120,6 +120,17 @@ def _complete(
     if location.port is not None:
         port = location.port
     return Target(scheme, adapter.name, secure, host, adapter.default_port if port is None else port)
+
+
+def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful: bool = False) -> None:
+    """Check that one of the protocols reflects, if flags for reflectors are given.
+
+    Raises:
+        UsageError: none does.
+    """
+    given = [flag for flag, value in (("--hmac-key", hmac_key), ("--stateful", stateful)) if value]
+    if given and not any(adapter.reflects for adapter in adapters):
+        raise UsageError(f"{given[0]} is for reflectors: add --proto stamp")
 
 
 def check_size(adapter: Adapter, size: int, flag: str) -> None:

@@ -20,6 +20,7 @@ if typing.TYPE_CHECKING:
     from twisted.internet.protocol import Protocol
     from twisted.python.failure import Failure
 
+    from netecho.measure.oneway import Reflection
     from netecho.protocols._inherited import Opened
 
 
@@ -34,10 +35,19 @@ class Kind(enum.Enum):
     """Messages, each answered in order."""
 
 
-OnReply = Callable[[int | None, bytes], None]
-"""Called once per echo with the sequence number it answers and its payload as it came back. On datagram
-protocols the number is `None`: which exchange is meant is for the payload itself to say. On the others
-`None` says that more came back than was sent."""
+class OnReply(typing.Protocol):
+    """Called once per echo."""
+
+    def __call__(self, sequence: int | None, payload: bytes, reflection: Reflection | None = None, /) -> None:
+        """Take an echo.
+
+        Args:
+            sequence: the exchange that it answers. `None` on a protocol that is not `numbered`: which
+                exchange is meant is for the payload itself to say; on one that is: it answers none.
+            payload: as it came back.
+            reflection: the times of the exchange, where the other end is a reflector and told them.
+        """
+
 
 OnLost = Callable[["Failure"], None]
 """Called once when a connection ends that `Exchanger.close` did not end, with the reason."""
@@ -69,6 +79,8 @@ class Route:
     """An `IOpenSSLClientConnectionCreator`, for the TLS side of each connection; `None` in clear."""
     timeout: float = 5.0
     """Seconds for a connection to be made, its TLS handshake included."""
+    key: bytes | None = dataclasses.field(default=None, repr=False)
+    """With which a reflector authenticates its packets, and we ours; `None`: neither does."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -122,6 +134,10 @@ class ListenSettings:
     descriptor: int | None = None
     """A socket that is open already, one of those that the parent process got from `Adapter.open`; it is
     the listener's. `None`: the listener opens its own."""
+    key: bytes | None = dataclasses.field(default=None, repr=False)
+    """With which a reflector authenticates packets; `None`: it does not."""
+    stateful: bool = False
+    """Whether a reflector counts its answers for each peer."""
 
 
 class Listener(typing.Protocol):
@@ -154,6 +170,15 @@ class Adapter(typing.Protocol):
     minimum_size: int
     maximum_size: int | None
     """The payloads it can carry, in bytes."""
+    default_size: int
+    """Bytes in a payload unless the user says otherwise."""
+    framed: bool
+    """Whether payloads travel in messages of the protocol's own form, so that only who knows it gets an echo;
+    else whatever bytes are sent come back."""
+    numbered: bool
+    """Whether it is known without looking at the payload which exchange an echo answers."""
+    reflects: bool
+    """Whether the server is a reflector (RFC 8762), which takes `ListenSettings.key` and `stateful`."""
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> Listener:
         """Open a listener on an address (not a name) and port, or a path.

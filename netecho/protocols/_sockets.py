@@ -34,6 +34,10 @@ try:
 except ImportError:  # Windows has neither
     fcntl = termios = None  # type: ignore[assignment]
 
+RECEIVE_SIZE: Final = 65_536
+"""Bytes to receive a datagram with: none has as many."""
+BUFFER: Final = 4 << 20
+"""Bytes of datagrams that may wait in the system; it may have a lower limit."""
 _SO_NWRITE: Final = 0x1024
 """macOS's socket option for what Linux answers to TIOCOUTQ; Python has no name for it."""
 
@@ -92,6 +96,13 @@ def set_options(connection: socket.socket, options: SocketOptions) -> None:
             connection.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, options.ttl)
         else:
             connection.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, options.ttl)
+
+
+def grow_buffers(port: socket.socket) -> None:
+    """Have the system keep more datagrams that wait, either way, if it does."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        with contextlib.suppress(OSError):
+            port.setsockopt(socket.SOL_SOCKET, option, BUFFER)
 
 
 def is_ipv6(address: str) -> bool:

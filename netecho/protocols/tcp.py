@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Protocol
 
-from netecho.plans import DEFAULT_PORT, Target
+from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
 from netecho.protocols._sockets import bound_target, listen_error, tcp_endpoint
@@ -30,6 +30,10 @@ class TCP:
     secure_scheme: str | None = "tls"
     minimum_size = 1
     maximum_size: int | None = None
+    default_size = DEFAULT_SIZE
+    framed = False
+    numbered = True
+    reflects = False
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen on a host and port."""

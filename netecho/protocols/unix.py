@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from netecho.errors import ListenError
-from netecho.plans import Target
+from netecho.plans import DEFAULT_SIZE, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._inherited import Opened, SharedPort
 from netecho.protocols._sockets import listen_error
@@ -41,6 +41,10 @@ class UNIX:
     secure_scheme: str | None = None
     minimum_size = 1
     maximum_size: int | None = None
+    default_size = DEFAULT_SIZE
+    framed = False
+    numbered = True
+    reflects = False
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen at a path, where nothing may be but a socket that nobody listens on any more."""

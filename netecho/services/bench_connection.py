@@ -15,6 +15,7 @@ from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
 
 if TYPE_CHECKING:
+    from netecho.measure.oneway import Reflection
     from netecho.services.benchmark import Benchmark
 
 RETRY_FIRST: Final = 0.05
@@ -63,7 +64,7 @@ class Connection:
             connected = benchmark.clock()
 
         self.flow = Flow(benchmark.recorder)
-        on_reply = self._replied_datagram if benchmark.is_datagram else self._replied
+        on_reply = self._replied if benchmark.adapter.numbered else self._replied_by_payload
         try:
             self._exchanger = await benchmark.adapter.connect(
                 benchmark.reactor, benchmark.route, on_reply, self._lost, on_connected
@@ -89,8 +90,8 @@ class Connection:
         sequence = self.flow.sent(now, now, benchmark.size)
         exchanger.send(sequence, made[sequence % PERIOD] if made else self._make(sequence))
 
-    def _replied(self, sequence: int | None, payload: bytes) -> None:
-        """Take an echo on a protocol that keeps them in order."""
+    def _replied(self, sequence: int | None, payload: bytes, _: Reflection | None = None) -> None:
+        """Take an echo on a protocol that says which exchange it answers."""
         clock, made = self._clock, self._made
         now = clock()
         if (
@@ -109,7 +110,7 @@ class Connection:
             else:
                 self._benchmark.exchange_ended(now)
 
-    def _replied_datagram(self, _: int | None, payload: bytes) -> None:
+    def _replied_by_payload(self, _: int | None, payload: bytes, __: Reflection | None = None) -> None:
         """Take an echo that says itself which exchange it answers."""
         benchmark = self._benchmark
         now = benchmark.clock()

@@ -72,7 +72,7 @@ class Benchmark:
         self.route = route
         self.clock = clock
         self.is_datagram = adapter.kind is Kind.DATAGRAM
-        self.payload = Payload(plan.size, key, repeating=not self.is_datagram)
+        self.payload = Payload(plan.size, key, repeating=adapter.numbered)
         self.size = plan.size
         self.verified = plan.verify is Verify.FULL
         self.measured = Recorder(closed_loop=not plan.open_loop)
@@ -347,7 +347,7 @@ class Benchmark:
             started: when it began, in ISO 8601.
             system: what it ran on.
         """
-        return conclude(self.part(), self.plan, self.adapter.kind, started, system, self._out_of_reach)
+        return conclude(self.part(), self.plan, self.adapter, started, system, self._out_of_reach)
 
     def part(self) -> Part:
         """Return what has been measured so far, or in the end."""

@@ -11,13 +11,13 @@ from netecho.measure.quality import judge
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.plans import BenchPlan, Verify
-from netecho.protocols._contract import Kind
+from netecho.protocols._contract import Adapter
 
 
 def conclude(
     part: Part,
     plan: BenchPlan,
-    kind: Kind,
+    adapter: Adapter,
     started: str,
     system: Mapping[str, Any],
     out_of_reach: Sequence[Objective] = (),
@@ -27,7 +27,7 @@ def conclude(
     Args:
         part: all that was recorded.
         plan: what was run.
-        kind: what the protocol carries.
+        adapter: the protocol that it was run on.
         started: when it began, in ISO 8601.
         system: what it ran on.
         out_of_reach: objectives for which it was ended early.
@@ -37,7 +37,7 @@ def conclude(
             part,
             closed_loop=not plan.open_loop,
             verified=plan.verify is Verify.FULL,
-            unnumbered=kind is Kind.DATAGRAM and not plan.size,
+            unnumbered=not (adapter.numbered or plan.size),
             cpus=system.get("cpus"),
         )
     )

@@ -11,6 +11,7 @@ from netecho import protocols
 from netecho.plans import ListenPlan, SocketOptions, Target
 from netecho.protocols._contract import Listener, ListenSettings, OnEvent, Totals
 from netecho.services import tls
+from netecho.services.keys import read_key
 from netecho.services.resolving import resolve
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ class EchoServer:
 
         Raises:
             ListenError: one of them cannot be opened; those that were are closed again.
-            UsageError: the plan names a certificate, key or cipher that is not usable.
+            UsageError: the plan names a certificate, key or cipher that is not usable, or a protocol that
+                cannot answer as it says.
             ResolveError: a host to listen on has no address.
         """
         plan = self._plan
+        key = None if plan.hmac_key is None else read_key(plan.hmac_key)
         secure = [listener for listener in plan.listeners if listener.secure]
         if secure:
             hosts = {listener.host for listener in secure}
@@ -72,6 +75,8 @@ class EchoServer:
                     on_event=self._on_event,
                     udp_ports=ports,
                     descriptor=descriptor,
+                    key=key,
+                    stateful=plan.stateful,
                 )
                 address = await numbered(self._reactor, target)
                 adapter = protocols.load(target.protocol)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -32,14 +33,22 @@ class EmbeddedServer(ProcessProtocol):
         reactor: runs us.
         target: says what it speaks.
         reactor_name: what it runs on; its default if `None`.
+        flags: what else it is told.
     """
 
     transport: Any
 
-    def __init__(self, reactor: Any, target: Target, reactor_name: ReactorName | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        target: Target,
+        reactor_name: ReactorName | None = None,
+        flags: Sequence[str] = (),
+    ) -> None:
         self._reactor = reactor
         self._target = target
         self._reactor_name = reactor_name
+        self._flags = flags
         self._output = b""
         self._complaint = b""
         self._directory: tempfile.TemporaryDirectory[str] | None = None
@@ -61,6 +70,7 @@ class EmbeddedServer(ProcessProtocol):
             words.append("--tls")
         if self._reactor_name is not None:
             words += ["--reactor", self._reactor_name]
+        words += self._flags
         command = [sys.executable, "-m", "netecho", "serve", "--exit-with-stdin", "--json-stream", *words]
         self._reactor.spawnProcess(self, sys.executable, command, os.environ)
         self._listening.addTimeout(START_TIMEOUT, self._reactor)

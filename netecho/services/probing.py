@@ -10,7 +10,7 @@ import datetime
 import random
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
@@ -30,6 +30,9 @@ from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
 from netecho.services import system
 from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
+
+if TYPE_CHECKING:
+    from netecho.measure.oneway import Reflection
 
 _BURST: Final = 64
 """Overdue probes sent in one turn of the reactor, so that their replies are read in between."""
@@ -189,11 +192,11 @@ class ProbeRun:
         """Send no more: the connection is gone."""
         self._held = True
 
-    def _replied(self, sequence: int | None, payload: bytes) -> None:
+    def _replied(self, sequence: int | None, payload: bytes, __: Reflection | None = None) -> None:
         now = self._clock()
         if self._ended.called:
             return
-        if self._adapter.kind is Kind.DATAGRAM:
+        if not self._adapter.numbered:
             sequence = self._payload.sequence_of(payload, self._flow.newest)
             if sequence is None and not self._payload.numbered:
                 sequence = self._flow.newest
@@ -285,7 +288,7 @@ class ProbeRun:
                 connections_requested=1,
                 connections_opened=1,
                 interrupted=self._interrupted,
-                unnumbered=self._adapter.kind is Kind.DATAGRAM and not self._payload.numbered,
+                unnumbered=not (self._adapter.numbered or self._payload.numbered),
             )
         )
         return Summary(

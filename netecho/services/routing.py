@@ -8,6 +8,7 @@ from typing import Any
 from netecho.plans import SECOND, ClientTLS, SocketOptions, Target
 from netecho.protocols._contract import Adapter, Route
 from netecho.services import tls
+from netecho.services.keys import read_key
 from netecho.services.resolving import resolve
 
 
@@ -18,14 +19,16 @@ async def find_route(
     sockets: SocketOptions,
     client_tls: ClientTLS,
     timeout_ns: int,
+    hmac_key: str | None = None,
 ) -> Route:
-    """Resolve the target's host, and load what its TLS needs.
+    """Resolve the target's host, and load what its TLS needs, and the key for a reflector.
 
     Raises:
         ResolveError: the host has no address.
-        UsageError: a file or flag for TLS is wrong, or the address is not of the family asked for.
+        UsageError: a file or flag for TLS is wrong, or the key's file, or the address is not of the family
+            asked for.
     """
-    route = route_by((), target, sockets, client_tls, timeout_ns)
+    route = route_by((), target, sockets, client_tls, timeout_ns, hmac_key)
     if target.path is None:
         addresses = await resolve(reactor, target.host, target.port, sockets, adapter.kind)
         route = dataclasses.replace(route, addresses=addresses)
@@ -33,12 +36,18 @@ async def find_route(
 
 
 def route_by(
-    addresses: tuple[str, ...], target: Target, sockets: SocketOptions, client_tls: ClientTLS, timeout_ns: int
+    addresses: tuple[str, ...],
+    target: Target,
+    sockets: SocketOptions,
+    client_tls: ClientTLS,
+    timeout_ns: int,
+    hmac_key: str | None = None,
 ) -> Route:
     """Return the way to a target whose host has been resolved before, by another process of ours perhaps.
 
     Raises:
-        UsageError: a file or flag for TLS is wrong.
+        UsageError: a file or flag for TLS is wrong, or the key's file.
     """
+    key = None if hmac_key is None else read_key(hmac_key)
     context = tls.for_client(client_tls, target.host) if target.secure else None
-    return Route(target, addresses, sockets, context, timeout_ns / SECOND)
+    return Route(target, addresses, sockets, context, timeout_ns / SECOND, key)

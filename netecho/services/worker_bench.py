@@ -123,7 +123,7 @@ class BenchWorkers:
     def summary(self, started: str, system: Mapping[str, Any]) -> Summary:
         """Return what the run means; see `Benchmark.summary`."""
         total = dataclasses.replace(self._total(), interrupted=self.interrupted)
-        return conclude(total, self._plan, self._adapter.kind, started, system, self._out_of_reach)
+        return conclude(total, self._plan, self._adapter, started, system, self._out_of_reach)
 
     def _total(self) -> Part:
         return merge(member.account.part for member in self._members)
@@ -214,7 +214,9 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         NetechoError: it cannot be done.
     """
     plan = plan_json.from_json(BenchPlan, order["plan"])
-    route = route_by(tuple(order["addresses"]), plan.target, plan.sockets, plan.tls, plan.timeout_ns)
+    route = route_by(
+        tuple(order["addresses"]), plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
+    )
     begin: Deferred[int] = Deferred()
     stage = number = told = 0
 

@@ -1,0 +1,187 @@
+"""The client side of datagrams: exchanges, and conversations of protocols that know of streams alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.protocol import DatagramProtocol, Protocol
+from twisted.python.failure import Failure
+
+from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
+from netecho.protocols._sockets import RECEIVE_SIZE, grow_buffers, is_ipv6, set_options
+
+if TYPE_CHECKING:
+    from netecho.measure.oneway import Reflection
+
+
+class DatagramExchanger(DatagramProtocol):
+    """Exchanges on a socket of their own; provides `netecho.protocols._contract.Exchanger`."""
+
+    transport: Any
+    noisy = False
+
+    def __init__(self, on_reply: OnReply, on_lost: OnLost) -> None:
+        self._on_reply = on_reply
+        self._on_lost: OnLost | None = on_lost
+
+    def send(self, sequence: int, payload: bytes) -> None:
+        """See `Exchanger.send`. A datagram that the system has no room for is lost like any other."""
+        self.write(payload)
+
+    def write(self, datagram: bytes) -> None:
+        """Send a datagram, in whatever form the protocol has it."""
+        try:
+            self.transport.write(datagram)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._lose(Failure())
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Pass an echo on."""
+        self._on_reply(None, datagram)
+
+    def connectionRefused(self) -> None:
+        """The other end's system says that nothing listens (ICMP port unreachable)."""
+        self._lose(Failure(ConnectionRefusedError("port unreachable")))
+
+    def stopProtocol(self) -> None:
+        """The reactor has closed the socket, as epoll's does when such a message comes in idle time."""
+        self.connectionRefused()
+
+    def _lose(self, reason: Failure) -> None:
+        if self._on_lost is not None:
+            on_lost = self._on_lost
+            self.close()
+            on_lost(reason)
+
+    def close(self) -> None:
+        """See `Exchanger.close`."""
+        if self._on_lost is not None:
+            self._on_lost = None
+            self._on_reply = _ignore
+            if self.transport is not None:
+                self.transport.stopListening()
+
+
+def _ignore(sequence: int | None, payload: bytes, reflection: Reflection | None = None) -> None:
+    """Take an echo that nobody waits for any more."""
+
+
+class Conversation(DatagramProtocol):
+    """Lets a stream's protocol talk in datagrams: each `write` is one, each `dataReceived` one that came.
+
+    It is the transport of that protocol: as far as datagrams have such things, an `ITransport`.
+    """
+
+    transport: Any
+    noisy = False
+    disconnecting = False
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+
+    def begin(self) -> Protocol:
+        """Connect the protocol, now that there is a port, and return it."""
+        transport: Any = self
+        self._protocol.makeConnection(transport)
+        return self._protocol
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Pass a datagram on."""
+        self._protocol.dataReceived(datagram)
+
+    def connectionRefused(self) -> None:
+        """The other end's system says that nothing listens."""
+        self._end(Failure(ConnectionRefusedError("port unreachable")))
+
+    def stopProtocol(self) -> None:
+        """The reactor has closed the socket, as epoll's does when such a message comes in idle time."""
+        self.connectionRefused()
+
+    def _end(self, reason: Failure) -> None:
+        if not self.disconnecting:
+            self.disconnecting = True
+            if self.transport is not None:
+                self.transport.stopListening()
+            self._protocol.connectionLost(reason)
+
+    def write(self, datagram: bytes) -> None:
+        """Send one datagram. One that the system has no room for is lost like any other."""
+        if not self.disconnecting:
+            with contextlib.suppress(BlockingIOError):
+                self.transport.write(datagram)
+
+    def loseWriteConnection(self) -> None:
+        """Do nothing: datagrams have no end."""
+
+    def loseConnection(self) -> None:
+        """End the conversation."""
+        self._end(Failure(ConnectionDone()))
+
+    abortConnection = loseConnection
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """Do nothing: the system never asks a sender of datagrams to wait."""
+
+    def unregisterProducer(self) -> None:
+        """Do nothing: there is none."""
+
+    def pauseProducing(self) -> None:
+        """Read no datagrams for now."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read datagrams again."""
+        self.transport.resumeProducing()
+
+    def getPeer(self) -> Any:
+        """Return the other end's address."""
+        return self.transport.getPeer()
+
+    def getHost(self) -> Any:
+        """Return our address."""
+        return self.transport.getHost()
+
+
+ListenUDP = Callable[[int, DatagramProtocol, str, int], Any]
+"""`IReactorUDP.listenUDP`, or what opens a port as that does."""
+
+
+def connect_exchanger(
+    listen: ListenUDP,
+    route: Route,
+    exchanger: DatagramExchanger,
+    on_connected: Callable[[], object] | None,
+) -> Deferred[Exchanger]:
+    """Open a port for exchanges; see `Adapter.connect`."""
+    try:
+        _open(listen, route, exchanger)
+    except Exception:
+        return fail()
+    if on_connected is not None:
+        on_connected()
+    return succeed(exchanger)
+
+
+def begin_conversation(listen: ListenUDP, route: Route, conversation: Conversation) -> Deferred[Protocol]:
+    """Open a port for a conversation; see `Adapter.converse`."""
+    try:
+        _open(listen, route, conversation)
+    except Exception:
+        return fail()
+    return succeed(conversation.begin())
+
+
+def _open(listen: ListenUDP, route: Route, protocol: DatagramProtocol) -> None:
+    """Open a port whose only peer is a route's target."""
+    address = route.addresses[0]
+    source = route.sockets.source or ("::" if is_ipv6(address) else "0.0.0.0")
+    port = listen(0, protocol, source, RECEIVE_SIZE)
+    set_options(port.getHandle(), route.sockets)
+    grow_buffers(port.getHandle())
+    port.connect(address, route.target.port)

@@ -1,0 +1,122 @@
+"""STAMP's Session-Sender (RFC 8762 section 4.2): packets leave with a time, and answers bring all four."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.protocol import Protocol
+
+from netecho.measure.oneway import Reflection
+from netecho.protocols._clock_error import ClockError
+from netecho.protocols._contract import OnLost, OnReply
+from netecho.protocols._datagram_client import Conversation, DatagramExchanger
+from netecho.protocols._stamp_packets import (
+    PacketError,
+    ReflectorPacket,
+    SenderPacket,
+    extra_padding,
+    payload_in,
+)
+from netecho.protocols._timestamps import ntp_from, unix_ns_from
+
+_WRAP = 1 << 32
+
+
+class Session:
+    """One session with a reflector: what leaves in it, and what comes back means.
+
+    Args:
+        key: authenticates packets both ways; `None`: they are not.
+        clock: nanoseconds since 1970.
+    """
+
+    def __init__(self, key: bytes | None, clock: Callable[[], int] = time.time_ns) -> None:
+        self._key = key
+        self._clock = clock
+        self._clock_error = ClockError()
+        self._newest = -1
+
+    def packet(self, sequence: int, payload: bytes) -> bytes:
+        """Return the test packet of an exchange, which is to leave now.
+
+        Exchanges are numbered from 0, and each comes after those before it.
+        """
+        self._newest = sequence
+        rest = extra_padding(payload)
+        packet = SenderPacket(sequence % _WRAP, ntp_from(self._clock()), self._clock_error(), rest)
+        return packet.encode(self._key)
+
+    def read(self, datagram: bytes, returned_ns: int) -> tuple[int | None, bytes, Reflection | None]:
+        """Return the exchange that an answer is of, its payload, and what it says of the exchange.
+
+        The exchange is `None` if there is no such one, or it is no answer at all: what came is then the
+        payload. Of an answer whose timestamps mean nothing, nothing else is said.
+
+        Args:
+            datagram: what came.
+            returned_ns: when, in nanoseconds since 1970.
+        """
+        try:
+            answer = ReflectorPacket.decode(datagram, self._key)
+        except PacketError:
+            return None, datagram, None
+        sequence = self._newest - (self._newest - answer.sender_sequence) % _WRAP
+        payload = payload_in(answer.rest)
+        if sequence < 0:
+            return None, payload, None
+        try:
+            return sequence, payload, self._reflection(answer, returned_ns)
+        except ValueError:
+            return sequence, payload, None
+
+    def _reflection(self, answer: ReflectorPacket, returned_ns: int) -> Reflection:
+        theirs, ours = answer.error, self._clock_error()
+        their_error, our_error = theirs.error_ns, ours.error_ns
+        return Reflection(
+            sent_ns=unix_ns_from(answer.sender_timestamp, returned_ns),
+            received_ns=unix_ns_from(answer.receive_timestamp, returned_ns, ptp=theirs.ptp),
+            answered_ns=unix_ns_from(answer.timestamp, returned_ns, ptp=theirs.ptp),
+            returned_ns=returned_ns,
+            number=answer.sequence,
+            ttl=answer.sender_ttl,
+            synchronised=theirs.synchronised and ours.synchronised,
+            error_ns=None if their_error is None or our_error is None else their_error + our_error,
+        )
+
+
+class SenderExchanger(DatagramExchanger):
+    """Exchanges with a reflector; provides `netecho.protocols._contract.Exchanger`."""
+
+    def __init__(self, session: Session, on_reply: OnReply, on_lost: OnLost) -> None:
+        super().__init__(on_reply, on_lost)
+        self._session = session
+
+    def send(self, sequence: int, payload: bytes) -> None:
+        """See `DatagramExchanger.send`."""
+        self.write(self._session.packet(sequence, payload))
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Pass an answer on, with the times of its exchange."""
+        self._on_reply(*self._session.read(datagram, self.transport.socket.received_ns))
+
+
+class SenderConversation(Conversation):
+    """A conversation in the payloads of packets."""
+
+    def __init__(self, session: Session, protocol: Protocol) -> None:
+        super().__init__(protocol)
+        self._session = session
+        self._next = 0
+
+    def write(self, datagram: bytes) -> None:
+        """See `Conversation.write`."""
+        sequence, self._next = self._next, self._next + 1
+        super().write(self._session.packet(sequence, datagram))
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Pass the payload of an answer on. What is none is of no use in a conversation."""
+        sequence, payload, _ = self._session.read(datagram, self.transport.socket.received_ns)
+        if sequence is not None:
+            super().datagramReceived(payload, addr)
