@@ -19,6 +19,7 @@ LOWEST_NS: Final = 1
 HIGHEST_NS: Final = 3_600_000_000_000
 SIGNIFICANT_DIGITS: Final = 3
 PERCENTILES: Final = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
+BRIEF_PERCENTILES: Final = (50.0, 99.0)
 _SUB_BUCKET_BITS: Final = 11
 """2 x 10^3 rounded up to a power of two: within it, each value has a bucket of its own."""
 
@@ -136,6 +137,13 @@ class Histogram:
         for percentile in PERCENTILES:
             answer[percentile_key(percentile)] = self.at_percentile(percentile)
         return answer
+
+    def brief(self) -> dict[str, int] | None:
+        """Return `p50`, `p99` and `max`, in nanoseconds; `None` if there are no samples."""
+        if self.maximum is None:
+            return None
+        percentiles = {percentile_key(one): self.at_percentile(one) for one in BRIEF_PERCENTILES}
+        return {**percentiles, "max": self.maximum}
 
     def encode(self) -> str:
         """Return the counts as HdrHistogram V2 compressed, base64."""
