@@ -154,11 +154,15 @@ class Histogram:
         return encoded.decode("ascii")
 
     @classmethod
-    def decode(cls, encoded: str, statistics: dict[str, Any]) -> Histogram:
-        """Return a histogram from what `encode` and `to_json` gave.
+    def decode(cls, encoded: str, statistics: dict[str, Any] | None = None) -> Histogram:
+        """Return a histogram from what `encode` and `to_json` gave, or from what others encoded.
+
+        Args:
+            encoded: HdrHistogram V2 compressed, base64.
+            statistics: its exact ends, `min` and `max`; without them they are those of its buckets.
 
         Raises:
-            ValueError: it is not such a histogram.
+            ValueError: it is not such a histogram, or has statistics of nothing.
         """
         histogram = cls()
         try:
@@ -167,10 +171,14 @@ class Histogram:
                 if count > 0:
                     value = hdr.get_value_from_index(index)
                     histogram._counts[value // _width(value) * _width(value)] += count
-            histogram.minimum = int(statistics["min"])
-            histogram.maximum = int(statistics["max"])
-            if not histogram._counts:
-                raise ValueError("it is empty")
+            if statistics is not None:
+                histogram.minimum = int(statistics["min"])
+                histogram.maximum = int(statistics["max"])
+                if not histogram._counts:
+                    raise ValueError("it is empty")
+            elif histogram._counts:
+                histogram.minimum, most = min(histogram._counts), max(histogram._counts)
+                histogram.maximum = most + _width(most) - 1
         except Exception as error:  # the codec raises whatever its parts raise: zlib, ctypes, its own
             raise ValueError(f"not a histogram: {error}") from error
         return histogram
