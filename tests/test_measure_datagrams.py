@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netecho.measure import datagrams
 from netecho.measure.datagrams import (
     MOST_FLOWS,
     DatagramFlow,
@@ -80,6 +83,7 @@ def walked(arrivals: Sequence[Arrival]) -> Path:
 def test_extents(numbers: list[int], expected: list[int]) -> None:
     """How many had come since the first that overtook it."""
     path = walked([(number, 0, 10) for number in numbers])
+    assert path.arrivals == len(numbers)
     assert extents(numbers) == expected
     assert path.extent == Histogram.of(expected)
     assert path.arrivals == len(numbers)
@@ -167,9 +171,21 @@ steps = st.lists(
 
 
 @settings(deadline=None)
-@given(st.lists(steps, min_size=1, max_size=3))
-def test_each_flow_and_the_total(every: list[list[Step]]) -> None:
-    """What is counted for the flows is what is counted in all, once; and so is what was reordered."""
+@given(st.lists(steps, min_size=1, max_size=3), st.booleans())
+def test_each_flow_and_the_total(every: list[list[Step]], tidy: bool) -> None:
+    """What is counted for the flows is what is counted in all, once; and so is what was reordered.
+
+    Whether what is of no more use is forgotten at every arrival, or hardly ever.
+    """
+    with contextlib.ExitStack() as stack:
+        if tidy:
+            stack.enter_context(mock.patch.object(datagrams, "_BATCH", 1))
+            stack.enter_context(mock.patch.object(datagrams, "_ROOM", -1))
+        walk(every)
+
+
+def walk(every: list[list[Step]]) -> None:
+    """Let these steps happen, in turn for each flow, and look at the counts."""
     recorders = [Recorder(closed_loop=False)]
     flows = [DatagramFlow(recorders[0]) for _ in every]
     now = 0
@@ -204,6 +220,19 @@ def test_each_flow_and_the_total(every: list[list[Step]]) -> None:
         assert flow.path.extent.count == flow.counts.reordered
         assert flow.path.arrivals == flow.counts.completed
     assert total == dataclasses.replace(recorders[-1].counts, bytes_sent=0, bytes_received=0)
+
+
+@mock.patch.object(datagrams, "_BATCH", 1)
+@mock.patch.object(datagrams, "_ROOM", -1)
+def test_what_may_yet_come_is_not_forgotten() -> None:
+    """However little room there is, the gap of one that is waited for is kept."""
+    flow = DatagramFlow(Recorder(closed_loop=False))
+    for _ in range(4):
+        flow.sent(0, 0, 1)
+    for number in (1, 2, 3, 0):
+        assert flow.replied(number, 10 * number, 1) is Outcome.COMPLETED
+    assert flow.path.extent == Histogram.of([3])
+    assert flow.path.variation == Histogram.of([10, 10, 10])
 
 
 def test_another_phase() -> None:
