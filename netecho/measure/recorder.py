@@ -14,6 +14,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
+from typing import Final
 
 from netecho.measure.histogram import Histogram
 
@@ -30,6 +31,10 @@ class Outcome(enum.Enum):
     """Its exchange had its echo already."""
     STRAY = "stray"
     """It answers nothing that was sent; counted as corrupted."""
+
+
+_COMPLETED: Final = Outcome.COMPLETED
+"""What nearly every echo is: to look it up in its class takes a third of what it takes to count it."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -220,6 +225,30 @@ class Flow:
             recorder.lateness_samples.append(now_ns - due_ns)
         return sequence
 
+    def turn(self, sequence: int, now_ns: int, size: int) -> int | None:
+        """Count an intact echo, and the next exchange as sent at that moment; return that one's number.
+
+        What a closed loop does nearly always, in one step: the same as `replied` and `sent`. `None`: this
+        is not that, and nothing has been counted. Sizes are as sent, and as came back.
+        """
+        recorder = self.recorder
+        if not self.highest < sequence >= self._since or not recorder.closed_loop:
+            return None
+        outstanding = self._outstanding
+        times = outstanding.pop(sequence, None)
+        if times is None:
+            return None
+        self.highest = sequence
+        self.newest = following = self.newest + 1
+        outstanding[following] = (now_ns, now_ns)
+        recorder.response_samples.append(now_ns - times[0])
+        counts = recorder.counts
+        counts.completed += 1
+        counts.sent += 1
+        counts.bytes_received += size
+        counts.bytes_sent += size
+        return following
+
     def replied(self, sequence: int | None, now_ns: int, size: int, *, intact: bool = True) -> Outcome:
         """Count an echo of `size` bytes that came now, and say what it was.
 
@@ -244,7 +273,7 @@ class Flow:
         if not recorder.closed_loop:
             recorder.service_samples.append(now_ns - times[1])
         if intact:
-            return Outcome.COMPLETED
+            return _COMPLETED
         counts.corrupted += 1
         return Outcome.CORRUPTED
 

@@ -14,6 +14,7 @@ from netecho.plans import ClientTLS, Family, ReactorName, SocketOptions
 _T = TypeVar("_T")
 
 NETWORK, TLS, LIMITS, LOAD, OUTPUT = "Sockets", "TLS", "Limits", "What is sent", "Output"
+OPEN_LOOP, OBJECTIVES = "Open loop", "Objectives"
 """The panels that help shows flags in."""
 
 

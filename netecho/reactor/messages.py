@@ -7,6 +7,7 @@ and a batch can be sent back from where it was received.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -89,10 +90,10 @@ _sendmsg: Callable[..., int] = getattr(_libc, "sendmsg", _missing)
 
 def available() -> bool:
     """Return whether the system does have these calls and lets us use them (seccomp(2) may not)."""
-    return (_recvmmsg(-1, None, 0, 0, None), ctypes.get_errno()) == (-1, errno.EBADF) and (
-        _sendmmsg(-1, None, 0, 0),
-        ctypes.get_errno(),
-    ) == (-1, errno.EBADF)
+    for call, arguments in ((_recvmmsg, (-1, None, 0, 0, None)), (_sendmmsg, (-1, None, 0, 0))):
+        if call(*arguments) != -1 or ctypes.get_errno() != errno.EBADF:
+            return False
+    return True
 
 
 def segments(port: socket.socket) -> bool:
@@ -140,7 +141,10 @@ class Messages:
         self._size = size = min(size, LARGEST)
         # A distance that is no power of two: else all datagrams would compete for the same cache lines.
         self._step = (size // _LINE + 1 | 1) * _LINE
-        self._space = mmap.mmap(-1, BATCH * self._step)
+        # Private: after a fork, each process receives into its own.
+        self._space = mmap.mmap(-1, BATCH * self._step, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):  # a kernel without huge pages, of which one would take it all
+            self._space.madvise(mmap.MADV_NOHUGEPAGE)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._space))
         self._name_size = _NAME_SIZES[socket.AddressFamily(family)]
         self._names = bytearray(BATCH * self._name_size)
@@ -257,7 +261,7 @@ class Messages:
         """Do the same with datagrams of one size, other than 0, to one address: all or none are sent.
 
         The system handles them as one up to the network card, or to the socket that receives them on
-        this machine, and only there as many: about a quarter of the work.
+        this machine, and only there as many.
 
         Raises:
             OSError: none was sent.

@@ -73,16 +73,11 @@ class Traffic:
         """Take bytes off the wire, deliver what was in them, then send what was written meanwhile."""
         records: Any = self.records
         transport = self._transport
-        if data and not (self.read_ended or self.lost):
-            records.feed(data)
-            if self._buffered:
-                self._buffered = False
-                transport._unbufferPendingWrites()
         self._receiving = True
         try:
             while not (self.read_ended or self.lost):
                 try:
-                    message = records.read()
+                    message = records.open(data) if data else records.read()
                 except ZeroReturnError:
                     transport._read_ended()
                 except Error:
@@ -92,10 +87,14 @@ class Traffic:
                         break
                     if not self.muted:
                         self.wrapped.dataReceived(message)
-                    if not records.has_unread():
+                    if records.single or not records.has_unread():
                         break
+                data = b""
         finally:
             self._receiving = False
+        if self._buffered:  # what has arrived may be what OpenSSL waited for before it would encrypt
+            self._buffered = False
+            transport._unbufferPendingWrites()
         if self._gathered:
             self.flush()
         else:
@@ -112,6 +111,11 @@ class Traffic:
         elif not self._receiving and self._flush_later is None:
             clock: Any = self._transport.factory._clock
             self._flush_later = clock.callLater(0, self._flush_gathered)
+
+    def send_kept(self) -> None:
+        """Send what is gathered, and have what follows wait for no more than the reactor's next turn."""
+        self._receiving = False
+        self.flush()
 
     def _flush_gathered(self) -> None:
         self._flush_later = None
@@ -201,6 +205,10 @@ class DirectTLSTransport(BufferingTLSTransport):
         if self._handshakeDone and self._traffic.records is None and self._tlsConnection is not None:
             self._traffic.records = records_of(self._tlsConnection)
             self.dataReceived = self._traffic.received  # type: ignore[method-assign]
+
+    def send_kept(self) -> None:
+        """Send what is kept until all that was received has been delivered."""
+        self._traffic.send_kept()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send all of `iovec`."""
