@@ -105,8 +105,9 @@ def test_what_is_found_is_the_limit(limit: float, start: float, precision: float
 
 def test_closer_than_rates_are_told_apart() -> None:
     """Of two neighbours in three digits there is nothing between."""
-    _, answer = searched(Search(precision=1e-6), lambda rate: rate <= 700.5)
+    steps, answer = searched(Search(precision=1e-6), lambda rate: rate <= 700.5)
     assert answer == Answer(700, True, 701)
+    assert [step.rate for step, _ in steps].count(700) == 2
 
 
 @pytest.mark.parametrize(
