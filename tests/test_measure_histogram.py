@@ -84,6 +84,12 @@ def test_mean_and_deviation_are_those_of_the_samples() -> None:
     assert statistics["stddev"] == pytest.approx(816_497, rel=1e-2)
 
 
+def test_brief() -> None:
+    """Three numbers, where a full set would be too many."""
+    assert Histogram.of(range(1, 101)).brief() == {"p50": 50, "p99": 99, "max": 100}
+    assert Histogram().brief() is None
+
+
 def test_an_empty_histogram_says_nothing() -> None:
     """No samples: no statistics, no made-up zeros."""
     empty = Histogram.of([])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netecho.measure.datagrams import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.merging import DIED, Account, Part, distributions_of, merge, observe, summarise
@@ -112,7 +113,16 @@ def test_json(every: list[Exchange], closed_loop: bool) -> None:
     """What a worker tells is what its parent hears."""
     part = recorded(every, closed_loop=closed_loop)
     assert through_json(part) == part
-    fuller = dataclasses.replace(part, warmup=Counts(3, 2), interrupted=True, died=1, whole=False)
+    flow = FlowSummary(3, Counts(5, 4), 9, {"p50": 1, "p99": 2, "max": 3}, None)
+    fuller = dataclasses.replace(
+        part,
+        warmup=Counts(3, 2),
+        interrupted=True,
+        died=1,
+        whole=False,
+        jitter=Jitter(7, 2, 5),
+        flows=(flow, dataclasses.replace(flow, number=4, variation=None, extent={"p50": 1})),
+    )
     assert through_json(fuller) == fuller
 
 
@@ -131,6 +141,8 @@ def test_json(every: list[Exchange], closed_loop: bool) -> None:
         ("cpu_shares", ["half"]),
         ("sending", {}),
         ("workers", None),
+        ("jitter", {"jitter_arrivals": 1}),
+        ("flows", [{}]),
         ("whole", "yes"),
     ],
 )
@@ -208,6 +220,21 @@ def test_sums() -> None:
         workers=2,
     )
     assert merge([one]).sending is None
+
+
+def test_flows_of_workers() -> None:
+    """They come in the order of their connections; of too many, there is but the total."""
+    flows = [FlowSummary(number, Counts(), 0, None, None) for number in range(300)]
+    one, other = (
+        Part(Counts(), Connections(1, 1, 0), jitter=Jitter(5, 1, 5), flows=tuple(flows[part::2][:128]))
+        for part in (1, 0)
+    )
+    merged = merge([one, other])
+    assert merged.flows == tuple(flows[:256])
+    assert merged.jitter == Jitter(10, 2, 5)
+    assert summary_of(merged, 2).flows == merged.flows
+    assert summary_of(dataclasses.replace(merged, flows=tuple(flows[:257])), 2).flows == ()
+    assert summary_of(merged, 2).jitter == merged.jitter
 
 
 def test_the_busiest_worker_is_shown() -> None:

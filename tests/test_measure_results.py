@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from netecho.measure.datagrams import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.recorder import Counts
@@ -117,6 +118,14 @@ def test_distrust_is_shared() -> None:
     assert merged.system == {"host": "a, b", "os": "x"}
     assert merged.plan["target"] == "tcp://a:1, tcp://b:1"
     assert merged.plan["connections"] == 10
+
+
+def test_flows_are_numbered_anew() -> None:
+    """Each machine counts its connections from 0."""
+    flow = FlowSummary(0, Counts(3, 3), 5, None, None)
+    merged = merge_results([result(AT_NOON, 3, flows=(flow,), jitter=Jitter(5, 1, 5))] * 2)
+    assert [one.number for one in merged.flows] == [0, 1]
+    assert merged.jitter == Jitter(10, 2, 5)
 
 
 def test_old_results_without_segments() -> None:

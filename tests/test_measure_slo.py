@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netecho.errors import UsageError
+from netecho.measure.datagrams import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.merging import Part
@@ -102,7 +103,33 @@ def test_open_loop(expression: str, observed: float, passed: bool) -> None:
     assert (verdict.observed, verdict.passed) == (observed, passed)
 
 
-@pytest.mark.parametrize("expression", ["errors==0", "loss==0", "rate>=0", "p(99)<1h", "max>=0", "lost==0"])
+@pytest.mark.parametrize(
+    ("expression", "observed", "passed"),
+    [
+        ("jitter<2ms", MS, True),
+        ("variation.p(99)<1ms", 2 * MS, False),
+        ("out.p(50)<1ms", 3, True),
+        ("back.p(50)<1ms", None, False),
+        ("extent.max<=3", 3, True),
+    ],
+)
+def test_datagrams(expression: str, observed: float | None, passed: bool) -> None:
+    """What a path does to datagrams has its limits too; an extent counts datagrams."""
+    measured = samples.bench(
+        jitter=Jitter(10 * MS, 10, 5 * MS),
+        distributions={
+            "variation": Histogram.of([2 * MS]),
+            "extent": Histogram.of([1, 3]),
+            "out": Histogram.of([3]),
+        },
+    )
+    verdict = Objective.parse(expression).evaluate(measured)
+    assert (verdict.observed, verdict.passed) == (observed, passed)
+
+
+@pytest.mark.parametrize(
+    "expression", ["errors==0", "loss==0", "rate>=0", "p(99)<1h", "max>=0", "lost==0", "jitter>=0"]
+)
 def test_nothing_measured_is_nothing_met(expression: str) -> None:
     """A run in which nothing was sent meets no objective."""
     nothing = samples.bench(counts=Counts(), elapsed_ns=0, latencies={})
@@ -138,6 +165,9 @@ def test_while_it_is_measured() -> None:
         ("conect.p(99)<5ms", "'conect' is no distribution: they are response, service"),
         ("service.loss<5%", "write loss, not service.loss"),
         ("a.b.c<5", "'a.b.c' is not a metric"),
+        ("jitter<5", "'5' is not a time"),
+        ("extent.max<5ms", "'5ms' is not a count"),
+        ("extent.max<5%", "'5%' is not a count"),
         ("p(99)<5", "'5' is not a time: write 20ms"),
         ("p(99)<5%", "'5%' is not a time"),
         ("p(99)<5sec", "'5sec' is not a time"),

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netecho.measure.datagrams import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.recorder import Counts, Flow, Interval, Recorder
@@ -112,8 +113,32 @@ def in_an_open_loop(
     )
 
 
+def of_datagrams(summary: Summary, variation: Histogram, jitter: Jitter, flow: FlowSummary) -> Summary:
+    """Return a summary with all that datagrams add to it."""
+    return dataclasses.replace(
+        summary,
+        distributions={"variation": variation, "extent": variation, "out": variation},
+        jitter=jitter,
+        flows=(flow,),
+    )
+
+
 summaries = st.one_of(
     summaries,
+    st.builds(
+        of_datagrams,
+        summaries,
+        histograms,
+        st.builds(Jitter, naturals, naturals, naturals),
+        st.builds(
+            FlowSummary,
+            naturals,
+            st.builds(lambda done, lost: Counts(done + lost, done, lost), naturals, naturals),
+            naturals,
+            briefs,
+            briefs,
+        ),
+    ),
     st.builds(
         in_an_open_loop,
         summaries,
@@ -162,12 +187,13 @@ def test_empty_parts_are_null_and_not_zeros() -> None:
     assert result["histograms"] == {}
     assert result["instrument"]["cpu_share"] is None
     assert result["warmup"] is None
+    assert (result["delay_ns"], result["reordering"], result["flows"]) == (None, None, [])
 
 
 def test_an_older_file_without_the_added_keys_is_read() -> None:
     """What was added since has its default."""
     result = samples.bench().to_json()
-    for key in ("warmup", "slo", "intervals", "segments", "partial"):
+    for key in ("slo", "intervals", *ADDED):
         del result[key]
     for key in ("workers", "workers_died"):
         del result["instrument"][key]
@@ -177,6 +203,7 @@ def test_an_older_file_without_the_added_keys_is_read() -> None:
     assert summary.connections == Connections(500, 500, 0)
     assert (summary.warmup, summary.slo, summary.intervals, summary.lateness) == (None, (), (), None)
     assert (summary.segments, summary.sending, summary.workers, summary.partial) == ((), None, 1, False)
+    assert (summary.jitter, summary.flows, summary.distributions) == (None, (), {})
 
 
 def test_a_newer_file_with_more_in_its_objects_is_read() -> None:
@@ -226,6 +253,9 @@ def _spoilt(path: str, value: object) -> dict[str, Any]:
         ("caveats", "all well"),
         ("slo", [1]),
         ("warmup", 4),
+        ("flows", [{"number": 0}]),
+        ("delay_ns", {"jitter_arrivals": 5}),
+        ("histograms.extent", Histogram.of([1]).encode()),
         ("segments", [{}]),
         ("segments", [{"start_ns": 0, "length_ns": 1.5, "min": 1, "max": 1, "response": ""}]),
         ("instrument.due", 3),
@@ -263,9 +293,10 @@ def test_the_schema_is_strict_about_types(path: str, value: object) -> None:
     assert not VALIDATOR.is_valid(_spoilt(path, value))
 
 
-@pytest.mark.parametrize(
-    "key", [key for key in samples.bench().to_json() if key not in {"warmup", "segments", "partial"}]
-)
+ADDED = {"warmup", "segments", "partial", "delay_ns", "reordering", "flows"}
+
+
+@pytest.mark.parametrize("key", [key for key in samples.bench().to_json() if key not in ADDED])
 def test_the_schema_requires_every_key_but_those_added(key: str) -> None:
     """`netecho.result/1` promises its keys."""
     result = samples.bench().to_json()

@@ -19,6 +19,7 @@ LOWEST_NS: Final = 1
 HIGHEST_NS: Final = 3_600_000_000_000
 SIGNIFICANT_DIGITS: Final = 3
 PERCENTILES: Final = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
+BRIEF_PERCENTILES: Final = (50.0, 99.0)
 _SUB_BUCKET_BITS: Final = 11
 """2 x 10^3 rounded up to a power of two: within it, each value has a bucket of its own."""
 
@@ -148,6 +149,13 @@ class Histogram:
             answer[percentile_key(percentile)] = self.at_percentile(percentile)
         return answer
 
+    def brief(self) -> dict[str, int] | None:
+        """Return `p50`, `p99` and `max`, in nanoseconds; `None` if there are no samples."""
+        if self.maximum is None:
+            return None
+        percentiles = {percentile_key(one): self.at_percentile(one) for one in BRIEF_PERCENTILES}
+        return {**percentiles, "max": self.maximum}
+
     def encode(self) -> str:
         """Return the counts as HdrHistogram V2 compressed, base64."""
         hdr = HdrHistogram(LOWEST_NS, HIGHEST_NS, SIGNIFICANT_DIGITS)
@@ -157,11 +165,15 @@ class Histogram:
         return encoded.decode("ascii")
 
     @classmethod
-    def decode(cls, encoded: str, statistics: dict[str, Any]) -> Histogram:
-        """Return a histogram from what `encode` and `to_json` gave.
+    def decode(cls, encoded: str, statistics: dict[str, Any] | None = None) -> Histogram:
+        """Return a histogram from what `encode` and `to_json` gave, or from what others encoded.
+
+        Args:
+            encoded: HdrHistogram V2 compressed, base64.
+            statistics: its exact ends, `min` and `max`; without them they are those of its buckets.
 
         Raises:
-            ValueError: it is not such a histogram.
+            ValueError: it is not such a histogram, or has statistics of nothing.
         """
         histogram = cls()
         try:
@@ -170,10 +182,14 @@ class Histogram:
                 if count > 0:
                     value = hdr.get_value_from_index(index)
                     histogram._counts[value // _width(value) * _width(value)] += count
-            histogram.minimum = int(statistics["min"])
-            histogram.maximum = int(statistics["max"])
-            if not histogram._counts:
-                raise ValueError("it is empty")
+            if statistics is not None:
+                histogram.minimum = int(statistics["min"])
+                histogram.maximum = int(statistics["max"])
+                if not histogram._counts:
+                    raise ValueError("it is empty")
+            elif histogram._counts:
+                histogram.minimum, most = min(histogram._counts), max(histogram._counts)
+                histogram.maximum = most + _width(most) - 1
         except Exception as error:  # the codec raises whatever its parts raise: zlib, ctypes, its own
             raise ValueError(f"not a histogram: {error}") from error
         return histogram

@@ -7,6 +7,7 @@ is done. What it counted it tells anew every time; each interval it tells once. 
     # worker, at the end of each interval, and at its own end
     send(Part(recorder.counts, connections, recorder.errors, {}, (interval,), ...).to_json())
     send(Part(..., distributions_of(recorder, connects, handshakes), (last,), whole=True).to_json())
+    # of datagrams, with `datagrams_of(flows)`: its distributions added, its jitter and its flows
 
     # parent
     accounts = [Account(share.connections) for share in plan.split(workers)]
@@ -26,6 +27,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from netecho.measure.datagrams import MOST_FLOWS, FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.quality import Judgement, Observed
@@ -54,8 +56,8 @@ class Part:
     connections: Connections
     errors: Mapping[str, int] = dataclasses.field(default_factory=dict)
     distributions: Mapping[str, Histogram] = dataclasses.field(default_factory=dict)
-    """By name: those in `LATENCIES`, and `lateness`. While a worker goes on, it leaves them out: they can
-    be had from the intervals."""
+    """By name: those in `LATENCIES`, and what `Summary.distributions` holds. While a worker goes on, it
+    leaves them out: they can be had from the intervals."""
     intervals: tuple[Interval, ...] = ()
     warmup: Counts | None = None
     elapsed_ns: int = 0
@@ -63,6 +65,9 @@ class Part:
     cpu_shares: tuple[float, ...] = ()
     """Of one processor, by each worker that knows."""
     sending: Sending | None = None
+    jitter: Jitter | None = None
+    """Of datagrams; what else `datagrams_of` tells is among the distributions, and here:"""
+    flows: tuple[FlowSummary, ...] = ()
     workers: int = 1
     died: int = 0
     """How many of the workers."""
@@ -87,6 +92,8 @@ class Part:
             "interrupted": self.interrupted,
             "cpu_shares": list(self.cpu_shares),
             "sending": None if self.sending is None else dataclasses.asdict(self.sending),
+            "jitter": None if self.jitter is None else self.jitter.to_json(),
+            "flows": [flow.to_json() for flow in self.flows],
             "workers": self.workers,
             "died": self.died,
             "whole": self.whole,
@@ -112,6 +119,8 @@ class Part:
                 checked(part, "interrupted", bool),
                 tuple(map(float, part["cpu_shares"])),
                 None if sending is None else _sending_from_json(sending),
+                Jitter.from_json(part["jitter"] or {}),
+                tuple(map(FlowSummary.from_json, part["flows"])),
                 natural(part, "workers"),
                 natural(part, "died"),
                 checked(part, "whole", bool),
@@ -192,6 +201,7 @@ def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
     """
     every = list(parts)
     warmups = [one.warmup for one in every if one.warmup is not None]
+    jitters = [one.jitter for one in every if one.jitter is not None]
     sendings = [one.sending for one in every if one.sending is not None]
     return Part(
         _counts(one.counts for one in every),
@@ -204,6 +214,8 @@ def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
         any(one.interrupted for one in every),
         tuple(sorted(share for one in every for share in one.cpu_shares)),
         functools.reduce(operator.add, sendings) if sendings else None,
+        sum(jitters, Jitter()) if jitters else None,
+        tuple(sorted((flow for one in every for flow in one.flows), key=lambda flow: flow.number)),
         sum(one.workers for one in every),
         sum(one.died for one in every),
         all(one.whole for one in every),
@@ -301,6 +313,8 @@ def summarise(
         slo=tuple(slo),
         distributions={name: one for name, one in others.items() if one.count},
         sending=part.sending,
+        jitter=part.jitter,
+        flows=part.flows if len(part.flows) <= MOST_FLOWS else (),
         segments=segments_of(part.intervals, grid_ns),
         workers=part.workers,
         workers_died=part.died,

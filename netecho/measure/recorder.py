@@ -56,6 +56,12 @@ class Counts:
         """Exchanges whose end is not known yet."""
         return self.sent - self.completed - self.lost
 
+    def to_json(self) -> dict[str, int]:
+        """Return what a result says of exchanges. How many bytes they had it says elsewhere."""
+        answer = dataclasses.asdict(self)
+        del answer["bytes_sent"], answer["bytes_received"]
+        return {**answer, "in_flight": self.in_flight}
+
     def add(self, other: Counts) -> None:
         """Count all that `other` has counted."""
         for field in dataclasses.fields(self):

@@ -45,6 +45,8 @@ def merge_results(summaries: Sequence[Summary]) -> Summary:
         merged,
         intervals=_intervals(starts, summaries),
         segments=_segments(starts, summaries),
+        # Each began to count its connections at 0.
+        flows=tuple(dataclasses.replace(flow, number=number) for number, flow in enumerate(merged.flows)),
         version=first.version,
     )
 
@@ -61,6 +63,8 @@ def _part(summary: Summary) -> Part:
         summary.interrupted,
         summary.cpu_shares or (() if summary.cpu_share is None else (summary.cpu_share,)),
         summary.sending,
+        summary.jitter,
+        summary.flows,
         summary.workers,
         summary.workers_died,
         whole=True,

@@ -1,7 +1,10 @@
 """Service level objectives: what a result has to be, in an expression, and whether it is.
 
     p(99)<20ms                 response time, from when an exchange was due: p(50), p(99.9), mean, min, max
-    service.p(99.9)<5ms        another time: response, service, connect, handshake, lateness
+    service.p(99.9)<5ms        another time: response, service, connect, handshake, lateness; of datagrams
+                               variation, out, back
+    jitter<2ms                 interarrival jitter of datagrams
+    extent.max<3               how far datagrams were reordered
     loss<0.1%                  share of the exchanges sent
     rate>=10k                  exchanges completed a second; in an open loop, of the time in which they left
     errors==0                  failures; likewise lost, late, corrupted, duplicated, reordered, held_back,
@@ -24,6 +27,7 @@ from typing import Any, Final, Protocol
 
 from netecho.errors import UsageError
 from netecho.measure import humanise
+from netecho.measure.datagrams import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
 from netecho.measure.sending import Sending
@@ -50,6 +54,8 @@ class Measured(Protocol):
     def elapsed_ns(self) -> int: ...  # noqa: D102
     @property
     def sending(self) -> Sending | None: ...  # noqa: D102
+    @property
+    def jitter(self) -> Jitter | None: ...  # noqa: D102
     def distribution(self, name: str) -> Histogram | None:
         """Return the distribution of that name; `None` if there is none, or nothing in it."""
 
@@ -82,10 +88,19 @@ _SUFFIXES: Final[Mapping[Unit, tuple[Mapping[str, int | Fraction], str]]] = {
     ),
     Unit.COUNT: (_MULTIPLES, "a count or a share: write 10, 20k or 0.1%"),
 }
-_DISTRIBUTIONS: Final = ("response", "service", "connect", "handshake", "lateness")
+_DISTRIBUTIONS: Final = {
+    **dict.fromkeys(("response", "service", "connect", "handshake", "lateness"), Unit.NANOSECONDS),
+    **dict.fromkeys(("variation", "out", "back"), Unit.NANOSECONDS),
+    "extent": Unit.COUNT,
+}
 _STATISTICS: Final = ("mean", "min", "max")
 _COUNTS: Final = ("errors", "lost", "late", "corrupted", "duplicated", "reordered", "held_back", "unsent")
-_UNITS: Final = {"loss": Unit.SHARE, "rate": Unit.PER_SECOND, **dict.fromkeys(_COUNTS, Unit.COUNT)}
+_UNITS: Final = {
+    "loss": Unit.SHARE,
+    "rate": Unit.PER_SECOND,
+    "jitter": Unit.NANOSECONDS,
+    **dict.fromkeys(_COUNTS, Unit.COUNT),
+}
 _EXPRESSION: Final = re.compile(r"\s*([^<>=!\s]+)\s*(<=|>=|==|!=|<|>)\s*([^<>=!\s]+)\s*")
 _SUBJECT: Final = re.compile(r"(?:([a-z_]+)\.)?([a-z_]+|p[(]?[0-9.]+[)]?)")
 _PERCENTILE: Final = re.compile(r"p\(([0-9]{1,3}(?:\.[0-9]{1,3})?)\)")
@@ -169,6 +184,8 @@ class Objective:
             return None if histogram is None else self._statistic(histogram)
         if self.metric == "rate":
             return _rate(measured)
+        if self.metric == "jitter":
+            return None if measured.jitter is None else measured.jitter.average_ns
         count = _count(measured, "lost" if self.metric == "loss" else self.metric)
         if self.unit is not Unit.SHARE or count is None:
             return count
@@ -211,8 +228,8 @@ def _parse(expression: str) -> Objective:
         raise UsageError(f"it is not a metric, a comparison and a number: {_EXAMPLES}")
     subject, comparison, value = match.groups()
     distribution, metric, percentile = _parse_subject(subject)
-    unit = Unit.NANOSECONDS if distribution is not None else _UNITS[metric]
-    if unit is Unit.COUNT and value.endswith("%"):
+    unit = _UNITS[metric] if distribution is None else _DISTRIBUTIONS[distribution]
+    if metric in _COUNTS and value.endswith("%"):
         unit = Unit.SHARE
     limit = _parse_limit(value, unit)
     return Objective(expression.strip(), metric, comparison, limit, unit, distribution, percentile)

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from netecho import __version__
-from netecho.measure.histogram import Histogram, percentile_key
+from netecho.measure.datagrams import EXTENT, VARIATION, FlowSummary, Jitter, from_minimum
+from netecho.measure.histogram import Histogram
 from netecho.measure.reading import checked, natural, naturals
 from netecho.measure.recorder import Counts, Interval, Outcome, Recorder
 from netecho.measure.segments import Segment
@@ -21,7 +22,9 @@ from netecho.measure.sending import Sending
 SCHEMA: Final = "netecho.result/1"
 LATENCIES: Final = ("response", "service", "connect", "handshake")
 LATENESS: Final = "lateness"
-_INTERVAL_PERCENTILES: Final = (50.0, 99.0)
+DELAYS: Final = (VARIATION, "out", "back", "dwell", "variation_out", "variation_back")
+"""Delay variation; and by a reflector's stamps the delay each way, its own dwell time, and the variation
+each way."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,10 +85,7 @@ class IntervalSummary:
 
 def brief(response: Histogram) -> dict[str, int] | None:
     """Return `p50`, `p99` and `max` of a distribution, in nanoseconds; `None` if it is empty."""
-    if response.maximum is None:
-        return None
-    percentiles = {percentile_key(one): response.at_percentile(one) for one in _INTERVAL_PERCENTILES}
-    return {**percentiles, "max": response.maximum}
+    return response.brief()
 
 
 Phase = Literal["connecting", "warm-up", "measuring", "finishing"]
@@ -160,7 +160,11 @@ class Summary:
     slo: tuple[Mapping[str, Any], ...] = ()
     """Each objective as it was asked for, what was observed, and whether it passed."""
     distributions: Mapping[str, Histogram] = dataclasses.field(default_factory=dict)
-    """Of what is no latency: `lateness`."""
+    """Of what is no latency: `lateness`, those in `DELAYS`, and `extent`."""
+    jitter: Jitter | None = None
+    """Interarrival jitter of datagrams."""
+    flows: tuple[FlowSummary, ...] = ()
+    """Each flow of datagrams, if there are not too many."""
     sending: Sending | None = None
     """How well the schedule was kept to; `None` in a closed loop."""
     segments: tuple[Segment, ...] = ()
@@ -202,7 +206,7 @@ class Summary:
             "system": dict(self.system),
             "plan": dict(self.plan),
             "connections": dataclasses.asdict(self.connections),
-            "exchanges": {**_exchanges(counts), "errors": dict(self.errors)},
+            "exchanges": {**counts.to_json(), "errors": dict(self.errors)},
             "throughput": {
                 "exchanges_per_s": round(self.exchanges_per_s, 3),
                 "bytes_sent": counts.bytes_sent,
@@ -211,6 +215,9 @@ class Summary:
             "latency_ns": {
                 name: self.latencies[name].to_json() if name in self.latencies else None for name in LATENCIES
             },
+            "delay_ns": self._delays(),
+            "reordering": self._reordering(),
+            "flows": [flow.to_json() for flow in self.flows],
             "histograms": {
                 name: histogram.encode()
                 for name, histogram in {**self.latencies, **self.distributions}.items()
@@ -218,7 +225,7 @@ class Summary:
             "intervals": [interval.to_json() for interval in self.intervals],
             "segments": [segment.to_json() for segment in self.segments],
             "partial": self.partial,
-            "warmup": None if self.warmup is None else _exchanges(self.warmup),
+            "warmup": None if self.warmup is None else self.warmup.to_json(),
             "instrument": self._instrument(),
             "trustworthy": self.trustworthy,
             "caveats": list(self.caveats),
@@ -230,6 +237,20 @@ class Summary:
         """Return the distribution of that name, of latencies or others; `None` if it has no samples."""
         histogram = {**self.distributions, **self.latencies}.get(name)
         return histogram if histogram is not None and histogram.count else None
+
+    def _delays(self) -> dict[str, Any] | None:
+        delays: dict[str, Any] = {
+            name: self.distributions[name].to_json() for name in DELAYS if name in self.distributions
+        }
+        if self.jitter is not None:
+            service = self.latencies.get("service")
+            delays["from_minimum"] = None if service is None else from_minimum(service)
+            delays |= self.jitter.to_json()
+        return delays or None
+
+    def _reordering(self) -> dict[str, Any] | None:
+        extent = self.distributions.get(EXTENT)
+        return None if extent is None else {EXTENT: extent.to_json()}
 
     def _instrument(self) -> dict[str, Any]:
         answer: dict[str, Any] = {
@@ -267,9 +288,8 @@ class Summary:
         lateness, cpu_share = instrument.get("lateness_ns"), instrument["cpu_share"]
         histograms = result.get("histograms", {})
         counts = Counts(**naturals({**exchanges, **throughput}, Counts))
-        distributions = {}
-        if LATENESS in histograms:
-            distributions[LATENESS] = _histogram(histograms[LATENESS], lateness)
+        delays, reordering = result.get("delay_ns") or {}, result.get("reordering") or {}
+        statistics = {LATENESS: lateness, EXTENT: reordering.get(EXTENT), **delays}
         return cls(
             command=checked(result, "command", str),
             started=checked(result, "started", str),
@@ -292,7 +312,13 @@ class Summary:
             caveats=tuple(map(str, checked(result, "caveats", list))),
             lateness=None if lateness is None else naturals(lateness),
             slo=tuple(map(dict, result.get("slo", []))),
-            distributions=distributions,
+            distributions={
+                name: _histogram(encoded, statistics[name])
+                for name, encoded in histograms.items()
+                if name in (LATENESS, EXTENT, *DELAYS)
+            },
+            jitter=Jitter.from_json(delays),
+            flows=tuple(map(FlowSummary.from_json, result.get("flows", []))),
             sending=Sending.from_json(instrument, counts.sent),
             segments=tuple(map(Segment.from_json, result.get("segments", []))),
             workers=natural({"workers": 1, **instrument}, "workers"),
@@ -317,6 +343,9 @@ _KEYS: Final = frozenset(
         "exchanges",
         "throughput",
         "latency_ns",
+        "delay_ns",
+        "reordering",
+        "flows",
         "histograms",
         "intervals",
         "segments",
@@ -328,13 +357,6 @@ _KEYS: Final = frozenset(
         "slo",
     ]
 )
-_COUNTED_BYTES: Final = ("bytes_sent", "bytes_received")
-
-
-def _exchanges(counts: Counts) -> dict[str, int]:
-    answer = {name: value for name, value in dataclasses.asdict(counts).items() if name not in _COUNTED_BYTES}
-    answer["in_flight"] = counts.in_flight
-    return answer
 
 
 def _histogram(encoded: str, statistics: Mapping[str, Any]) -> Histogram:

@@ -40,6 +40,7 @@ CSV_COLUMNS: Final = (
     ),
     *_under("instrument", "asked_rate_per_s due held_back unsent longest_hold_ns workers workers_died"),
     *("partial", "slo"),
+    *_under("delay_ns", "jitter jitter_max"),
 )
 
 
