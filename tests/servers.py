@@ -151,10 +151,10 @@ class Server:
         self._told = True
         self.process.send_signal(number)
 
-    def resident_kib(self) -> int:
-        """Return its resident memory in KiB."""
+    def resident_kib(self, *, peak: bool = False) -> int:
+        """Return its resident memory in KiB: what it is, or the most that it has been."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0])
+        return int(status.partition("VmHWM:" if peak else "VmRSS:")[2].split()[0])
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -189,11 +189,13 @@ def receive_all(connection: socket.socket) -> bytes:
     return bytes(received)
 
 
-def exchange(connection: socket.socket, message: bytes, *, half_close: bool = False) -> bytes:
+def exchange(
+    connection: socket.socket, message: bytes, *, half_close: bool = False, piece: int = 1 << 16
+) -> bytes:
     """Send a message while reading what comes back; return as much as was sent, or all until the end.
 
-    With `half_close` the sending side is closed after the message. Neither a thread nor a blocking call,
-    as OpenSSL allows one at a time on a connection.
+    With `half_close` the sending side is closed after the message. At most `piece` bytes are sent at once.
+    Neither a thread nor a blocking call, as OpenSSL allows one at a time on a connection.
     """
     wait = select.poll()
     connection.setblocking(False)
@@ -203,7 +205,7 @@ def exchange(connection: socket.socket, message: bytes, *, half_close: bool = Fa
         assert wait.poll(TIMEOUT * 1000), "neither reading nor writing went on"
         if view:
             with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                view = view[connection.send(view[: 1 << 16]) :]
+                view = view[connection.send(view[:piece]) :]
                 if not view and half_close:
                     connection.shutdown(socket.SHUT_WR)
         with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):

@@ -74,7 +74,11 @@ def test_durations() -> None:
 @settings(deadline=None)
 @given(rates, stages, st.integers(1, 1000))
 def test_times_are_where_the_integral_is(start: float, steps: list[Stage], resolution: int) -> None:
-    """Each number is due where the integral reaches it, to a nanosecond, and none is left out or too many."""
+    """Each number is due where the integral reaches it, and none is left out or too many.
+
+    To a nanosecond, but for what a float leaves open: where the rate falls to nothing, the last few of
+    millions are due so far apart that this is more.
+    """
     ramp = Ramp(exactly(start), steps)
     total = ramp.legs[-1].after
     assert total is not None
@@ -85,7 +89,8 @@ def test_times_are_where_the_integral_is(start: float, steps: list[Stage], resol
     assert times == sorted(times)
     for number, time in zip(wanted, times, strict=False):
         assert 0 <= time < ramp.duration_ns
-        assert ramp.until(max(0, time - 1)) <= number <= ramp.until(time + 2)
+        open_ = total / 2**50
+        assert ramp.until(max(0, time - 1)) - open_ <= number <= ramp.until(time + 2) + open_
 
 
 @settings(deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -9,11 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, FileDescriptorOverrun
 from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netecho.reactor.streams import ACCEPTS, BULK, BULK_AFTER
 from tests import reactors
 from tests.pairs import (
     HALF_TLS,
@@ -384,6 +388,44 @@ def test_closed_from_what_is_received(reactor: Any, link: Link, size: int) -> No
     assert client.lost is server.lost is ConnectionDone
 
 
+@plain_link
+@pytest.mark.parametrize("size", [1, 478, 479, 480, 1000, 65_536])
+def test_message_is_received_in_one(reactor: Any, link: Link, size: int) -> None:
+    """What has come together is received together, up to a buffer: it is an unread rest that resets."""
+
+    def answer(server: Recorder) -> None:
+        server.transport.write(b"answer")
+        server.transport.loseConnection()
+
+    client, server = Recorder(), Recorder({"data": answer})
+    connected(reactor, link, client, server)
+    client.transport.write(b"x" * size)
+    lost(reactor, client, server)
+    assert len(server.received) == size
+    assert client.received == b"answer"
+    assert client.lost is server.lost is ConnectionDone
+
+
+@plain_link
+def test_bulk_is_received_in_larger_pieces(link: Link) -> None:
+    """Not at once, as a peer that does not read sends much too, but when more has gone than buffers hold."""
+    pieces: list[int] = []
+
+    class Measuring(Recorder):
+        def dataReceived(self, data: bytes) -> None:
+            pieces.append(len(data))
+
+    with reactors.fresh("fast") as reactor:
+        client, server = Recorder(), Measuring()
+        connected(reactor, link, client, server)
+        while sum(pieces) < BULK_AFTER * server.transport.bufferSize + 2 * BULK:
+            client.transport.write(b"x" * MIB)
+            turn(reactor, lambda: not client.transport.dataBuffer and not client.transport._tempDataBuffer)
+    small = [size for size in pieces if size <= FileDescriptor.bufferSize]
+    assert pieces[:BULK_AFTER] == small[:BULK_AFTER]
+    assert FileDescriptor.bufferSize < max(pieces) <= BULK
+
+
 @half_closing_link
 @pytest.mark.parametrize("size", [0, 5, MIB])
 def test_half_closed_from_what_is_received(reactor: Any, link: Link, size: int) -> None:
@@ -742,3 +784,26 @@ def test_many_descriptors_pause_a_producer(reactor: Any, descriptor: int) -> Non
         client.transport.write(b"x")
     assert producer.told[:1] == ["pause"]
     turn(reactor, lambda: len(server.descriptors) == 65 and producer.told[-1] == "resume")
+
+
+def test_accepts_in_bursts() -> None:
+    """However many connect, a port accepts a bounded number of them in one turn."""
+    with reactors.fresh("fast") as reactor, contextlib.ExitStack() as clients:
+        built: list[Protocol] = []
+
+        class Counting(Factory):
+            noisy = False
+
+            def buildProtocol(self, addr: Any) -> Any:
+                built.append(Protocol())
+                return built[-1]
+
+        port = reactor.listenTCP(0, Counting(), 3 * ACCEPTS, "127.0.0.1")
+        address = ("127.0.0.1", port.getHost().port)
+        for _ in range(2 * ACCEPTS + 50):
+            clients.enter_context(socket.create_connection(address))
+        counts = []
+        for _ in range(4):
+            port.doRead()
+            counts.append(len(built))
+        assert counts == [ACCEPTS, 2 * ACCEPTS, 2 * ACCEPTS + 50, 2 * ACCEPTS + 50]

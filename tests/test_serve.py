@@ -18,7 +18,7 @@ import pytest
 import trustme
 
 from tests.peers import outlives_a_twin
-from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho, receive_all, receive_exactly
+from tests.servers import COMMAND, ROOT, TIMEOUT, Server, exchange, netecho, receive_all, receive_exactly
 
 MIB = 1 << 20
 
@@ -104,6 +104,19 @@ def test_peers_that_never_read_cost_little() -> None:
             assert server.resident_kib() - before < peers * 200
         for connection in greedy:
             connection.close()
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_bulk_costs_no_memory(scheme: str) -> None:
+    """Half a gibibyte on one connection, in writes of a mebibyte, costs no more than its beginning."""
+    size = 512 * MIB if scheme == "tcp" else 128 * MIB
+    message = os.urandom(32 * MIB)
+    with Server(f"{scheme}://127.0.0.1:0") as server, server.listener.connect() as connection:
+        assert exchange(connection, message, piece=MIB) == message
+        before = server.resident_kib(peak=True)
+        for _ in range(size // len(message) - 1):
+            assert exchange(connection, message, piece=MIB) == message
+        assert server.resident_kib(peak=True) - before < 4 * 1024
 
 
 def fill(connection: socket.socket) -> None:

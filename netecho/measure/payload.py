@@ -33,7 +33,7 @@ class Payload:
             made once. `sequence_of` is for those that do not.
     """
 
-    __slots__ = ("_key", "_made", "_number_size", "_tail", "message", "size")
+    __slots__ = ("_key", "_number_size", "_tail", "made", "message", "size")
 
     def __init__(self, size: int, key: int, message: bytes | None = None, *, repeating: bool = False) -> None:
         self.size = size if message is None else len(message)
@@ -42,9 +42,10 @@ class Payload:
         self._number_size = 0 if message is not None else min(self.size, _NUMBER_SIZE)
         # A plain generator suffices: the bytes are to be told apart, not to be unguessable.
         self._tail = random.Random(key).randbytes(max(0, size - HEADER.size))  # noqa: S311
-        self._made: tuple[bytes, ...] = ()
+        self.made: tuple[bytes, ...] = ()
+        """The payloads that repeat, one for each number modulo `PERIOD`; empty if they do not."""
         if repeating and message is None and self.size <= _PERIOD_SIZE:
-            self._made = tuple(self._make(number) for number in range(PERIOD))
+            self.made = tuple(self._make(number) for number in range(PERIOD))
 
     @property
     def numbered(self) -> bool:
@@ -53,7 +54,7 @@ class Payload:
 
     def make(self, sequence: int) -> bytes:
         """Return what exchange `sequence` sends."""
-        made = self._made
+        made = self.made
         return made[sequence % PERIOD] if made else self._make(sequence)
 
     def _make(self, sequence: int) -> bytes:

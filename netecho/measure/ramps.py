@@ -51,7 +51,8 @@ class Leg:
         """Return when the integral reaches each of these ascending values, in whole nanoseconds.
 
         Where the quantity is constant and the values are integers it is exact, however large they are;
-        else it is within the 53 bits of a float, which in an hour is less than a nanosecond.
+        else it is within the 53 bits of a float, which in an hour is less than a nanosecond, but for the
+        last few where the quantity falls to nothing.
         """
         begin = self.begin_ns
         if self.start == self.end:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
+from typing import Final
 
 from netecho.measure.histogram import Histogram
 
@@ -30,6 +31,10 @@ class Outcome(enum.Enum):
     """Its exchange had its echo already."""
     STRAY = "stray"
     """It answers nothing that was sent; counted as corrupted."""
+
+
+_COMPLETED: Final = Outcome.COMPLETED
+"""What nearly every echo is: to look it up in its class takes a third of what it takes to count it."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -238,7 +243,7 @@ class Flow:
         if not recorder.closed_loop:
             recorder.service_samples.append(now_ns - times[1])
         if intact:
-            return Outcome.COMPLETED
+            return _COMPLETED
         counts.corrupted += 1
         return Outcome.CORRUPTED
 

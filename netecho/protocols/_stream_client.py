@@ -50,7 +50,10 @@ class StreamExchanger(Protocol):
         """Cut what comes into echoes as long as the messages were."""
         size = len(data)
         if size == self._missing and not self._pieces:
-            self._reply(data)
+            awaited, on_reply = self._awaited, self._on_reply
+            sequence, _ = awaited.popleft()
+            self._missing = awaited[0][1] if awaited else 0
+            on_reply(sequence, data)
         elif not self._awaited:
             self._on_reply(None, data)
         elif size < self._missing:
@@ -63,7 +66,8 @@ class StreamExchanger(Protocol):
         awaited = self._awaited
         sequence, _ = awaited.popleft()
         self._missing = awaited[0][1] if awaited else 0
-        self._on_reply(sequence, payload)
+        on_reply = self._on_reply
+        on_reply(sequence, payload)
 
     def _cut(self, data: bytes) -> None:
         start = 0

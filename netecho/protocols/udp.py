@@ -140,7 +140,8 @@ class ReplyDatagrams(DatagramProtocol):
         self._settings = settings
         self._totals = settings.totals
         self._ports = settings.udp_ports
-        self._reply = settings.reply
+        self._answers = settings.reply is not ReplyMode.DISCARD
+        self._payload = CHARGEN_PATTERN if settings.reply is ReplyMode.CHARGEN else None
         self._guard = RepetitionGuard()
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
@@ -155,10 +156,8 @@ class ReplyDatagrams(DatagramProtocol):
             self._drop(why, addr)
         elif self._guard.repeats(datagram[:HEAD], addr[1]):
             self._drop(REPEATED, addr)
-        elif self._reply is ReplyMode.ECHO:
-            self._answer(datagram, addr)
-        elif self._reply is ReplyMode.CHARGEN:
-            self._answer(CHARGEN_PATTERN[: len(datagram)], addr)
+        elif self._answers:
+            self._answer(datagram if self._payload is None else self._payload[: len(datagram)], addr)
 
     def datagramsReceived(self, batch: Batch) -> None:
         """Answer a batch of datagrams, but for those to be dropped and counted."""
@@ -171,21 +170,29 @@ class ReplyDatagrams(DatagramProtocol):
             if (why := self._objection(source)) is not None:
                 self._drop(why, source, len(indices))
                 dropped.update(indices)
-        candidates = range(count) if not dropped else [i for i in range(count) if i not in dropped]
-        if candidates:
-            drawn = candidates[int(random() * len(candidates))]  # noqa: S311 - no secret
-            source = batch.address(drawn)
-            if self._guard.repeats(batch.head(drawn, HEAD), source[1], len(candidates)):
-                self._drop(REPEATED, source)
-                dropped.add(drawn)
-        if self._reply is ReplyMode.DISCARD or len(dropped) == count:
+        if (repeated := self._repeated(batch, dropped)) is not None:
+            self._drop(REPEATED, batch.address(repeated))
+            dropped.add(repeated)
+        if not self._answers or len(dropped) == count:
             return
-        payload = CHARGEN_PATTERN if self._reply is ReplyMode.CHARGEN else None
-        for index, failure in batch.send_back(payload, without=dropped):
+        for index, failure in batch.send_back(self._payload, without=dropped):
             self._drop(_unsent(failure), batch.address(index))
             dropped.add(index)
+        if dropped:
+            size -= sum([sizes[index] for index in dropped])
         totals.datagrams_sent += count - len(dropped)
-        totals.bytes_sent += size - sum(sizes[index] for index in dropped)
+        totals.bytes_sent += size
+
+    def _repeated(self, batch: Batch, dropped: set[int]) -> int | None:
+        """Draw one of those that are not dropped, and return its index if it has come too often."""
+        count = len(batch)
+        index = int(random() * (count - len(dropped)))  # noqa: S311 - no secret
+        if dropped:
+            if len(dropped) == count:
+                return None
+            index = [i for i in range(count) if i not in dropped][index]
+        _, port = batch.address(index)
+        return index if self._guard.repeats(batch.head(index, HEAD), port, count - len(dropped)) else None
 
     def _objection(self, source: tuple[str, int]) -> str | None:
         """Return why a source must not be answered, or `None`."""

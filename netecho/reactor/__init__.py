@@ -11,7 +11,7 @@ Nothing above it changes: it is Twisted's epoll reactor with its hot paths repla
 
 - `fast.py`: how an event gets from epoll to its transport, and how the reactor waits;
 - `streams.py`: how TCP and UNIX transports send;
-- `datagrams.py`: UDP in batches;
+- `datagrams.py`: UDP in batches, which a protocol may take as they are (`batches.py`);
 - `tls.py`: TLS without a timer for each write;
 - `timers.py`: delayed calls to the microsecond.
 """

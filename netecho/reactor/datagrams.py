@@ -137,13 +137,14 @@ class Port(udp.Port):
 
     longest_segment = 0
     """Bytes in the longest datagram for which it is tried to send several as one."""
+    _usual_size = 1
+    """Bytes in the longest of those that came last; as if each had at least one."""
 
     def _bindSocket(self) -> None:
         super()._bindSocket()
-        self._size = min(max(self.maxPacketSize, 1), LARGEST)
         takes_batches = hasattr(self.protocol, "datagramsReceived")
         self._room = AddressedMessages if takes_batches and note_destinations(self.socket) else Messages
-        self._shelf = _shelves[self._room, self.addressFamily, self._size]
+        self._shelf = _shelves[self._room, self.addressFamily, min(self.maxPacketSize, LARGEST)]
         if segments(self.socket):
             self.longest_segment = LARGEST_SUM // 2
 
@@ -153,7 +154,7 @@ class Port(udp.Port):
             super().doRead()
             return
         shelf = self._shelf
-        messages = shelf.pop() if shelf else self._room(self.addressFamily, self._size)
+        messages = shelf.pop() if shelf else self._room(self.addressFamily, self.maxPacketSize)
         try:
             if hasattr(self.protocol, "datagramsReceived"):
                 self._read_batch(messages)
@@ -189,13 +190,14 @@ class Port(udp.Port):
                 del batch._messages  # to whoever kept it, it must not show what others send next
 
     def _read_each(self, messages: Messages) -> None:
-        """Deliver datagrams one by one, no more of them than Twisted would at most have read.
+        """Deliver datagrams one by one.
 
-        It would not have looked between two of a batch whether it is paused or stopped either.
+        They are no more than Twisted would have read, unless they are larger than those before them. Nor
+        would Twisted have looked between two of them whether it has been paused or told to stop.
         """
         read, left = 0, TURN
         while left > 0 and read < self.maxThroughput:
-            limit = min(BATCH, (self.maxThroughput - read - 1) // self._size + 1)
+            limit = min(BATCH, (self.maxThroughput - read - 1) // self._usual_size + 1)
             count = messages.receive(self.fileno(), limit)
             source = messages.only_source(count)
             sources = messages.sources(count) if source is None else [source] * count
@@ -207,6 +209,7 @@ class Port(udp.Port):
                     log.err()
                 if not self.connected:
                     return
+            self._usual_size = max(1, *sizes)
             if count < limit:
                 return
             read += sum(sizes)

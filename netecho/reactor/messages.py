@@ -89,10 +89,10 @@ _sendmsg: Callable[..., int] = getattr(_libc, "sendmsg", _missing)
 
 def available() -> bool:
     """Return whether the system does have these calls and lets us use them (seccomp(2) may not)."""
-    return (_recvmmsg(-1, None, 0, 0, None), ctypes.get_errno()) == (-1, errno.EBADF) and (
-        _sendmmsg(-1, None, 0, 0),
-        ctypes.get_errno(),
-    ) == (-1, errno.EBADF)
+    for call, arguments in ((_recvmmsg, (-1, None, 0, 0, None)), (_sendmmsg, (-1, None, 0, 0))):
+        if call(*arguments) != -1 or ctypes.get_errno() != errno.EBADF:
+            return False
+    return True
 
 
 def segments(port: socket.socket) -> bool:
@@ -257,7 +257,7 @@ class Messages:
         """Do the same with datagrams of one size, other than 0, to one address: all or none are sent.
 
         The system handles them as one up to the network card, or to the socket that receives them on
-        this machine, and only there as many: about a quarter of the work.
+        this machine, and only there as many.
 
         Raises:
             OSError: none was sent.

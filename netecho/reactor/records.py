@@ -50,8 +50,11 @@ _buffer: Final[Any] = _Buffer() if _KNOWN else None
 class Records(Protocol):
     """The two sides of an established TLS connection: plaintext and what is on the wire."""
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes off the wire."""
+    single: bool
+    """Whether what was opened last is one record and nothing else: when that is read, nothing is unread."""
+
+    def open(self, data: bytes) -> bytes | None:
+        """Take bytes off the wire, and read the first record that is whole with them; see `read`."""
 
     def read(self) -> bytes | None:
         """Return the plaintext of the next record; `None` if no more has arrived.
@@ -61,7 +64,7 @@ class Records(Protocol):
         """
 
     def has_unread(self) -> bool:
-        """Return whether `read` may have more."""
+        """Return whether `read` may have more, after it has returned something."""
 
     def encrypt(self, data: bytes) -> bytes | None:
         """Encrypt what fits in one record, and return what is to be sent; `None` if it cannot be done yet.
@@ -77,14 +80,16 @@ class Records(Protocol):
 class PublicRecords:
     """Records by pyOpenSSL's own methods; see `Records`."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "single")
 
     def __init__(self, connection: SSL.Connection) -> None:
         self._connection = connection
+        self.single = False
 
-    def feed(self, data: bytes) -> None:
-        """See `Records.feed`."""
+    def open(self, data: bytes) -> bytes | None:
+        """See `Records.open`."""
         self._connection.bio_write(data)
+        return self.read()
 
     def read(self) -> bytes | None:
         """See `Records.read`."""
@@ -120,7 +125,17 @@ class DirectRecords:
         AttributeError: pyOpenSSL's connections are not what they were.
     """
 
-    __slots__ = ("_address", "_connection", "_from_ssl", "_into_ssl", "_pointer", "_ssl", "_view")
+    __slots__ = (
+        "_address",
+        "_between",
+        "_connection",
+        "_from_ssl",
+        "_into_ssl",
+        "_pointer",
+        "_ssl",
+        "_view",
+        "single",
+    )
 
     def __init__(self, connection: SSL.Connection) -> None:
         private: Any = connection
@@ -129,10 +144,17 @@ class DirectRecords:
         self._into_ssl = private._into_ssl
         self._from_ssl = private._from_ssl
         self._address, self._view, self._pointer = _buffer.address, _buffer.view, _buffer.pointer
+        self.single = False
+        self._between = False
+        """Whether OpenSSL is known to have read all that arrived, up to the end of a record."""
 
-    def feed(self, data: bytes) -> None:
-        """See `Records.feed`."""
-        _bio_write(self._into_ssl, data, len(data))
+    def open(self, data: bytes) -> bytes | None:
+        """See `Records.open`."""
+        size = len(data)
+        _bio_write(self._into_ssl, data, size)
+        # A record's header ends with its length (RFC 8446 section 5.1).
+        self.single = self._between and size > 5 and size == 5 + (data[3] << 8 | data[4])
+        return self.read()
 
     def read(self) -> bytes | None:
         """See `Records.read`."""
@@ -141,13 +163,16 @@ class DirectRecords:
         if size > 0:
             data: bytes = self._view[:size]
             return data
+        self._between = False
         if _ssl_get_error(ssl, size) != _WANT_READ:
             self._connection._raise_ssl_error(ssl, size)
         return None
 
     def has_unread(self) -> bool:
         """See `Records.has_unread`."""
-        return bool(_bio_get_mem_data(self._into_ssl, self._pointer))
+        unread = bool(_bio_get_mem_data(self._into_ssl, self._pointer))
+        self._between = not unread
+        return unread
 
     def encrypt(self, data: bytes) -> bytes | None:
         """See `Records.encrypt`."""

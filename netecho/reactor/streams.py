@@ -7,8 +7,9 @@ producers to half-close, abort and TLS, is inherited.
 
 from __future__ import annotations
 
+import functools
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from errno import EAGAIN, ENOBUFS
 from typing import Any, Final
 
@@ -20,6 +21,12 @@ from twisted.python import log
 
 SMALL: Final = 479
 """Bytes asked for until a message is larger: their object is the largest that Python's own allocator has."""
+BULK: Final = 1 << 19
+"""Bytes asked for, and written without a pause, on a connection that always has more: it takes a fifth less
+of the processor than in buffers of the usual size."""
+BULK_AFTER: Final = 256
+"""Buffers of the usual size, received and sent on without delay, that show a connection to be such a one:
+more than the systems' own buffers hold, so that its peer must be reading."""
 ANCILLARY: Final = socket.CMSG_SPACE(4096)
 """Bytes of file descriptors and the like that are received at once, as Twisted has it."""
 ACCEPTS: Final = 100
@@ -41,11 +48,15 @@ class DirectConnection(tcp.Connection):
     """Whether a write goes to the system: connected in clear, nothing queued before it, no pull producer."""
     _lost = False
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
-    _room = SMALL
+    _room: int
     """Bytes that are asked for at once."""
+    _full_reads = 0
+    """How often a buffer of the usual size was full."""
 
     def __init__(self, *arguments: Any) -> None:
-        self.bufferSize = self.bufferSize  # looked at by each write, and found sooner in the instance
+        # Looked at for every message, and found sooner in the instance.
+        self.bufferSize = self.bufferSize
+        self._room = SMALL
         super().__init__(*arguments)
 
     def doRead(self) -> Any:
@@ -58,11 +69,30 @@ class DirectConnection(tcp.Connection):
         except OSError:
             return CONNECTION_LOST
         if len(data) == room:
-            self._room = self.bufferSize
+            data = self._fill_up(data, self.socket.recv)
         if data:
             self.protocol.dataReceived(data)
             return None
         return CONNECTION_LOST if self._lost else CONNECTION_DONE
+
+    def _fill_up(self, data: bytes, receive: Callable[[int], bytes]) -> bytes:
+        """Have more room from now on, as all there was is full; return what has come of this message."""
+        size, most = len(data), self.bufferSize
+        if size < most:
+            # What came together is delivered together: if a connection is closed with something unread, its
+            # peer may lose what it was sent last.
+            self._room = most
+            try:
+                data += receive(most - size)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._lost = True
+        elif size == FileDescriptor.bufferSize:
+            self._full_reads += 1
+            if self._full_reads == BULK_AFTER:
+                self._room = self.bufferSize = BULK
+        return data
 
     def write(self, data: bytes) -> None:
         """Send `data`, or as much as the system takes; the rest follows when it takes more."""
@@ -194,7 +224,16 @@ class Connector(tcp.Connector):
         return Client(self.host, self.port, self.bindAddress, self, self.reactor)
 
 
-class Port(tcp.Port):
+class _AcceptsInBursts(tcp.Port):
+    """What of a port accepts connections."""
+
+    def doRead(self) -> None:
+        """Accept what waits, within bounds: Twisted's own has none while more comes."""
+        super().doRead()
+        self.numberAccepts = min(self.numberAccepts, ACCEPTS)
+
+
+class Port(_AcceptsInBursts):
     """A TCP port; accepts `Server`s."""
 
     transport = Server
@@ -222,8 +261,8 @@ class UNIXConnection(DirectConnection):
             return None
         except OSError:
             return CONNECTION_LOST
-        if len(data) == room:
-            self._room = self.bufferSize
+        if len(data) == room and not ancillary:
+            data = self._fill_up(data, functools.partial(self._receive_more, ancillary))
         self._receiving, self._asked = True, False
         try:
             if ancillary:
@@ -235,6 +274,11 @@ class UNIXConnection(DirectConnection):
         if self._asked:
             self._flush()
         return None if data else CONNECTION_LOST if self._lost else CONNECTION_DONE
+
+    def _receive_more(self, ancillary: list[tuple[int, int, bytes]], size: int) -> bytes:
+        data, more, _, _ = self.socket.recvmsg(size, ANCILLARY)
+        ancillary += more
+        return data
 
     def _take_ancillary(self, ancillary: list[tuple[int, int, bytes]]) -> None:
         """Deliver file descriptors; say of anything else that it is not supported, as Twisted does."""
@@ -323,7 +367,7 @@ class UNIXConnector(unix.Connector):
         return UNIXClient(self.address, self, self.reactor, self.checkPID)
 
 
-class UNIXPort(unix.Port):
+class UNIXPort(_AcceptsInBursts, unix.Port):
     """A UNIX socket that listens; accepts `UNIXServer`s."""
 
     transport = UNIXServer

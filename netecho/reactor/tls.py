@@ -73,16 +73,11 @@ class Traffic:
         """Take bytes off the wire, deliver what was in them, then send what was written meanwhile."""
         records: Any = self.records
         transport = self._transport
-        if data and not (self.read_ended or self.lost):
-            records.feed(data)
-            if self._buffered:
-                self._buffered = False
-                transport._unbufferPendingWrites()
         self._receiving = True
         try:
             while not (self.read_ended or self.lost):
                 try:
-                    message = records.read()
+                    message = records.open(data) if data else records.read()
                 except ZeroReturnError:
                     transport._read_ended()
                 except Error:
@@ -92,10 +87,14 @@ class Traffic:
                         break
                     if not self.muted:
                         self.wrapped.dataReceived(message)
-                    if not records.has_unread():
+                    if records.single or not records.has_unread():
                         break
+                data = b""
         finally:
             self._receiving = False
+        if self._buffered:  # what has arrived may be what OpenSSL waited for before it would encrypt
+            self._buffered = False
+            transport._unbufferPendingWrites()
         if self._gathered:
             self.flush()
         else:

@@ -9,6 +9,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
+from netecho.measure.payload import PERIOD
 from netecho.measure.recorder import Flow, Outcome
 from netecho.protocols._contract import Exchanger
 from netecho.services.failures import loss_kind
@@ -30,6 +31,11 @@ class Connection:
 
     def __init__(self, benchmark: Benchmark) -> None:
         self._benchmark = benchmark
+        # Looked at for every message, and found sooner here.
+        self._clock = benchmark.clock
+        self._made = benchmark.payload.made
+        self._make = benchmark.payload.make
+        self._counted = benchmark.plan.exchanges is not None
         self._exchanger: Exchanger | None = None
         self._retry_after = RETRY_FIRST
         self.flow = Flow(benchmark.recorder)
@@ -73,20 +79,27 @@ class Connection:
     def send(self) -> None:
         """Send the next exchange, if there is to be one and a connection for it."""
         exchanger, benchmark = self._exchanger, self._benchmark
-        if exchanger is None or not benchmark.take_turn():
+        if exchanger is None or not benchmark.sending or (self._counted and not benchmark.take_turn()):
             return
-        now = benchmark.clock()
-        flow = self.flow
-        sequence = flow.sent(now, now, benchmark.payload.size)
-        exchanger.send(sequence, benchmark.payload.make(sequence))
+        clock, made = self._clock, self._made
+        now = clock()
+        sequence = self.flow.sent(now, now, benchmark.size)
+        exchanger.send(sequence, made[sequence % PERIOD] if made else self._make(sequence))
 
     def _replied(self, sequence: int | None, payload: bytes) -> None:
         """Take an echo on a protocol that keeps them in order."""
-        benchmark = self._benchmark
-        now = benchmark.clock()
-        intact = not benchmark.verified or sequence is None or payload == benchmark.payload.make(sequence)
+        clock, made = self._clock, self._made
+        now = clock()
+        if sequence is None:
+            intact = True
+        else:
+            sent = made[sequence % PERIOD] if made else self._make(sequence)
+            intact = payload == sent or not self._benchmark.verified
         if self.flow.replied(sequence, now, len(payload), intact=intact) in _ENDS:
-            self._go_on(now)
+            if self._benchmark.sending:
+                self.send()
+            else:
+                self._benchmark.exchange_ended(now)
 
     def _replied_datagram(self, _: int | None, payload: bytes) -> None:
         """Take an echo that says itself which exchange it answers."""
@@ -100,14 +113,10 @@ class Connection:
             sequence = flow.newest if oldest is None else oldest
         intact = not benchmark.verified or sequence is None or benchmark.payload.intact(sequence, payload)
         if flow.replied(sequence, now, len(payload), intact=intact) in _ENDS:
-            self._go_on(now)
-
-    def _go_on(self, now: int) -> None:
-        """Send the next exchange in place of one that has ended."""
-        if self._benchmark.sending:
-            self.send()
-        else:
-            self._benchmark.exchange_ended(now)
+            if benchmark.sending:
+                self.send()
+            else:
+                benchmark.exchange_ended(now)
 
     def _lost(self, reason: Failure) -> None:
         self._exchanger = None

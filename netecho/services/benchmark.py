@@ -74,6 +74,7 @@ class Benchmark:
         self.clock = clock
         self.is_datagram = adapter.kind is Kind.DATAGRAM
         self.payload = Payload(plan.size, key, repeating=not self.is_datagram)
+        self.size = plan.size
         self.verified = plan.verify is Verify.FULL
         self.measured = Recorder(closed_loop=True)
         self.recorder = self.measured
@@ -219,9 +220,9 @@ class Benchmark:
             connection.flow.record_in(recorder)
 
     def take_turn(self) -> bool:
-        """Return whether one more exchange may be sent now, and count it if so."""
-        if self._remaining is None:
-            return self.sending
+        """Return whether one more of a number of exchanges may be sent now, and count it if so."""
+        if self._remaining is None:  # the warm-up
+            return True
         if self._remaining == 0:
             return False
         self._remaining -= 1

@@ -52,7 +52,7 @@ class Contestant:
 
     def __init__(self, process: subprocess.Popen[str], authority: str) -> None:
         assert process.stdout is not None
-        self._clock_id = _processor_clock(process.pid)
+        self._clock_id = processor_clock(process.pid)
         self.listeners: dict[str, Listening] = {}
         """By scheme."""
         for _ in range(LISTENERS):
@@ -73,7 +73,7 @@ class Contestant:
             return f"{connection.version()} with {cipher[0]}"
 
 
-def _processor_clock(pid: int) -> int:
+def processor_clock(pid: int) -> int:
     """Return the clock of a process's processor time, as `/proc/PID/stat` counts it but to the nanosecond.
 
     See clock_getcpuclockid(3).
