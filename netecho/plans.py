@@ -356,8 +356,32 @@ class ProbePlan:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Portion:
+    """Which part of a divided plan one is, and what of the whole it takes to know when its turn is.
+
+    Of exchanges and connections alike, it has the numbers `index`, `index + parts`, `index + 2 * parts`
+    and so on.
+    """
+
+    index: int
+    parts: int
+    connections: int
+    """Of the whole."""
+    exchanges: int | None
+    """Of the whole."""
+
+    def numbers(self, total: int) -> range:
+        """Return which of so many are this part's."""
+        return range(self.index, total, self.parts)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class BenchPlan:
-    """What `bench` runs: a closed loop over many connections, until a count or a time is reached."""
+    """What `bench` runs over its connections, until a count or a time is reached.
+
+    With a rate, or stages of one, it is an open loop: exchanges leave when they are due, whatever has come
+    back. Without, it is a closed one: each connection sends when its last echo has come.
+    """
 
     target: Target
     embedded: bool = False
@@ -377,6 +401,26 @@ class BenchPlan:
     reconnect: bool = True
     sockets: SocketOptions = SocketOptions()
     tls: ClientTLS = ClientTLS()
+    rate: float | None = None
+    """Exchanges due a second, over all connections; where the stages begin."""
+    rate_per_connection: float | None = None
+    """The same on each connection; the stages then are each connection's too."""
+    arrival: Arrival = Arrival.CONSTANT
+    seed: int = 0
+    """Random arrivals are the same for the same seed."""
+    stages: tuple[Stage, ...] = ()
+    """How the rate changes, from `rate` or from 0. They say how long the run is."""
+    connections_stages: tuple[Stage, ...] = ()
+    """How the number of connections changes, from `connections`. They say how long the run is."""
+    max_in_flight: int = 100_000
+    """Datagrams of an open loop in flight, over all connections: what is due beyond that is held back."""
+    workers: int = 1
+    slo: tuple[str, ...] = ()
+    """Objectives, as `measure.slo.Objective.parse` takes them: what reads the flag checks them by that."""
+    abort_on_fail: bool = False
+    """End as soon as an objective is missed."""
+    portion: Portion | None = None
+    """`None`: the whole."""
 
     def __post_init__(self) -> None:
         _at_least(1, "-c/--connections", self.connections)
@@ -386,27 +430,90 @@ class BenchPlan:
         _at_least(1, "--pipeline", self.pipeline)
         _at_least(0, "--warmup", self.warmup_ns)
         _at_least(1, "-w/--timeout", self.timeout_ns)
-        if self.connect_rate is not None and not self.connect_rate > 0:
-            raise UsageError("--connect-rate must be more than 0")
-        if self.exchanges is None and self.duration_ns is None:
-            raise UsageError("a run needs an end: -n or -z")
+        _at_least(1, "--max-in-flight", self.max_in_flight)
+        _at_least(1, "--workers", self.workers)
+        _above_zero("--connect-rate", self.connect_rate)
+        self._check_end()
+        self._check_rate()
+        if self.abort_on_fail and not self.slo:
+            raise UsageError("--abort-on-fail needs an objective to fail: --slo")
         _not_in_vain(self.tls, self.target)
+
+    def _check_end(self) -> None:
+        if self.stages or self.connections_stages:
+            if self.duration_ns is not None:
+                raise UsageError("stages say how long a run is: leave out -z")
+            if not self.length_ns:
+                raise UsageError("stages without any duration end a run before it begins")
+        elif self.exchanges is None and self.duration_ns is None:
+            raise UsageError("a run needs an end: -n or -z")
+        if any(not one.target.is_integer() or one.target < 1 for one in self.connections_stages):
+            raise UsageError("--connections-stages lead to whole numbers of connections, 1 at least")
+
+    def _check_rate(self) -> None:
+        _above_zero("-q/--rate", self.rate)
+        _above_zero("--rate-per-connection", self.rate_per_connection)
+        if self.rate is not None and self.rate_per_connection is not None:
+            raise UsageError("-q/--rate is for all connections together: leave out --rate-per-connection")
+        if self.rate_per_connection is not None and self.connections_stages:
+            raise UsageError("--connections-stages change how many share a rate: give it as -q/--rate")
+        if not self.open_loop:
+            if self.arrival is not Arrival.CONSTANT:
+                raise UsageError("--arrival is how the exchanges of a rate follow each other: add -q/--rate")
+            return
+        start = self.rate or self.rate_per_connection
+        if start is None and not any(one.target for one in self.stages):
+            raise UsageError("--stages never lead to a rate above 0")
+        if start is None and self.warmup_ns:
+            raise UsageError("--warmup needs a rate to warm up at: add -q/--rate, where --stages begin")
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether exchanges leave by a schedule, and not by the echoes that come."""
+        return self.rate is not None or self.rate_per_connection is not None or bool(self.stages)
+
+    @property
+    def length_ns(self) -> int | None:
+        """How long it takes if nothing ends it before; `None`: until all exchanges have been sent."""
+        if not self.stages and not self.connections_stages:
+            return self.duration_ns
+        return max(sum(one.duration_ns for one in each) for each in (self.stages, self.connections_stages))
 
     def split(self, parts: int) -> tuple[BenchPlan, ...]:
         """Divide the plan among `parts` workers so that the parts add up to it exactly.
 
-        Connections, exchanges and the connect rate are divided, the rest is every part's own. There
-        are never more parts than connections or exchanges, so that no part has nothing to do.
+        Connections, exchanges, the connect rate and what may be in flight are divided; a schedule is
+        interleaved (`measure.pacing.lanes_of`), as are stages of connections; the rest is every part's
+        own. There are never more parts than connections or exchanges, so that none has nothing to do.
         """
-        parts = max(1, min(parts, self.connections, self.exchanges or self.connections))
+        parts = max(1, min(parts, self.connections, self.exchanges or self.connections, self.max_in_flight))
+        whole = self.portion or Portion(0, 1, self.connections, self.exchanges)
+        portions = [
+            dataclasses.replace(whole, index=whole.index + whole.parts * index, parts=whole.parts * parts)
+            for index in range(parts)
+        ]
         return tuple(
             dataclasses.replace(
                 self,
                 connections=share(self.connections, parts, index),
-                exchanges=None if self.exchanges is None else share(self.exchanges, parts, index),
+                exchanges=self._exchanges_of(portion),
                 connect_rate=None if self.connect_rate is None else self.connect_rate / parts,
+                max_in_flight=share(self.max_in_flight, parts, index),
+                workers=1,
+                portion=portion,
             )
-            for index in range(parts)
+            for index, portion in enumerate(portions)
+        )
+
+    def _exchanges_of(self, portion: Portion) -> int | None:
+        if portion.exchanges is None:
+            return None
+        if self.rate_per_connection is None:
+            return len(portion.numbers(portion.exchanges))
+        # Each connection has a share of its own, and the portion those of its connections.
+        return sum(
+            share(portion.exchanges, portion.connections, number)
+            for number in portion.numbers(portion.connections)
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -414,9 +521,17 @@ class BenchPlan:
         return {
             "target": str(self.target),
             "embedded": self.embedded,
-            "model": "closed",
+            "model": "open" if self.open_loop else "closed",
             "connections": self.connections,
-            "rate_per_s": None,
+            "rate_per_s": self.rate,
+            "rate_per_connection_per_s": self.rate_per_connection,
+            "arrival": self.arrival.value if self.open_loop else None,
+            "seed": self.seed if self.open_loop and self.arrival is not Arrival.CONSTANT else None,
+            "stages": [one.to_json() for one in self.stages] or None,
+            "connections_stages": [one.to_json() for one in self.connections_stages] or None,
+            "max_in_flight": self.max_in_flight if self.open_loop else None,
+            "workers": self.workers,
+            "slo": list(self.slo),
             "exchanges": self.exchanges,
             "duration_ns": self.duration_ns,
             "size": self.size,
@@ -433,6 +548,11 @@ class BenchPlan:
 def _at_least(minimum: int, flag: str, value: int | None) -> None:
     if value is not None and value < minimum:
         raise UsageError(f"{flag} must be at least {minimum}")
+
+
+def _above_zero(flag: str, value: float | None) -> None:
+    if value is not None and not 0 < value < math.inf:
+        raise UsageError(f"{flag} must be more than 0")
 
 
 def _not_in_vain(tls: ClientTLS, target: Target) -> None:

@@ -24,7 +24,7 @@ from netecho.measure.summary import (
     brief,
     latencies_of,
 )
-from netecho.plans import SECOND, BenchPlan, ClientTLS, ProbePlan, Target
+from netecho.plans import SECOND, Arrival, BenchPlan, ClientTLS, ProbePlan, Stage, Target
 from netecho.rendering.schema import result_schema
 from tests import samples
 
@@ -42,6 +42,18 @@ plans = st.one_of(
         size=st.integers(0, 65507),
         warmup_ns=naturals,
         connect_rate=st.one_of(st.none(), st.floats(0.1, 1e6)),
+        rate=st.one_of(st.none(), st.floats(0.1, 1e6)),
+        workers=st.integers(1, 64),
+        slo=st.just(("p(99)<5ms",)),
+    ),
+    st.builds(
+        BenchPlan,
+        target=st.just(Target()),
+        duration_ns=st.none(),
+        stages=st.just((Stage(SECOND, 5.0), Stage(0, 0.0))),
+        connections_stages=st.just((Stage(SECOND, 5.0),)),
+        arrival=st.sampled_from(Arrival),
+        seed=naturals,
     ),
     st.builds(
         ProbePlan,

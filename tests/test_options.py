@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from netecho import protocols
 from netecho.errors import UsageError
 from netecho.options import flags, resolve_listeners, resolve_target, units
-from netecho.plans import Family, Target
+from netecho.plans import Family, Stage, Target
 
 SECOND = 1_000_000_000
 
@@ -116,6 +116,43 @@ def test_not_units(parse: Parser, text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(text)
     assert repr(text) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "stages"),
+    [
+        ("10s:1k", [(10 * SECOND, 1000)]),
+        ("10s:1k,30s:5k,10s:0", [(10 * SECOND, 1000), (30 * SECOND, 5000), (10 * SECOND, 0)]),
+        ("0:20/s,1m30s:1.5M", [(0, 20), (90 * SECOND, 1_500_000)]),
+        ("2:0.5", [(2 * SECOND, 0.5)]),
+    ],
+)
+def test_stages(text: str, stages: list[tuple[int, float]]) -> None:
+    """Each stage is a duration and what is reached by then; the first may be a step."""
+    assert units.parse_stages(text) == tuple(Stage(duration, target) for duration, target in stages)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("", "'' is not a stage"),
+        ("10s", "'10s' is not a stage"),
+        ("10s:", "'10s:' is not a stage"),
+        ("10s:1k,", "'', in '10s:1k,' is not a stage"),
+        ("10s:1k 20s:2k", "is not a stage"),
+        ("10s:-1", "'10s:-1' is not a stage"),
+        ("10s:1k:5", "'10s:1k:5' is not a stage"),
+        ("1k:10s", "'1k:10s' is not a stage"),
+        ("10x:5,1s:1", "'10x' is not a duration"),
+        (":5", "'' is not a duration"),
+    ],
+)
+def test_not_stages(text: str, wrong: str) -> None:
+    """The stage that is wrong is quoted."""
+    with pytest.raises(UsageError) as caught:
+        units.parse_stages(text)
+    assert wrong in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import statistics
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.pacing import Agenda, Pacer, Schedule
-from netecho.plans import SECOND, Arrival, Stage
+from netecho.measure.pacing import Agenda, Pacer, Schedule, connections_at, lanes_of
+from netecho.plans import SECOND, Arrival, BenchPlan, Stage, Target
 
 CONSTANT, POISSON, UNIFORM = Arrival.CONSTANT, Arrival.POISSON, Arrival.UNIFORM
 KOLMOGOROV = 1.63
@@ -218,6 +219,75 @@ def test_each_lane_has_the_rate(arrival: Arrival) -> None:
     for times in lanes:
         assert len(times) == pytest.approx(200, abs=40 if arrival is POISSON else 0)
     assert len(set(itertools.chain.from_iterable(lanes))) == sum(map(len, lanes))
+
+
+plans = st.builds(
+    dataclasses.replace,
+    st.sampled_from(
+        [
+            BenchPlan(Target(), rate=200.0, duration_ns=SECOND),
+            BenchPlan(Target(), rate=200.0, exchanges=1, duration_ns=None),
+            BenchPlan(Target(), rate_per_connection=20.0, duration_ns=SECOND),
+            BenchPlan(Target(), rate_per_connection=20.0, exchanges=1, duration_ns=None),
+            BenchPlan(Target(), stages=(Stage(SECOND, 90.0), Stage(SECOND, 0.0)), duration_ns=None),
+        ]
+    ),
+    connections=st.integers(1, 12),
+    arrival=arrivals,
+    seed=st.integers(0, 99),
+)
+
+
+@settings(deadline=None)
+@given(plans, st.integers(1, 60), st.integers(1, 5), st.integers(1, 3))
+def test_lanes_of_parts_are_those_of_the_whole(plan: BenchPlan, count: int, parts: int, again: int) -> None:
+    """However a plan is divided, each exchange is due in one part, at its time, and as many as it is for."""
+    if plan.exchanges is not None:
+        plan = dataclasses.replace(plan, exchanges=count)
+    whole = sorted(time for lane in lanes_of(plan) for time in lane.times())
+    split = [part for half in plan.split(parts) for part in half.split(again)]
+    divided = [[list(lane.times()) for lane in lanes_of(part)] for part in split]
+    assert sorted(time for lanes in divided for times in lanes for time in times) == whole
+    assert [sum(map(len, lanes)) for lanes in divided if plan.exchanges] == [
+        part.exchanges for part in split if plan.exchanges
+    ]
+    assert [len(lanes) for lanes in divided] == [
+        1 if plan.rate_per_connection is None else part.connections for part in split
+    ]
+
+
+def test_a_closed_loop_has_no_lanes() -> None:
+    """Nothing in it is due."""
+    assert lanes_of(BenchPlan(Target())) == ()
+
+
+def test_a_plan_in_full() -> None:
+    """What a plan says of its rate is the schedule's."""
+    steps = (Stage(SECOND, 5.0),)
+    plan = BenchPlan(
+        Target(),
+        rate=0.1,
+        arrival=POISSON,
+        seed=7,
+        stages=steps,
+        exchanges=9,
+        duration_ns=None,
+        connections=3,
+    )
+    assert lanes_of(plan) == (Schedule(Fraction(1, 10), POISSON, 7, steps, SECOND, 9),)
+
+
+def test_connections_over_time() -> None:
+    """A ramp of connections begins with those there are, and is divided exactly."""
+    steps = (Stage(10 * SECOND, 110.0), Stage(10 * SECOND, 110.0), Stage(SECOND, 5.0))
+    plan = BenchPlan(Target(), connections=10, connections_stages=steps, duration_ns=None)
+    times = [0, SECOND - 1, SECOND, 10 * SECOND, 20 * SECOND, 21 * SECOND, 99 * SECOND]
+    wanted = [10, 19, 20, 110, 110, 5, 5]
+    assert [connections_at(plan, time) for time in times] == wanted
+    for parts in (2, 3, 10):
+        for time, total in zip(times, wanted, strict=True):
+            assert sum(connections_at(part, time) for part in plan.split(parts)) == total
+    assert connections_at(BenchPlan(Target(), connections=7), SECOND) == 7
 
 
 @settings(deadline=None)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import string
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 from netecho.errors import UsageError
 from netecho.plans import (
     SECOND,
+    Arrival,
     BenchPlan,
     ClientTLS,
     Family,
     ListenPlan,
     Location,
+    Portion,
     ProbePlan,
     ServerTLS,
     SocketOptions,
@@ -297,21 +300,132 @@ def test_bench_json() -> None:
     st.none() | st.integers(1, 10_000),
     st.none() | st.floats(0.01, 1e9),
     st.integers(-1, 100),
+    st.integers(1, 1000),
+    st.booleans(),
 )
-def test_split(connections: int, exchanges: int | None, rate: float | None, parts: int) -> None:
+def test_split(
+    connections: int,
+    exchanges: int | None,
+    rate: float | None,
+    parts: int,
+    in_flight: int,
+    per_connection: bool,
+) -> None:
     """The parts of a plan add up to it, differ by at most one, and none has nothing to do."""
-    plan = BenchPlan(Target(), connections=connections, exchanges=exchanges, connect_rate=rate)
+    plan = BenchPlan(
+        Target(),
+        connections=connections,
+        exchanges=exchanges,
+        connect_rate=rate,
+        max_in_flight=in_flight,
+        rate_per_connection=5.0 if per_connection else None,
+        workers=7,
+    )
     split = plan.split(parts)
     assert 1 <= len(split) <= max(1, parts)
     shares = [part.connections for part in split]
     assert sum(shares) == connections
     assert max(shares) - min(shares) <= 1
     assert min(shares) >= 1
+    assert sum(part.max_in_flight for part in split) == in_flight
+    assert min(part.max_in_flight for part in split) >= 1
+    assert all(part.workers == 1 for part in split)
     if exchanges is None:
         assert all(part.exchanges is None for part in split)
     else:
-        assert sum(part.exchanges or 0 for part in split) == exchanges
+        each = [part.exchanges or 0 for part in split]
+        assert sum(each) == exchanges
+        assert min(each) >= 1
+        assert per_connection or max(each) - min(each) <= 1
     if rate is None:
         assert all(part.connect_rate is None for part in split)
     else:
         assert math.isclose(sum(part.connect_rate or 0 for part in split), rate)
+
+
+@given(st.integers(1, 40), st.none() | st.integers(1, 40), st.integers(1, 5), st.integers(1, 5))
+def test_split_again(connections: int, exchanges: int | None, parts: int, again: int) -> None:
+    """Parts of parts are parts of the whole: each number is in one of them."""
+    plan = BenchPlan(Target(), connections=connections, exchanges=exchanges)
+    split = [part for half in plan.split(parts) for part in half.split(again)]
+    portions = [part.portion or Portion(0, 1, connections, exchanges) for part in split]
+    for total, shares in (
+        (connections, [part.connections for part in split]),
+        (exchanges, [part.exchanges for part in split]),
+    ):
+        if total is not None:
+            assert sorted(number for one in portions for number in one.numbers(total)) == list(range(total))
+            assert [len(one.numbers(total)) for one in portions] == shares
+
+
+OPEN: dict[str, Any] = {"rate": 100.0}
+RAMP: dict[str, Any] = {"stages": (Stage(SECOND, 100.0), Stage(2 * SECOND, 0.0)), "duration_ns": None}
+CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "duration_ns": None}
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"rate": 0.0}, "-q/--rate must be more than 0"),
+        ({"rate": math.inf}, "-q/--rate must be more than 0"),
+        ({"rate_per_connection": -1.0}, "--rate-per-connection must be more than 0"),
+        ({"rate": 1.0, "rate_per_connection": 1.0}, "leave out --rate-per-connection"),
+        ({"rate_per_connection": 1.0, **CROWD}, "give it as -q/--rate"),
+        ({"arrival": Arrival.POISSON}, "add -q/--rate"),
+        ({"max_in_flight": 0}, "--max-in-flight must be at least 1"),
+        ({"workers": 0}, "--workers must be at least 1"),
+        ({"abort_on_fail": True}, "--abort-on-fail needs an objective"),
+        ({**RAMP, "duration_ns": SECOND}, "leave out -z"),
+        ({**CROWD, "duration_ns": SECOND}, "leave out -z"),
+        ({"stages": (Stage(0, 5.0),), "duration_ns": None}, "without any duration"),
+        ({"stages": (Stage(SECOND, 0.0),), "duration_ns": None}, "never lead to a rate"),
+        ({**RAMP, "warmup_ns": 1}, "--warmup needs a rate"),
+        ({"connections_stages": (Stage(SECOND, 0.0),), "duration_ns": None}, "whole numbers of connections"),
+        ({"connections_stages": (Stage(SECOND, 1.5),), "duration_ns": None}, "whole numbers of connections"),
+    ],
+)
+def test_load_refused(options: dict[str, Any], reason: str) -> None:
+    """A load that contradicts itself is refused, in words that say what to do."""
+    with pytest.raises(UsageError, match=reason):
+        BenchPlan(Target(), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "open_loop", "length"),
+    [
+        ({}, False, 10 * SECOND),
+        ({"exchanges": 5, "duration_ns": None}, False, None),
+        (OPEN, True, 10 * SECOND),
+        ({"rate_per_connection": 2.0, "exchanges": 5, "duration_ns": None}, True, None),
+        (RAMP, True, 3 * SECOND),
+        ({**RAMP, "rate": 5.0, "warmup_ns": SECOND}, True, 3 * SECOND),
+        ({**RAMP, "exchanges": 5}, True, 3 * SECOND),
+        (CROWD, False, 4 * SECOND),
+        ({**RAMP, **CROWD}, True, 4 * SECOND),
+        ({"stages": (Stage(SECOND, 0.0),), "rate": 5.0, "duration_ns": None}, True, SECOND),
+        ({"slo": ("p(99)<1ms",), "abort_on_fail": True, **OPEN}, True, 10 * SECOND),
+    ],
+)
+def test_loads(options: dict[str, Any], open_loop: bool, length: int | None) -> None:
+    """A rate makes an open loop; stages of whatever kind say how long it is."""
+    plan = BenchPlan(Target(), **options)
+    assert plan.open_loop is open_loop
+    assert plan.length_ns == length
+
+
+def test_load_json() -> None:
+    """A result tells all that it takes to make the run again, and nothing of what was not asked for."""
+    told = BenchPlan(
+        Target(), rate=100.0, arrival=Arrival.POISSON, seed=7, slo=("loss<1%",), workers=2, **CROWD
+    ).to_json()
+    assert told["model"] == "open"
+    assert told["rate_per_s"] == 100.0
+    assert (told["arrival"], told["seed"], told["workers"], told["slo"]) == ("poisson", 7, 2, ["loss<1%"])
+    assert told["connections_stages"] == [{"duration_ns": 4 * SECOND, "target": 50.0}]
+    assert told["stages"] is None
+    assert told["max_in_flight"] == 100_000
+    closed = BenchPlan(Target()).to_json()
+    assert closed["model"] == "closed"
+    absent = ("rate_per_s", "rate_per_connection_per_s", "arrival", "seed", "stages", "max_in_flight")
+    assert [closed[key] for key in absent] == [None] * len(absent)
+    assert BenchPlan(Target(), **RAMP).to_json()["seed"] is None

@@ -4,7 +4,7 @@ An open loop's `Schedule` says when every exchange is due and asks nothing of an
 exactly: among workers, who take its numbers in turn, and among connections, when the rate is that of
 each. An `Agenda` goes through it, and through the lanes of several, as time passes:
 
-    agenda = Agenda([schedule])
+    agenda = Agenda(lanes_of(plan))
     while True:
         for due_ns, lane in agenda.due_until(clock() - begun):
             ...  # send it now, or hold it back
@@ -25,8 +25,8 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Final, TypeVar
 
-from netecho.measure.ramps import Ramp
-from netecho.plans import Arrival, Stage, share
+from netecho.measure.ramps import Ramp, exactly
+from netecho.plans import Arrival, BenchPlan, Portion, Stage, share
 
 T = TypeVar("T")
 _BLOCK: Final = 512
@@ -147,6 +147,38 @@ class Schedule:
             seed=f"{self.seed}/{number}",
             count=None if self.count is None else share(self.count, lanes, number),
         )
+
+
+def lanes_of(plan: BenchPlan) -> tuple[Schedule, ...]:
+    """Return the schedules of an open loop, or of a part of one: those of all parts make the whole's.
+
+    It is one, whichever connection carries what is due; or, if the rate is that of each connection, one
+    for each of the part's, in order. In a closed loop there is none.
+    """
+    if not plan.open_loop:
+        return ()
+    portion = plan.portion or Portion(0, 1, plan.connections, plan.exchanges)
+    whole = Schedule(
+        exactly(plan.rate or plan.rate_per_connection or 0),
+        plan.arrival,
+        plan.seed,
+        plan.stages,
+        plan.length_ns,
+        portion.exchanges,
+    )
+    if plan.rate_per_connection is None:
+        return (dataclasses.replace(whole, index=portion.index, parts=portion.parts),)
+    numbers = portion.numbers(portion.connections)
+    return tuple(whole.lane(number, portion.connections) for number in numbers)
+
+
+def connections_at(plan: BenchPlan, time_ns: int) -> int:
+    """Return how many connections a plan, or a part of one, is to have open at a time from its start."""
+    if not plan.connections_stages:
+        return plan.connections
+    portion = plan.portion or Portion(0, 1, plan.connections, None)
+    ramp = Ramp(Fraction(portion.connections), plan.connections_stages)
+    return len(portion.numbers(math.floor(ramp.value_at(time_ns))))
 
 
 def _in_blocks(items: Iterator[T], largest: int) -> Iterator[list[T]]:

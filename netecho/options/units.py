@@ -10,6 +10,7 @@ import fractions
 import re
 
 from netecho.errors import UsageError
+from netecho.plans import Stage
 
 _DURATION_UNITS = {
     "d": 86_400_000_000_000,
@@ -100,6 +101,25 @@ def parse_count(text: str) -> int:
     if match is None or text.endswith("/s"):
         raise wrong
     return _whole(fractions.Fraction(match[1]) * _MULTIPLES[(match[2] or "").lower()], wrong)
+
+
+def parse_stages(text: str) -> tuple[Stage, ...]:
+    """Return stages, each a duration and what is reached at its end: `10s:1k,30s:5k,10s:0`.
+
+    Raises:
+        UsageError: the text is not stages; the message quotes the one that is not.
+    """
+    return tuple(_parse_stage(text, one) for one in text.split(","))
+
+
+def _parse_stage(text: str, one: str) -> Stage:
+    duration, colon, target = one.partition(":")
+    match = _RATE.fullmatch(target)
+    if not colon or match is None:
+        where = "" if one == text else f", in {text!r}"
+        raise UsageError(f"{one!r}{where} is not a stage: write a time and what to reach by then, as 10s:1k")
+    reached = fractions.Fraction(match[1]) * _MULTIPLES[(match[2] or "").lower()]
+    return Stage(parse_duration(duration), float(reached))
 
 
 def parse_port(text: str) -> int:
