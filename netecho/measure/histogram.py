@@ -10,7 +10,7 @@ import bisect
 import collections
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram
@@ -146,23 +146,34 @@ class Histogram:
         return encoded.decode("ascii")
 
     @classmethod
-    def decode(cls, encoded: str, statistics: dict[str, Any]) -> Histogram:
-        """Return a histogram from what `encode` and `to_json` gave.
+    def decode(cls, encoded: str, statistics: Mapping[str, Any] | None = None) -> Histogram:
+        """Return a histogram from what `encode` gave, of this program or another.
+
+        Args:
+            encoded: the counts.
+            statistics: the exact `min` and `max`, as from `to_json`, without which they are as exact as the
+                histogram, and it may be empty.
 
         Raises:
             ValueError: it is not such a histogram.
         """
         histogram = cls()
+        counts = histogram._counts
         try:
             hdr = HdrHistogram.decode(encoded)
-            for index, count in enumerate(hdr.counts):
+            for index, count in enumerate(hdr.counts[:]):  # a list is four times as fast as the array
                 if count > 0:
-                    value = hdr.get_value_from_index(index)
-                    histogram._counts[value // _width(value) * _width(value)] += count
-            histogram.minimum = int(statistics["min"])
-            histogram.maximum = int(statistics["max"])
-            if not histogram._counts:
-                raise ValueError("it is empty")
+                    # The largest that the bucket holds: another program's may be wider than ours.
+                    value = hdr.get_value_from_index(index + 1) - 1
+                    counts[value - value % _width(value)] += count
+            if statistics is not None:
+                histogram.minimum = int(statistics["min"])
+                histogram.maximum = int(statistics["max"])
+                if not counts:
+                    raise ValueError("it is empty")
+            elif counts:
+                histogram.minimum, highest = min(counts), max(counts)
+                histogram.maximum = highest + _width(highest) - 1
         except Exception as error:  # the codec raises whatever its parts raise: zlib, ctypes, its own
             raise ValueError(f"not a histogram: {error}") from error
         return histogram
