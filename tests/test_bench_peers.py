@@ -21,6 +21,7 @@ import jsonschema
 import pytest
 import trustme
 
+from netecho.measure.histogram import Histogram
 from netecho.rendering.machine import CSV_COLUMNS
 from netecho.rendering.schema import result_schema
 from tests.peers import need
@@ -41,6 +42,8 @@ def checked(result: dict[str, Any]) -> dict[str, Any]:
     response = result["latency_ns"]["response"] or {"count": 0}
     assert response["count"] == result["exchanges"]["completed"]
     assert sum(interval["completed"] for interval in result["intervals"]) == response["count"]
+    segments = [Histogram.decode(one["response"]) for one in result["segments"]]
+    assert Histogram.sum(segments).count == response["count"]
     assert result["throughput"]["bytes_sent"] == result["plan"]["size"] * result["exchanges"]["sent"]
     return result
 

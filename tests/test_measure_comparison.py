@@ -309,25 +309,28 @@ def test_latencies_of_nothing_have_a_logarithm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "new", "low", "high", "verdict", "regressed_by"),
+    ("metric", "new", "low", "high", "verdict", "regressed", "within"),
     [
-        ("p50", 1.10, 1.02, 1.18, Verdict.SLOWER, 0.10),
-        ("p50", 1.10, 0.99, 1.52, Verdict.NONE, None),
-        ("p50", 0.90, 0.85, 0.95, Verdict.FASTER, None),
-        ("p50", 1.00, 1.00, 1.00, Verdict.NONE, None),
-        ("throughput", 0.90, 0.85, 0.95, Verdict.SLOWER, 0.10),
-        ("throughput", 1.10, 1.02, 1.18, Verdict.FASTER, None),
-        ("throughput", 0.90, 0.79, 1.02, Verdict.NONE, None),
+        ("p50", 1.10, 1.02, 1.18, Verdict.SLOWER, True, False),
+        ("p50", 1.10, 0.99, 1.52, Verdict.NONE, False, False),
+        ("p50", 0.90, 0.85, 0.95, Verdict.FASTER, False, True),
+        ("p50", 1.00, 1.00, 1.05, Verdict.NONE, False, True),
+        ("p50", 1.03, 1.02, 1.04, Verdict.SLOWER, False, True),
+        ("throughput", 0.90, 0.85, 0.95, Verdict.SLOWER, True, False),
+        ("throughput", 1.10, 1.02, 1.18, Verdict.FASTER, False, True),
+        ("throughput", 0.90, 0.79, 1.02, Verdict.NONE, False, False),
+        ("throughput", 0.98, 0.96, 1.00, Verdict.NONE, False, True),
     ],
 )
 def test_verdicts(
-    metric: str, new: float, low: float, high: float, verdict: Verdict, regressed_by: float | None
+    metric: str, new: float, low: float, high: float, verdict: Verdict, regressed: bool, within: bool
 ) -> None:
     """Only an interval on one side of 1 is one; a regression is also as large as was asked."""
     change = Change(metric, 1.0, new, low, high, 0.99)
     assert change.verdict is verdict
-    assert change.regressed(0.05) is (regressed_by is not None)
+    assert change.regressed(0.05) is regressed
     assert not change.regressed(0.11)
+    assert change.within(0.051) is within
 
 
 def test_what_a_comparison_cannot_answer_for_is_said() -> None:

@@ -13,7 +13,7 @@ from hdrh.log import HistogramLogReader, HistogramLogWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.hdrlog import LEGEND, Entry, Log, entries_of, header, line, parse, result_of
+from netecho.measure.hdrlog import LEGEND, Entry, Log, entries_of, header, is_log, line, parse, result_of
 from netecho.measure.histogram import HIGHEST_NS, Histogram
 from netecho.measure.recorder import Interval
 from netecho.measure.results import merge_results
@@ -245,3 +245,21 @@ def test_a_log_that_cannot_be_added(log: Log, words: str) -> None:
     """It has nothing, or would be counted twice."""
     with pytest.raises(ValueError, match=words):
         result_of(log, samples.bench())
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        (written(), True),
+        (f"\n\n{LEGEND}\n", True),
+        (f"0,1,2,{COUNTS}\r\n", True),
+        (f"Tag=a,0,1,2,{COUNTS}", True),
+        ('{"schema": 1}', False),
+        ("3", False),
+        ("", False),
+        ("hello, there", False),
+    ],
+)
+def test_a_log_is_known_by_its_first_line(text: str, is_one: bool) -> None:
+    """It has no name of its own."""
+    assert is_log(text) is is_one

@@ -75,8 +75,13 @@ class Verdict(enum.StrEnum):
 class Method(enum.StrEnum):
     """How far off a ratio may be was told from what."""
 
-    RUNS = "Student's t interval of runs"
+    RUNS = "Student's t of runs"
     STRETCHES = "Allan variance of stretches of the runs"
+
+    @property
+    def words(self) -> str:
+        """What it is, for people."""
+        return self.value if self is Method.RUNS else f"the {self.value}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,8 +115,14 @@ class Change:
 
         A latency has regressed by 5 % at 1.05 times the old, a throughput at 0.95 times.
         """
-        share = 1 - self.ratio if self.metric == THROUGHPUT else self.ratio - 1
-        return self.verdict is Verdict.SLOWER and share > by
+        return self.verdict is Verdict.SLOWER and self._slower(self.ratio) > by
+
+    def within(self, by: float) -> bool:
+        """Return whether it is shown not to be slower by more than a share."""
+        return self._slower(self.low if self.metric == THROUGHPUT else self.high) <= by
+
+    def _slower(self, ratio: float) -> float:
+        return 1 - ratio if self.metric == THROUGHPUT else ratio - 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the object in `changes`."""

@@ -108,6 +108,12 @@ def entries_of(intervals: Iterable[Interval]) -> Iterator[Entry]:
             yield Entry(one.start_ns, one.length_ns, one.service, SERVICE)
 
 
+def is_log(text: str) -> bool:
+    """Return whether a text begins as logs do."""
+    first = text.lstrip().partition("\n")[0].rstrip()
+    return first.startswith(("#", LEGEND)) or _LINE.fullmatch(first) is not None
+
+
 def parse(lines: Iterable[str]) -> Log:
     """Return what a log says, of this program or another.
 
@@ -123,7 +129,7 @@ def parse(lines: Iterable[str]) -> Log:
         content = text.strip()
         if match := _TIME.match(content):
             times.setdefault(match[1], Fraction(match[2]))
-        if content and not content.startswith(("#", '"StartTimestamp"')):
+        if content and not content.startswith(("#", LEGEND[:16])):
             try:
                 found.append(_entry(content))
             except ValueError as error:

@@ -22,6 +22,7 @@ from netecho.errors import NetechoError
 from netecho.measure.payload import Payload
 from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Recorder
+from netecho.measure.segments import segments_of
 from netecho.measure.summary import (
     Connections,
     IntervalSummary,
@@ -334,6 +335,7 @@ class Benchmark:
             errors=recorder.errors,
             latencies=latencies_of(recorder, self.connects, self.handshakes),
             intervals=tuple(IntervalSummary.of(interval) for interval in recorder.intervals),
+            segments=segments_of(recorder.intervals),
             warmup=None if self.warmup is None else self.warmup.counts,
             cpu_share=self.cpu_share,
             trustworthy=judgement.trustworthy,
