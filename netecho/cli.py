@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 import netecho
 from netecho.errors import ExitStatus, NetechoError, UsageError
 from netecho.options import flags, load, serving
-from netecho.plans import SECOND, ReplyMode, ServerTLS, TLSVersion, Verify
+from netecho.plans import SECOND, Arrival, ReplyMode, ServerTLS, TLSVersion, Verify
 
 DEBUG_VARIABLE = "NETECHO_DEBUG"
 
@@ -202,6 +202,14 @@ def bench(
     connect_rate: load.ConnectRate = None,
     verify: load.VerifyEcho = Verify.FULL,
     no_reconnect: load.NoReconnect = False,
+    rate: load.Rate = None,
+    rate_per_connection: load.RatePerConnection = None,
+    arrival: load.ArrivalOrder = Arrival.CONSTANT,
+    seed: load.Seed = 0,
+    stages: load.Stages = None,
+    max_in_flight: load.MaxInFlight = load.MAX_IN_FLIGHT,
+    slo: load.Slo = None,
+    abort_on_fail: load.AbortOnFail = False,
     ipv4: flags.IPv4 = False,
     ipv6: flags.IPv6 = False,
     source: flags.Source = None,
@@ -219,7 +227,10 @@ def bench(
     json_stream: flags.JsonStream = False,
     csv: flags.Csv = None,
 ) -> int:
-    """Measure an echo server under load, for 10 seconds unless -n or -z says otherwise.
+    """Measure an echo server under load, for 10 seconds unless -n, -z or --stages say otherwise.
+
+    Each connection sends when its last echo has come. With -q messages leave at that rate, whatever comes
+    back.
 
     Without a target it measures a server of its own, in a child process on this machine.
 
@@ -227,12 +238,13 @@ def bench(
 
       netecho bench -c 500
       netecho bench localhost 8000 -c 50 -n 100k
-      netecho bench tls://host:8443 -c 50 -z 30s --json result.json
+      netecho bench tls://host:8443 -c 50 -q 20k -z 30s --slo 'p(99)<5ms'
+      netecho bench udp://host:8000 --stages 10s:1k,30s:5k,10s:0 --json result.json
     """
     from netecho.commands import bench as command
 
     flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
-    if exchanges is None and duration is None:
+    if exchanges is None and duration is None and not stages:
         duration = 10 * SECOND
     return command.run(
         target=target,
@@ -250,6 +262,14 @@ def bench(
         connect_rate=connect_rate,
         verify=verify,
         reconnect=not no_reconnect,
+        rate=rate,
+        rate_per_connection=rate_per_connection,
+        arrival=arrival,
+        seed=seed,
+        stages=stages or (),
+        max_in_flight=max_in_flight,
+        slo=tuple(slo or ()),
+        abort_on_fail=abort_on_fail,
         sockets=flags.socket_options(ipv4, ipv6, source, dscp, ttl),
         client_tls=flags.client_tls(cacert, cert, key, insecure, sni, alpn, keylog),
         quiet=quiet,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.benchmarks import load, reactors, table
+from tests.benchmarks import load, pacing, reactors, table
 from tests.benchmarks.contestants import UVLOOP
 from tests.servers import ROOT, TIMEOUT
 
@@ -66,6 +66,14 @@ def test_whole() -> None:
         assert all(cell.endswith("(1.00)") for cell in rows[1 + NAMES.index(reactors.BASE)][1:])
     assert "Medians of 1 round, " in ended.stdout
     assert all(len(line) <= table.WIDTH for line in ended.stdout.splitlines() if not line.startswith("|"))
+
+
+def test_pacing(capsys: pytest.CaptureFixture[str]) -> None:
+    """How well a rate is kept to is printed for each protocol, a row each."""
+    pacing.main(["--rate", "100", "--seconds", "0.2", "--connections", "2"])
+    header, _, *rows = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()]
+    assert [row[0].strip() for row in rows] == ["tcp", "udp"]
+    assert all(len(row) == len(header) and row[1].strip() == "20" for row in rows)
 
 
 def test_readme() -> None:

@@ -21,12 +21,14 @@ from netecho.errors import (
     UserInterruptError,
 )
 from netecho.plans import (
+    Arrival,
     ClientTLS,
     Family,
     ReactorName,
     ReplyMode,
     ServerTLS,
     SocketOptions,
+    Stage,
     TLSVersion,
     Verify,
 )
@@ -87,6 +89,14 @@ BENCH: dict[str, Any] = {
     "connect_rate": None,
     "verify": Verify.FULL,
     "reconnect": True,
+    "rate": None,
+    "rate_per_connection": None,
+    "arrival": Arrival.CONSTANT,
+    "seed": 0,
+    "stages": (),
+    "max_in_flight": 100_000,
+    "slo": (),
+    "abort_on_fail": False,
     "sockets": SocketOptions(),
     "client_tls": ClientTLS(),
     "quiet": False,
@@ -175,6 +185,19 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ),
     ("bench --reactor asyncio", {**BENCH, "reactor_name": ReactorName.ASYNCIO}),
     ("bench --json-stream --quiet", {**BENCH, "json_stream": True, "quiet": True}),
+    (
+        "bench -q 20k --arrival poisson --seed 7 --max-in-flight 2k",
+        {**BENCH, "rate": 20_000.0, "arrival": Arrival.POISSON, "seed": 7, "max_in_flight": 2000},
+    ),
+    ("bench --rate-per-connection 0.5", {**BENCH, "rate_per_connection": 0.5}),
+    (
+        "bench --stages 10s:1k,0:0",
+        {**BENCH, "stages": (Stage(10 * SECOND, 1000.0), Stage(0, 0.0)), "duration_ns": None},
+    ),
+    (
+        "bench --slo p(99)<20ms --slo loss<0.1% --abort-on-fail",
+        {**BENCH, "slo": ("p(99)<20ms", "loss<0.1%"), "abort_on_fail": True},
+    ),
     ("report a.json", REPORT),
     ("report a.json b --csv c", {**REPORT, "files": ["a.json", "b"], "csv": "c"}),
     (
@@ -200,7 +223,13 @@ MISTAKES = {
     "client --json - --csv -": "netecho: only one of --json -, --csv - and --json-stream "
     "can have standard output",
     "bench -n": "netecho: option '-n' requires an argument",
-    "bench -q 5": "netecho bench: no such option: -q",
+    "bench -x 5": "netecho bench: no such option: -x",
+    "bench -q 0": "netecho bench: -q/--rate: '0' is not a rate: write 200, 20k or 1.5M, per second",
+    "bench --arrival late": "netecho bench: --arrival: 'late' is not one of 'constant', 'poisson', 'uniform'",
+    "bench --stages 10s": "netecho bench: --stages: '10s' is not a stage: "
+    "write a time and what to reach by then, as 10s:1k",
+    "bench --slo p(99)<20": "netecho bench: --slo: objective 'p(99)<20': '20' is not a time: "
+    "write 20ms, 250us or 1s",
     "report": "netecho report: FILE is missing",
     "report a b --fail-on-regression 5": "netecho report: --fail-on-regression: '5' is not a share: "
     "write 5% or 0.5%",

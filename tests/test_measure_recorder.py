@@ -131,6 +131,37 @@ def test_end() -> None:
     assert flow.in_flight == flow.recorder.counts.in_flight == 0
 
 
+@given(st.booleans(), st.lists(st.integers(-1, 12), max_size=30), st.sets(st.integers(0, 3)))
+def test_turn(closed_loop: bool, echoes: list[int], phases: set[int]) -> None:
+    """A turn is an echo and the next sending in one, or nothing: whatever comes, the counts are the same."""
+    flow, other = flow_of(SENT, closed_loop=closed_loop), flow_of(SENT, closed_loop=closed_loop)
+    turns = 0
+    for number, echo in enumerate(echoes):
+        now = 10_000 + number
+        if number in phases:
+            for one in (flow, other):
+                one.record_in(Recorder(closed_loop=closed_loop))
+        following = flow.turn(echo, now, 64)
+        turns += following is not None
+        if following is None and flow.replied(echo, now, 64) is COMPLETED:
+            following = flow.sent(now, now, 64)
+        expected = other.sent(now, now, 64) if other.replied(echo, now, 64) is COMPLETED else None
+        assert following == expected
+    assert [recorder.counts for _, recorder in flow._phases] == [one.counts for _, one in other._phases]
+    for (_, ours), (_, theirs) in zip(flow._phases, other._phases, strict=True):
+        assert ours.response_samples == theirs.response_samples
+        assert ours.service_samples == theirs.service_samples
+    assert (flow.newest, flow.highest, flow.in_flight) == (other.newest, other.highest, other.in_flight)
+    assert closed_loop or not turns
+
+
+def test_turn_is_taken() -> None:
+    """In a closed loop, the next echo in order makes one; one that was overtaken, or none, does not."""
+    flow = flow_of(SENT)
+    assert [flow.turn(sequence, 1000, 64) for sequence in (0, 2, 1, 2, 9)] == [4, 5, None, None, None]
+    assert flow.recorder.counts == Counts(sent=6, completed=2, bytes_sent=6 * 64, bytes_received=2 * 64)
+
+
 def test_failures_without_exchanges() -> None:
     """A failure that costs no exchange is counted by its kind, and nothing is lost by it."""
     recorder = Recorder(closed_loop=True)

@@ -813,3 +813,39 @@ def test_untouched_room_is_no_memory(family: int) -> None:
     rooms = [destinations.AddressedMessages(family, 65_536) for _ in range(10)]
     assert len(rooms) == 10
     assert resident() - before < 10 * BATCH * 65_536 / 4
+
+
+def test_reactors_in_threads_share_room(fast: Any, peers: Peers) -> None:
+    """A port goes without the room that another thread's takes just when it would have."""
+
+    class Contended(list[Any]):
+        def __bool__(self) -> bool:
+            return True
+
+    recorder = Recorder()
+    port = listen(fast, recorder)
+    port._shelf = Contended()
+    peers(port).send(b"x")
+    turn(fast, lambda: recorder.received)
+    assert recorder.received == [b"x"]
+
+
+def test_processes_do_not_share_room() -> None:
+    """What a process receives after a fork, its parent does not see."""
+    with contextlib.ExitStack() as stack:
+        ours, theirs, sender = (
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)
+        )
+        room = messages.Messages(socket.AF_INET, 100)
+        for receiver in ours, theirs:
+            receiver.bind(("127.0.0.1", 0))
+        sender.sendto(b"parent", ours.getsockname())
+        room.receive(ours.fileno(), 1)
+        sender.sendto(b"child's", theirs.getsockname())
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(BaseException):
+                os._exit(room.receive(theirs.fileno(), 1))
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+        assert room.datagram(0, 6) == b"parent"

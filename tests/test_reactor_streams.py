@@ -407,6 +407,20 @@ def test_message_is_received_in_one(reactor: Any, link: Link, size: int) -> None
 
 
 @plain_link
+def test_nothing_is_written_to_a_peer_that_has_closed(reactor: Any, link: Link) -> None:
+    """To write nothing does nothing: a connection whose peer has closed it in order has ended in order."""
+    server = HalfRecorder({"data": lambda server: server.transport.write(b"")})
+    client = Recorder()
+    connected(reactor, link, client, server)
+    server.transport.write(b"hello")
+    turn(reactor, lambda: client.received)
+    client.transport.write(b"!")
+    client.transport.loseConnection()
+    turn(reactor, lambda: "read closed" in server.told or server.lost)
+    assert server.told == ["made", "data", "read closed"]
+
+
+@plain_link
 def test_bulk_is_received_in_larger_pieces(link: Link) -> None:
     """Not at once, as a peer that does not read sends much too, but when more has gone than buffers hold."""
     pieces: list[int] = []
@@ -697,6 +711,27 @@ def test_tls_started_with_a_producer(reactor: Any) -> None:
     lost(reactor, client, server)
     assert server.received == b"go" + b"x" * MIB
     assert client.lost is server.lost is ConnectionDone
+
+
+@pytest.mark.parametrize("link", LINKS, ids=str)
+def test_reactor_turned_in_the_middle_of_an_event(link: Link) -> None:
+    """A protocol that turns the reactor until it has the answer to what it wrote gets that answer."""
+
+    def ask(server: Recorder) -> None:
+        if server.received == b"go":
+            server.transport.write(b"question")
+            turn(server.transport.reactor, lambda: server.received == b"goanswer")
+            server.transport.write(b", thanks")
+
+    def answer(client: Recorder) -> None:
+        if client.received == b"question":
+            client.transport.write(b"answer")
+
+    client, server = Recorder({"data": answer}), Recorder({"data": ask})
+    with reactors.fresh("fast") as reactor:
+        connected(reactor, link, client, server)
+        client.transport.write(b"go")
+        turn(reactor, lambda: client.received == b"question, thanks")
 
 
 @pytest.fixture

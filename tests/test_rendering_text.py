@@ -12,8 +12,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from netecho.measure.histogram import Histogram
+from netecho.measure.holdback import HeldBack
 from netecho.measure.recorder import Counts
+from netecho.measure.sending import Sending
 from netecho.measure.summary import Summary
+from netecho.plans import SECOND, Arrival, BenchPlan, Stage, Target
 from netecho.rendering import bars
 from netecho.rendering.streams import console_on
 from netecho.rendering.text import show
@@ -193,6 +196,48 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """Say so."""
         return True
+
+
+def open_loop() -> Summary:
+    """Return the result of an open loop with two objectives, and one by a newer netecho."""
+    return samples.bench(
+        plan=BenchPlan(
+            Target(port=40213),
+            connections=50,
+            rate_per_connection=1000.0,
+            arrival=Arrival.POISSON,
+            stages=(Stage(SECOND, 5.0), Stage(9 * SECOND, 5.0)),
+            duration_ns=None,
+        ).to_json(),
+        latencies={"response": samples.latencies(20_000), "service": samples.latencies(20_000, 900_000)},
+        lateness={"p50": 40_000, "p99": 200_000, "max": 3_000_000},
+        sending=Sending(451_300, 451_234, 10 * SECOND, 10 * SECOND, HeldBack(1_000, 66, 80_000_000)),
+        slo=(
+            {"expression": "p(99)<20ms", "observed": 2_300_000, "passed": True, "unit": "ns"},
+            {"expression": "loss<0.1%", "observed": 0.25, "passed": False, "unit": "share"},
+            {"expression": "handshake.max<1s", "observed": None, "passed": False, "unit": "ns"},
+            {"expression": "calm>3", "observed": 2, "passed": False, "unit": "furlongs"},
+        ),
+    )
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_an_open_loop(width: int) -> None:
+    """The schedule, what became of it, both times, and each objective with what was observed."""
+    text = " ".join(text_of(open_loop(), width).split())
+    for words in (
+        "open loop at 1.00k/s on each connection, 50 connections,",
+        "poisson arrivals, in 2 stages,",
+        "schedule 451,300 due at 45,130/s, left at 45,123/s, 1,000 held back (0.22%), up to 80.0 ms, "
+        "66 never left",
+        "lateness p50 40.0 µs, p99 200 µs, max 3.00 ms",
+        "latency response service",
+        "✔ p(99)<20ms: 2.30 ms, met",
+        "✘ loss<0.1%: 25.0%, missed",
+        "✘ handshake.max<1s: not measured, missed",
+        "✘ calm>3: observed 2",
+    ):
+        assert words in text
 
 
 def test_colour_on_a_terminal_and_none_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from netecho import protocols
 from netecho.errors import ExitStatus
 from netecho.measure.summary import Progress, Summary
 from netecho.options import check_size, resolve_own_server, resolve_target
-from netecho.plans import BenchPlan, ClientTLS, ReactorName, SocketOptions, Verify
+from netecho.plans import Arrival, BenchPlan, ClientTLS, ReactorName, SocketOptions, Stage, Verify
 from netecho.protocols._contract import Adapter, Kind
 from netecho.rendering import text
 from netecho.rendering.files import SavedForms
@@ -41,6 +41,14 @@ def run(
     connect_rate: float | None,
     verify: Verify,
     reconnect: bool,
+    rate: float | None,
+    rate_per_connection: float | None,
+    arrival: Arrival,
+    seed: int,
+    stages: tuple[Stage, ...],
+    max_in_flight: int,
+    slo: tuple[str, ...],
+    abort_on_fail: bool,
     sockets: SocketOptions,
     client_tls: ClientTLS,
     quiet: bool,
@@ -66,6 +74,14 @@ def run(
         reconnect,
         sockets,
         client_tls,
+        rate,
+        rate_per_connection,
+        arrival,
+        seed,
+        stages,
+        max_in_flight=max_in_flight,
+        slo=slo,
+        abort_on_fail=abort_on_fail,
     )
     adapter = protocols.load(plan.target.protocol)
     check_size(adapter, plan.size, "-l/--size")
@@ -129,11 +145,14 @@ def _aimed(plan: BenchPlan, url: str, authority: str | None) -> BenchPlan:
 def exit_status(summary: Summary, kind: Kind) -> ExitStatus:
     """Return how the process ends, by what is worst in a result.
 
-    Datagrams that are lost are a measurement; on a stream every failed exchange or connection is one.
+    Whoever sets objectives says by them what is a failure; that all are met does not excuse the others.
+    Datagrams that are lost are a measurement; on a stream every failed exchange or connection is a failure.
     """
     if summary.interrupted:
         return ExitStatus.INTERRUPTED
     if summary.counts.corrupted:
         return ExitStatus.CORRUPTED
+    if not all(objective["passed"] for objective in summary.slo):
+        return ExitStatus.SLO_MISSED
     failed = summary.connections.failed or (kind is not Kind.DATAGRAM and summary.errors)
     return ExitStatus.FAILED if failed or not summary.counts.completed else ExitStatus.GOOD

@@ -219,6 +219,30 @@ class Flow:
             recorder.lateness_samples.append(now_ns - due_ns)
         return sequence
 
+    def turn(self, sequence: int, now_ns: int, size: int) -> int | None:
+        """Count an intact echo, and the next exchange as sent at that moment; return that one's number.
+
+        What a closed loop does nearly always, in one step: the same as `replied` and `sent`. `None`: this
+        is not that, and nothing has been counted. Sizes are as sent, and as came back.
+        """
+        recorder = self.recorder
+        if not self.highest < sequence >= self._since or not recorder.closed_loop:
+            return None
+        outstanding = self._outstanding
+        times = outstanding.pop(sequence, None)
+        if times is None:
+            return None
+        self.highest = sequence
+        self.newest = following = self.newest + 1
+        outstanding[following] = (now_ns, now_ns)
+        recorder.response_samples.append(now_ns - times[0])
+        counts = recorder.counts
+        counts.completed += 1
+        counts.sent += 1
+        counts.bytes_received += size
+        counts.bytes_sent += size
+        return following
+
     def replied(self, sequence: int | None, now_ns: int, size: int, *, intact: bool = True) -> Outcome:
         """Count an echo of `size` bytes that came now, and say what it was.
 

@@ -157,12 +157,13 @@ class Objective:
 
     def evaluate(self, measured: Measured) -> Verdict:
         """Return whether what was measured meets the objective."""
-        observed = self._observe(measured)
+        observed = self.observe(measured)
         passed = observed is not None and _COMPARISONS[self.comparison](observed, self.limit)
         shown = float(observed) if isinstance(observed, Fraction) else observed
         return Verdict(self.expression, shown, passed, self.unit)
 
-    def _observe(self, measured: Measured) -> int | Fraction | None:
+    def observe(self, measured: Measured) -> int | Fraction | None:
+        """Return what is to be compared with the limit, exactly; `None`: it was not measured."""
         if self.distribution is not None:
             histogram = measured.distribution(self.distribution)
             return None if histogram is None else self._statistic(histogram)

@@ -14,7 +14,7 @@ from netecho.plans import ClientTLS, Family, ReactorName, SocketOptions
 _T = TypeVar("_T")
 
 NETWORK, TLS, LIMITS, LOAD, OUTPUT = "Sockets", "TLS", "Limits", "What is sent", "Output"
-RESULTS = "Several results"
+OPEN_LOOP, OBJECTIVES, RESULTS = "Open loop", "Objectives", "Several results"
 """The panels that help shows flags in."""
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from netecho.options import units
-from netecho.options.flags import LOAD, read_by
-from netecho.plans import Verify
+from netecho.options.flags import LOAD, OBJECTIVES, OPEN_LOOP, read_by
+from netecho.plans import Arrival, Verify
 
 DEFAULT_SIZE = 64
+MAX_IN_FLIGHT = 100_000
 
 Size = Annotated[
     int | None,
@@ -162,5 +163,110 @@ NoReconnect = Annotated[
     bool,
     typer.Option(
         "--no-reconnect", rich_help_panel=LOAD, metavar="", help="Do not open a lost connection again."
+    ),
+]
+
+# bench's open loop.
+
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "-q",
+        "--rate",
+        metavar="RATE",
+        parser=read_by(units.parse_rate),
+        rich_help_panel=OPEN_LOOP,
+        help="Send so many messages a second over all connections, whatever comes back: 500, 20k.",
+    ),
+]
+
+RatePerConnection = Annotated[
+    float | None,
+    typer.Option(
+        "--rate-per-connection",
+        metavar="RATE",
+        parser=read_by(units.parse_rate),
+        rich_help_panel=OPEN_LOOP,
+        help="Send so many a second on each connection.",
+    ),
+]
+
+ArrivalOrder = Annotated[
+    Arrival,
+    typer.Option(
+        "--arrival",
+        case_sensitive=False,
+        rich_help_panel=OPEN_LOOP,
+        help="How they follow each other: evenly, as many users' do, or anywhere in their own slots.",
+    ),
+]
+
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        metavar="NUMBER",
+        show_default="0",
+        parser=read_by(units.parse_count),
+        rich_help_panel=OPEN_LOOP,
+        help="Random arrivals are the same for the same number.",
+    ),
+]
+
+Stages = Annotated[
+    Any,  # a tuple of `Stage`, or None: Typer takes a tuple for several words
+    typer.Option(
+        "--stages",
+        metavar="STAGES",
+        parser=read_by(units.parse_stages),
+        rich_help_panel=OPEN_LOOP,
+        help="Change the rate in straight lines, from -q or from 0: 10s:1k,30s:5k,10s:0.",
+    ),
+]
+
+MaxInFlight = Annotated[
+    int,
+    typer.Option(
+        "--max-in-flight",
+        metavar="COUNT",
+        show_default="100k",
+        parser=read_by(units.parse_count),
+        rich_help_panel=OPEN_LOOP,
+        help="Hold back datagrams while so many are in flight.",
+    ),
+]
+
+# Verdicts.
+
+
+def check_objective(text: str) -> str:
+    """Return an objective as it is.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from netecho.measure.slo import Objective
+
+    return Objective.parse(text).expression
+
+
+Slo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slo",
+        metavar="OBJECTIVE",
+        parser=read_by(check_objective),
+        rich_help_panel=OBJECTIVES,
+        help="Exit with 99 unless this holds: 'p(99)<20ms', 'loss<0.1%', 'rate>=10k', 'errors==0'.",
+    ),
+]
+
+AbortOnFail = Annotated[
+    bool,
+    typer.Option(
+        "--abort-on-fail",
+        rich_help_panel=OBJECTIVES,
+        metavar="",
+        help="End at the first second after which an objective does not hold.",
     ),
 ]

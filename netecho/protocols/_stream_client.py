@@ -30,9 +30,13 @@ class StreamExchanger(Protocol):
     def __init__(self, on_reply: OnReply, on_lost: OnLost) -> None:
         self._on_reply = on_reply
         self._on_lost: OnLost | None = on_lost
-        self._awaited: collections.deque[tuple[int, int]] = collections.deque()
-        self._pieces: list[bytes] = []
+        self._sequence = -1
+        """The exchange whose echo comes first."""
         self._missing = 0
+        """The bytes that its echo still lacks; 0 if none is awaited."""
+        self._behind: collections.deque[tuple[int, int]] = collections.deque()
+        """The sequence number and size of those that come after it."""
+        self._pieces: list[bytes] = []
 
     def connectionMade(self) -> None:
         """Let small messages leave at once."""
@@ -41,20 +45,23 @@ class StreamExchanger(Protocol):
 
     def send(self, sequence: int, payload: bytes) -> None:
         """See `Exchanger.send`."""
-        if not self._awaited:
-            self._missing = len(payload)
-        self._awaited.append((sequence, len(payload)))
+        if self._missing:
+            self._behind.append((sequence, len(payload)))
+        else:
+            self._sequence, self._missing = sequence, len(payload)
         self.transport.write(payload)
 
     def dataReceived(self, data: bytes) -> None:
         """Cut what comes into echoes as long as the messages were."""
         size = len(data)
         if size == self._missing and not self._pieces:
-            awaited, on_reply = self._awaited, self._on_reply
-            sequence, _ = awaited.popleft()
-            self._missing = awaited[0][1] if awaited else 0
+            on_reply, sequence = self._on_reply, self._sequence
+            if self._behind:
+                self._sequence, self._missing = self._behind.popleft()
+            else:
+                self._missing = 0
             on_reply(sequence, data)
-        elif not self._awaited:
+        elif not self._missing:
             self._on_reply(None, data)
         elif size < self._missing:
             self._pieces.append(data)
@@ -62,17 +69,10 @@ class StreamExchanger(Protocol):
         else:
             self._cut(data)
 
-    def _reply(self, payload: bytes) -> None:
-        awaited = self._awaited
-        sequence, _ = awaited.popleft()
-        self._missing = awaited[0][1] if awaited else 0
-        on_reply = self._on_reply
-        on_reply(sequence, payload)
-
     def _cut(self, data: bytes) -> None:
         start = 0
         # What is sent while these echoes are passed on cannot have its own among them.
-        awaited = len(self._awaited)
+        awaited = len(self._behind) + 1
         while awaited and len(data) - start >= self._missing:
             end = start + self._missing
             self._pieces.append(data[start:end])
@@ -80,7 +80,9 @@ class StreamExchanger(Protocol):
             self._pieces.clear()
             start = end
             awaited -= 1
-            self._reply(payload)
+            sequence = self._sequence
+            self._sequence, self._missing = self._behind.popleft() if self._behind else (-1, 0)
+            self._on_reply(sequence, payload)
         if start < len(data):
             if awaited:
                 self._pieces.append(data[start:])
@@ -98,7 +100,7 @@ class StreamExchanger(Protocol):
         """See `Exchanger.close`."""
         self._on_lost = None
         self._on_reply = _ignore
-        if self._awaited:
+        if self._missing:
             self.transport.abortConnection()
         else:  # nothing is under way, and a server has no cause to log a reset
             self.transport.loseConnection()

@@ -154,7 +154,10 @@ class Port(udp.Port):
             super().doRead()
             return
         shelf = self._shelf
-        messages = shelf.pop() if shelf else self._room(self.addressFamily, self.maxPacketSize)
+        try:
+            messages = shelf.pop()
+        except IndexError:  # not looked at first: reactors in other threads take from it too
+            messages = self._room(self.addressFamily, self.maxPacketSize)
         try:
             if hasattr(self.protocol, "datagramsReceived"):
                 self._read_batch(messages)

@@ -7,6 +7,7 @@ import errno
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from select import EPOLLERR, EPOLLET, EPOLLIN
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.python import log
 
 from netecho.reactor import datagrams, streams
-from netecho.reactor.logcontext import TurnContext
+from netecho.reactor.logcontext import TurnContext, with_present_context
 from netecho.reactor.timers import Alarm
 from netecho.reactor.tls import DirectTLSFactory
 
@@ -84,6 +85,13 @@ class FastReactor(EPollReactor):
                     self.doIteration(self.running and timeout)
         log.msg("Main loop terminated.")
 
+    def iterate(self, delay: float = 0.0) -> None:
+        """See `IReactorCore.iterate`. A protocol may call it, to wait for the answer to what it wrote."""
+        current = self._turn.current
+        if isinstance(current, streams.DirectConnection):
+            current.send_kept()
+        super().iterate(delay)
+
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events, `timeout` seconds at most (`None`: for ever), and pass them on."""
         if timeout is None:
@@ -101,6 +109,12 @@ class FastReactor(EPollReactor):
 
     doIteration = doPoll
 
+    def _initThreadPool(self) -> None:
+        """See `ReactorBase`. In a thread, our log context would no longer be what it was."""
+        super()._initThreadPool()
+        pool: Any = self.threadpool
+        pool.callInThreadWithCallback = partial(with_present_context, pool.callInThreadWithCallback)
+
     def _dispatch(self, events: Iterable[tuple[int, int]]) -> None:
         """Call each event's transport, and disconnect it if it says so or fails."""
         table, turn = self._selectables.table, self._turn
@@ -110,17 +124,22 @@ class FastReactor(EPollReactor):
                 self._dispatch_other(fd, event)
                 continue
             turn.current = transport
-            if event == EPOLLIN:
-                in_read = True
-                try:
-                    why = transport.doRead()
-                except BaseException as failure:
-                    why, in_read = failure, False
-                    log.err()
-                if why:
-                    self._disconnectSelectable(transport, why, in_read)
-            else:
-                self._doReadOrWrite(transport, fd, event)
+            try:
+                if event == EPOLLIN:
+                    in_read = True
+                    try:
+                        why = transport.doRead()
+                    except BaseException as failure:
+                        why, in_read = failure, False
+                        log.err()
+                    if why:
+                        self._disconnectSelectable(transport, why, in_read)
+                else:
+                    self._doReadOrWrite(transport, fd, event)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # of a protocol that was told of the end
+                log.err()
 
     def _doReadOrWrite(self, selectable: Any, fd: int, event: int) -> None:
         """See `_PollLikeMixin`, to which an error is the end of a connection. A UDP port outlives it."""

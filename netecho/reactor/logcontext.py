@@ -8,6 +8,7 @@ serves all the events of a turn of the reactor, and works out the prefix when it
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from twisted.python import context, log
@@ -16,17 +17,19 @@ from twisted.python import context, log
 class TurnContext(dict[str, Any]):
     """A log context whose `system` is the log prefix of `current`, as long as there is one."""
 
-    __slots__ = ("_outer", "current")
+    __slots__ = ("_outer", "_thread", "current")
 
     def __init__(self) -> None:
         super().__init__(system="-")  # never empty: `log.msg` takes an empty context for none
         self.current: Any = None
         """The transport being called, with a `logPrefix` method."""
         self._outer: dict[str, Any] = {}
+        self._thread = 0
 
     def run(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call `function` with this as its log context."""
         before = self.current, self._outer
+        self._thread = get_ident()
         self._outer = {} if before[0] is not None else context.get(log.ILogContext) or {}
         try:
             context.call({log.ILogContext: self}, function, *arguments)
@@ -40,7 +43,12 @@ class TurnContext(dict[str, Any]):
             return "(buggy logPrefix method)"
 
     def copy(self) -> dict[str, Any]:
-        """Return an ordinary context with what this one says now."""
+        """Return an ordinary context with what this one says now.
+
+        It is nobody's turn in another thread, which may have been given this context, nor after the last.
+        """
+        if self.current is None or self._thread != get_ident():
+            return {"system": "-", **self._outer}
         return {**self._outer, "system": self._prefix()}
 
     def __getitem__(self, key: str) -> Any:
@@ -49,3 +57,9 @@ class TurnContext(dict[str, Any]):
     def get(self, key: str, default: Any = None) -> Any:
         """Return what the context says of `key`."""
         return self.copy().get(key, default)
+
+
+def with_present_context(function: Callable[..., None], *arguments: Any, **more: Any) -> None:
+    """Call `function`, which passes the log context on for use at another time, with one that lasts."""
+    present = context.get(log.ILogContext)
+    context.call({log.ILogContext: present and present.copy()}, function, *arguments, **more)

@@ -7,6 +7,7 @@ and a batch can be sent back from where it was received.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -140,7 +141,10 @@ class Messages:
         self._size = size = min(size, LARGEST)
         # A distance that is no power of two: else all datagrams would compete for the same cache lines.
         self._step = (size // _LINE + 1 | 1) * _LINE
-        self._space = mmap.mmap(-1, BATCH * self._step)
+        # Private: after a fork, each process receives into its own.
+        self._space = mmap.mmap(-1, BATCH * self._step, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):  # a kernel without huge pages, of which one would take it all
+            self._space.madvise(mmap.MADV_NOHUGEPAGE)
         base = ctypes.addressof(ctypes.c_char.from_buffer(self._space))
         self._name_size = _NAME_SIZES[socket.AddressFamily(family)]
         self._names = bytearray(BATCH * self._name_size)

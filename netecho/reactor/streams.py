@@ -19,6 +19,8 @@ from twisted.internet.abstract import FileDescriptor, _dataMustBeBytes
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python import log
 
+from netecho.reactor.tls import DirectTLSTransport
+
 SMALL: Final = 479
 """Bytes asked for until a message is larger: their object is the largest that Python's own allocator has."""
 BULK: Final = 1 << 19
@@ -165,6 +167,14 @@ class DirectConnection(tcp.Connection):
             self._direct = False  # it is asked for more when the queue is empty: so there must be one,
             self.startWriting()  # and it is asked so for what has been sent before it came, too
         super().registerProducer(producer, streaming)
+
+    def send_kept(self) -> None:
+        """Send what is kept until the end of an event, as the reactor is turned in the middle of it."""
+        protocol = self.protocol if self.connected else None
+        while protocol is not None:
+            if isinstance(protocol, DirectTLSTransport):
+                protocol.send_kept()
+            protocol = getattr(protocol, "wrappedProtocol", None)
 
     def connectionLost(self, reason: Any) -> None:
         """Take the end of the connection."""
@@ -315,6 +325,14 @@ class UNIXConnection(DirectConnection):
             if sent != len(data):
                 self._sent(data, sent)
 
+    def send_kept(self) -> None:
+        """See `DirectConnection`."""
+        super().send_kept()
+        self._receiving = False
+        if self._asked:
+            self._asked = False
+            self.startWriting()
+
     def startWriting(self) -> None:
         """Ask epoll when the socket takes more, unless it is tried anyway at the end of this event."""
         if self._receiving:
@@ -329,7 +347,7 @@ class UNIXConnection(DirectConnection):
 
     def write(self, data: bytes) -> None:
         """Queue `data`, through TLS once that has been started."""
-        if self._receiving and self._direct and type(data) is bytes:
+        if self._receiving and self._direct and type(data) is bytes and data:
             self._tempDataBuffer.append(data)
             self._tempDataLen += len(data)
             self._asked = True

@@ -112,6 +112,11 @@ class Traffic:
             clock: Any = self._transport.factory._clock
             self._flush_later = clock.callLater(0, self._flush_gathered)
 
+    def send_kept(self) -> None:
+        """Send what is gathered, and have what follows wait for no more than the reactor's next turn."""
+        self._receiving = False
+        self.flush()
+
     def _flush_gathered(self) -> None:
         self._flush_later = None
         self.flush()
@@ -200,6 +205,10 @@ class DirectTLSTransport(BufferingTLSTransport):
         if self._handshakeDone and self._traffic.records is None and self._tlsConnection is not None:
             self._traffic.records = records_of(self._tlsConnection)
             self.dataReceived = self._traffic.received  # type: ignore[method-assign]
+
+    def send_kept(self) -> None:
+        """Send what is kept until all that was received has been delivered."""
+        self._traffic.send_kept()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send all of `iovec`."""

@@ -14,8 +14,10 @@ from rich.text import Text
 
 from netecho.measure import humanise
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
+from netecho.measure.sending import Sending
+from netecho.measure.slo import Unit, Verdict
 from netecho.measure.summary import LATENCIES, Summary
-from netecho.plans import Verify
+from netecho.plans import Arrival, Verify
 from netecho.rendering import bars
 from netecho.rendering.streams import escape, print_to, speaks_unicode
 
@@ -114,11 +116,16 @@ def _number(values: Mapping[str, Any], key: str) -> int | None:
 def _what_was_run(summary: Summary) -> str:
     plan = summary.plan
     words = [f"{escape(plan.get('model', 'closed'))} loop"]
-    rate = plan.get("rate_per_s")
-    if isinstance(rate, (int, float)):
-        words[0] += f" at {humanise.rate(rate)}"
+    for key, more in (("rate_per_s", ""), ("rate_per_connection_per_s", " on each connection")):
+        rate = plan.get(key)
+        if isinstance(rate, (int, float)):
+            words[0] += f" at {humanise.rate(rate)}{more}"
     if (connections := _number(plan, "connections")) is not None:
         words.append(humanise.count(connections, "connection"))
+    if (arrival := plan.get("arrival")) in (Arrival.POISSON, Arrival.UNIFORM):
+        words.append(f"{arrival} arrivals")
+    if isinstance(stages := plan.get("stages"), list) and stages:
+        words.append(f"in {humanise.count(len(stages), 'stage')}")
     words.append(f"{humanise.size_exactly(_number(plan, 'size') or 0)} messages")
     if (pipeline := _number(plan, "pipeline")) is not None and pipeline > 1:
         words.append(f"{pipeline:,} in flight on each")
@@ -151,6 +158,10 @@ def _facts(summary: Summary, console: Console) -> Table:
     grid.add_row("exchanges", _exchanges(summary))
     if summary.errors:
         grid.add_row("errors", Text(_errors(summary.errors), style="red"))
+    if summary.sending is not None:
+        grid.add_row("schedule", _schedule(summary.sending))
+        if summary.lateness is not None:
+            grid.add_row("lateness", _lateness(summary.lateness))
     grid.add_row("connections", _connections(summary))
     if summary.warmup is not None and summary.warmup.sent:
         grid.add_row("warm-up", f"{humanise.count(summary.warmup.sent, 'exchange')}, not counted above")
@@ -181,6 +192,29 @@ def _exchanges(summary: Summary) -> Text:
     for words in _irregularities(summary):
         text.append(", ").append(words, style="yellow")
     return text.append(f" in {humanise.duration(summary.elapsed_ns)}", style="dim")
+
+
+def _schedule(sending: Sending) -> Text:
+    """Return what was due, and what became of it."""
+    text = Text(f"{sending.due:,} due at {_exactly(sending.asked_per_s)}, left at ")
+    text.append(_exactly(sending.achieved_per_s))
+    held_back = sending.held_back
+    if held_back.count:
+        share, longest = humanise.share(held_back.count, sending.due), humanise.duration(held_back.longest_ns)
+        text.append(", ").append(f"{held_back.count:,} held back ({share}), up to {longest}", style="yellow")
+    if held_back.unsent:
+        text.append(", ").append(f"{held_back.unsent:,} never left", style="bold red")
+    return text
+
+
+def _exactly(per_second: float) -> str:
+    """Return a rate with the digits that tell one that was kept from one that was nearly kept."""
+    return f"{per_second:,.1f}/s" if per_second < 1000 else f"{per_second:,.0f}/s"
+
+
+def _lateness(lateness: Mapping[str, int]) -> str:
+    """Return by how much exchanges left after they were due that were not held back."""
+    return ", ".join(f"{key} {humanise.duration(lateness[key])}" for key in ("p50", "p99", "max"))
 
 
 def _irregularities(summary: Summary) -> list[str]:
@@ -278,6 +312,15 @@ def _row_label(row: bars.Row, second: bars.Row) -> str:
     return (">" if row.open_ended else "") + humanise.span(row.start_ns)
 
 
+def _objective(objective: Mapping[str, Any]) -> str:
+    """Return an objective and what became of it, which may have come from a file that says anything."""
+    try:
+        verdict = Verdict(**{**objective, "unit": Unit(objective["unit"])})
+        return escape(str(verdict))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return f"{escape(objective.get('expression'))}: observed {escape(objective.get('observed'))}"
+
+
 def _verdict(summary: Summary) -> RenderableType:
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True)
@@ -286,7 +329,7 @@ def _verdict(summary: Summary) -> RenderableType:
         passed = objective.get("passed") is True
         grid.add_row(
             Text("✔", "green") if passed else Text("✘", "bold red"),
-            Text(f"{escape(objective.get('expression'))}: observed {escape(objective.get('observed'))}"),
+            Text(_objective(objective)),
         )
     if summary.trustworthy:
         text = Text("trustworthy", "green")

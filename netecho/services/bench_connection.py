@@ -1,8 +1,8 @@
-"""One connection of a closed loop, from its opening to its end and, if it is lost, to its next opening."""
+"""One connection of a benchmark, from its opening to its end and, if it is lost, to its next opening."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
@@ -11,7 +11,6 @@ from twisted.python.failure import Failure
 from netecho.errors import NetechoError
 from netecho.measure.payload import PERIOD
 from netecho.measure.recorder import Flow, Outcome
-from netecho.protocols._contract import Exchanger
 from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
 
@@ -27,16 +26,20 @@ _ENDS: Final = (Outcome.COMPLETED, Outcome.CORRUPTED)
 
 
 class Connection:
-    """One of the connections asked for, through all the times that it is opened."""
+    """One of the connections asked for, through all the times that it is opened.
+
+    This is a closed loop's, which sends when an echo has come; `open_loop` has one that does not.
+    """
 
     def __init__(self, benchmark: Benchmark) -> None:
         self._benchmark = benchmark
         # Looked at for every message, and found sooner here.
         self._clock = benchmark.clock
-        self._made = benchmark.payload.made
         self._make = benchmark.payload.make
         self._counted = benchmark.plan.exchanges is not None
-        self._exchanger: Exchanger | None = None
+        self._made = () if self._counted else benchmark.payload.made
+        """The payloads, if they repeat and there is no end to them but that of the run."""
+        self._exchanger: Any = None  # an Exchanger, or None
         self._retry_after = RETRY_FIRST
         self.flow = Flow(benchmark.recorder)
 
@@ -90,11 +93,16 @@ class Connection:
         """Take an echo on a protocol that keeps them in order."""
         clock, made = self._clock, self._made
         now = clock()
-        if sequence is None:
-            intact = True
-        else:
-            sent = made[sequence % PERIOD] if made else self._make(sequence)
-            intact = payload == sent or not self._benchmark.verified
+        if (
+            sequence is not None
+            and self._benchmark.sending
+            and made
+            and payload == made[sequence % PERIOD]
+            and (following := self.flow.turn(sequence, now, len(payload))) is not None
+        ):
+            self._exchanger.send(following, made[following % PERIOD])
+            return
+        intact = sequence is None or payload == self._make(sequence) or not self._benchmark.verified
         if self.flow.replied(sequence, now, len(payload), intact=intact) in _ENDS:
             if self._benchmark.sending:
                 self.send()

@@ -1,9 +1,10 @@
-"""Runs a `BenchPlan`: a closed loop over many connections, each sending when its last echo has come.
+"""Runs a `BenchPlan` over many connections, each of which, in a closed loop, sends when its echo has come.
 
-Connections are opened first and counted. Then, after a warm-up that is recorded apart, every exchange is
-followed from its sending to its echo, its timeout, or the loss of its connection; a connection that is
-lost is counted by what ended it and opened again. When the plan's end is reached nothing more is sent,
-and what is in flight may still come back, so that the slowest exchanges are not left out.
+In an open loop it is `OpenLoop` that says when something leaves. Connections are opened first and counted.
+Then, after a warm-up that is recorded apart, every exchange is followed from its sending to its echo, its
+timeout, or the loss of its connection; a connection that is lost is counted by what ended it and opened
+again. When the plan's end is reached nothing more is sent, and what is in flight may still come back, so
+that the slowest exchanges are not left out.
 """
 
 from __future__ import annotations
@@ -19,22 +20,17 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
+from netecho.measure.merging import Part, distributions_of, observe, summarise
 from netecho.measure.payload import Payload
-from netecho.measure.quality import Observed, judge
+from netecho.measure.prospects import out_of_reach
+from netecho.measure.quality import judge
 from netecho.measure.recorder import Recorder
-from netecho.measure.segments import segments_of
-from netecho.measure.summary import (
-    Connections,
-    IntervalSummary,
-    Phase,
-    Progress,
-    Summary,
-    brief,
-    latencies_of,
-)
+from netecho.measure.slo import Objective
+from netecho.measure.summary import Connections, IntervalSummary, Phase, Progress, Summary, brief
 from netecho.plans import SECOND, BenchPlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.services.bench_connection import Connection
+from netecho.services.open_loop import OpenLoop
 
 CONCURRENT_CONNECTS: Final = 256
 """Connections being opened at one moment, so that a server's backlog does not overflow."""
@@ -77,7 +73,7 @@ class Benchmark:
         self.payload = Payload(plan.size, key, repeating=not self.is_datagram)
         self.size = plan.size
         self.verified = plan.verify is Verify.FULL
-        self.measured = Recorder(closed_loop=True)
+        self.measured = Recorder(closed_loop=not plan.open_loop)
         self.recorder = self.measured
         """Where what is sent now is recorded."""
         self.warmup: Recorder | None = None
@@ -89,6 +85,9 @@ class Benchmark:
         self.cpu_share: float | None = None
         self.elapsed_ns = 0
         self._on_progress = on_progress
+        self._objectives = tuple(map(Objective.parse, plan.slo))
+        self._out_of_reach: tuple[Objective, ...] = ()
+        self._open_loop = OpenLoop(self, plan, is_datagram=self.is_datagram) if plan.open_loop else None
         self._connections: list[Connection] = []
         self._opened = self._failed = self._lost = 0
         self._first_failure: NetechoError | None = None
@@ -137,6 +136,8 @@ class Benchmark:
         """Stop now, with what has been recorded so far."""
         self.interrupted = True
         self.sending = False
+        if self._open_loop is not None:
+            self._open_loop.stop()
         self._last_ns = self.clock()
         if self._opening is not None:
             self._opening.cancel()
@@ -160,6 +161,10 @@ class Benchmark:
 
     async def _open_each(self) -> None:
         """Open the connections, at the connect rate if there is one, and count what becomes of each."""
+
+        def attempt(number: int) -> Deferred[None]:
+            return Deferred.fromCoroutine(self._open_one(number))
+
         places = DeferredSemaphore(CONCURRENT_CONNECTS)
         rate = self.plan.connect_rate
         begun = self.reactor.seconds()
@@ -167,11 +172,11 @@ class Benchmark:
         for index in range(self.plan.connections):
             if rate is not None and (wait := begun + index / rate - self.reactor.seconds()) > 0:
                 await deferLater(self.reactor, wait)
-            attempts.append(places.run(lambda: Deferred.fromCoroutine(self._open_one())))
+            attempts.append(places.run(attempt, index))
         await gatherResults(attempts, consumeErrors=True)
 
-    async def _open_one(self) -> None:
-        connection = Connection(self)
+    async def _open_one(self, number: int) -> None:
+        connection = Connection(self) if self._open_loop is None else self._open_loop.connection(number)
         try:
             await connection.open()
         except NetechoError as failure:
@@ -190,9 +195,10 @@ class Benchmark:
         gc.freeze()
         if self.plan.warmup_ns:
             self._phase = "warm-up"
-            self.recorder = self.warmup = Recorder(closed_loop=True)
+            self.recorder = self.warmup = Recorder(closed_loop=not self.plan.open_loop)
             self._record_in(self.recorder)
-            self.reactor.callLater(self.plan.warmup_ns / SECOND, self._begin_measuring)
+            self._begun_ns = self._interval_ns = self.clock()
+            self.reactor.callLater(self.plan.warmup_ns / SECOND, self._end_warmup)
         else:
             self._begin_measuring()
         self._connected_ns = self.clock()
@@ -202,10 +208,16 @@ class Benchmark:
                 connection.start()
             elif self.plan.reconnect:
                 connection.reopen_later()
+        if self._open_loop is not None:
+            self._open_loop.begin(self._begun_ns, warmup=self.warmup is not None)
+
+    def _end_warmup(self) -> None:
+        if self.sending:
+            self._begin_measuring()
+            if self._open_loop is not None:
+                self._open_loop.begin(self._begun_ns)
 
     def _begin_measuring(self) -> None:
-        if self._ended.called:
-            return
         self._phase = "measuring"
         self._has_measured = True
         self.recorder = self.measured
@@ -213,8 +225,9 @@ class Benchmark:
         self._remaining = self.plan.exchanges
         self._begun_ns = self._interval_ns = self._last_ns = self.clock()
         self._cpu_ns = time.process_time_ns()
-        if self.plan.duration_ns is not None:
-            self.reactor.callLater(self.plan.duration_ns / SECOND, self._stop_sending)
+        if self.plan.length_ns is not None:
+            end = self.stop_sending if self._open_loop is None else self._open_loop.end
+            self.reactor.callLater(self.plan.length_ns / SECOND, end)
 
     def _record_in(self, recorder: Recorder) -> None:
         for connection in self._connections:
@@ -228,13 +241,16 @@ class Benchmark:
             return False
         self._remaining -= 1
         if self._remaining == 0:
-            self._stop_sending()
+            self.stop_sending()
         return True
 
-    def _stop_sending(self) -> None:
+    def stop_sending(self) -> None:
+        """Send nothing more, and end when what is in flight has."""
         if self.sending:
             self.sending = False
             self._phase = "finishing"
+            if self._open_loop is not None:
+                self._open_loop.stop()
             # What may be sent in this very turn is counted before it is asked whether all is back.
             self.reactor.callLater(0, self.exchange_ended, self.clock())
 
@@ -257,7 +273,7 @@ class Benchmark:
             if self.plan.reconnect:
                 connection.reopen_later()
             elif not any(one.is_open for one in self._connections):
-                self._stop_sending()
+                self.stop_sending()
         else:
             self.exchange_ended(self.clock())
 
@@ -267,8 +283,8 @@ class Benchmark:
             connection.expire(now)
         if any(connection.is_open for connection in self._connections):
             self._connected_ns = now
-        elif self.plan.duration_ns is None and now - self._connected_ns > self.plan.timeout_ns:
-            self._stop_sending()  # a count that nobody is there to answer has no other end
+        elif self.plan.length_ns is None and now - self._connected_ns > self.plan.timeout_ns:
+            self.stop_sending()  # a count that nobody is there to answer has no other end
 
     def _tick(self) -> None:
         now = self.clock()
@@ -278,12 +294,20 @@ class Benchmark:
             self.recorder.intervals.clear()
         if self._on_progress is not None:
             self._on_progress(self._progress(now, IntervalSummary.of(interval)))
+        if self.plan.abort_on_fail and self._phase == "measuring":
+            self._give_up(now - self._begun_ns)
+
+    def _give_up(self, elapsed_ns: int) -> None:
+        """End the run if an objective cannot be met any more."""
+        self._out_of_reach = out_of_reach(self._objectives, self.plan, self.part(), elapsed_ns)
+        if self._out_of_reach:
+            self.stop_sending()
 
     def _progress(self, now_ns: int, interval: IntervalSummary) -> Progress:
         return Progress(
             phase=self._phase,
             elapsed_ns=now_ns - self._begun_ns,
-            total_ns=self.plan.warmup_ns if self._phase == "warm-up" else self.plan.duration_ns,
+            total_ns=self.plan.warmup_ns if self._phase == "warm-up" else self.plan.length_ns,
             completed=self.recorder.counts.completed,
             total=self.plan.exchanges,
             interval=interval,
@@ -310,36 +334,49 @@ class Benchmark:
             started: when it began, in ISO 8601.
             system: what it ran on.
         """
-        recorder = self.measured
+        part = self.part()
         judgement = judge(
-            Observed(
-                counts=recorder.counts,
-                closed_loop=True,
+            observe(
+                part,
+                closed_loop=self.measured.closed_loop,
                 verified=self.verified,
-                cpu_share=self.cpu_share,
-                connections_requested=self.plan.connections,
-                connections_opened=self._opened,
-                interrupted=self.interrupted,
                 unnumbered=self.is_datagram and not self.payload.numbered,
             )
         )
-        return Summary(
+        verdicts = [one.evaluate(part) for one in self._objectives]
+        if self._out_of_reach:
+            lost_causes = {one.expression for one in self._out_of_reach}
+            caveat = f"ended early (--abort-on-fail): out of reach by then: {', '.join(sorted(lost_causes))}"
+            judgement = dataclasses.replace(judgement, caveats=(*judgement.caveats, caveat))
+            verdicts = [
+                dataclasses.replace(one, passed=one.passed and one.expression not in lost_causes)
+                for one in verdicts
+            ]
+        return summarise(
+            part,
             command="bench",
             started=started,
-            elapsed_ns=self.elapsed_ns,
-            interrupted=self.interrupted,
             system=system,
             plan=self.plan.to_json(),
-            connections=self.connections,
+            judgement=judgement,
+            slo=[one.to_json() for one in verdicts],
+        )
+
+    def part(self) -> Part:
+        """Return what has been measured so far, or in the end."""
+        recorder = self.measured
+        return Part(
             counts=recorder.counts,
+            connections=self.connections,
             errors=recorder.errors,
-            latencies=latencies_of(recorder, self.connects, self.handshakes),
-            intervals=tuple(IntervalSummary.of(interval) for interval in recorder.intervals),
-            segments=segments_of(recorder.intervals),
+            distributions=distributions_of(recorder, self.connects, self.handshakes),
+            intervals=tuple(recorder.intervals),
             warmup=None if self.warmup is None else self.warmup.counts,
-            cpu_share=self.cpu_share,
-            trustworthy=judgement.trustworthy,
-            caveats=judgement.caveats,
+            elapsed_ns=self.elapsed_ns,
+            interrupted=self.interrupted,
+            cpu_shares=() if self.cpu_share is None else (self.cpu_share,),
+            sending=None if self._open_loop is None else self._open_loop.kept(),
+            whole=True,
         )
 
     def _end(self, failure: Failure | None = None) -> None:

@@ -1,0 +1,130 @@
+"""`netecho bench` as a child process, what its results must be, and servers that do as a test has it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jsonschema
+
+from netecho.measure.histogram import Histogram
+from netecho.rendering.schema import result_schema
+from tests.servers import COMMAND, ROOT, TIMEOUT, netecho
+
+SIZE = 64
+"""Bytes in a message when no flag says otherwise."""
+
+
+def checked(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result, once it has been found to be of the documented form and to add up."""
+    jsonschema.validate(result, result_schema())
+    for counts in (result["exchanges"], result["warmup"] or {}):
+        known = [counts.get(name, 0) for name in ("completed", "lost", "in_flight")]
+        assert min(known) >= 0
+        assert counts.get("sent", 0) == sum(known)
+    response = result["latency_ns"]["response"] or {"count": 0}
+    assert response["count"] == result["exchanges"]["completed"]
+    assert sum(interval["completed"] for interval in result["intervals"]) == response["count"]
+    segments = [Histogram.decode(one["response"]) for one in result["segments"]]
+    assert Histogram.sum(segments).count == response["count"]
+    assert result["throughput"]["bytes_sent"] == result["plan"]["size"] * result["exchanges"]["sent"]
+    if result["plan"]["model"] == "open":
+        sent, instrument = result["exchanges"]["sent"], result["instrument"]
+        assert instrument["due"] == sent + instrument["unsent"]
+        on_time = (instrument["lateness_ns"] or {"count": 0})["count"]
+        assert sent == on_time + instrument["held_back"] - instrument["unsent"]
+        assert (result["latency_ns"]["service"] or {"count": 0})["count"] == response["count"]
+    return result
+
+
+def bench(*words: str, status: int = 0) -> dict[str, Any]:
+    """Run a bench to its end; return its result."""
+    done = netecho("bench", *words, "--quiet", "--json", "-")
+    assert (done.returncode, done.stderr) == (status, b"")
+    return checked(json.loads(done.stdout))
+
+
+def all_good(result: dict[str, Any], exchanges: int, size: int = SIZE, connections: int = 1) -> None:
+    """Hold that every exchange asked for was made, and nothing else."""
+    assert result["exchanges"] == {
+        "sent": exchanges,
+        "completed": exchanges,
+        **dict.fromkeys(["lost", "late", "in_flight", "duplicated", "reordered", "corrupted"], 0),
+        "errors": {},
+    }
+    assert result["connections"] == {
+        "requested": connections,
+        "opened": connections,
+        **dict.fromkeys(["failed", "lost", "reopened"], 0),
+    }
+    throughput = result["throughput"]
+    assert throughput["bytes_sent"] == throughput["bytes_received"] == exchanges * size
+    assert not result["interrupted"]
+
+
+Talk = Callable[[socket.socket], object]
+
+
+@contextlib.contextmanager
+def serving(talk: Talk, scheme: str = "tcp") -> Iterator[str]:
+    """Run `talk` with each connection in turn, or with the one socket for datagrams, in a thread."""
+    kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as listener:
+        listener.bind(("127.0.0.1", 0))
+        threads = []
+
+        def one(connection: socket.socket) -> None:
+            with connection, contextlib.suppress(OSError):
+                talk(connection)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threads.append(threading.Thread(target=one, args=(listener.accept()[0],)))
+                    threads[-1].start()
+
+        if kind is socket.SOCK_STREAM:
+            listener.listen(100)
+        threads.append(
+            threading.Thread(
+                target=one if scheme == "udp" else accept, args=(listener,) if scheme == "udp" else ()
+            )
+        )
+        threads[0].start()
+        try:
+            yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # which wakes the thread that waits on it
+            for thread in threads:
+                thread.join(TIMEOUT)
+
+
+def echo(connection: socket.socket) -> None:
+    """Send everything back."""
+    while data := connection.recv(65_536):
+        connection.sendall(data)
+
+
+def ignore(connection: socket.socket) -> None:
+    """Take everything and answer nothing."""
+    while connection.recv(65_536):
+        pass
+
+
+@contextlib.contextmanager
+def running(*words: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a bench beside the block."""
+    process = subprocess.Popen(
+        [*COMMAND, "bench", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, **options
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,72 @@
+"""How well `netecho bench` keeps to a rate, against `netecho serve` on a machine that does nothing else.
+
+python -m tests.benchmarks.pacing [--rate RATE] [--seconds SECONDS] [--connections COUNT]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from typing import Any, Final
+
+from tests.servers import Server
+
+SCHEMES: Final = ("tcp", "udp")
+HEADER: Final = (
+    "protocol",
+    "due",
+    "left a second",
+    "off by",
+    "late p50",
+    "late p99",
+    "held back",
+    "ended after",
+)
+
+
+def measure(url: str, rate: float, seconds: float, connections: int) -> dict[str, Any]:
+    """Return the result of a run."""
+    words = ["-q", f"{rate:f}", "-z", f"{seconds:f}", "-c", str(connections), "--quiet", "--json", "-"]
+    done = subprocess.run(
+        [sys.executable, "-m", "netecho", "bench", url, *words], stdout=subprocess.PIPE, check=True
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def row(scheme: str, result: dict[str, Any], rate: float, seconds: float) -> tuple[str, ...]:
+    """Return what a result says of its pacing, in the columns of `HEADER`."""
+    instrument = result["instrument"]
+    late = instrument["lateness_ns"]
+    return (
+        scheme,
+        f"{instrument['due']:,}",
+        f"{instrument['achieved_rate_per_s']:,.2f}",
+        f"{100 * (instrument['achieved_rate_per_s'] / rate - 1):+.3f}%",
+        f"{late['p50'] / 1000:,.0f} µs",
+        f"{late['p99'] / 1000:,.0f} µs",
+        f"{instrument['held_back']:,}",
+        f"{(result['elapsed_ns'] / 1e9 - seconds) * 1000:+.2f} ms",
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure each protocol and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=10_000)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--connections", type=int, default=10)
+    asked = parser.parse_args(arguments)
+    rows = [HEADER, tuple("---" for _ in HEADER)]
+    with Server(*(f"{scheme}://127.0.0.1:0" for scheme in SCHEMES)) as server:
+        for listener in server.listeners:
+            result = measure(listener.url, asked.rate, asked.seconds, asked.connections)
+            rows.append(row(listener.scheme, result, asked.rate, asked.seconds))
+    for cells in rows:
+        print(f"| {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
