@@ -222,7 +222,7 @@ def test_several_results_of_each_are_compared_as_runs(
     saved(tmp_path / "runs.json", lines)
     text = run("runs.json", "new.json", compare=True)
     assert "runs.json: 4 results\n" in text
-    assert "intervals by Student's t of runs" in text
+    assert "intervals: Student's t of runs" in text
 
 
 @pytest.mark.parametrize(

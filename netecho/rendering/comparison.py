@@ -103,7 +103,7 @@ def _verdict(comparison: Comparison, allowed: float | None) -> Table:
             grid.add_row(Text("·", "yellow"), Text(words))
         else:
             grid.add_row(Text("✔", "green"), Text(f"nothing is slower by {by}"))
-    grid.add_row(Text("·", "yellow"), Text(f"intervals by {comparison.method.words}"))
+    grid.add_row(Text("·", "yellow"), Text(f"intervals: {comparison.method}"))
     for caveat in comparison.caveats:
         grid.add_row(Text("·", "yellow"), Text(escape(caveat)))
     return grid
