@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema
 
+from netecho.measure.histogram import Histogram
 from netecho.rendering.schema import result_schema
 from tests.servers import COMMAND, ROOT, TIMEOUT, netecho
 
@@ -29,6 +30,8 @@ def checked(result: dict[str, Any]) -> dict[str, Any]:
     response = result["latency_ns"]["response"] or {"count": 0}
     assert response["count"] == result["exchanges"]["completed"]
     assert sum(interval["completed"] for interval in result["intervals"]) == response["count"]
+    segments = [Histogram.decode(one["response"]) for one in result["segments"]]
+    assert Histogram.sum(segments).count == response["count"]
     assert result["throughput"]["bytes_sent"] == result["plan"]["size"] * result["exchanges"]["sent"]
     if result["plan"]["model"] == "open":
         sent, instrument = result["exchanges"]["sent"], result["instrument"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
+from netecho.measure.segments import Segment
 from netecho.measure.summary import Connections, IntervalSummary, Summary
 from netecho.plans import SECOND, BenchPlan, ProbePlan, Target
 
@@ -110,3 +112,21 @@ def probes(count: int = 5, **changes: Any) -> Summary:
         caveats=(),
     )
     return dataclasses.replace(summary, **changes)
+
+
+def by_the_second(seconds: Sequence[Histogram], **changes: Any) -> Summary:
+    """Return the result of a load test with these response times in each of its seconds."""
+    response = Histogram.sum(seconds)
+    counts = Counts(sent=response.count, completed=response.count)
+    return bench(
+        elapsed_ns=len(seconds) * SECOND,
+        counts=counts,
+        latencies={"response": response, "service": response},
+        intervals=tuple(
+            IntervalSummary(number * SECOND, SECOND, one.count, 0, None) for number, one in enumerate(seconds)
+        ),
+        segments=tuple(
+            Segment(number * SECOND, SECOND, one) for number, one in enumerate(seconds) if one.count
+        ),
+        **changes,
+    )

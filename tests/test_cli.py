@@ -110,7 +110,15 @@ BENCH: dict[str, Any] = {
     "json_stream": False,
     "csv": None,
 }
-REPORT: dict[str, Any] = {"files": ["a.json"], "json": None, "csv": None, "json_stream": False}
+REPORT: dict[str, Any] = {
+    "files": ["a.json"],
+    "compare": False,
+    "fail_on_regression": None,
+    "merge": False,
+    "json": None,
+    "csv": None,
+    "json_stream": False,
+}
 
 ASKED: list[tuple[str, dict[str, Any]]] = [
     ("serve", SERVE),
@@ -206,6 +214,11 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ),
     ("report a.json", REPORT),
     ("report a.json b --csv c", {**REPORT, "files": ["a.json", "b"], "csv": "c"}),
+    (
+        "report --compare a.json b --fail-on-regression 2.5%",
+        {**REPORT, "files": ["a.json", "b"], "compare": True, "fail_on_regression": 0.025},
+    ),
+    ("report --merge a.json b", {**REPORT, "files": ["a.json", "b"], "merge": True}),
 ]
 
 MISTAKES = {
@@ -232,6 +245,8 @@ MISTAKES = {
     "bench --slo p(99)<20": "netecho bench: --slo: objective 'p(99)<20': '20' is not a time: "
     "write 20ms, 250us or 1s",
     "report": "netecho report: FILE is missing",
+    "report a b --fail-on-regression 5": "netecho report: --fail-on-regression: '5' is not a share: "
+    "write 5% or 0.5%",
     "serv": "netecho: no such command 'serv'. Did you mean 'serve'?",
     "serve --\x1b[31m": "netecho serve: no such option: --\\x1b[31m",
     "serve --proto \x1b]0;x\x07": "netecho serve: --proto: unknown protocol '\\x1b]0;x\\x07': "

@@ -74,6 +74,8 @@ RATES = {"200": 200.0, "20k": 20_000.0, "1.5M": 1_500_000.0, "0.5": 0.5, "20k/s"
 NOT_RATES = ["", "0", "0.0", "-1", "k", "1m", "1/m", "inf", "nan", "1e3"]
 COUNTS = {"1": 1, "500": 500, "20k": 20_000, "1.5M": 1_500_000, "0": 0}
 NOT_COUNTS = ["", "1.5", "-1", "1/s", "1.2345k", "x"]
+SHARES = {"5%": 0.05, "0.5%": 0.005, "12.25%": 0.1225, "0%": 0.0, "150%": 1.5}
+NOT_SHARES = ["", "5", "%", "-5%", "5 %", "0.05", "5%%", "1e1%"]
 CODE_POINTS = {
     "0": 0,
     "63": 63,
@@ -94,6 +96,7 @@ TABLES: list[tuple[Parser, dict[str, Any], list[str]]] = [
     (units.parse_size, SIZES, NOT_SIZES),
     (units.parse_rate, RATES, NOT_RATES),
     (units.parse_count, COUNTS, NOT_COUNTS),
+    (units.parse_share, SHARES, NOT_SHARES),
     (units.parse_dscp, CODE_POINTS, NOT_CODE_POINTS),
     (units.parse_port, {"0": 0, "8000": 8000, "65535": 65535}, ["", "65536", "-1", "http", "1.0", "123456"]),
     (units.parse_ttl, {"1": 1, "255": 255}, ["", "0", "256", "-1", "x"]),

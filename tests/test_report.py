@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
 import pathlib
 
+import jsonschema
 import pytest
 
 from netecho.commands import report
-from netecho.errors import UsageError
+from netecho.errors import ExitStatus, UsageError
+from netecho.measure.hdrlog import Entry, header, line
+from netecho.measure.histogram import Histogram
+from netecho.plans import SECOND
 from netecho.rendering.machine import to_json_lines, to_json_text
+from netecho.rendering.schema import comparison_schema, result_schema
 from tests import samples
 
 
@@ -21,7 +27,7 @@ def saved(path: pathlib.Path, text: str) -> str:
     return str(path)
 
 
-def run(*names: str, stdin: str = "", **options: str | bool) -> str:
+def run(*names: str, stdin: str = "", **options: str | bool | float) -> str:
     """Return what the command writes to standard output."""
     stdout = io.StringIO()
     assert report.run(names, stdin=io.StringIO(stdin), stdout=stdout, **options) == 0  # type: ignore[arg-type]
@@ -145,3 +151,160 @@ def test_a_reader_who_goes_in_the_middle_ends_it_quietly(tmp_path: pathlib.Path,
     stdout = Gone()
     assert report.run([name, name], stdout=stdout) == 0
     assert stdout.getvalue().count("trustworthy") == min(writes, 1)
+
+
+def level(middle_ns: int) -> str:
+    """Return a saved result of which every second was the same."""
+    return to_json_text(samples.by_the_second([samples.latencies(2_000, middle_ns)] * 4))
+
+
+@pytest.fixture
+def pair(tmp_path: pathlib.Path) -> tuple[str, str]:
+    """Two results, the second a tenth slower."""
+    return saved(tmp_path / "old.json", level(1_000_000)), saved(tmp_path / "new.json", level(1_100_000))
+
+
+def test_a_comparison_side_by_side(
+    pair: tuple[str, str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old before new, what changed, and by how much at least and at most."""
+    monkeypatch.chdir(tmp_path)
+    text = run("old.json", "new.json", compare=True)
+    assert text.startswith("before      old.json\nnow         new.json\n")
+    (p50,) = (line.split() for line in text.splitlines() if line.startswith("p50"))
+    assert " ".join(p50[1:6]) == "1.00 ms 1.10 ms +10.1%"
+    assert p50[-1] == "slower"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "status", "words"),
+    [
+        (0.05, ExitStatus.SLO_MISSED, "✘ p10, p50, p99 slower by more than 5%"),
+        (0.15, ExitStatus.GOOD, "✔ nothing is slower by more than 15%"),
+    ],
+)
+def test_a_regression_is_a_status(
+    pair: tuple[str, str], allowed: float, status: ExitStatus, words: str
+) -> None:
+    """99 if there is one, and only if somebody asked."""
+    stdout = io.StringIO()
+    assert report.run(pair, compare=True, fail_on_regression=allowed, stdout=stdout) == status
+    assert words in stdout.getvalue()
+    assert report.run(pair, compare=True, stdout=stdout) == ExitStatus.GOOD
+    assert report.run(pair[::-1], compare=True, fail_on_regression=0.05, stdout=stdout) == ExitStatus.GOOD
+
+
+def test_a_comparison_for_machines(pair: tuple[str, str], tmp_path: pathlib.Path) -> None:
+    """The same in every form, and nothing else on standard output."""
+    found = json.loads(run(*pair, compare=True, json="-"))
+    jsonschema.validate(found, comparison_schema())
+    assert found["changes"][1]["ratio"] == pytest.approx(1.1, rel=0.002)
+    assert json.loads(run(*pair, compare=True, json_stream=True)) == {
+        "event": "comparison",
+        "comparison": found,
+    }
+    rows = list(csv.DictReader(io.StringIO(run(*pair, compare=True, csv="-"))))
+    assert [{**row, "ratio": float(row["ratio"])} for row in rows] == [
+        {**{key: str(value) for key, value in change.items()}, "ratio": change["ratio"]}
+        for change in found["changes"]
+    ]
+    out = tmp_path / "out.json"
+    assert run(*pair, compare=True, json=str(out)) == ""
+    assert json.loads(out.read_text()) == found
+
+
+def test_several_results_of_each_are_compared_as_runs(
+    pair: tuple[str, str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may have one on each line."""
+    monkeypatch.chdir(tmp_path)
+    lines = "".join(json.dumps(json.loads(level(1_000_000 + by))) + "\n" for by in (0, 1000, 2000, 3000))
+    saved(tmp_path / "runs.json", lines)
+    text = run("runs.json", "new.json", compare=True)
+    assert "runs.json: 4 results\n" in text
+    assert "intervals: Student's t of runs" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"compare": True, "merge": True}, "--compare and --merge exclude each other"),
+        ({"fail_on_regression": 0.05}, "--fail-on-regression needs --compare"),
+        ({"compare": True, "files": 1}, "--compare takes two files, the old and the new, and not 1"),
+        ({"compare": True, "files": 3}, "--compare takes two files, the old and the new, and not 3"),
+    ],
+)
+def test_what_cannot_be_asked_together(pair: tuple[str, str], options: dict[str, object], words: str) -> None:
+    """Nothing is read or written before that is known."""
+    options = dict(options)
+    files = [*pair, pair[0]][: int(str(options.pop("files", 2)))]
+    with pytest.raises(UsageError, match=words):
+        report.run(files, **options)  # type: ignore[arg-type]
+
+
+def test_results_that_say_too_little_are_not_compared(pair: tuple[str, str], tmp_path: pathlib.Path) -> None:
+    """That nothing was shown to be slower would be no answer."""
+    nothing = samples.bench(latencies={}, intervals=())
+    name = saved(tmp_path / "nothing.json", to_json_text(nothing))
+    with pytest.raises(
+        UsageError, match=r"nothing.json' cannot be compared with '.*: a run is kept in 0 seg"
+    ):
+        run(pair[0], name, compare=True, fail_on_regression=0.05)
+
+
+def test_results_are_added_up(pair: tuple[str, str]) -> None:
+    """Into one, in any form."""
+    merged = json.loads(run(*pair, merge=True, json="-"))
+    jsonschema.validate(merged, result_schema())
+    assert merged["exchanges"]["completed"] == 16_000
+    assert merged["latency_ns"]["response"]["count"] == 16_000
+    text = run(*pair, merge=True)
+    assert text.startswith("netecho bench")
+    assert "16,000 completed" in text
+
+
+def log_text(*seconds: Histogram, since_s: int = 60) -> str:
+    """Return a histogram log that began so much later than the samples' results."""
+    started = datetime.datetime.fromisoformat(samples.STARTED) + datetime.timedelta(seconds=since_s)
+    entries = (Entry(number * SECOND, SECOND, one) for number, one in enumerate(seconds))
+    return header(started, "other") + "".join(map(line, entries))
+
+
+def test_a_histogram_log_is_added_to_a_result(pair: tuple[str, str], tmp_path: pathlib.Path) -> None:
+    """In whatever order they are named; what it is of comes from the result."""
+    log = saved(tmp_path / "b.hlog", log_text(samples.latencies(500)))
+    for names in ((pair[0], log), (log, pair[0])):
+        merged = json.loads(run(*names, merge=True, json="-"))
+        jsonschema.validate(merged, result_schema())
+        assert merged["exchanges"]["completed"] == 8_500
+        assert merged["plan"] == json.loads(level(1_000_000))["plan"]
+        assert any("a histogram log has the echoes only" in caveat for caveat in merged["caveats"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (log_text(), r"b.hlog' cannot be merged: it has no response times"),
+        (log_text(samples.latencies(1)) + "nonsense\x1b", r"b.hlog' cannot be merged: line 7: it is not of"),
+        (
+            log_text(*[samples.latencies(2_000, 1_000_000)] * 4),
+            r"b.hlog' cannot be merged: it is the log of a result that is merged already",
+        ),
+    ],
+)
+def test_a_histogram_log_that_cannot_be_added(
+    pair: tuple[str, str], tmp_path: pathlib.Path, text: str, words: str
+) -> None:
+    """One line says why."""
+    with pytest.raises(UsageError, match=words):
+        run(pair[0], saved(tmp_path / "b.hlog", text), merge=True)
+
+
+def test_histogram_logs_alone_are_no_results(tmp_path: pathlib.Path) -> None:
+    """They do not say what was measured, or that all of it came back."""
+    log = saved(tmp_path / "b.hlog", log_text(samples.latencies(500)))
+    with pytest.raises(UsageError, match="merge them with the result of a run"):
+        run(log, merge=True)
+    for compare in (False, True):
+        with pytest.raises(UsageError, match=r"b.hlog' is a histogram log: --merge adds it to"):
+            run(log, log, compare=compare)

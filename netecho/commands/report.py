@@ -1,4 +1,4 @@
-"""`netecho report`: saved results, shown again in any form."""
+"""`netecho report`: saved results, shown again in any form, compared, or added up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any, Final
 
 from netecho.errors import ExitStatus, UsageError
+from netecho.measure import comparison as comparing
+from netecho.measure import hdrlog
+from netecho.measure.results import merge_results
 from netecho.measure.summary import Summary
+from netecho.rendering.comparison import show_comparison
 from netecho.rendering.files import SavedForms
 from netecho.rendering.live import JSONStream
 from netecho.rendering.streams import console_on, escape, write_out
@@ -22,6 +26,9 @@ _STANDARD_INPUT: Final = "-"
 def run(
     files: Sequence[str],
     *,
+    compare: bool = False,
+    fail_on_regression: float | None = None,
+    merge: bool = False,
     json: str | None = None,
     csv: str | None = None,
     json_stream: bool = False,
@@ -33,9 +40,12 @@ def run(
 
     Args:
         files: what `--json`, or `--json-stream`, wrote; `-` is standard input.
+        compare: compare the second file's results with the first's.
+        fail_on_regression: by what share they may be slower: 0.05 is 5 %.
+        merge: add all results up to one; there may be histogram logs among them.
         json: a file to write them to as JSON, `-` for standard output.
         csv: a file to write them to as CSV, `-` for standard output.
-        json_stream: write a `result` event for each in place of text.
+        json_stream: write a `result` event for each, or a `comparison` event, in place of text.
         stdin: what `-` reads; the process's own unless given, and likewise the others.
         stdout: where results go.
         stderr: where nothing goes as yet.
@@ -43,18 +53,71 @@ def run(
     Raises:
         UsageError: a file is not there or holds no result, or a file to write cannot be written.
     """
-    stdout = stdout or sys.stdout
+    if compare and merge:
+        raise UsageError("--compare and --merge exclude each other: merge to a file first, with --json")
+    if fail_on_regression is not None and not compare:
+        raise UsageError("--fail-on-regression needs --compare: something to be slower than")
+    if compare and len(files) != 2:
+        raise UsageError(f"--compare takes two files, the old and the new, and not {len(files)}")
+    stdin, stdout = stdin or sys.stdin, stdout or sys.stdout
     forms = SavedForms.open(json, csv, stdout, json_stream=json_stream)
-    named = [(name, one) for name in files for one in read(name, stdin or sys.stdin)]
+    shown = stdout if json is None and csv is None and not json_stream else None
+    stream = JSONStream(stdout if json_stream else None)
+    if compare:
+        return _compare((files[0], files[1]), fail_on_regression, stdin, forms, stream, shown)
+    named = (
+        [("", _merged(files, stdin))]
+        if merge
+        else [(name, one) for name in files for one in read(name, stdin)]
+    )
     summaries = [summary for _, summary in named]
     forms.save(summaries)
-    if json_stream:
-        stream = JSONStream(stdout)
-        for summary in summaries:
-            stream.result(summary)
-    elif json is None and csv is None and stdout is not None:
-        _show_all(named, stdout)
+    for summary in summaries:
+        stream.result(summary)
+    if shown is not None:
+        _show_all(named, shown)
     return ExitStatus.GOOD
+
+
+def _compare(
+    files: tuple[str, str],
+    allowed: float | None,
+    stdin: IO[str] | None,
+    forms: SavedForms,
+    stream: JSONStream,
+    shown: IO[str] | None,
+) -> ExitStatus:
+    old, new = (read(name, stdin) for name in files)
+    comparison = comparing.compare(old, new)
+    if not comparison.changes:
+        reason = next(iter(comparison.unknown.values()))
+        raise UsageError(f"{_label(files[1])} cannot be compared with {_label(files[0])}: {reason}")
+    forms.save_comparison(comparison)
+    stream.event("comparison", comparison=comparison.to_json())
+    if shown is not None:
+        names = (_counted(files[0], old), _counted(files[1], new))
+        show_comparison(comparison, console_on(shown), names, allowed)
+    failed = allowed is not None and comparison.regressions(allowed)
+    return ExitStatus.SLO_MISSED if failed else ExitStatus.GOOD
+
+
+def _counted(name: str, summaries: Sequence[Summary]) -> str:
+    return name if len(summaries) == 1 else f"{name}: {len(summaries)} results"
+
+
+def _merged(files: Sequence[str], stdin: IO[str] | None) -> Summary:
+    texts = {name: _read_text(name, stdin) for name in files}
+    logs = {name: text for name, text in texts.items() if hdrlog.is_log(text)}
+    summaries = [one for name, text in texts.items() if name not in logs for one in _results(name, text)]
+    if not summaries:
+        raise UsageError("histogram logs do not say what was measured: merge them with the result of a run")
+    merged = summaries[0]
+    for name, text in logs.items():
+        try:
+            summaries.append(hdrlog.result_of(hdrlog.parse(text.splitlines()), merged))
+        except ValueError as error:
+            raise UsageError(f"{_label(name)} cannot be merged: {escape(error)}") from None
+    return merge_results(summaries)
 
 
 def _show_all(named: Sequence[tuple[str, Summary]], stdout: IO[str]) -> None:
@@ -75,21 +138,37 @@ def read(name: str, stdin: IO[str] | None) -> list[Summary]:
     Raises:
         UsageError: it cannot be read, or there is no result in it.
     """
-    label = "standard input" if name == _STANDARD_INPUT else repr(name)
+    return _results(name, _read_text(name, stdin))
+
+
+def _read_text(name: str, stdin: IO[str] | None) -> str:
     try:
-        objects = list(_objects(_text(name, stdin)))
-        summaries = [Summary.from_json(one) for one in objects]
+        return _text(name, stdin)
     except OSError as error:
-        raise UsageError(f"{label} cannot be read: {_lower(error.strerror or str(error))}") from None
+        raise UsageError(f"{_label(name)} cannot be read: {_lower(error.strerror or str(error))}") from None
+    except ValueError as error:  # bytes that are not text
+        raise UsageError(f"{_label(name)} is not a result: {escape(error)}") from None
+
+
+def _results(name: str, text: str) -> list[Summary]:
+    label = _label(name)
+    if hdrlog.is_log(text):
+        raise UsageError(f"{label} is a histogram log: --merge adds it to the result of a run")
+    try:
+        summaries = [Summary.from_json(one) for one in _objects(text)]
     except json_module.JSONDecodeError as error:
         raise UsageError(f"{label} is not JSON: {escape(error)}") from None
     except RecursionError:
         raise UsageError(f"{label} is not a result: it is nested too deeply") from None
-    except ValueError as error:  # bytes that are not text among them
+    except ValueError as error:
         raise UsageError(f"{label} is not a result: {escape(error)}") from None
     if not summaries:
         raise UsageError(f"{label} holds no result: the run that wrote it may have been cut short")
     return summaries
+
+
+def _label(name: str) -> str:
+    return "standard input" if name == _STANDARD_INPUT else repr(name)
 
 
 def _text(name: str, stdin: IO[str] | None) -> str:

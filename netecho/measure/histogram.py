@@ -165,31 +165,34 @@ class Histogram:
         return encoded.decode("ascii")
 
     @classmethod
-    def decode(cls, encoded: str, statistics: dict[str, Any] | None = None) -> Histogram:
-        """Return a histogram from what `encode` and `to_json` gave, or from what others encoded.
+    def decode(cls, encoded: str, statistics: Mapping[str, Any] | None = None) -> Histogram:
+        """Return a histogram from what `encode` gave, of this program or another.
 
         Args:
-            encoded: HdrHistogram V2 compressed, base64.
-            statistics: its exact ends, `min` and `max`; without them they are those of its buckets.
+            encoded: the counts.
+            statistics: the exact `min` and `max`, as from `to_json`, without which they are as exact as the
+                histogram, and it may be empty.
 
         Raises:
             ValueError: it is not such a histogram, or has statistics of nothing.
         """
         histogram = cls()
+        counts = histogram._counts
         try:
             hdr = HdrHistogram.decode(encoded)
-            for index, count in enumerate(hdr.counts):
+            for index, count in enumerate(hdr.counts[:]):  # a list is four times as fast as the array
                 if count > 0:
-                    value = hdr.get_value_from_index(index)
-                    histogram._counts[value // _width(value) * _width(value)] += count
+                    # The largest that the bucket holds: another program's may be wider than ours.
+                    value = hdr.get_value_from_index(index + 1) - 1
+                    counts[value - value % _width(value)] += count
             if statistics is not None:
                 histogram.minimum = int(statistics["min"])
                 histogram.maximum = int(statistics["max"])
-                if not histogram._counts:
+                if not counts:
                     raise ValueError("it is empty")
-            elif histogram._counts:
-                histogram.minimum, most = min(histogram._counts), max(histogram._counts)
-                histogram.maximum = most + _width(most) - 1
+            elif counts:
+                histogram.minimum, highest = min(counts), max(counts)
+                histogram.maximum = highest + _width(highest) - 1
         except Exception as error:  # the codec raises whatever its parts raise: zlib, ctypes, its own
             raise ValueError(f"not a histogram: {error}") from error
         return histogram

@@ -14,7 +14,8 @@ from netecho.plans import ClientTLS, Family, ReactorName, SocketOptions
 _T = TypeVar("_T")
 
 NETWORK, TLS, LIMITS, LOAD, OUTPUT = "Sockets", "TLS", "Limits", "What is sent", "Output"
-REFLECTOR, OPEN_LOOP, OBJECTIVES = "Reflector", "Open loop", "Objectives"
+REFLECTOR, OPEN_LOOP = "Reflector", "Open loop"
+OBJECTIVES, RESULTS = "Objectives", "Several results"
 """The panels that help shows flags in."""
 
 
@@ -298,8 +299,35 @@ Verbose = Annotated[
 ]
 
 
+# Saved results.
+
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE", help="Results that client or bench wrote with --json.")
+]
+Compare = Annotated[
+    bool,
+    typer.Option(
+        "--compare", rich_help_panel=RESULTS, metavar="", help="Compare the second file with the first."
+    ),
+]
+FailOnRegression = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-on-regression",
+        metavar="SHARE",
+        parser=read_by(units.parse_share),
+        rich_help_panel=RESULTS,
+        help="Exit with 99 if it is shown to be slower, by more than this: 5%.",
+    ),
+]
+Merge = Annotated[
+    bool,
+    typer.Option(
+        "--merge",
+        rich_help_panel=RESULTS,
+        metavar="",
+        help="Add all results up to one, histogram logs among them.",
+    ),
 ]
 
 

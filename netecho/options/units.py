@@ -29,6 +29,7 @@ _NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,18})?"
 _DURATION_PART = re.compile(rf"({_NUMBER})([a-zµμ]+)")
 _SIZE = re.compile(rf"({_NUMBER})([kmg]i?)?b?", re.IGNORECASE)
 _RATE = re.compile(rf"({_NUMBER})([kKMG])?(?:/s)?")
+_SHARE = re.compile(rf"({_NUMBER})%")
 DSCP_NAMES = {
     "df": 0,
     "le": 1,
@@ -120,6 +121,18 @@ def _parse_stage(text: str, one: str) -> Stage:
         raise UsageError(f"{one!r}{where} is not a stage: write a time and what to reach by then, as 10s:1k")
     reached = fractions.Fraction(match[1]) * _MULTIPLES[(match[2] or "").lower()]
     return Stage(parse_duration(duration), float(reached))
+
+
+def parse_share(text: str) -> float:
+    """Return a share: `5%`, `0.5%` are 0.05 and 0.005.
+
+    Raises:
+        UsageError: the text is not a share, or has no %.
+    """
+    match = _SHARE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a share: write 5% or 0.5%")
+    return float(fractions.Fraction(match[1]) / 100)
 
 
 def parse_port(text: str) -> int:

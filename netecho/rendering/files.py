@@ -11,8 +11,15 @@ from collections.abc import Sequence
 from typing import IO
 
 from netecho.errors import NetechoError, UsageError
+from netecho.measure.comparison import Comparison
 from netecho.measure.summary import Summary
-from netecho.rendering.machine import to_csv, to_json_lines, to_json_text
+from netecho.rendering.machine import (
+    comparison_to_csv,
+    comparison_to_json_text,
+    to_csv,
+    to_json_lines,
+    to_json_text,
+)
 from netecho.rendering.streams import write_out
 
 _STANDARD_OUTPUT = "-"
@@ -177,6 +184,17 @@ class SavedForms:
             self.json.write(to_json_text(summaries[0]) if len(summaries) == 1 else to_json_lines(summaries))
         if self.csv is not None:
             self.csv.write(to_csv(summaries))
+
+    def save_comparison(self, comparison: Comparison) -> None:
+        """Write a comparison.
+
+        Raises:
+            NetechoError: a file could not be written after all.
+        """
+        if self.json is not None:
+            self.json.write(comparison_to_json_text(comparison))
+        if self.csv is not None:
+            self.csv.write(comparison_to_csv(comparison))
 
 
 def _same_place(one: str, other: str) -> bool:

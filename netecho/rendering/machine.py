@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from netecho.measure.comparison import Comparison
 from netecho.measure.histogram import PERCENTILES, percentile_key
 from netecho.measure.summary import LATENCIES, Summary
 
@@ -44,6 +45,10 @@ CSV_COLUMNS: Final = (
 )
 
 
+CHANGE_COLUMNS: Final = ("metric", "unit", "old", "new", "ratio", "low", "high", "confidence", "verdict")
+"""Of a comparison's CSV: the keys of its `changes`."""
+
+
 def to_json_text(summary: Summary) -> str:
     """Return the result object, indented, with a line end after it."""
     return json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
@@ -62,6 +67,20 @@ def to_csv(summaries: Sequence[Summary]) -> str:
     for summary in summaries:
         result = summary.to_json()
         writer.writerow([_cell(_at(result, column)) for column in CSV_COLUMNS])
+    return text.getvalue()
+
+
+def comparison_to_json_text(comparison: Comparison) -> str:
+    """Return the object `netecho.comparison/1`, indented, with a line end after it."""
+    return json.dumps(comparison.to_json(), indent=2, allow_nan=False) + "\n"
+
+
+def comparison_to_csv(comparison: Comparison) -> str:
+    """Return a line of column names and one for each number that was compared."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CHANGE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(change.to_json() for change in comparison.changes)
     return text.getvalue()
 
 

@@ -1,0 +1,109 @@
+"""Old results beside new ones, as people read them: what changed, between what bounds, what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from netecho.measure import humanise
+from netecho.measure.comparison import THROUGHPUT, Change, Comparison, Verdict
+from netecho.rendering.streams import escape, print_to
+
+_SIDES: Final = ("before", "now")
+_LABEL_WIDTH: Final = 10
+_GAP: Final = 2
+_STYLES: Final = {Verdict.FASTER: "green", Verdict.SLOWER: "bold red", Verdict.NONE: "dim"}
+_MOST_AS_PERCENT: Final = 10.0
+"""A ratio from which on it is shown as a multiple."""
+
+
+def show_comparison(
+    comparison: Comparison, console: Console, names: tuple[str, str], allowed: float | None = None
+) -> bool:
+    """Print a comparison; return whether anybody was still there to read it.
+
+    Args:
+        comparison: what was found.
+        console: where to.
+        names: what the old and the new results were read from.
+        allowed: by what share it may be slower; `None` if nobody asked.
+    """
+    return print_to(console, *_parts(comparison, names, allowed))
+
+
+def _parts(comparison: Comparison, names: tuple[str, str], allowed: float | None) -> Iterator[RenderableType]:
+    yield _labelled((label, Text(escape(name), "bold")) for label, name in zip(_SIDES, names, strict=True))
+    yield ""
+    yield _changes(comparison)
+    if comparison.unknown:
+        yield ""
+        yield _labelled(
+            (metric, Text(f"not compared: {reason}", "yellow"))
+            for metric, reason in comparison.unknown.items()
+        )
+    yield ""
+    yield _verdict(comparison, allowed)
+
+
+def _labelled(rows: Iterable[tuple[str, Text]]) -> Table:
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    grid.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in rows:
+        grid.add_row(label, text)
+    return grid
+
+
+def _changes(comparison: Comparison) -> Table:
+    table = Table.grid(padding=(0, _GAP, 0, 0))
+    table.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
+    for _ in range(4):
+        table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    share = humanise.share(comparison.changes[0].confidence, 1).replace(".0", "")
+    table.add_row("", *_SIDES, "change", f"{share} interval", style="dim")
+    for change in comparison.changes:
+        table.add_row(
+            change.metric,
+            _number(change, change.old),
+            _number(change, change.new),
+            _percent(change.ratio),
+            f"{_percent(change.low)} to {_percent(change.high)}",
+            Text(change.verdict.value, _STYLES[change.verdict]),
+        )
+    return table
+
+
+def _number(change: Change, value: float) -> str:
+    return humanise.rate(value) if change.metric == THROUGHPUT else humanise.duration(value)
+
+
+def _percent(ratio: float) -> str:
+    if ratio >= _MOST_AS_PERCENT:
+        return f"{ratio:,.0f} times"
+    return f"{100 * (ratio - 1):+.1f}%"
+
+
+def _verdict(comparison: Comparison, allowed: float | None) -> Table:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    if allowed is not None:
+        regressions = [change.metric for change in comparison.regressions(allowed)]
+        by = f"more than {100 * allowed:g}%"
+        open_ones = [change.metric for change in comparison.changes if not change.within(allowed)]
+        if regressions:
+            grid.add_row(Text("✘", "bold red"), Text(f"{', '.join(regressions)} slower by {by}", "bold red"))
+        elif open_ones:
+            words = f"nothing is shown to be slower by {by}, and {', '.join(open_ones)} may be all the same"
+            grid.add_row(Text("·", "yellow"), Text(words))
+        else:
+            grid.add_row(Text("✔", "green"), Text(f"nothing is slower by {by}"))
+    grid.add_row(Text("·", "yellow"), Text(f"intervals: {comparison.method}"))
+    for caveat in comparison.caveats:
+        grid.add_row(Text("·", "yellow"), Text(escape(caveat)))
+    return grid
