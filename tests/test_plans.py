@@ -214,6 +214,19 @@ def test_limits_of_listen_plan() -> None:
     assert ListenPlan((Target(),), max_connections=1).max_connections == 1
 
 
+def test_several_servers_share_out_the_connections() -> None:
+    """Each has every listener and its share of the connections; there are enough for each, or no limit."""
+    listeners = (Target(), Target(port=1))
+    shares = ListenPlan(listeners, max_connections=5, workers=3).split()
+    assert [one.max_connections for one in shares] == [2, 2, 1]
+    assert {(one.listeners, one.workers) for one in shares} == {(listeners, 1)}
+    assert [one.max_connections for one in ListenPlan(listeners, workers=2).split()] == [None, None]
+    with pytest.raises(UsageError, match="at least as many as --workers"):
+        ListenPlan(listeners, max_connections=2, workers=3)
+    with pytest.raises(UsageError, match="--workers"):
+        ListenPlan(listeners, workers=0)
+
+
 @pytest.mark.parametrize(("duration", "target"), [(-1, 0), (0, -1), (0, math.inf), (0, math.nan)])
 def test_stages_refused(duration: int, target: float) -> None:
     """A stage takes its time, and leads somewhere."""
