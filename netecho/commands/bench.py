@@ -13,7 +13,13 @@ from typing import Any
 from netecho import protocols
 from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
-from netecho.options import check_reflection, check_size, resolve_own_server, resolve_target
+from netecho.options import (
+    check_reflection,
+    check_size,
+    resolve_own_server,
+    resolve_request,
+    resolve_target,
+)
 from netecho.plans import Arrival, BenchPlan, ClientTLS, ReactorName, SocketOptions, Stage, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import text
@@ -59,6 +65,10 @@ def run(
     sockets: SocketOptions,
     client_tls: ClientTLS,
     hmac_key: str | None,
+    method: str | None,
+    headers: tuple[str, ...],
+    body: str | None,
+    http2: bool,
     quiet: bool,
     json: str | None,
     json_stream: bool,
@@ -70,20 +80,28 @@ def run(
     goal = resolve_own_server(proto, tls) if embedded else resolve_target(target, port, proto, tls)
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
+    request = resolve_request(adapter, method, headers, body, http2)
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
+    content = None if request is None else request.message
+    if content is not None:
+        if size is not None:
+            raise UsageError("--body and -l/--size exclude each other: a body has its own size")
+        size = len(content)
+    elif size is None:
+        size = 0 if request is not None and not request.has_content else adapter.default_size
     plan = BenchPlan(
         goal,
         embedded,
         connections,
         exchanges,
         duration_ns,
-        adapter.default_size if size is None else size,
+        size,
         pipeline,
         warmup_ns,
         timeout_ns,
         connect_rate,
-        verify,
+        verify if request is None or request.is_echoed(size) else Verify.NONE,
         reconnect,
         sockets,
         client_tls,
@@ -97,6 +115,7 @@ def run(
         slo=slo,
         abort_on_fail=abort_on_fail,
         hmac_key=hmac_key,
+        request=request,
     )
     if len(plan.split(workers)) < workers:
         raise UsageError(f"--workers {workers} needs as many connections (-c) and exchanges (-n), or more")
@@ -150,7 +169,14 @@ async def _measure(
             url, authority = await server.start()
             plan = _aimed(plan, url, authority)
         route = await find_route(
-            reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
+            reactor,
+            adapter,
+            plan.target,
+            plan.sockets,
+            plan.tls,
+            plan.timeout_ns,
+            plan.hmac_key,
+            plan.request,
         )
 
         def show(progress: Progress) -> None:

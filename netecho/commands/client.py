@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from netecho import protocols
 from netecho.errors import ExitStatus, LostError, UsageError
 from netecho.measure.summary import ProbeReply, Summary
-from netecho.options import check_reflection, check_size, resolve_target
+from netecho.options import check_reflection, check_size, resolve_request, resolve_target
 from netecho.plans import SECOND, ClientTLS, ProbePlan, ReactorName, SocketOptions, TalkPlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
@@ -51,6 +51,10 @@ def run(
     sockets: SocketOptions,
     client_tls: ClientTLS,
     hmac_key: str | None,
+    method: str | None,
+    headers: tuple[str, ...],
+    body: str | None,
+    http2: bool,
     verify: Verify,
     verbose: bool,
     quiet: bool,
@@ -67,36 +71,44 @@ def run(
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
+    request = resolve_request(adapter, method, headers, body, http2)
     asked = (count, interval_ns, duration_ns, json, csv, message)
     if any(flag is not None for flag in asked) or json_stream:
         if message is not None and count is None and interval_ns is None and duration_ns is None:
             count = 1
+        if message is None and request is not None:
+            message = request.message
+            if message is None and size is None and not request.has_content:
+                size = 0
         if interval_ns == 0:
             raise UsageError("-i/--interval 0 leaves no time between probes: for a load, use netecho bench")
+        size = adapter.default_size if size is None else size
         plan = ProbePlan(
             goal,
             count,
             SECOND if interval_ns is None else interval_ns,
             duration_ns,
-            adapter.default_size if size is None else size,
+            size,
             message,
             timeout_ns,
-            verify,
+            verify if request is None or request.is_echoed(size) else Verify.NONE,
             sockets,
             client_tls,
             hmac_key,
+            request,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
         forms = _Forms(saved, verbose, quiet, json_stream)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
-    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key)
+    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request)
     if sys.stdin.isatty() and sys.stdout.isatty():
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
     if adapter.kind is Kind.STREAM:
         block = BLOCK
     else:
-        block = DATAGRAM_SIZE if size is None else size
+        usual = DATAGRAM_SIZE if adapter.kind is Kind.DATAGRAM else BLOCK
+        block = usual if size is None else size
         check_size(adapter, block, "-l/--size")
     return running.run(lambda reactor, _: _pipe(reactor, adapter, talk, block, verbose))
 
@@ -136,7 +148,14 @@ async def _probe(
             probes.interrupt()  # nobody reads what is written any more
 
     route = await find_route(
-        reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
+        reactor,
+        adapter,
+        plan.target,
+        plan.sockets,
+        plan.tls,
+        plan.timeout_ns,
+        plan.hmac_key,
+        plan.request,
     )
     probes = ProbeRun(reactor, plan, adapter, route, on_probe)
     await probes.connect()
@@ -163,7 +182,14 @@ def _describe(transport: Any, route: Route) -> None:
 async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, verbose: bool) -> None:
     """Connect a protocol to the plan's target."""
     route = await find_route(
-        reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
+        reactor,
+        adapter,
+        plan.target,
+        plan.sockets,
+        plan.tls,
+        plan.timeout_ns,
+        plan.hmac_key,
+        plan.request,
     )
     try:
         await adapter.converse(reactor, route, protocol)

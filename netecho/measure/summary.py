@@ -174,6 +174,8 @@ class Summary:
     """Of what those did after they last told, nothing is known."""
     cpu_shares: tuple[float, ...] = ()
     """Of one processor, used by each of several workers while it measured, the idlest first."""
+    statuses: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """How often the other end said what of an exchange: its status codes, of HTTP."""
     version: str = __version__
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""
@@ -206,7 +208,7 @@ class Summary:
             "system": dict(self.system),
             "plan": dict(self.plan),
             "connections": dataclasses.asdict(self.connections),
-            "exchanges": {**counts.to_json(), "errors": dict(self.errors)},
+            "exchanges": {**counts.to_json(), "errors": dict(self.errors), **self._statuses()},
             "throughput": {
                 "exchanges_per_s": round(self.exchanges_per_s, 3),
                 "bytes_sent": counts.bytes_sent,
@@ -237,6 +239,9 @@ class Summary:
         """Return the distribution of that name, of latencies or others; `None` if it has no samples."""
         histogram = {**self.distributions, **self.latencies}.get(name)
         return histogram if histogram is not None and histogram.count else None
+
+    def _statuses(self) -> dict[str, Any]:
+        return {"statuses": dict(self.statuses)} if self.statuses else {}
 
     def _delays(self) -> dict[str, Any] | None:
         delays: dict[str, Any] = {
@@ -300,6 +305,7 @@ class Summary:
             connections=Connections(**naturals(result["connections"], Connections)),
             counts=counts,
             errors=naturals(exchanges["errors"]),
+            statuses=naturals(exchanges.get("statuses", {})),
             latencies={
                 name: _histogram(encoded, latencies[name])
                 for name, encoded in histograms.items()

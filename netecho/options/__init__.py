@@ -8,7 +8,15 @@ from netecho.options.targets import (
     check_size,
     resolve_listeners,
     resolve_own_server,
+    resolve_request,
     resolve_target,
 )
 
-__all__ = ["check_reflection", "check_size", "resolve_listeners", "resolve_own_server", "resolve_target"]
+__all__ = [
+    "check_reflection",
+    "check_size",
+    "resolve_listeners",
+    "resolve_own_server",
+    "resolve_request",
+    "resolve_target",
+]

@@ -43,6 +43,8 @@ class STAMP:
     framed = True
     numbered = True
     reflects = True
+    has_requests = False
+    alpn: tuple[str, ...] = ()
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Reflect on a host and port.

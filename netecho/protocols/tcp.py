@@ -34,6 +34,8 @@ class TCP:
     framed = False
     numbered = True
     reflects = False
+    has_requests = False
+    alpn: tuple[str, ...] = ()
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen on a host and port."""

@@ -103,6 +103,8 @@ class UDP:
     framed = False
     numbered = False
     reflects = False
+    has_requests = False
+    alpn: tuple[str, ...] = ()
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""

@@ -45,6 +45,8 @@ class UNIX:
     framed = False
     numbered = True
     reflects = False
+    has_requests = False
+    alpn: tuple[str, ...] = ()
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen at a path, where nothing may be but a socket that nobody listens on any more."""
