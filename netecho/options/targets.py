@@ -93,7 +93,7 @@ def resolve_listeners(
         target = _complete(location, text, adapter, secure, host=host or LOOPBACK, port=port)
         if target.resource:
             raise UsageError(
-                f"{text} has a path, and a listener answers for all: write {text.partition(':')[0]}://HOST:PORT"
+                f"{text} has a path, and a listener answers for all: write {target.scheme}://HOST:PORT"
             )
         targets.append(dataclasses.replace(target, host="::") if target.host == "*" else target)
     return tuple(targets)

@@ -200,7 +200,7 @@ class Adapter(typing.Protocol):
     reflects: bool
     """Whether the server is a reflector (RFC 8762), which takes `ListenSettings.key` and `stateful`."""
     has_requests: bool
-    """Whether messages travel in HTTP requests: it takes `Route.request`, and targets that have a resource."""
+    """Whether messages travel in HTTP requests: it takes `Route.request`, and targets with a resource."""
     alpn: tuple[str, ...]
     """What its server chooses from in a TLS handshake (RFC 7301), best first, unless the user says."""
 

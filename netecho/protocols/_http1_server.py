@@ -45,8 +45,8 @@ _CUT: Final = object()
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 _REFUSED: Final = frozenset(
-    ["CONNECT", "PRI", "SOURCE", "DESCRIBE", "ANNOUNCE", "SETUP", "PLAY", "PAUSE", "TEARDOWN"]
-    + ["GET_PARAMETER", "SET_PARAMETER", "REDIRECT", "RECORD", "FLUSH"]
+    b"CONNECT PRI SOURCE DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT "
+    b"RECORD FLUSH".split()
 )
 """Methods that llhttp knows from other protocols, or that ask for a tunnel."""
 
@@ -67,6 +67,8 @@ class HTTP1Server:
         """The end of a pause."""
         self._over = False
         """Nothing more is taken."""
+        self._endless: Any = None
+        """A content that nobody waits for the last of."""
         self.exchanges = 0
         self.moved = 0
         """Bytes of content, in and out."""
@@ -152,7 +154,8 @@ class HTTP1Server:
 
     def _next(self, content: Any) -> bytes | None:
         """Return the next piece of a content, or note that there is none, or none yet."""
-        piece = None if self._connection.draining and self._is_endless(content) else next(content, None)
+        is_cut_short = self._connection.draining and content is self._endless
+        piece = None if is_cut_short else next(content, None)
         if piece is None:
             self._queue.popleft()
         elif isinstance(piece, pages.Pause):
@@ -160,9 +163,6 @@ class HTTP1Server:
         else:
             return bytes(piece)
         return None
-
-    def _is_endless(self, content: Any) -> bool:
-        return bool(self._queue) and content is self._events
 
     def close(self) -> None:
         """Forget everything: the connection has ended."""
@@ -173,7 +173,7 @@ class HTTP1Server:
 
     def drain(self) -> None:
         """Come to an end, rather than wait for what is not owed."""
-        if self._call is not None and self._queue and self._queue[0] is self._events:
+        if self._call is not None and self._queue and self._queue[0] is self._endless:
             self._cancel()
             self._connection.proceed()
 
@@ -186,9 +186,6 @@ class HTTP1Server:
         else:
             self._refuse(408, "the request took too long")
             self._flush()
-
-    _events: Any = None
-    """A content that has no end of its own."""
 
     def _wait(self, seconds: float) -> None:
         self._call = self._connection.callLater(seconds, self._resume)
@@ -305,7 +302,9 @@ class HTTP1Server:
                     length = int(value)
                 case b"transfer-encoding":
                     if value.lower() != b"chunked":
-                        raise _RequestError(501, "the only transfer coding known here is chunked")
+                        # RFC 9112 section 6.1 and 6.3: not known here, or nothing says where it ends.
+                        status = 501 if value.lower().endswith(b"chunked") and b"," in value else 400
+                        raise _RequestError(status, "the only transfer coding known here is chunked")
                     length = None
                 case b"content-type":
                     content_type = value
@@ -318,7 +317,9 @@ class HTTP1Server:
             if hosts != 1:
                 raise _RequestError(400, "a request has one Host")
         elif version != "1.0":
-            raise _RequestError(505, "the versions spoken here are HTTP/1.1, HTTP/1.0 and HTTP/2")
+            raise _RequestError(
+                400 if version < "1" else 505, "the versions spoken here are HTTP/1.1, HTTP/1.0 and HTTP/2"
+            )
         elif hosts > 1:
             raise _RequestError(400, "a request has one Host")
         elif length is None:
@@ -359,7 +360,7 @@ class HTTP1Server:
         if self._connection.reply is ReplyMode.DISCARD:
             self._page = pages.Page()
         elif method == b"HEAD":
-            self._page = pages.Page(b"", content_type=content_type.decode("latin-1"), length=length)
+            self._page = pages.Page(iter(()), content_type=content_type.decode("latin-1"), length=length)
         else:
             self._chunked = length is None
             self._echo_head = self._head(200, content_type, length)
@@ -391,7 +392,7 @@ class HTTP1Server:
         }
 
     def _head(self, status: int, content_type: bytes, length: int | None) -> bytes:
-        """Return the head of an answer; a content of unknown length ends with the connection, or in chunks."""
+        """Return the head of an answer: content of unknown length comes in chunks, or to the end."""
         return head(status, content_type, length, self._keep, self._version == "1.1", int(time.time()))
 
     def on_body(self, data: bytes) -> None:
@@ -439,26 +440,20 @@ class HTTP1Server:
         """Say what a page has to say."""
         out, method, status = self._out, self._parser.get_method(), page.status
         has_none = status in (204, 304)
-        content, size = page.content, page.length if page.content == b"" and page.length else page.size
-        if size is None and self._version != "1.1":
+        content, size = page.content, page.size
+        chunked = size is None and self._version == "1.1"
+        if size is None and not chunked:
             self._keep = False
         out.append(self._head(-status if has_none else status, page.content_type.encode("latin-1"), size))
-        if method == b"HEAD" or has_none:
+        if method == b"HEAD" or has_none or content == b"":
             return
-        if isinstance(content, bytes):
-            if content:
-                out.append(content)
-            return
-        if page.content_type == "text/event-stream":
-            self._events = content
-        if size is None and self._version == "1.1":
-            if page.content_type == "text/event-stream":
-                self._events = content = _chunks(content)
-            else:
-                content = _chunks(content)
-            out += [content, _LAST_CHUNK]
-        else:
-            out.append(content)
+        if chunked and not isinstance(content, bytes):
+            content = _chunks(content)
+        if page.is_endless:
+            self._endless = content
+        out.append(content)
+        if chunked:
+            out.append(_LAST_CHUNK)
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer once that a request is none, and take nothing more; of an answer under way make an end."""

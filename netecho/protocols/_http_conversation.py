@@ -31,7 +31,7 @@ class HTTPConversation:
         def connected(exchanger: Exchanger) -> Protocol:
             self._exchanger = exchanger
             self._transport = exchanger.transport
-            self._protocol.makeConnection(self)  # type: ignore[arg-type]
+            self._protocol.makeConnection(self)
             return self._protocol
 
         return connect(reactor, route, self._replied, self._lost).addCallback(connected)
@@ -47,16 +47,16 @@ class HTTPConversation:
             self._awaited += 1
             self._exchanger.send(sequence, data)
 
-    def loseWriteConnection(self) -> None:  # noqa: N802 - Twisted's
+    def loseWriteConnection(self) -> None:
         """Send nothing more: no peer needs to hear of that."""
 
-    def loseConnection(self) -> None:  # noqa: N802 - Twisted's
+    def loseConnection(self) -> None:
         """End the conversation."""
         exchanger, self._exchanger = self._exchanger, None
         if exchanger is not None:
             exchanger.close()
 
-    abortConnection = loseConnection  # noqa: N815 - Twisted's
+    abortConnection = loseConnection
 
     def _replied(
         self, sequence: int | None, payload: bytes, _: object = None, answer: Answer | None = None

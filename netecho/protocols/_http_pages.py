@@ -50,6 +50,8 @@ class Page:
     content_type: str = TEXT
     length: int | None = None
     """Bytes of content that comes bit by bit; `None` if that is not known."""
+    is_endless: bool = False
+    """Nobody waits for the last of it: a server that is to end cuts it short."""
 
     @property
     def size(self) -> int | None:
@@ -98,7 +100,7 @@ def page_of(path: str, see: Callable[[], dict[str, Any]]) -> Page | None:
             count = int(
                 _quantity("".join(rest) or str(MOST_EVENTS), {"": 1}, MOST_EVENTS, "a count of events")
             )
-            return Page(_events(count), content_type="text/event-stream")
+            return Page(_events(count), content_type="text/event-stream", is_endless=True)
     return None
 
 
