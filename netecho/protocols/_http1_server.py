@@ -28,9 +28,11 @@ from netecho.protocols._http_limits import (
     MOST_FRAMING,
     MOST_HEAD,
     MOST_TARGET,
+    Patience,
+    Progress,
     is_host,
-    path_of,
 )
+from netecho.protocols._http_pages import RequestError
 
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
@@ -67,8 +69,12 @@ class HTTP1Server:
         """The end of a pause."""
         self._over = False
         """Nothing more is taken."""
+        self._asked: Any = None
+        """What was last asked for that is answered by what was seen of it, and:"""
+        self._told: pages.Page | None = None
         self._endless: Any = None
         """A content that nobody waits for the last of."""
+        self._progress = Progress(connection.now())
         self.exchanges = 0
         self.moved = 0
         """Bytes of content, in and out."""
@@ -105,16 +111,6 @@ class HTTP1Server:
     def holds(self) -> bool:
         """Whether nothing more should be read for now."""
         return bool(self._queue or self._rest)
-
-    @property
-    def stage(self) -> Any:
-        """What it is at: while that is the same, the peer's time runs."""
-        return self.exchanges, self.is_idle, self._call
-
-    @property
-    def is_pausing(self) -> bool:
-        """Whether it is we who wait."""
-        return self._call is not None
 
     def received(self, data: bytes) -> None:
         """Take what has come."""
@@ -177,12 +173,18 @@ class HTTP1Server:
             self._cancel()
             self._connection.proceed()
 
-    def overdue(self) -> None:
-        """Say that the peer took too long for its request, if it still waits for an answer, and end."""
-        if self.is_idle:
+    def look(self, now: float, waiting: int, patience: Patience) -> None:
+        """End the connection if the peer takes too long for what it is at; see `HTTPConnection.look`."""
+        # What has been written and not been taken is with the system: until it is, nobody is idle.
+        is_resting = bool(self.exchanges) and self.is_idle and not waiting
+        stage = (self.exchanges, self.is_idle, bool(waiting), self._call)
+        moved = self.moved - waiting
+        if not self._progress.is_overdue(now, stage, moved, patience, idle=is_resting) or self._call:
+            return
+        if is_resting:
             self._end(_END)
-        elif self._queue or self._started:
-            self._end(_CUT)
+        elif self.is_idle or self._queue or self._started:
+            self._end(_CUT if waiting or not self.is_idle else _END)
         else:
             self._refuse(408, "the request took too long")
             self._flush()
@@ -225,11 +227,11 @@ class HTTP1Server:
                     parser.feed_data(piece)
                 except httptools.HttpParserUpgrade as upgrade:
                     start += upgrade.args[0] - len(piece)
-                except _RequestError as error:
+                except RequestError as error:
                     self._refuse(error.status, str(error))
                 except httptools.HttpParserCallbackError as error:
                     cause = error.__context__
-                    if not isinstance(cause, _RequestError):
+                    if not isinstance(cause, RequestError):
                         raise
                     self._refuse(cause.status, str(cause))
                 except httptools.HttpParserError as error:
@@ -281,9 +283,9 @@ class HTTP1Server:
         parser, fields = self._parser, self._fields
         self._in_body = True
         if len(fields) > MOST_FIELDS:
-            raise _RequestError(431, f"a head has at most {MOST_FIELDS} fields")
+            raise RequestError(431, f"a head has at most {MOST_FIELDS} fields")
         if len(self._url) > MOST_TARGET:
-            raise _RequestError(414, f"a target has at most {MOST_TARGET} bytes")
+            raise RequestError(414, f"a target has at most {MOST_TARGET} bytes")
         length: int | None = 0
         hosts = size = 0
         content_type = b"application/octet-stream"
@@ -292,45 +294,45 @@ class HTTP1Server:
             length_of_field = len(name) + len(value)
             size += length_of_field
             if length_of_field > MOST_FIELD:
-                raise _RequestError(431, f"a field has at most {MOST_FIELD} bytes")
+                raise RequestError(431, f"a field has at most {MOST_FIELD} bytes")
             match name.lower():
                 case b"host":
                     hosts += 1
                     if not is_host(value):
-                        raise _RequestError(400, "Host is not a host and port")
+                        raise RequestError(400, "Host is not a host and port")
                 case b"content-length":
                     length = int(value)
                 case b"transfer-encoding":
                     if value.lower() != b"chunked":
                         # RFC 9112 section 6.1 and 6.3: not known here, or nothing says where it ends.
                         status = 501 if value.lower().endswith(b"chunked") and b"," in value else 400
-                        raise _RequestError(status, "the only transfer coding known here is chunked")
+                        raise RequestError(status, "the only transfer coding known here is chunked")
                     length = None
                 case b"content-type":
                     content_type = value
                 case b"expect":
                     expects = value
         if size > MOST_HEAD:
-            raise _RequestError(431, f"a head has at most {MOST_HEAD} bytes")
+            raise RequestError(431, f"a head has at most {MOST_HEAD} bytes")
         version = self._version = parser.get_http_version()
         if version == "1.1":
             if hosts != 1:
-                raise _RequestError(400, "a request has one Host")
+                raise RequestError(400, "a request has one Host")
         elif version != "1.0":
-            raise _RequestError(
+            raise RequestError(
                 400 if version < "1" else 505, "the versions spoken here are HTTP/1.1, HTTP/1.0 and HTTP/2"
             )
         elif hosts > 1:
-            raise _RequestError(400, "a request has one Host")
+            raise RequestError(400, "a request has one Host")
         elif length is None:
-            raise _RequestError(400, "HTTP/1.0 has no chunks")
+            raise RequestError(400, "HTTP/1.0 has no chunks")
         self._keep = parser.should_keep_alive()
         self._remaining = length
         if parser.should_upgrade():
             self._not_upgraded(length)
         if expects is not None:
             if expects.lower() != b"100-continue":
-                raise _RequestError(417, "the only expectation known here is 100-continue")
+                raise RequestError(417, "the only expectation known here is 100-continue")
             if length != 0 and version == "1.1":
                 self._out.append(_CONTINUE)
         self._decide(length, content_type)
@@ -338,7 +340,7 @@ class HTTP1Server:
     def _not_upgraded(self, length: int | None) -> None:
         """Stay with HTTP/1.1, which the parser does not believe: the body it leaves to us."""
         if length is None:
-            raise _RequestError(400, "a request for another protocol has no chunks here")
+            raise RequestError(400, "a request for another protocol has no chunks here")
         self._raw = length
         self._remaining = 0
 
@@ -347,49 +349,24 @@ class HTTP1Server:
     def _decide(self, length: int | None, content_type: bytes) -> None:
         method = self._parser.get_method()
         if method in _REFUSED:
-            raise _RequestError(405, "this is no method of HTTP that is answered here")
-        url = self._url
-        plain = url == b"/"
-        if not plain or not length:
-            try:
-                self._find_page(method, url, length)
-            except ValueError as error:
-                self._page = pages.error(400, str(error))
-        if self._page is not None:
-            return
-        if self._connection.reply is ReplyMode.DISCARD:
-            self._page = pages.Page()
-        elif method == b"HEAD":
-            self._page = pages.Page(iter(()), content_type=content_type.decode("latin-1"), length=length)
-        else:
-            self._chunked = length is None
-            self._echo_head = self._head(200, content_type, length)
-
-    def _find_page(self, method: bytes, url: bytes, length: int | None) -> None:
-        found = path_of(url)
-        if found is None:
-            raise _RequestError(400, "the target is none")
-        path, query = found
-        delay = pages.delay_of(path)
-        if delay is not None:
-            self._out.append(pages.Pause(delay))
-        see = functools.partial(self._seen, method, url, path, query, tuple(self._fields))
-        self._page = pages.page_of(path, see)
-        if self._page is None and length == 0 and method in (b"GET", b"HEAD"):
-            self._page = pages.seen(see())
-
-    def _seen(
-        self, method: bytes, url: bytes, path: str, query: str, fields: tuple[tuple[bytes, bytes], ...]
-    ) -> dict[str, Any]:
-        return {
-            "method": method.decode("latin-1"),
-            "target": url.decode("latin-1"),
-            "path": path,
-            "query": pages.query_of(query),
-            "version": f"HTTP/{self._version}",
-            "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in fields],
-            **self._connection.seen(),
-        }
+            raise RequestError(405, "this is no method of HTTP that is answered here")
+        connection = self._connection
+        if not length and (method, self._url, self._version, self._fields) == self._asked:
+            self._page = self._told
+        elif self._url != b"/" or not length or connection.reply is not ReplyMode.ECHO:
+            request = pages.Request(method, self._url, self._version, tuple(self._fields), length)
+            delay, self._page = pages.decide(request, connection.reply, connection.seen)
+            if delay:
+                self._out.append(pages.Pause(delay))
+            elif self._page is not None and isinstance(self._page.content, bytes):
+                self._asked = method, self._url, self._version, self._fields
+                self._told = self._page
+        if self._page is None:
+            if method == b"HEAD":
+                self._page = pages.Page(iter(()), content_type=content_type.decode("latin-1"), length=length)
+            else:
+                self._chunked = length is None
+                self._echo_head = self._head(200, content_type, length)
 
     def _head(self, status: int, content_type: bytes, length: int | None) -> bytes:
         """Return the head of an answer: content of unknown length comes in chunks, or to the end."""
@@ -488,14 +465,6 @@ class HTTP1Server:
     def _write(self, data: bytes) -> None:
         self.moved += len(data)
         self._connection.write(data)
-
-
-class _RequestError(Exception):
-    """A request that is answered with an error, after which nothing more is taken."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 @functools.lru_cache(maxsize=256)

@@ -13,6 +13,9 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from netecho.plans import ReplyMode
+from netecho.protocols._http_limits import path_of
+
 MOST_BYTES: Final = 1 << 30
 """Bytes that `/bytes` may ask for."""
 MOST_LINES: Final = 1_000_000
@@ -57,6 +60,70 @@ class Page:
     def size(self) -> int | None:
         """Bytes of content, if it is known."""
         return len(self.content) if isinstance(self.content, bytes) else self.length
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """The head of a request."""
+
+    method: bytes
+    target: bytes
+    version: str
+    fields: tuple[tuple[bytes, bytes], ...]
+    length: int | None
+    """Bytes of its body; `None` if that is not known."""
+
+    def seen(self, path: str, query: str) -> dict[str, Any]:
+        """Return what is to be seen of it, ready for JSON."""
+        return {
+            "method": self.method.decode("latin-1"),
+            "target": self.target.decode("latin-1"),
+            "path": path,
+            "query": urllib.parse.parse_qs(query, keep_blank_values=True, errors="replace"),
+            "version": f"HTTP/{self.version}",
+            "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in self.fields],
+        }
+
+
+class RequestError(Exception):
+    """A request that gets an error for an answer, with this status."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def decide(
+    request: Request, reply: ReplyMode, see: Callable[[], dict[str, Any]]
+) -> tuple[float, Page | None]:
+    """Return after how many seconds to answer a request, and with which page; `None`: with its body.
+
+    Args:
+        request: its head.
+        reply: what is answered where there is no page.
+        see: says what the server saw of the connection.
+
+    Raises:
+        RequestError: it asks for what nobody gets.
+    """
+    found = path_of(request.target)
+    if found is None:
+        raise RequestError(400, "the target is none")
+    path, query = found
+
+    def all_seen() -> dict[str, Any]:
+        return {**request.seen(path, query), **see()}
+
+    try:
+        delay = delay_of(path)
+        page = page_of(path, all_seen)
+    except ValueError as wrong:
+        return 0.0, error(400, str(wrong))
+    if page is None and request.length == 0 and request.method in (b"GET", b"HEAD"):
+        page = seen(all_seen())
+    if page is None and reply is ReplyMode.DISCARD:
+        page = Page()
+    return delay or 0.0, page
 
 
 def delay_of(path: str) -> float | None:
@@ -112,11 +179,6 @@ def seen(what: dict[str, Any]) -> Page:
 def error(status: int, text: str) -> Page:
     """Return a page that says what is wrong with a request."""
     return Page(f"{text}\n".encode("utf-8", "replace"), status)
-
-
-def query_of(query: str) -> dict[str, list[str]]:
-    """Return the values of a query, each by its name."""
-    return urllib.parse.parse_qs(query, keep_blank_values=True, errors="replace")
 
 
 def _quantity(text: str, units: dict[str, float] | dict[str, int], most: float, wanted: str) -> float:

@@ -10,12 +10,17 @@ from netecho.errors import UsageError
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http1_server import HTTP1Server
-from netecho.protocols._http_limits import Patience, Progress
+from netecho.protocols._http2_server import HTTP2Server
+from netecho.protocols._http_limits import Patience
 from netecho.protocols._sockets import unsent
 from netecho.protocols._stream_server import Receiver, ReplyFactory, address_text
 from netecho.protocols._tls import HalfCloseableTLSFactory
 
 PATIENCE: Final = Patience()
+FAREWELL: Final = 0.2
+"""Seconds in which a peer that is cut off may read why."""
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What every HTTP/2 connection begins with."""
 
 
 class HTTPConnection(Receiver):
@@ -33,7 +38,10 @@ class HTTPConnection(Receiver):
         self._is_reading = True
         self._has_ended = False
         """The peer sends nothing more."""
-        self.wire: Any = HTTP1Server(self)
+        self._undecided: bytes | None = b""
+        """What has come as long as it may be either version's; `None`: it is known which."""
+        self._seen: dict[str, Any] | None = None
+        self.wire: Any = None
 
     @property
     def reply(self) -> ReplyMode:
@@ -42,28 +50,56 @@ class HTTPConnection(Receiver):
 
     def connectionMade(self) -> None:
         """Begin the peer's time."""
-        self._progress = Progress(self.factory.reactor.seconds())
+        self.wire = HTTP1Server(self)
         super().connectionMade()
+
+    def handshakeCompleted(self) -> None:
+        """Speak what has been agreed on."""
+        if self.factory.settings.tls is not None:
+            chosen = self.transport.getHandle().get_alpn_proto_negotiated()
+            self._undecided = None if chosen else b""
+            if chosen == b"h2":
+                self.wire = HTTP2Server(self)
+        super().handshakeCompleted()
+
+    def now(self) -> float:
+        """Return the time, in seconds."""
+        return float(self.factory.reactor.seconds())
 
     def seen(self) -> dict[str, Any]:
         """Return what is to be seen of the connection, ready for JSON."""
         transport = self.transport
-        return {
-            "peer": address_text(transport.getPeer()),
-            "local": address_text(transport.getHost()),
-            "tls": None if self.factory.settings.tls is None else _tls_seen(transport.getHandle()),
-        }
+        if self._seen is None:
+            self._seen = {
+                "peer": address_text(transport.getPeer()),
+                "local": address_text(transport.getHost()),
+                "tls": None if self.factory.settings.tls is None else _tls_seen(transport.getHandle()),
+            }
+        return self._seen
 
     def dataReceived(self, data: bytes) -> None:
         """Take what has come."""
         if self.finished:
             return
         self.received += len(data)
+        if self._undecided is not None and not (data := self._decide(self._undecided + data)):
+            return
         self.wire.received(data)
         if self.is_paused or not self._is_reading or self.wire.holds:
             self._look_to_reading()
         if self.timeOut is not None or self.draining:
             self.progressed()
+
+    def _decide(self, data: bytes) -> bytes:
+        """See by its first bytes which version a peer speaks (RFC 9113 section 3.3); return what is known."""
+        known = data[: len(PREFACE)]
+        self._undecided = data
+        if PREFACE.startswith(known) and len(known) < len(PREFACE):
+            return b""
+        self._undecided = None
+        if known == PREFACE:
+            self.wire = HTTP2Server(self)
+        return data
 
     def write(self, data: bytes) -> None:
         """Send something."""
@@ -113,24 +149,27 @@ class HTTPConnection(Receiver):
         super().drain()
         self.wire.drain()
 
+    def cut_soon(self) -> None:
+        """End the connection at once, but for a moment in which the peer may learn why."""
+        self.factory.reactor.callLater(FAREWELL, self._cut_off)
+
+    def _cut_off(self) -> None:
+        if not self._lost:
+            self.cut()
+
     def is_answered(self) -> bool:
         """Return whether no request is under way, and all that was received before the drain is read."""
         return self.wire.is_idle and super().is_answered()
 
     def look(self, now: float, patience: Patience) -> None:
-        """End the connection if the peer takes too long for what it is at."""
-        if self._shaking_hands or self.finished:
-            return
-        wire, waiting = self.wire, unsent(self.transport.fileno())
-        # What has been written and not been taken is with the system: until it is, nobody is idle.
-        is_idle = bool(wire.exchanges) and wire.is_idle and not waiting
-        stage = (wire.stage, bool(waiting))
-        moved = wire.moved - waiting
-        if self._progress.is_overdue(now, stage, moved, patience, idle=is_idle) and not wire.is_pausing:
-            if waiting and wire.is_idle:
-                self.cut()
-            else:
-                wire.overdue()
+        """End the connection if the peer takes too long for what it is at.
+
+        Args:
+            now: in seconds.
+            patience: what it may take.
+        """
+        if not (self._shaking_hands or self.finished or self._lost):
+            self.wire.look(now, unsent(self.transport.fileno()), patience)
 
     def connectionLost(self, reason: Any = None) -> None:
         """Forget what was still to be sent."""

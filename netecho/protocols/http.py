@@ -17,6 +17,7 @@ from twisted.internet.protocol import Protocol
 from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._http1_client import HTTP1Exchanger
+from netecho.protocols._http2_client import HTTP2Exchanger
 from netecho.protocols._http_conversation import HTTPConversation
 from netecho.protocols._http_server import http_factory
 from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
@@ -40,7 +41,7 @@ class HTTP:
     numbered = True
     reflects = False
     has_requests = True
-    alpn: tuple[str, ...] = ("http/1.1",)
+    alpn: tuple[str, ...] = ("h2", "http/1.1")
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen on a host and port.
@@ -70,7 +71,8 @@ class HTTP:
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Exchanger]:
         """Connect for exchanges."""
-        exchanger = HTTP1Exchanger(route, on_reply, on_lost)
+        kind = HTTP2Exchanger if route.request.http2 else HTTP1Exchanger
+        exchanger = kind(route, on_reply, on_lost)
         return connect_protocol(reactor, tcp_endpoint(reactor, route), route, exchanger, on_connected)
 
     def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
