@@ -182,17 +182,18 @@ class HTTP2Server:
         left = TURN
         try:
             for number in list(self._streams):
-                if self._connection.is_paused:
-                    break
-                if left <= 0:
-                    self._call = self._connection.callLater(0, self._resume)
+                if self._connection.is_paused or left <= 0:
                     break
                 left -= self._send(number, left)
+                if left <= 0 and number in self._streams:  # it is the others' turn then
+                    self._streams[number] = self._streams.pop(number)
         except ProtocolError:
             self._flush()
             self._end()
             return
         self._flush()
+        if left <= 0 and not self._connection.is_paused:
+            self._call = self._connection.callLater(0, self._resume)
         if self._connection.draining and not self._streams:
             self._connection.progressed()
 
@@ -203,17 +204,16 @@ class HTTP2Server:
     def look(self, now: float, waiting: int, patience: Patience) -> None:
         """End what takes too long; see `HTTPConnection.look`."""
         for number, stream in list(self._streams.items()):
-            if (
-                stream.progress.is_overdue(now, stream.call, stream.moved, patience, idle=False)
-                and not stream.call
-            ):
+            overdue = stream.progress.is_overdue(now, stream.call, stream.moved, patience, idle=False)
+            if overdue and stream.call is None:
                 self._reset(number, ErrorCodes.CANCEL)
         self._flush()
         is_resting = bool(self.exchanges) and not (self._streams or waiting or self._unfinished)
         stage = (self.exchanges, is_resting, self._unfinished, bool(self._streams), bool(waiting))
         if self._streams and not waiting and not self._unfinished:
             return  # each has its own time
-        if self._progress.is_overdue(now, stage, -waiting, patience, idle=is_resting):
+        taken = self._connection.sent - waiting
+        if self._progress.is_overdue(now, stage, taken, patience, idle=is_resting):
             self._goodbye(ErrorCodes.NO_ERROR)
             self._end(hard=bool(waiting))
 
