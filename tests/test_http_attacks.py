@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from h2.connection import H2Connection
+from h2.events import DataReceived, StreamEnded
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
@@ -151,9 +152,9 @@ def test_useful_frames_are_free(server: Server) -> None:
             ended = False
             while not ended:
                 for event in client.receive_data(connection.recv(1 << 16)):
-                    if type(event).__name__ == "DataReceived":
+                    if isinstance(event, DataReceived):
                         client.acknowledge_received_data(event.flow_controlled_length or 0, stream)
-                    ended |= type(event).__name__ == "StreamEnded"
+                    ended |= isinstance(event, StreamEnded)
             answered += 1
         assert answered == 500
 

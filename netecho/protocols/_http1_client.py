@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 from typing import Any, Final
 
 import httptools
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -42,20 +44,41 @@ def request_head(route: Route, size: int) -> bytes:
 class HTTP1Exchanger(Protocol):
     """Exchanges in requests; provides `netecho.protocols._contract.Exchanger`.
 
-    Answers come in the order of the requests.
+    Answers come in the order of the requests. A connection that the server closes when it has answered all is
+    not lost, but opened again for the next message, as the time of that message's exchange.
+
+    Args:
+        route: says what the requests are.
+        on_reply: called with each answer.
+        on_lost: called when the connection is lost.
+        reopen: connects this protocol again.
     """
 
     transport: Any
 
-    def __init__(self, route: Route, on_reply: OnReply, on_lost: OnLost) -> None:
+    def __init__(
+        self,
+        route: Route,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        reopen: Callable[[HTTP1Exchanger], Deferred[Any]],
+    ) -> None:
         self._route = route
         self._on_reply: OnReply = on_reply
         self._on_lost: OnLost | None = on_lost
         self._awaited: collections.deque[tuple[int, int]] = collections.deque()
         """The sequence number and size of each message whose answer has not come."""
+        self._reopen = reopen
+        self._is_closed = False
+        """The server has closed the connection, or will, as it may: the next message needs another."""
+        self._is_parting = False
+        """It is not closed yet."""
+        self._kept_back: list[bytes] = []
+        """What waits until it is open again."""
+        self._answered = 0
         self._head_for = -1
         self._head = b""
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = None
         self._pieces: list[bytes] = []
         self._size = 0
         self._unparsed: int = 0
@@ -65,7 +88,11 @@ class HTTP1Exchanger(Protocol):
         self._kept = b""
 
     def connectionMade(self) -> None:
-        """Let small messages leave at once."""
+        """Begin anew, and let small messages leave at once."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces.clear()
+        self._size = self._unparsed = 0
+        self._in_body = False
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
 
@@ -75,7 +102,27 @@ class HTTP1Exchanger(Protocol):
         if size != self._head_for:
             self._head_for, self._head = size, request_head(self._route, size)
         self._awaited.append((sequence, size))
-        self.transport.write(self._head + payload)
+        if self._is_closed:
+            self._open_again(self._head + payload)
+        else:
+            self.transport.write(self._head + payload)
+
+    def _open_again(self, data: bytes) -> None:
+        self._kept_back.append(data)
+        if len(self._kept_back) == 1 and not self._is_parting:
+            self._reopen(self).addCallbacks(self._reopened, self._lost)
+
+    def _reopened(self, _: object) -> None:
+        self._is_closed = False
+        kept_back, self._kept_back = self._kept_back, []
+        self.transport.write(b"".join(kept_back))
+        if self._on_lost is None:
+            self.transport.abortConnection()
+
+    def _lost(self, reason: Failure) -> None:
+        if self._on_lost is not None:
+            on_lost, self._on_lost = self._on_lost, None
+            on_lost(reason)
 
     def dataReceived(self, data: bytes) -> None:
         """Take answers, or some of one."""
@@ -128,6 +175,10 @@ class HTTP1Exchanger(Protocol):
         payload = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self._size = self._unparsed = 0
+        self._answered += 1
+        if len(self._awaited) < 2 and not (self._is_closed or self._parser.should_keep_alive()):
+            self._is_closed = self._is_parting = True
+            self.transport.loseConnection()
         sequence = self._awaited.popleft()[0] if self._awaited else None
         self._on_reply(sequence, payload, None, ANSWERS.get(self._parser.get_status_code()))
 
@@ -140,12 +191,19 @@ class HTTP1Exchanger(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Say so, unless we did it; an answer whose length nothing told ends with its connection."""
-        if self._in_body and reason.check(ConnectionDone) and not self._bodiless and self._ends_so():
+        in_order = reason.check(ConnectionDone) is not None
+        if self._in_body and in_order and not self._bodiless and self._ends_so():
             self._in_body = False
+            self._is_closed = True
             self._complete()
-        if self._on_lost is not None:
-            on_lost, self._on_lost = self._on_lost, None
-            on_lost(reason)
+        elif self._is_parting:
+            self._is_parting = False
+            if self._kept_back:
+                self._reopen(self).addCallbacks(self._reopened, self._lost)
+        elif self._answered and not self._awaited and in_order:
+            self._is_closed = True
+        else:
+            self._lost(reason)
 
     def _ends_so(self) -> bool:
         return bool(self._awaited) and self._on_lost is not None and self._unbounded
@@ -169,6 +227,8 @@ class HTTP1Exchanger(Protocol):
         """See `Exchanger.close`."""
         self._on_lost = None
         self._on_reply = _ignore
+        if self._is_closed:
+            return
         if self._awaited:
             self.transport.abortConnection()
         else:  # nothing is under way, and a server has no cause to log a reset

@@ -33,8 +33,8 @@ class Patience:
     more as it moves:"""
     rate: float = 1024.0
     """For so many bytes of a body or an answer they get a second more."""
-    idle: float = 75.0
-    """Until the next request."""
+    idle: float = 12.0
+    """Until the next request. Who reads an answer slowly that its system has taken whole looks idle too."""
     look: float = 1.0
     """Between looks at what they do."""
 

@@ -71,9 +71,17 @@ class HTTP:
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Exchanger]:
         """Connect for exchanges."""
-        kind = HTTP2Exchanger if route.request.http2 else HTTP1Exchanger
-        exchanger = kind(route, on_reply, on_lost)
-        return connect_protocol(reactor, tcp_endpoint(reactor, route), route, exchanger, on_connected)
+        endpoint = tcp_endpoint(reactor, route)
+
+        def reopen(exchanger: Protocol) -> Deferred[Any]:
+            return connect_protocol(reactor, endpoint, route, exchanger)
+
+        exchanger = (
+            HTTP2Exchanger(route, on_reply, on_lost)
+            if route.request.http2
+            else HTTP1Exchanger(route, on_reply, on_lost, reopen)
+        )
+        return connect_protocol(reactor, endpoint, route, exchanger, on_connected)
 
     def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
         """Connect for a conversation, each message of which is a request."""
