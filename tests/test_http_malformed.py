@@ -50,9 +50,6 @@ LENGTHS = {
     "chunks in two fields": post(b"Transfer-Encoding: chunked\r\n" * 2, b"0\r\n\r\n"),
     "chunks after a vertical tab": post(b"Transfer-Encoding: \x0bchunked\r\n", b"0\r\n\r\n"),
     "chunks in HTTP/1.0": b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "chunks to be upgraded": post(
-        b"Connection: upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"
-    ),
 }
 CHUNKS = {
     "chunk -": chunked(b"-1\r\n\r\n"),

@@ -72,6 +72,10 @@ class HTTP1Server:
         self._asked: Any = None
         """What was last asked for that is answered by what was seen of it, and:"""
         self._told: pages.Page | None = None
+        self._same_again: bytes | None = None
+        """A head for another parser, with the framing of the request that this one ends with."""
+        self._is_known = False
+        """What is parsed is that head."""
         self._endless: Any = None
         """A content that nobody waits for the last of."""
         self._progress = Progress(connection.now())
@@ -92,8 +96,6 @@ class HTTP1Server:
         self._body_size = self._framing = 0
         self._remaining: int | None = 0
         """Bytes that the body still has; `None` if it is chunked."""
-        self._raw = 0
-        """Bytes of a body that the parser leaves to us."""
         self._echo_head: bytes | None = None
         self._chunked = False
         self._page: pages.Page | None = None
@@ -105,7 +107,7 @@ class HTTP1Server:
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way, not even its first byte."""
-        return not (self._in_body or self._head_size or self._url or self._queue or self._rest or self._raw)
+        return not (self._in_body or self._head_size or self._url or self._queue or self._rest)
 
     @property
     def holds(self) -> bool:
@@ -216,31 +218,29 @@ class HTTP1Server:
         parser, connection = self._parser, self._connection
         start, size = 0, len(data)
         while start < size and not self._over:
-            if self._raw:
-                start += self._take_raw(data[start : start + self._raw])
+            room = max(SLICE, self._remaining or 0)
+            piece = data if start == 0 and size <= room else data[start : start + room]
+            start += len(piece)
+            before = self._body_size
+            try:
+                parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as upgrade:
+                start += upgrade.args[0] - len(piece)
+                parser = self._stay()
+            except RequestError as error:
+                self._refuse(error.status, str(error))
+            except httptools.HttpParserCallbackError as error:
+                cause = error.__context__
+                if not isinstance(cause, RequestError):
+                    raise
+                self._refuse(cause.status, str(cause))
+            except httptools.HttpParserError as error:
+                self._refuse(400, str(error))
             else:
-                room = max(SLICE, self._remaining or 0)
-                piece = data if start == 0 and size <= room else data[start : start + room]
-                start += len(piece)
-                before = self._body_size
-                try:
-                    parser.feed_data(piece)
-                except httptools.HttpParserUpgrade as upgrade:
-                    start += upgrade.args[0] - len(piece)
-                except RequestError as error:
-                    self._refuse(error.status, str(error))
-                except httptools.HttpParserCallbackError as error:
-                    cause = error.__context__
-                    if not isinstance(cause, RequestError):
-                        raise
-                    self._refuse(cause.status, str(cause))
-                except httptools.HttpParserError as error:
-                    self._refuse(400, str(error))
-                else:
-                    if self._in_body:
-                        self._count_framing(len(piece) - self._body_size + before)
-                    elif self._url or self._head_size:
-                        self._count_head(len(piece))
+                if self._in_body:
+                    self._count_framing(len(piece) - self._body_size + before)
+                elif self._url or self._head_size:
+                    self._count_head(len(piece))
             if self._out:
                 self._flush()
             if self._queue or connection.is_paused:
@@ -261,16 +261,10 @@ class HTTP1Server:
             if self._framing > MOST_HEAD + MOST_FRAMING + FRAMING_SHARE * self._body_size:
                 self._refuse(400, "a body has more framing than content")
 
-    def _take_raw(self, data: bytes) -> int:
-        """Take the body of a request for another protocol, which the parser takes for that protocol's."""
-        self._raw -= len(data)
-        self.on_body(data)
-        if not self._raw:
-            self._complete()
-        return len(data)
-
     def on_url(self, piece: bytes) -> None:
         """Take a piece of the target."""
+        if self._is_known:
+            return
         self._url += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -280,6 +274,9 @@ class HTTP1Server:
 
     def on_headers_complete(self) -> None:
         """Take the head, and decide what to answer."""
+        if self._is_known:
+            self._is_known = False
+            return
         parser, fields = self._parser, self._fields
         self._in_body = True
         if len(fields) > MOST_FIELDS:
@@ -338,11 +335,17 @@ class HTTP1Server:
         self._decide(length, content_type)
 
     def _not_upgraded(self, length: int | None) -> None:
-        """Stay with HTTP/1.1, which the parser does not believe: the body it leaves to us."""
-        if length is None:
-            raise RequestError(400, "a request for another protocol has no chunks here")
-        self._raw = length
-        self._remaining = 0
+        """Have another parser for a request that asks for another protocol: this one ends with its head."""
+        framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+        self._same_again = b"%s / HTTP/1.1\r\n%s\r\n\r\n" % (self._parser.get_method(), framing)
+
+    def _stay(self) -> Any:
+        """Stay with HTTP/1.1, whatever was asked for (RFC 9110 section 7.8); return the new parser."""
+        head, self._same_again = self._same_again or b"", None
+        self._is_known = True
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(head)
+        return self._parser
 
     # From requests to answers.
 
@@ -393,8 +396,8 @@ class HTTP1Server:
             out.append(data)
 
     def on_message_complete(self) -> None:
-        """Complete the answer, unless the body is still to come: of that the parser may not know."""
-        if not self._raw:
+        """Complete the answer, unless another parser is to take the body."""
+        if self._same_again is None:
             self._complete()
 
     def _complete(self) -> None:

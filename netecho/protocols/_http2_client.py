@@ -9,7 +9,7 @@ from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import H2Error, ProtocolError
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -22,13 +22,13 @@ WINDOW: Final = 1 << 24
 
 
 class _Exchange:
-    __slots__ = ("answer", "left", "pieces", "sequence", "size", "waiting")
+    __slots__ = ("answer", "payload", "pieces", "sent", "sequence", "size")
 
     def __init__(self, sequence: int, payload: bytes) -> None:
         self.sequence = sequence
-        self.waiting = payload
-        """What of the message has not been sent."""
-        self.left = len(payload)
+        self.payload = payload
+        self.sent = 0
+        """Bytes of it."""
         self.answer: Answer | None = None
         self.pieces: list[bytes] = []
         self.size = 0
@@ -51,9 +51,8 @@ class HTTP2Exchanger(Protocol):
         self._is_receiving = False
         self._head: list[tuple[str, str]] = []
         self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
-        self._h2.local_settings.update(
-            {SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: WINDOW}
-        )
+        wanted = {SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: WINDOW}
+        self._h2.local_settings = Settings(client=True, initial_values=wanted)
 
     def connectionMade(self) -> None:
         """Say which version this is, and let small messages leave at once."""
@@ -93,13 +92,15 @@ class HTTP2Exchanger(Protocol):
             self._flush()
 
     def _send_more(self, number: int, exchange: _Exchange) -> None:
-        while exchange.waiting:
+        payload = exchange.payload
+        while exchange.sent < len(payload):
             size = min(self._h2.local_flow_control_window(number), self._h2.max_outbound_frame_size)
             if size <= 0:
                 self._sending[number] = exchange
                 return
-            piece, exchange.waiting = exchange.waiting[:size], exchange.waiting[size:]
-            self._h2.send_data(number, piece, end_stream=not exchange.waiting)
+            piece = payload[exchange.sent : exchange.sent + size]
+            exchange.sent += len(piece)
+            self._h2.send_data(number, piece, end_stream=exchange.sent == len(payload))
         self._sending.pop(number, None)
 
     def dataReceived(self, data: bytes) -> None:
@@ -138,7 +139,7 @@ class HTTP2Exchanger(Protocol):
                 if exchange is not None and event.data:
                     exchange.pieces.append(event.data)
                     exchange.size += len(event.data)
-                    if exchange.size > MOST_ANSWER + exchange.left:
+                    if exchange.size > MOST_ANSWER + len(exchange.payload):
                         self._fail(f"an answer has more than {MOST_ANSWER} bytes")
             case events.StreamEnded():
                 self._complete(number, exchange)

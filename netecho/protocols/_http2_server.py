@@ -17,13 +17,11 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import H2Error, ProtocolError
-from h2.settings import SettingCodes
 
 from netecho.protocols import _http_pages as pages
 from netecho.protocols._http_limits import (
     MOST_FIELD,
     MOST_FIELDS,
-    MOST_HEAD,
     MOST_TARGET,
     Patience,
     Progress,
@@ -33,8 +31,6 @@ from netecho.protocols._http_limits import (
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
 
-STREAMS: Final = 100
-"""Requests that are under way at a time."""
 WINDOW: Final = 1 << 20
 """Bytes of all bodies of a connection that may wait for their echoes to be taken."""
 TABLE: Final = 4096
@@ -128,13 +124,7 @@ class HTTP2Server:
         self._call: Any = None
         self.exchanges = 0
         self._h2 = _Connection(H2Configuration(client_side=False, header_encoding=None))
-        self._h2.local_settings.update(
-            {
-                SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS,
-                SettingCodes.MAX_HEADER_LIST_SIZE: MOST_HEAD,
-                SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
-            }
-        )
+        # Its own settings are those that are wanted: 100 streams, heads of 64 KiB, windows of 64 KiB.
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(WINDOW - 65_535)
         self._flush()
