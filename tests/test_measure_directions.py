@@ -119,7 +119,7 @@ def test_late_by_a_window() -> None:
 
 
 def test_more_answers_than_were_sent() -> None:
-    """A reflector that got what we sent in the opposite order numbers it so, and claims no negative losses."""
+    """A reflector that got things in the opposite order numbers them so, and claims no negative losses."""
     answers = [(0, 50), (1, 49), (2, 48), (4, 47)]
     assert losses(answers, 5) == Losses(out=1)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from netecho.measure.datagrams import FlowSummary, Jitter
+from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.recorder import Counts

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netecho.errors import UsageError
-from netecho.measure.datagrams import Jitter
+from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.merging import Part

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.datagrams import FlowSummary, Jitter
+from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.recorder import Counts, Flow, Interval, Recorder

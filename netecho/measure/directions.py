@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from array import array
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
+
+from netecho.measure.reading import natural
 
 WINDOW: Final = 1024
 """How far back a number is known to have come before; one that comes twice, and later, counts as two."""
@@ -27,6 +30,30 @@ class Losses:
 
     def __add__(self, other: Losses) -> Losses:
         return Losses(self.out + other.out, self.back + other.back, self.unknown + other.unknown)
+
+    @property
+    def told(self) -> bool:
+        """Whether of any it is known, or there are none."""
+        return bool(self.out or self.back or not self.unknown)
+
+    def to_json(self) -> dict[str, int | None]:
+        """Return what a result says beside what it says of exchanges: nothing of what is not known."""
+        told = self.told
+        return {
+            "lost_out": self.out if told else None,
+            "lost_back": self.back if told else None,
+            "lost_unknown": self.unknown,
+        }
+
+    @classmethod
+    def from_json(cls, exchanges: Mapping[str, Any]) -> Losses | None:
+        """Read back what `to_json` gave; `None` if it says nothing. Raises whatever a wrong shape raises."""
+        if exchanges.get("lost_unknown") is None:
+            return None
+        unknown = natural(exchanges, "lost_unknown")
+        if exchanges["lost_out"] is None:
+            return cls(unknown=unknown)
+        return cls(natural(exchanges, "lost_out"), natural(exchanges, "lost_back"), unknown)
 
 
 class Directions:

@@ -2,7 +2,7 @@
 
     p(99)<20ms                 response time, from when an exchange was due: p(50), p(99.9), mean, min, max
     service.p(99.9)<5ms        another time: response, service, connect, handshake, lateness; of datagrams
-                               variation, out, back
+                               variation; with a reflector out, back, dwell
     jitter<2ms                 interarrival jitter of datagrams
     extent.max<3               how far datagrams were reordered
     loss<0.1%                  share of the exchanges sent
@@ -27,7 +27,7 @@ from typing import Any, Final, Protocol
 
 from netecho.errors import UsageError
 from netecho.measure import humanise
-from netecho.measure.datagrams import Jitter
+from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
 from netecho.measure.sending import Sending
@@ -90,7 +90,7 @@ _SUFFIXES: Final[Mapping[Unit, tuple[Mapping[str, int | Fraction], str]]] = {
 }
 _DISTRIBUTIONS: Final = {
     **dict.fromkeys(("response", "service", "connect", "handshake", "lateness"), Unit.NANOSECONDS),
-    **dict.fromkeys(("variation", "out", "back"), Unit.NANOSECONDS),
+    **dict.fromkeys(("variation", "out", "back", "dwell"), Unit.NANOSECONDS),
     "extent": Unit.COUNT,
 }
 _STATISTICS: Final = ("mean", "min", "max")
