@@ -268,3 +268,11 @@ def test_from_minimum(delays: list[int]) -> None:
 def test_nothing_from_minimum() -> None:
     """Of no delays there is no smallest."""
     assert from_minimum(Histogram()) is None
+
+
+def test_no_short_cut() -> None:
+    """A closed loop's turn is not taken in one step, which would leave out the path."""
+    flow = DatagramFlow(Recorder(closed_loop=True))
+    assert flow.turn(flow.sent(0, 0, 1), 10, 1) is None
+    assert flow.counts == Counts(sent=1)
+    assert flow.losses is None

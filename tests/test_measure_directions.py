@@ -149,3 +149,22 @@ def test_goes_on_since_before(answers: list[Answer], sent: int, expected: Losses
 def test_sum() -> None:
     """Sessions add up."""
     assert Losses(1, 2, 3) + Losses(10, 20, 30) == Losses(11, 22, 33)
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        (Losses(), {"lost_out": 0, "lost_back": 0, "lost_unknown": 0}),
+        (Losses(1, 2, 3), {"lost_out": 1, "lost_back": 2, "lost_unknown": 3}),
+        (Losses(unknown=3), {"lost_out": None, "lost_back": None, "lost_unknown": 3}),
+    ],
+)
+def test_in_a_result(losses: Losses, expected: dict[str, int | None]) -> None:
+    """What is not known is null, and no zero."""
+    assert losses.to_json() == expected
+    assert Losses.from_json(expected) == losses
+
+
+def test_no_reflector() -> None:
+    """A result without one says nothing of ways."""
+    assert Losses.from_json({"lost": 3}) is None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 from netecho.measure.datagrams import DatagramFlow
-from netecho.measure.flows import MOST_FLOWS, FlowTotal, Jitter, datagrams_of
+from netecho.measure.directions import Losses
+from netecho.measure.flows import MOST_FLOWS, OF_FLOWS, FlowSummary, FlowTotal, Jitter, datagrams_of
 from netecho.measure.histogram import Histogram
-from netecho.measure.recorder import Recorder
+from netecho.measure.oneway import Reflection
+from netecho.measure.recorder import Counts, Recorder
+from netecho.measure.reflected_flow import ReflectedFlow
 
 
 def test_several_flows() -> None:
@@ -50,3 +54,37 @@ def test_jitter_adds_up() -> None:
     assert total == Jitter(13_000, 40, 400)
     assert total.average_ns == 325
     assert dataclasses.astuple(total + Jitter()) == dataclasses.astuple(total)
+
+
+def reflected(recorder: Recorder, numbers: dict[int, int], sent: int, dwell: int = 5) -> ReflectedFlow:
+    """Return a session in which exchanges, one a microsecond, have had answers of these numbers."""
+    flow = ReflectedFlow(recorder)
+    for sequence in range(sent):
+        flow.sent(0, sequence * 1000, 10)
+    for sequence, number in numbers.items():
+        left, came = sequence * 1000, sequence * 1000 + 100 + sequence
+        outcome = flow.replied(sequence, came, 10)
+        reflection = Reflection(left, left + 40, left + 40 + dwell, came, number, 64)
+        flow.reflected(sequence, outcome, reflection)
+    flow.give_up(10**9)
+    return flow
+
+
+def test_opened_again() -> None:
+    """What a connection carries after it was lost is added to what it carried before: it is one flow."""
+    recorder = Recorder(closed_loop=False)
+    first = reflected(recorder, {0: 0, 2: 1, 3: 2}, 4)
+    second = reflected(recorder, {1: 0, 0: 1, 4: 2}, 5)
+    total = FlowTotal.of(7, first) + FlowTotal.of(7, second)
+    told = datagrams_of([total])
+    assert told.losses == Losses(out=3)
+    (flow,) = told.flows
+    assert flow.number == 7
+    assert flow.counts == Counts(sent=9, completed=6, lost=3, reordered=1)
+    assert flow.losses == told.losses
+    for name, distribution in told.distributions.items():
+        assert distribution == Histogram.sum([first.distributions[name], second.distributions[name]])
+    assert set(told.distributions) == set(OF_FLOWS)
+    jitter = Jitter(first.path.jitter_ns * 3, 3, first.path.jitter_ns)
+    assert told.jitter == jitter + Jitter(second.path.jitter_ns * 3, 3, second.path.jitter_ns)
+    assert FlowSummary.from_json(json.loads(json.dumps(flow.to_json()))) == flow

@@ -138,6 +138,14 @@ def test_nothing_measured_is_nothing_met(expression: str) -> None:
     )
 
 
+def test_nothing_reordered() -> None:
+    """Datagrams that all came in their order meet what is asked of reordering; if none came, nothing does."""
+    objective = Objective.parse("extent.max<3")
+    verdict = objective.evaluate(samples.bench(jitter=Jitter(0, 10, 0)))
+    assert (verdict.observed, verdict.passed) == (0, True)
+    assert not objective.evaluate(samples.bench()).passed
+
+
 def test_while_it_is_measured() -> None:
     """A part of a result is looked at in the same way."""
     part = Part(Counts(10, 10), Connections(1, 1, 0), {}, {"response": Histogram.of([5])}, elapsed_ns=SECOND)

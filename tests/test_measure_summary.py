@@ -293,7 +293,7 @@ def test_the_schema_is_strict_about_types(path: str, value: object) -> None:
     assert not VALIDATOR.is_valid(_spoilt(path, value))
 
 
-ADDED = {"warmup", "segments", "partial", "delay_ns", "reordering", "flows"}
+ADDED = {"warmup", "segments", "partial", "delay_ns", "reordering", "flows", "reflector"}
 
 
 @pytest.mark.parametrize("key", [key for key in samples.bench().to_json() if key not in ADDED])
