@@ -94,8 +94,8 @@ def test_client() -> None:
         Relay(server.listener.address, 1.0, faults=200, seed=2) as relay,
     ):
         done = client(relay.url, "-n", "450", "-i", "4ms", "-w", TIMEOUT, "--json", "-")
-    all_happened(relay.tally)
     assert done.returncode == 3
+    all_happened(relay.tally)
     agrees(checked(json.loads(done.stdout)), relay)
 
 
