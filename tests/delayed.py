@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import select
 import socket
 import threading
@@ -78,7 +79,7 @@ class Delayed:
         server = socket.create_connection(self._server)
         for one, other in ((client, server), (server, client)):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._takers[one] = lambda one=one, other=other: self._take_bytes(one, other)
+            self._takers[one] = functools.partial(self._take_bytes, one, other)
 
     def _take_bytes(self, one: socket.socket, other: socket.socket) -> None:
         try:

@@ -8,7 +8,6 @@ is taken where datagrams are handed to netecho, with nothing behind it that coul
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import enum
 import random
@@ -280,12 +279,11 @@ class Relay:
     @property
     def tally(self) -> Tally:
         """Return what happened to all of them, once the run is over."""
-        total: collections.Counter[str] = collections.Counter()
+        total = Tally()
         for tally in self.tallies:
-            numbers = {**dataclasses.asdict(tally)}
-            del numbers["arrivals"]
-            total.update(numbers)
-        return Tally(**total)
+            for name, number in dataclasses.asdict(tally).items():
+                setattr(total, name, getattr(total, name) + number)
+        return total
 
     def _run(self) -> None:
         try:

@@ -13,12 +13,12 @@ from netecho.measure.histogram import Histogram
 from netecho.plans import SECOND
 from tests.benches import SIZE, bench, checked, serving
 from tests.clients import client
-from tests.relay import ALL, Fate, Relay, Tally
+from tests.relay import ALL, Fate, Fates, Relay, Tally
 from tests.servers import Server
 from tests.test_measure_datagrams import extents
 
 TIMEOUT = "1s"
-STAMP = {fate: share for fate, share in ALL.items() if fate is not Fate.GARBLED}
+STAMP: Fates = {fate: share for fate, share in ALL.items() if fate is not Fate.GARBLED}
 
 
 def counted(exchanges: dict[str, Any]) -> dict[str, int]:

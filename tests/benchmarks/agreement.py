@@ -14,13 +14,14 @@ the two medians is what netecho adds: its reactor, its clock, its bookkeeping, a
 from __future__ import annotations
 
 import argparse
+import contextlib
+import multiprocessing
 import socket
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from tests.benches import echo, serving
 from tests.yardsticks import SIZE, YARDSTICKS, netecho, netecho_to
 
 DELAYS: Final = (0.01, 0.002, 0.0)
@@ -49,24 +50,48 @@ def medians(delay: float, seconds: float, rounds: int) -> Iterator[tuple[str, ..
 
 def overhead(seconds: float, rounds: int) -> Iterator[tuple[str, ...]]:
     """Yield a row for each protocol: a bare socket's median, netecho's, and the difference."""
-    for scheme in ("udp", "tcp"):
+    for tcp in (False, True):
         bare, ours = [], []
         for _ in range(rounds):
-            with serving(echo_datagrams if scheme == "udp" else echo, scheme) as url:
-                port = int(url.rpartition(":")[2])
-                bare.append(bare_socket(port, seconds, tcp=scheme == "tcp"))
-                ours.append(netecho_to(port, seconds, tcp=scheme == "tcp"))
+            with echoing(tcp=tcp) as port:
+                bare.append(bare_socket(port, seconds, tcp=tcp))
+                ours.append(netecho_to(port, seconds, tcp=tcp))
         least, mine = statistics.median(bare), statistics.median(ours)
+        scheme = "tcp" if tcp else "udp"
         yield scheme, f"{least * 1e6:,.1f} µs", f"{mine * 1e6:,.1f} µs", f"{(mine - least) * 1e6:,.1f} µs"
+
+
+@contextlib.contextmanager
+def echoing(*, tcp: bool) -> Iterator[int]:
+    """Run an echo server in a process of its own, and give its port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        talk: Callable[[socket.socket], None] = echo_datagrams
+        if tcp:
+            listener.listen()
+            talk = echo_streams
+        process = multiprocessing.get_context("fork").Process(target=talk, args=(listener,), daemon=True)
+        process.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            process.kill()
+            process.join()
+
+
+def echo_streams(listener: socket.socket) -> None:
+    """Serve one connection after the other."""
+    while True:
+        with listener.accept()[0] as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while data := connection.recv(SIZE):
+                connection.sendall(data)
 
 
 def echo_datagrams(port: socket.socket) -> None:
     """Send every datagram back."""
     while True:
-        datagram, peer = port.recvfrom(65_536)
-        if not datagram:  # as it is when the socket has been shut down
-            return
-        port.sendto(datagram, peer)
+        port.sendto(*port.recvfrom(SIZE))
 
 
 def bare_socket(port: int, seconds: float, *, tcp: bool) -> float:
@@ -90,17 +115,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args(arguments)
-    rows = [("protocol", "delay each way", "program", "median", "netecho is off by"), ("---",) * 5]
-    for delay in DELAYS:
-        rows += medians(delay, asked.seconds, asked.rounds)
-    _print(rows)
-    rows = [("protocol", "bare socket", "netecho", "netecho adds"), ("---",) * 4]
-    rows += overhead(asked.seconds, asked.rounds)
-    _print(rows)
+    measured = (row for delay in DELAYS for row in medians(delay, asked.seconds, asked.rounds))
+    _print(("protocol", "delay each way", "program", "median", "netecho is off by"), measured)
+    _print(("protocol", "bare socket", "netecho", "netecho adds"), overhead(asked.seconds, asked.rounds))
 
 
-def _print(rows: list[tuple[str, ...]]) -> None:
-    for cells in rows:
+def _print(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    for cells in (header, ("---",) * len(header), *rows):
         print(f"| {' | '.join(cells)} |", flush=True)
     print()
 
