@@ -334,3 +334,13 @@ def test_latencies_have_no_empty_distributions() -> None:
     named = latencies_of(recorder, [7], [])
     assert set(named) == {"response", "service", "connect"}
     assert (named["response"].maximum, named["service"].maximum) == (30, 20)
+
+
+def test_more_have_ended_than_were_sent() -> None:
+    """There is no such result: none is made, written or read."""
+    result = samples.bench().to_json()
+    result["exchanges"]["lost"] += 1
+    with pytest.raises(ValueError, match="1 more exchanges have ended"):
+        Summary.from_json(result)
+    with pytest.raises(ValueError, match="5 more exchanges have ended"):
+        samples.bench(warmup=Counts(sent=5, completed=8, lost=2))

@@ -104,6 +104,22 @@ def ways(exchanges: dict[str, Any]) -> list[int | None]:
     return [exchanges[f"lost_{way}"] for way in ("out", "back", "unknown")]
 
 
+def test_objectives() -> None:
+    """What was found of datagrams can be asked for."""
+    asked = ["jitter<1h", "variation.p(99)<1h", "extent.max<1", "extent.max>0", "lost>0", "loss<1%"]
+    passed = [True, True, False, True, True, False]
+    with (
+        Server("udp://127.0.0.1:0") as server,
+        Relay(
+            server.listener.address, 0.3, fates={Fate.OVERTAKEN: 0.2, Fate.LOST_OUT: 0.2}, faults=90
+        ) as relay,
+    ):
+        words = [word for objective in asked for word in ("--slo", objective)]
+        result = bench(relay.url, "-q", "500", "-n", "100", "-w", "500ms", *words, status=99)
+    assert [one["passed"] for one in result["slo"]] == passed
+    assert all(one["observed"] is not None for one in result["slo"])
+
+
 @pytest.mark.parametrize("command", ["bench", "workers", "client"])
 def test_a_reflector_that_counts(command: str) -> None:
     """With it each loss is known to be one out or back, and that is where the path has lost it."""

@@ -183,6 +183,18 @@ class Summary:
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""
 
+    def __post_init__(self) -> None:
+        """Hold what every result promises: sent = completed + lost + in flight.
+
+        Raises:
+            ValueError: more exchanges have ended than were sent.
+        """
+        for counts in (self.counts, self.warmup, *(flow.counts for flow in self.flows)):
+            if counts is not None and counts.in_flight < 0:
+                raise ValueError(
+                    f"{counts.sent} exchanges sent, of which {-counts.in_flight} more have ended"
+                )
+
     @property
     def exchanges_per_s(self) -> float:
         """Completed exchanges a second."""
