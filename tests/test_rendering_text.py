@@ -315,10 +315,10 @@ def test_what_a_path_does_to_datagrams(sample: Any) -> None:
     """How far they were reordered, how their delays vary, and the jitter: of a load and of probes."""
     text = " ".join(text_of(sample(**DATAGRAMS), 120).split())
     assert "10 late, 3 duplicated, 20 reordered, 1 corrupted" in text
-    assert "reordered 20 (0.100%), by p50 1, p99 1,234, max 1,234 places" in text
+    assert "reordered 20 (0.1%), by p50 1, p99 1,234, max 1,234 places" in text
     assert "variation p50 5.00 µs, p99 5.00 µs, max 7.00 ms between neighbours" in text
     assert "jitter 40.0 µs on average, 90.0 µs on the worst flow" in text
-    assert "way" not in text
+    assert "on the way" not in text
 
 
 @pytest.mark.parametrize("sample", [samples.bench, samples.probes])
@@ -331,4 +331,4 @@ def test_what_a_reflector_tells(sample: Any) -> None:
     else:
         assert re.search(r"latency response connect out back dwell", text)
     unknown = {**REFLECTED, "reflected": Reflected(Losses(unknown=90), None, False, None, 0, {})}
-    assert "way" not in text_of(sample(**unknown), 120)
+    assert "on the way" not in text_of(sample(**unknown), 120)
