@@ -191,9 +191,7 @@ class Summary:
         """
         for counts in (self.counts, self.warmup, *(flow.counts for flow in self.flows)):
             if counts is not None and counts.in_flight < 0:
-                raise ValueError(
-                    f"{counts.sent} exchanges sent, of which {-counts.in_flight} more have ended"
-                )
+                raise ValueError(f"{-counts.in_flight} more exchanges have ended than the {counts.sent} sent")
 
     @property
     def exchanges_per_s(self) -> float:
