@@ -6,7 +6,7 @@ is done. What it counted it tells anew every time; each interval it tells once. 
 
     # worker, at the end of each interval, and at its own end
     send(Part(recorder.counts, connections, recorder.errors, {}, (interval,), ...).to_json())
-    send(Part(..., distributions_of(recorder, connects, handshakes), (last,), whole=True).to_json())
+    send(Part(..., distributions_of(recorder), (last,), whole=True).to_json())
     # of datagrams, with `datagrams_of(flows)`: its distributions added, its jitter and its flows
 
     # parent
@@ -248,10 +248,10 @@ def _distributions(every: Iterable[Mapping[str, Histogram]]) -> dict[str, Histog
     return total
 
 
-def distributions_of(recorder: Recorder, connects: list[int], handshakes: list[int]) -> dict[str, Histogram]:
-    """Return all the distributions of a run that have any samples, by name. Samples in nanoseconds."""
+def distributions_of(recorder: Recorder) -> dict[str, Histogram]:
+    """Return all the distributions of a run that have any samples, by name."""
     lateness = recorder.lateness
-    latencies = latencies_of(recorder, connects, handshakes)
+    latencies = latencies_of(recorder)
     return {**latencies, LATENESS: lateness} if lateness.count else latencies
 
 

@@ -18,12 +18,13 @@ from typing import Final
 from netecho.measure.histogram import HIGHEST_NS, LOWEST_NS, Histogram
 from netecho.measure.merging import Part
 from netecho.measure.pacing import Schedule, lanes_of
+from netecho.measure.setup import PIECES
 from netecho.measure.slo import Objective
 from netecho.measure.summary import LATENESS
 from netecho.plans import SECOND, Arrival, BenchPlan, share
 
-_GROWING: Final = ("response", "service", LATENESS)
-"""Distributions to which each exchange adds. Connections are opened before."""
+_GROWING: Final = ("response", "service", LATENESS, *PIECES)
+"""Distributions to which each exchange adds, or may: connections are opened in the run as well."""
 _DEVIATIONS: Final = 6
 """So many standard deviations beyond the mean, nobody will see random arrivals."""
 

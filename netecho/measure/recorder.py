@@ -17,6 +17,7 @@ import enum
 from typing import Final
 
 from netecho.measure.histogram import Histogram
+from netecho.measure.setup import Setup
 
 
 class Outcome(enum.Enum):
@@ -97,6 +98,8 @@ class Recorder:
         self.counts = Counts()
         self.errors: collections.Counter[str] = collections.Counter()
         self.intervals: list[Interval] = []
+        self.setup = Setup()
+        """What connections took that were opened in this phase; before the first, in what is measured."""
         self.response_samples: list[int] = []
         self.service_samples: list[int] = []
         self.lateness_samples: list[int] = []

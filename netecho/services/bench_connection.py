@@ -11,8 +11,12 @@ from twisted.python.failure import Failure
 from netecho.errors import NetechoError
 from netecho.measure.payload import PERIOD
 from netecho.measure.recorder import Flow, Outcome
+from netecho.measure.setup import CONNECT, FIRST_BYTE, HANDSHAKE, HANDSHAKE_RESUMED
+from netecho.protocols._contract import Kind
+from netecho.protocols._first_byte import tell_first_byte
 from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
+from netecho.services.sessions import is_resumed
 
 if TYPE_CHECKING:
     from netecho.measure.oneway import Reflection
@@ -41,6 +45,7 @@ class Connection:
         self._made = () if self._counted else benchmark.payload.made
         """The payloads, if they repeat and there is no end to them but that of the run."""
         self._exchanger: Any = None  # an Exchanger, or None
+        self._route = benchmark.route_of_one()
         self._retry_after = RETRY_FIRST
         self.flow = Flow(benchmark.recorder)
 
@@ -56,6 +61,7 @@ class Connection:
             NetechoError: it did not connect.
         """
         benchmark = self._benchmark
+        setup = benchmark.recorder.setup
         begun = benchmark.clock()
         connected = begun
 
@@ -63,17 +69,28 @@ class Connection:
             nonlocal connected
             connected = benchmark.clock()
 
-        self.flow = Flow(benchmark.recorder)
+        self.flow = flow = Flow(benchmark.recorder)
         on_reply = self._replied if benchmark.adapter.numbered else self._replied_by_payload
         try:
             self._exchanger = await benchmark.adapter.connect(
-                benchmark.reactor, benchmark.route, on_reply, self._lost, on_connected
+                benchmark.reactor, self._route, on_reply, self._lost, on_connected
             )
         except Exception:
             raise connect_failure(Failure(), benchmark.plan.target) from None
-        benchmark.connects.append(connected - begun)
+        opened = benchmark.clock()
+        setup.took(CONNECT, connected - begun)
+        transport = self._exchanger.transport
         if benchmark.plan.target.secure:
-            benchmark.handshakes.append(benchmark.clock() - connected)
+            resumed = benchmark.plan.resume and is_resumed(transport)
+            setup.took(HANDSHAKE_RESUMED if resumed else HANDSHAKE, opened - connected)
+        if benchmark.adapter.kind is Kind.STREAM:
+
+            def on_first_byte() -> None:
+                sent_ns = flow.oldest_sent_ns()
+                if sent_ns is not None:
+                    setup.took(FIRST_BYTE, opened - begun + benchmark.clock() - sent_ns)
+
+            tell_first_byte(transport, on_first_byte)
 
     def start(self) -> None:
         """Send as many exchanges as may be in flight."""
@@ -151,28 +168,40 @@ class Connection:
 
     def reopen_later(self) -> None:
         """Connect again after a pause, and go on sending."""
-        benchmark = self._benchmark
         if self.flow.highest >= 0:
             self._retry_after = RETRY_FIRST
-        pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
 
         async def reopen() -> None:
-            await deferLater(benchmark.reactor, pause)
-            if not benchmark.sending:
-                return
-            try:
-                await self.open()
-            except NetechoError as failure:
-                benchmark.recorder.failed(failure.kind)
-                self.reopen_later()
-            else:
-                benchmark.reopened += 1
-                if benchmark.sending:
-                    self.start()
-                else:
-                    self.close()
+            if await self.reopen(self._next_pause()):
+                self._benchmark.reopened += 1
 
         Deferred.fromCoroutine(reopen())
+
+    async def reopen(self, pause: float = 0.0) -> bool:
+        """Connect again after so many seconds, and go on sending; return whether it did connect.
+
+        If not, it is tried again.
+        """
+        benchmark = self._benchmark
+        await deferLater(benchmark.reactor, pause)
+        if not benchmark.sending:
+            return False
+        try:
+            await self.open()
+        except NetechoError as failure:
+            benchmark.recorder.failed(failure.kind)
+            self.reopen_later()
+            return False
+        if benchmark.sending:
+            self.start()
+        else:
+            self.close()
+        return True
+
+    def _next_pause(self) -> float:
+        """Return for how many seconds to leave the other end alone."""
+        pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
+        return pause
 
     def close(self) -> None:
         """End the connection at once."""

@@ -24,13 +24,16 @@ from netecho.measure.merging import Part, distributions_of
 from netecho.measure.payload import Payload
 from netecho.measure.prospects import out_of_reach
 from netecho.measure.recorder import Recorder
+from netecho.measure.setup import RESOLVE
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Connections, IntervalSummary, Phase, Progress, Summary, brief
-from netecho.plans import SECOND, BenchPlan, Verify
+from netecho.plans import SECOND, BenchPlan, Mode, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.services.bench_connection import Connection
 from netecho.services.conclusion import conclude
+from netecho.services.crowd import kinds_of
 from netecho.services.open_loop import OpenLoop
+from netecho.services.sessions import ResumingContext
 
 CONCURRENT_CONNECTS: Final = 256
 """Connections being opened at one moment, so that a server's backlog does not overflow."""
@@ -79,9 +82,10 @@ class Benchmark:
         self.recorder = self.measured
         """Where what is sent now is recorded."""
         self.warmup: Recorder | None = None
-        self.connects: list[int] = []
-        self.handshakes: list[int] = []
         self.reopened = 0
+        self.churned = 0
+        self.closing = 0
+        """Connections that are being closed, for the last of which the run waits."""
         self.sending = False
         self.interrupted = False
         self.cpu_share: float | None = None
@@ -90,9 +94,11 @@ class Benchmark:
         self._when_connected = when_connected
         self._objectives = tuple(map(Objective.parse, plan.slo))
         self._out_of_reach: tuple[Objective, ...] = ()
-        self._open_loop = OpenLoop(self, plan, is_datagram=self.is_datagram) if plan.open_loop else None
+        self._looped, paced = kinds_of(plan)
+        self._open_loop = OpenLoop(self, plan, paced, is_datagram=self.is_datagram) if plan.open_loop else None
         self._connections: list[Connection] = []
         self._opened = self._failed = self._lost = 0
+        self._requested = plan.connections
         self._first_failure: NetechoError | None = None
         self._remaining: int | None = None
         self._phase: Phase = "connecting"
@@ -110,7 +116,12 @@ class Benchmark:
     @property
     def connections(self) -> Connections:
         """What became of the connections."""
-        return Connections(self.plan.connections, self._opened, self._failed, self._lost, self.reopened)
+        if self.plan.mode is not Mode.EXCHANGE:  # each is an exchange
+            counts = self.measured.counts
+            return Connections(self.plan.connections, counts.completed, counts.lost)
+        return Connections(
+            self._requested, self._opened, self._failed, self._lost, self.reopened, self.churned
+        )
 
     async def run(self) -> None:
         """Run the plan to its end, or until `interrupt`.
@@ -119,6 +130,8 @@ class Benchmark:
             NetechoError: not one connection could be opened.
         """
         plan = self.plan
+        if self.route.resolve_ns is not None and plan.mode is Mode.EXCHANGE:
+            self.measured.setup.took(RESOLVE, self.route.resolve_ns)
         self._begun_ns = self._interval_ns = self.clock()
         self._ticks = self._every(INTERVAL, self._tick)
         loops = [
@@ -132,6 +145,8 @@ class Benchmark:
             if not self.interrupted:
                 self._begin()
             await self._ended
+            if self._nobody_answers and not self.interrupted and self._first_failure is not None:
+                raise self._first_failure
         finally:
             self.sending = False
             for loop in loops:
@@ -186,8 +201,14 @@ class Benchmark:
         if self._when_connected is not None:
             await self._when_connected()
 
+    def route_of_one(self) -> Route:
+        """Return the way that one connection takes, and those that come after it in its place."""
+        if not self.plan.resume:
+            return self.route
+        return dataclasses.replace(self.route, tls=ResumingContext(self.route.tls))
+
     async def _open_one(self, number: int) -> None:
-        connection = Connection(self) if self._open_loop is None else self._open_loop.connection(number)
+        connection = self._looped(self) if self._open_loop is None else self._open_loop.connection(number)
         try:
             await connection.open()
         except NetechoError as failure:
@@ -275,7 +296,7 @@ class Benchmark:
 
     def _in_flight(self) -> int:
         warmup = 0 if self.warmup is None else self.warmup.counts.in_flight
-        return self.measured.counts.in_flight + warmup
+        return self.measured.counts.in_flight + warmup + self.closing
 
     def connection_lost(self, connection: Connection, kind: str) -> None:
         """Count a connection that ended by itself, with what was in flight on it, and open it again."""
@@ -289,6 +310,23 @@ class Benchmark:
                 self.stop_sending()
         else:
             self.exchange_ended(self.clock())
+
+    def opening_failed(self, failure: NetechoError) -> None:
+        """Note that an exchange failed that was to open a connection; end the run if nobody is there."""
+        self._first_failure = self._first_failure or failure
+        self._failed += 1
+        if self._nobody_answers and self._failed >= self.plan.connections:
+            self.stop_sending()
+
+    @property
+    def _nobody_answers(self) -> bool:
+        """Whether opening connections is all there is to do, and not one could be opened."""
+        warmup = 0 if self.warmup is None else self.warmup.counts.completed
+        return self.plan.mode is not Mode.EXCHANGE and not self.measured.counts.completed + warmup
+
+    def fail(self, failure: Failure) -> None:
+        """End the run by a defect."""
+        self._end(failure)
 
     def _sweep(self) -> None:
         now = self.clock()
@@ -356,7 +394,7 @@ class Benchmark:
             counts=recorder.counts,
             connections=self.connections,
             errors=recorder.errors,
-            distributions=distributions_of(recorder, self.connects, self.handshakes),
+            distributions=distributions_of(recorder),
             intervals=tuple(recorder.intervals),
             warmup=None if self.warmup is None else self.warmup.counts,
             elapsed_ns=self.elapsed_ns,

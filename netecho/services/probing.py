@@ -24,6 +24,7 @@ from netecho.measure.pacing import Pacer
 from netecho.measure.payload import Payload
 from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Flow, Outcome, Recorder
+from netecho.measure.setup import CONNECT, HANDSHAKE
 from netecho.measure.summary import Connections, ProbeReply, Summary, brief, latencies_of
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
@@ -90,8 +91,6 @@ class ProbeRun:
         self._held = False
         self._interrupted = False
         self._lost = 0
-        self._connects: list[int] = []
-        self._handshakes: list[int] = []
         self._started = ""
         self._start_ns = 0
         self._end_ns = 0
@@ -118,11 +117,11 @@ class ProbeRun:
         self._exchanger = exchanger
         self.transport = exchanger.transport
         if self._adapter.kind is not Kind.DATAGRAM:
-            self._connects.append(connected - begun)
+            self._recorder.setup.took(CONNECT, connected - begun)
             # What a peer does not take waits here, and not in the transport's buffer, which has no bound.
             self.transport.registerProducer(self, True)
         if self._plan.target.secure:
-            self._handshakes.append(self._clock() - connected)
+            self._recorder.setup.took(HANDSHAKE, self._clock() - connected)
 
     async def run(self) -> Summary:
         """Send the probes over the connection, wait for the last reply, and say what it all means."""
@@ -301,7 +300,7 @@ class ProbeRun:
             connections=Connections(requested=1, opened=1, failed=0, lost=self._lost),
             counts=counts,
             errors=dict(self._recorder.errors),
-            latencies=latencies_of(self._recorder, self._connects, self._handshakes),
+            latencies=latencies_of(self._recorder),
             cpu_share=cpu_share,
             lateness=brief(self._lateness),
             trustworthy=judgement.trustworthy,
