@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -35,6 +36,9 @@ class Connection:
 
     This is a closed loop's, which sends when an echo has come; `open_loop` has one that does not.
     """
+
+    first_life: float = 1.0
+    """Which share of a lifetime it has at first, where connections have one."""
 
     def __init__(self, benchmark: Benchmark) -> None:
         self._benchmark = benchmark
@@ -184,7 +188,7 @@ class Connection:
         """
         benchmark = self._benchmark
         await deferLater(benchmark.reactor, pause)
-        if not benchmark.sending:
+        if not self._wanted():
             return False
         try:
             await self.open()
@@ -192,11 +196,19 @@ class Connection:
             benchmark.recorder.failed(failure.kind)
             self.reopen_later()
             return False
-        if benchmark.sending:
+        if self._wanted():
             self.start()
         else:
             self.close()
         return True
+
+    def _wanted(self) -> bool:
+        """Return whether it is to carry anything more."""
+        return self._benchmark.sending
+
+    def retire(self, retired: Callable[[], object]) -> None:
+        """See `netecho.services.retiring.Retiring`, which connections are where they retire."""
+        raise NotImplementedError
 
     def _next_pause(self) -> float:
         """Return for how many seconds to leave the other end alone."""

@@ -31,7 +31,7 @@ from netecho.plans import SECOND, BenchPlan, Mode, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.services.bench_connection import Connection
 from netecho.services.conclusion import conclude
-from netecho.services.crowd import kinds_of
+from netecho.services.crowd import Crowd, kinds_of
 from netecho.services.open_loop import OpenLoop
 from netecho.services.sessions import ResumingContext
 
@@ -96,7 +96,12 @@ class Benchmark:
         self._out_of_reach: tuple[Objective, ...] = ()
         self._looped, paced = kinds_of(plan)
         self._open_loop = OpenLoop(self, plan, paced, is_datagram=self.is_datagram) if plan.open_loop else None
+        self._crowd = Crowd(self) if plan.connections_stages else None
+        self._places = DeferredSemaphore(CONCURRENT_CONNECTS)
         self._connections: list[Connection] = []
+        """Those that there are to be, open or about to be opened again."""
+        self._leaving: list[Connection] = []
+        """Those that are to be no more, as soon as nothing is in flight on them."""
         self._opened = self._failed = self._lost = 0
         self._requested = plan.connections
         self._first_failure: NetechoError | None = None
@@ -152,7 +157,7 @@ class Benchmark:
             for loop in loops:
                 if loop.running:
                     loop.stop()
-            for connection in self._connections:
+            for connection in self._everyone():
                 connection.close()
             self._close_books()
 
@@ -189,14 +194,13 @@ class Benchmark:
         def attempt(number: int) -> Deferred[None]:
             return Deferred.fromCoroutine(self._open_one(number))
 
-        places = DeferredSemaphore(CONCURRENT_CONNECTS)
         rate = self.plan.connect_rate
         begun = self.reactor.seconds()
         attempts = []
         for index in range(self.plan.connections):
             if rate is not None and (wait := begun + index / rate - self.reactor.seconds()) > 0:
                 await deferLater(self.reactor, wait)
-            attempts.append(places.run(attempt, index))
+            attempts.append(self._places.run(attempt, index))
         await gatherResults(attempts, consumeErrors=True)
         if self._when_connected is not None:
             await self._when_connected()
@@ -207,8 +211,11 @@ class Benchmark:
             return self.route
         return dataclasses.replace(self.route, tls=ResumingContext(self.route.tls))
 
+    def _new(self, number: int) -> Connection:
+        return self._looped(self) if self._open_loop is None else self._open_loop.connection(number)
+
     async def _open_one(self, number: int) -> None:
-        connection = self._looped(self) if self._open_loop is None else self._open_loop.connection(number)
+        connection = self._new(number)
         try:
             await connection.open()
         except NetechoError as failure:
@@ -218,6 +225,28 @@ class Benchmark:
         else:
             self._opened += 1
             self._connections.append(connection)
+
+    def have(self, wanted: int) -> None:
+        """Open connections, or have those that were opened last retire, so that there are so many."""
+        self._requested = max(self._requested, wanted)
+        while len(self._connections) < wanted:
+            connection = self._new(len(self._connections))
+            self._connections.append(connection)
+            Deferred.fromCoroutine(self._join(connection)).addErrback(self.fail)
+        while len(self._connections) > wanted:
+            self._retire(self._connections.pop())
+
+    async def _join(self, connection: Connection) -> None:
+        """Open one more connection in the middle of the run."""
+        if await self._places.run(lambda: Deferred.fromCoroutine(connection.reopen())):
+            self._opened += 1
+
+    def _retire(self, connection: Connection) -> None:
+        self._leaving.append(connection)
+        connection.retire(lambda: self._leaving.remove(connection))
+
+    def _everyone(self) -> list[Connection]:
+        return [*self._connections, *self._leaving]
 
     def _begin(self) -> None:
         """Begin the warm-up, or what is measured if there is none."""
@@ -236,19 +265,24 @@ class Benchmark:
             self._begin_measuring()
         self._connected_ns = self.clock()
         self.sending = True
-        for connection in self._connections:
+        for place, connection in enumerate(self._connections, 1):
+            connection.first_life = place / len(self._connections)
             if connection.is_open:
                 connection.start()
             elif self.plan.reconnect:
                 connection.reopen_later()
         if self._open_loop is not None:
             self._open_loop.begin(self._begun_ns, warmup=self.warmup is not None)
+        if self._crowd is not None and self.warmup is None:
+            self._crowd.begin(self._begun_ns)
 
     def _end_warmup(self) -> None:
         if self.sending:
             self._begin_measuring()
             if self._open_loop is not None:
                 self._open_loop.begin(self._begun_ns)
+            if self._crowd is not None:
+                self._crowd.begin(self._begun_ns)
 
     def _begin_measuring(self) -> None:
         self._phase = "measuring"
@@ -264,7 +298,7 @@ class Benchmark:
             self.reactor.callLater(self.plan.length_ns / SECOND, end)
 
     def _record_in(self, recorder: Recorder) -> None:
-        for connection in self._connections:
+        for connection in self._everyone():
             connection.flow.record_in(recorder)
 
     def take_turn(self) -> bool:
@@ -330,7 +364,7 @@ class Benchmark:
 
     def _sweep(self) -> None:
         now = self.clock()
-        for connection in self._connections:
+        for connection in self._everyone():
             connection.expire(now)
         if any(connection.is_open for connection in self._connections):
             self._connected_ns = now
@@ -364,7 +398,7 @@ class Benchmark:
             interval=interval,
             counts=dataclasses.replace(self.recorder.counts),
             connections_requested=self.plan.connections,
-            connections_open=sum(connection.is_open for connection in self._connections),
+            connections_open=sum(connection.is_open for connection in self._everyone()),
             errors=dict(self.recorder.errors),
             response=brief(self.recorder.response),
         )

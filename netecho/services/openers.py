@@ -10,6 +10,7 @@ cheaper, and another thing than what clients do.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -64,6 +65,7 @@ class Opener(Connection):
         self._attempt: Deferred[None] | None = None
         self._answered = True
         self._closing = False
+        self._retired: Callable[[], object] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -108,7 +110,10 @@ class Opener(Connection):
             await self._close(visit)
             benchmark.exchange_ended(ended_ns)
         self._attempt = None
-        self.send()
+        if self._retired is None:
+            self.send()
+        else:
+            self._retired()
 
     async def _open(self, setup: Setup, begun_ns: int) -> tuple[_Visit, int]:
         """Open a connection; return it, and when the exchange was completed by that.
@@ -172,6 +177,12 @@ class Opener(Connection):
             if patience.active():
                 patience.cancel()
 
+    def retire(self, retired: Callable[[], object]) -> None:
+        """Begin nothing more, and call `retired` when what is under way has ended."""
+        self._retired = retired
+        if self._attempt is None:
+            retired()
+
     def expire(self, now_ns: int) -> None:
         """Do nothing: each piece of an attempt has its own time-out."""
 
@@ -200,3 +211,8 @@ class LoopedOpener(Opener):
 
 class PacedOpener(Opener, PacedConnection):
     """Opens a connection when one is due."""
+
+    def retire(self, retired: Callable[[], object]) -> None:
+        """See `Opener.retire`."""
+        self._lane.leave(self, 0 if self._attempt is None else 1)
+        super().retire(retired)
