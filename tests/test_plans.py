@@ -393,7 +393,6 @@ CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "dura
         ({"stages": (Stage(0, 5.0),), "duration_ns": None}, "without any duration"),
         ({"stages": (Stage(SECOND, 0.0),), "duration_ns": None}, "never lead to a rate"),
         ({**RAMP, "warmup_ns": 1}, "--warmup needs a rate"),
-        ({"connections_stages": (Stage(SECOND, 0.0),), "duration_ns": None}, "whole numbers of connections"),
         ({"connections_stages": (Stage(SECOND, 1.5),), "duration_ns": None}, "whole numbers of connections"),
     ],
 )

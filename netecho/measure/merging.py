@@ -27,6 +27,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from netecho.errors import NoPortError
 from netecho.measure.datagrams import MOST_FLOWS, FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
@@ -43,6 +44,7 @@ from netecho.measure.summary import (
     Summary,
     latencies_of,
 )
+from netecho.plans import Mode
 
 DIED: Final = "worker died"
 """The kind of failure of an exchange that was in flight when its worker died."""
@@ -256,7 +258,13 @@ def distributions_of(recorder: Recorder) -> dict[str, Histogram]:
 
 
 def observe(
-    part: Part, *, closed_loop: bool, verified: bool, unnumbered: bool = False, cpus: int | None = None
+    part: Part,
+    *,
+    closed_loop: bool,
+    verified: bool,
+    unnumbered: bool = False,
+    cpus: int | None = None,
+    mode: Mode = Mode.EXCHANGE,
 ) -> Observed:
     """Return what the rules look at, for `judge`."""
     return Observed(
@@ -275,6 +283,8 @@ def observe(
         workers=part.workers,
         workers_died=part.died,
         cpus=cpus,
+        mode=mode,
+        no_port=part.errors.get(NoPortError.kind, 0),
     )
 
 

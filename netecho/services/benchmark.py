@@ -95,7 +95,9 @@ class Benchmark:
         self._objectives = tuple(map(Objective.parse, plan.slo))
         self._out_of_reach: tuple[Objective, ...] = ()
         self._looped, paced = kinds_of(plan)
-        self._open_loop = OpenLoop(self, plan, paced, is_datagram=self.is_datagram) if plan.open_loop else None
+        self._open_loop = (
+            OpenLoop(self, plan, paced, is_datagram=self.is_datagram) if plan.open_loop else None
+        )
         self._crowd = Crowd(self) if plan.connections_stages else None
         self._places = DeferredSemaphore(CONCURRENT_CONNECTS)
         self._connections: list[Connection] = []
@@ -123,7 +125,7 @@ class Benchmark:
         """What became of the connections."""
         if self.plan.mode is not Mode.EXCHANGE:  # each is an exchange
             counts = self.measured.counts
-            return Connections(self.plan.connections, counts.completed, counts.lost)
+            return Connections(self._requested, counts.completed, counts.lost)
         return Connections(
             self._requested, self._opened, self._failed, self._lost, self.reopened, self.churned
         )

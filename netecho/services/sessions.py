@@ -7,13 +7,16 @@ that does not resume it shakes hands in full, which is for `is_resumed` to tell.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL, _util
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
 from netecho.errors import NetechoError
+
+if TYPE_CHECKING:
+    from netecho.services.tls import ClientContext
 
 # pyOpenSSL has methods for all about sessions but this.
 _reused = getattr(_util.lib, "SSL_session_reused", None)
@@ -30,7 +33,7 @@ class ResumingContext:
         NetechoError: it cannot be told which handshakes are resumed.
     """
 
-    def __init__(self, connections: IOpenSSLClientConnectionCreator) -> None:
+    def __init__(self, connections: ClientContext) -> None:
         if _reused is None:
             raise NetechoError("this version of pyOpenSSL does not tell whether a session is resumed")
         self._connections = connections
