@@ -44,7 +44,7 @@ CSV_COLUMNS: Final = (
     *_under("instrument", "asked_rate_per_s due held_back unsent longest_hold_ns workers workers_died"),
     *("partial", "slo"),
     *_under("delay_ns", "jitter jitter_max"),
-    *_under("plan", "mode resume connections_lifetime_ns"),
+    *_under("plan", "hmac mode resume connections_lifetime_ns"),
     "connections.churned",
     *(
         f"latency_ns.{name}.{statistic}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -24,7 +24,7 @@ from netecho.measure.pacing import Pacer
 from netecho.measure.payload import Payload
 from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Flow, Outcome, Recorder
-from netecho.measure.setup import CONNECT, HANDSHAKE
+from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE
 from netecho.measure.summary import Connections, ProbeReply, Summary, brief, latencies_of
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
@@ -96,12 +96,19 @@ class ProbeRun:
         self._end_ns = 0
         self._cpu_s = 0.0
 
+    @property
+    def setup(self) -> Mapping[str, Histogram]:
+        """What the connection took, by the names in `measure.setup.PIECES`."""
+        return self._recorder.setup.distributions()
+
     async def connect(self) -> None:
         """Open the connection.
 
         Raises:
             NetechoError: it could not be opened.
         """
+        if self._route.resolve_ns is not None:
+            self._recorder.setup.took(RESOLVE, self._route.resolve_ns)
         begun = connected = self._clock()
 
         def on_connected() -> None:
