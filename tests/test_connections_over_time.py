@@ -1,0 +1,116 @@
+"""Connections that are closed at their age, and as many of them as stages say: no exchange is lost by it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.benches import all_good, bench, checked
+from tests.servers import Server, netecho
+from tests.test_connection_cost import pieces
+
+
+def nothing_lost(result: dict[str, Any]) -> None:
+    """Hold that all that was sent came back, over connections none of which was lost."""
+    exchanges = result["exchanges"]
+    assert exchanges["sent"] == exchanges["completed"] > 0
+    assert exchanges["errors"] == {}
+    assert result["connections"]["lost"] == result["connections"]["failed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [
+        ("tcp", "-z 800ms --pipeline 4"),
+        ("tcp", "-n 4k -q 5k --pipeline 2"),
+        ("udp", "-z 800ms -q 2k"),
+        ("tls", "-z 800ms --resume"),
+    ],
+)
+def test_lifetimes(scheme: str, words: str) -> None:
+    """Each connection that was closed at its age is one more that the server had, and that was timed."""
+    with Server(f"{scheme}://127.0.0.1:0") as server:
+        trust = [] if server.listener.ca is None else ["--cacert", server.listener.ca]
+        words_of_age = ["-c", "4", "--connections-lifetime", "100ms", *words.split(), *trust]
+        result = bench(server.listener.url, *words_of_age)
+        told = server.end()
+    nothing_lost(result)
+    connections = result["connections"]
+    assert (connections["requested"], connections["opened"], connections["reopened"]) == (4, 4, 0)
+    assert connections["churned"] >= 4
+    counted = pieces(result)
+    # The last may have been under way when the run was over.
+    assert counted["connect"] in range(connections["churned"], connections["churned"] + 5)
+    if scheme != "udp":
+        assert told["connections"] == counted["connect"]
+        assert connections["churned"] <= counted["first_byte"] + 4
+    if scheme == "tls":
+        assert counted["handshake"] == 4
+        assert counted["handshake_resumed"] == counted["connect"] - 4
+    assert result["plan"]["connections_lifetime_ns"] == 100_000_000
+
+
+def test_an_exact_count_with_lifetimes() -> None:
+    """So many exchanges as were asked for, however many connections they took."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["-n", "3k", "-c", "3", "--connections-lifetime", "20ms"]
+        result = bench(server.listener.url, *words)
+        assert server.end()["bytes_received"] == 3000 * 64
+    churned = result["connections"].pop("churned")
+    result["connections"]["churned"] = 0
+    all_good(result, 3000, connections=3)
+    assert churned > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [
+        ("-c 2 --connections-stages 300ms:12,400ms:12,300ms:1", 12),
+        ("-c 2 --connections-stages 0:12,700ms:12,100ms:1 -q 400", 12),
+        ("--workers 2 --connections-stages 300ms:9,1200ms:9", 9),
+        ("--mode connect --connections-stages 300ms:6,1200ms:6", 6),
+    ],
+)
+def test_stages(words: str, most: int) -> None:
+    """As many connections are open as the stages say, over all processes, and nothing is lost at any step."""
+    with Server("tcp://127.0.0.1:0") as server:
+        done = netecho("bench", server.listener.url, *words.split(), "--quiet", "--json-stream")
+        told = server.end()
+    assert (done.returncode, done.stderr) == (0, b"")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    result = checked(events[-1]["result"])
+    nothing_lost(result)
+    connections = result["connections"]
+    assert connections["requested"] == most
+    if "--mode" in words:
+        assert told["connections"] == connections["opened"] == result["exchanges"]["sent"]
+    else:
+        assert told["connections"] == connections["opened"] == most
+    if "1200ms" in words:  # which ends after the first second has been told
+        shown = [one["connections_open"] for one in events if one.get("phase") == "measuring"]
+        assert most in shown
+    assert len(result["plan"]["connections_stages"]) == len(words.partition("stages ")[2].split(","))
+
+
+def test_stages_and_lifetimes() -> None:
+    """Both at once: those that are no more wanted are not opened anew."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["-c", "8", "--connections-stages", "300ms:8,300ms:1", "--connections-lifetime", "50ms"]
+        result = bench(server.listener.url, *words)
+        told = server.end()
+    nothing_lost(result)
+    churned = result["connections"]["churned"]
+    assert churned >= 8
+    assert told["connections"] == pieces(result)["connect"] <= churned + 8
+
+
+def test_more_workers_than_connections_ever() -> None:
+    """A crowd is shared out as long as each process has one of it at some time."""
+    words = ["-c", "1", "--connections-stages", "1s:2,1s:1", "--workers", "3"]
+    done = netecho("bench", "tcp://127.0.0.1:1", *words)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == (
+        b"netecho: --workers 3 needs as many connections (-c) and exchanges (-n), or more\n"
+    )
