@@ -193,7 +193,18 @@ def test_a_server_that_does_not_close(certificate: pathlib.Path) -> None:  # noq
             over.wait(TIMEOUT)
 
     with serving(hold) as url:
-        words = ["--mode", "handshake", "-n", "2", "-w", "300ms", "--cacert", str(certificate / "ca.pem")]
+        words = [
+            "--mode",
+            "handshake",
+            "-n",
+            "2",
+            "-c",
+            "2",
+            "-w",
+            "300ms",
+            "--cacert",
+            str(certificate / "ca.pem"),
+        ]
         result = bench(url.replace("tcp", "tls"), *words, status=1)
         over.set()
     assert result["exchanges"]["completed"] == 2

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import socket
 from typing import Any
 
 import pytest
 
-from tests.benches import all_good, bench, checked
+from tests.benches import all_good, bench, checked, serving
 from tests.servers import Server, netecho
 from tests.test_connection_cost import pieces
 
@@ -93,6 +95,24 @@ def test_stages(words: str, most: int, in_the_end: int) -> None:
     shown = [one["connections_open"] for one in events if one.get("phase") == "measuring"]
     assert shown[0] == in_the_end
     assert len(result["plan"]["connections_stages"]) == len(words.partition("stages ")[2].split(","))
+
+
+def test_those_not_wanted_any_more_are_closed() -> None:
+    """And not kept until the end: the others go on for long after."""
+    echoes, at_their_end = itertools.count(), []
+
+    def count(connection: socket.socket) -> None:
+        while data := connection.recv(65_536):
+            next(echoes)
+            connection.sendall(data)
+        at_their_end.append(next(echoes))
+
+    with serving(count) as url:
+        nothing_lost(bench(url, "-c", "8", "--connections-stages", "100ms:8,0:2,400ms:2"))
+    last = next(echoes)
+    assert len(at_their_end) == 8
+    # All that an end and a message count for is one.
+    assert [last - one > 8 for one in sorted(at_their_end)] == [True] * 6 + [False] * 2
 
 
 def test_stages_and_lifetimes() -> None:
