@@ -201,7 +201,7 @@ def test_a_server_that_does_not_close(certificate: pathlib.Path) -> None:  # noq
             "-c",
             "2",
             "-w",
-            "300ms",
+            "1s",
             "--cacert",
             str(certificate / "ca.pem"),
         ]
