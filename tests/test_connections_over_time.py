@@ -97,6 +97,17 @@ def test_stages(words: str, most: int, in_the_end: int) -> None:
     assert len(result["plan"]["connections_stages"]) == len(words.partition("stages ")[2].split(","))
 
 
+def test_datagrams_of_those_that_are_no_more() -> None:
+    """What flows carried that have ended is in the result, with what came after them in their place."""
+    with Server("udp://127.0.0.1:0") as server:
+        stages = "0:5,300ms:5,0:2,300ms:2,0:4,300ms:4"
+        result = bench(server.listener.url, "--connections-stages", stages, "-q", "500")
+    nothing_lost(result)
+    assert [flow["number"] for flow in result["flows"]] == [0, 1, 2, 3, 4]
+    assert sum(flow["completed"] for flow in result["flows"]) == result["exchanges"]["completed"]
+    assert min(flow["completed"] for flow in result["flows"]) > 0
+
+
 def test_those_not_wanted_any_more_are_closed() -> None:
     """And not kept until the end: the others go on for long after."""
     echoes, at_their_end = itertools.count(), []

@@ -20,6 +20,8 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
+from netecho.measure.directions import Losses
+from netecho.measure.flows import FlowTotal, datagrams_of
 from netecho.measure.merging import Part, distributions_of
 from netecho.measure.payload import Payload
 from netecho.measure.prospects import out_of_reach
@@ -104,6 +106,8 @@ class Benchmark:
         """Those that there are to be, open or about to be opened again."""
         self._leaving: list[Connection] = []
         """Those that are to be no more, as soon as nothing is in flight on them."""
+        self._gone: list[FlowTotal | None] = []
+        """What those carried that are no more, as `Connection.total` has it."""
         self._opened = self._failed = self._lost = 0
         self._requested = plan.connections
         self._first_failure: NetechoError | None = None
@@ -214,7 +218,7 @@ class Benchmark:
         return dataclasses.replace(self.route, tls=ResumingContext(self.route.tls))
 
     def _new(self, number: int) -> Connection:
-        return self._looped(self) if self._open_loop is None else self._open_loop.connection(number)
+        return self._looped(self, number) if self._open_loop is None else self._open_loop.connection(number)
 
     async def _open_one(self, number: int) -> None:
         connection = self._new(number)
@@ -245,7 +249,12 @@ class Benchmark:
 
     def _retire(self, connection: Connection) -> None:
         self._leaving.append(connection)
-        connection.retire(lambda: self._leaving.remove(connection))
+
+        def retired() -> None:
+            self._leaving.remove(connection)
+            self._gone.append(connection.total())
+
+        connection.retire(retired)
 
     def _everyone(self) -> list[Connection]:
         return [*self._connections, *self._leaving]
@@ -301,7 +310,7 @@ class Benchmark:
 
     def _record_in(self, recorder: Recorder) -> None:
         for connection in self._everyone():
-            connection.flow.record_in(recorder)
+            connection.record_in(recorder)
 
     def take_turn(self) -> bool:
         """Return whether one more of a number of exchanges may be sent now, and count it if so."""
@@ -426,17 +435,29 @@ class Benchmark:
     def part(self) -> Part:
         """Return what has been measured so far, or in the end."""
         recorder = self.measured
+        everyone = self._everyone() if self._has_measured else []
+        totals = [*self._gone, *(connection.total() for connection in everyone)]
+        flows: dict[int, FlowTotal] = {}
+        for total in totals:
+            if total is not None:  # one that came after another had gone may have its number
+                earlier = flows.get(total.number)
+                flows[total.number] = total if earlier is None else earlier + total
+        datagrams = datagrams_of(flows.values())
+        recorder.one_way.losses = datagrams.losses or Losses()
         return Part(
             counts=recorder.counts,
             connections=self.connections,
             errors=recorder.errors,
-            distributions=distributions_of(recorder),
+            distributions={**distributions_of(recorder), **datagrams.distributions},
             intervals=tuple(recorder.intervals),
             warmup=None if self.warmup is None else self.warmup.counts,
             elapsed_ns=self.elapsed_ns,
             interrupted=self.interrupted,
             cpu_shares=() if self.cpu_share is None else (self.cpu_share,),
             sending=None if self._open_loop is None else self._open_loop.kept(),
+            jitter=datagrams.jitter,
+            flows=datagrams.flows,
+            one_way=recorder.one_way if self.adapter.reflects else None,
             whole=True,
         )
 

@@ -55,8 +55,8 @@ class Opener(Connection):
     What begins the next one is for the two loops to say: `LoopedOpener` and `PacedOpener`.
     """
 
-    def __init__(self, benchmark: Benchmark, *more: Any) -> None:
-        super().__init__(benchmark, *more)
+    def __init__(self, benchmark: Benchmark, number: int, *more: Any) -> None:
+        super().__init__(benchmark, number, *more)
         plan = benchmark.plan
         self._with_tls = plan.mode is Mode.HANDSHAKE
         self._resolves = plan.target.path is None and is_name(plan.target.host)

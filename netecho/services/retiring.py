@@ -27,8 +27,8 @@ class Retiring(Connection):
     Until it does, its hot path is that of any other connection.
     """
 
-    def __init__(self, benchmark: Benchmark, *more: Any) -> None:
-        super().__init__(benchmark, *more)
+    def __init__(self, benchmark: Benchmark, number: int, *more: Any) -> None:
+        super().__init__(benchmark, number, *more)
         self._retired: Callable[[], object] | None = None
         """What to do when it has; `None` if it does not retire."""
         self._gone = False
