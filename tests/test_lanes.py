@@ -19,6 +19,19 @@ def test_places_go_with_a_connection() -> None:
     assert [lane.take(), lane.take(), lane.take()] == [other, other, None]
 
 
+def test_turns() -> None:
+    """The next to be taken is the one that has been free for longest."""
+    lane, one, other = PlacesLane(1), *_connections()
+    lane.enter(one)
+    lane.enter(other)
+    turns = []
+    for _ in range(6):
+        taken: Any = lane.take()
+        turns.append(taken)
+        lane.give(taken)
+    assert turns == [one, other] * 3
+
+
 def test_room_comes_back() -> None:
     """Room is everybody's: what one that left had in flight is room again when that has ended."""
     lane, one, other = RoomLane(2), *_connections()
