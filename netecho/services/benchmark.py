@@ -442,7 +442,7 @@ class Benchmark:
             if total is not None:  # one that came after another had gone may have its number
                 earlier = flows.get(total.number)
                 flows[total.number] = total if earlier is None else earlier + total
-        datagrams = datagrams_of(flows.values())
+        datagrams = datagrams_of(flows[number] for number in sorted(flows))
         recorder.one_way.losses = datagrams.losses or Losses()
         return Part(
             counts=recorder.counts,
