@@ -154,6 +154,7 @@ def client(
     json: flags.Json = None,
     json_stream: flags.JsonStream = False,
     csv: flags.Csv = None,
+    hdr_log: flags.HdrLog = None,
 ) -> int:
     """Talk to an echo server: line by line in a terminal, as a pipe, or as a ping with -n, -i or -z.
 
@@ -166,7 +167,7 @@ def client(
     """
     from netecho.commands import client as command
 
-    flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
+    flags.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
     if message is not None and size is not None:
         raise UsageError("-m/--message and -l/--size exclude each other: a message has its own size")
     return command.run(
@@ -190,6 +191,7 @@ def client(
         json=json,
         json_stream=json_stream,
         csv=csv,
+        hdr_log=hdr_log,
     )
 
 
@@ -236,6 +238,7 @@ def bench(
     json: flags.Json = None,
     json_stream: flags.JsonStream = False,
     csv: flags.Csv = None,
+    hdr_log: flags.HdrLog = None,
 ) -> int:
     """Measure an echo server under load, for 10 seconds unless -n, -z or --stages say otherwise.
 
@@ -253,7 +256,7 @@ def bench(
     """
     from netecho.commands import bench as command
 
-    flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
+    flags.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
     if exchanges is None and duration is None and not stages:
         duration = 10 * SECOND
     return command.run(
@@ -288,6 +291,7 @@ def bench(
         json=json,
         json_stream=json_stream,
         csv=csv,
+        hdr_log=hdr_log,
     )
 
 

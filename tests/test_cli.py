@@ -76,6 +76,7 @@ CLIENT: dict[str, Any] = {
     "json": None,
     "json_stream": False,
     "csv": None,
+    "hdr_log": None,
 }
 BENCH: dict[str, Any] = {
     "target": None,
@@ -109,6 +110,7 @@ BENCH: dict[str, Any] = {
     "json": None,
     "json_stream": False,
     "csv": None,
+    "hdr_log": None,
 }
 REPORT: dict[str, Any] = {
     "files": ["a.json"],
@@ -174,8 +176,8 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         {**CLIENT, "tls": True, "client_tls": ClientTLS("a", "c", "k", True, "n", ("h2",), "l")},
     ),
     (
-        "client -v --quiet --json - --csv f",
-        {**CLIENT, "verbose": True, "quiet": True, "json": "-", "csv": "f"},
+        "client -v --quiet --json - --csv f --hdr-log g",
+        {**CLIENT, "verbose": True, "quiet": True, "json": "-", "csv": "f", "hdr_log": "g"},
     ),
     ("bench", BENCH),
     ("bench -c 500", {**BENCH, "connections": 500}),
@@ -199,6 +201,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("bench -l 64 --hmac-key k", {**BENCH, "size": 64, "hmac_key": "k"}),
     ("bench --reactor asyncio", {**BENCH, "reactor_name": ReactorName.ASYNCIO}),
     ("bench --json-stream --quiet", {**BENCH, "json_stream": True, "quiet": True}),
+    ("bench --hdr-log -", {**BENCH, "hdr_log": "-"}),
     (
         "bench -q 20k --arrival poisson --seed 7 --max-in-flight 2k",
         {**BENCH, "rate": 20_000.0, "arrival": Arrival.POISSON, "seed": 7, "max_in_flight": 2000},
@@ -234,7 +237,7 @@ MISTAKES = {
     "client -4 -6": "netecho: -4 and -6 exclude each other: leave both out to use either",
     "client h 1 2": "netecho client: got unexpected extra argument(s) (2)",
     "client -m x -l 3": "netecho: -m/--message and -l/--size exclude each other: a message has its own size",
-    "client --json - --csv -": "netecho: only one of --json -, --csv - and --json-stream "
+    "client --json - --csv -": "netecho: only one of --json -, --csv -, --hdr-log - and --json-stream "
     "can have standard output",
     "bench -n": "netecho: option '-n' requires an argument",
     "bench -x 5": "netecho bench: no such option: -x",

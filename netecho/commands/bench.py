@@ -18,11 +18,12 @@ from netecho.plans import Arrival, BenchPlan, ClientTLS, ReactorName, SocketOpti
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import text
 from netecho.rendering.files import SavedForms
+from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream, ProgressView, progress_view
 from netecho.rendering.server import died_line
 from netecho.rendering.streams import console_on, write_out
 from netecho.services import running, system
-from netecho.services.benchmark import Benchmark, OnProgress
+from netecho.services.benchmark import Benchmark, OnInterval, OnProgress
 from netecho.services.embedded import EmbeddedServer
 from netecho.services.keys import read_key
 from netecho.services.routing import find_route
@@ -63,6 +64,7 @@ def run(
     json: str | None,
     json_stream: bool,
     csv: str | None,
+    hdr_log: str | None,
 ) -> int:
     """Measure, show the result, and return the exit status; see `netecho bench --help`."""
     running.install(reactor_name)
@@ -104,7 +106,7 @@ def run(
     own = ["--stateful"] if adapter.reflects else []
     if hmac_key is not None:
         own += ["--hmac-key", hmac_key]
-    forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
+    forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
     stream = JSONStream(sys.stdout) if json_stream else None
     view = progress_view(sys.stderr, quiet=quiet)
 
@@ -119,12 +121,17 @@ def run(
             if name == "worker_died":
                 deaths.append(died_line(particulars))
 
-        bench = functools.partial(_bench, reactor, reactor_name, adapter, on_worker)
+        comment = f"bench {'a server of its own' if embedded else plan.target}"
+        log = None if forms.log is None else HistogramLog(forms.log, comment)
+        on_interval = None if log is None else log.add
+        bench = functools.partial(_bench, reactor, reactor_name, adapter, on_worker, on_interval)
         try:
             summary = await _measure(reactor, signals, adapter, plan, server, views, bench)
         finally:
             for line in deaths:
                 write_out(f"{line}\n", sys.stderr)
+        if log is not None:
+            log.close()
         forms.save([summary])
         if stream is not None:
             stream.result(summary)
@@ -174,14 +181,16 @@ def _bench(
     reactor_name: ReactorName | None,
     adapter: Adapter,
     on_worker: OnWorker,
+    on_interval: OnInterval | None,
     plan: BenchPlan,
     route: Route,
     on_progress: OnProgress,
 ) -> Benchmark | BenchWorkers:
     """Return what runs the plan: this process, or as many as it says."""
     if plan.workers == 1:
-        return Benchmark(reactor, plan, adapter, route, secrets.randbits(32), on_progress)
-    return BenchWorkers(reactor, plan, reactor_name, adapter, route, on_progress, on_worker)
+        key = secrets.randbits(32)
+        return Benchmark(reactor, plan, adapter, route, key, on_progress, on_interval=on_interval)
+    return BenchWorkers(reactor, plan, reactor_name, adapter, route, on_progress, on_worker, on_interval)
 
 
 def _aimed(plan: BenchPlan, url: str, authority: str | None) -> BenchPlan:
