@@ -729,8 +729,12 @@ def test_destination_unknown(fast: Any, peers: Peers) -> None:
         assert receive(peer, turns) == [b"?"] * turns
 
 
-def test_answer_from_no_address_of_ours(fast: Any, peers: Peers) -> None:
-    """What was sent to an IPv6 group, which is no address to answer from, is answered from one of ours."""
+@pytest.mark.parametrize("payloads", [[b"one", b"and", b"other"], [b"one"] * 3], ids=["sizes", "one size"])
+def test_answer_from_no_address_of_ours(fast: Any, peers: Peers, payloads: list[bytes]) -> None:
+    """What was sent to an IPv6 group, which is no address to answer from, is answered from one of ours.
+
+    It says nothing of whether others can be answered in segments.
+    """
     ours, group = (socket.inet_pton(socket.AF_INET6, host) for host in ("::1", "ff02::1"))
     replaced: list[int] = []
 
@@ -741,11 +745,13 @@ def test_answer_from_no_address_of_ours(fast: Any, peers: Peers) -> None:
         assert recorder.batch.send_back() == []
 
     port = listen(fast, protocol := BatchRecorder(answer), "::")
+    longest = port.longest_segment
     peer = peers(port, "::1")
-    payloads = send(peer, [b"one", b"and", b"other"])
+    send(peer, payloads)
     turn(fast, lambda: protocol.received)
     assert replaced[0] >= 3
     assert receive(peer, 3) == payloads
+    assert port.longest_segment == longest > 0
 
 
 def test_adopted_port(fast: Any, peers: Peers) -> None:

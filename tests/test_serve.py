@@ -127,6 +127,23 @@ def fill(connection: socket.socket) -> None:
             connection.send(b"x" * MIB)
 
 
+@pytest.mark.parametrize(("scheme", "peers", "most"), [("tcp", 10_000, 1536), ("tls", 2_000, 30 * 1024)])
+def test_idle_connections_cost_little(scheme: str, peers: int, most: int) -> None:
+    """Connections that have had an echo cost next to nothing until they are used again, and then work."""
+    raise_descriptor_limit(peers + 100)
+    with contextlib.ExitStack() as stack, Server(f"{scheme}://127.0.0.1:0") as server:
+        with server.listener.connect() as first:
+            assert exchange(first, b"first") == b"first"
+        before = server.resident_kib()
+        idle = [stack.enter_context(server.listener.connect()) for _ in range(peers)]
+        for message in (b"o" * 64, b"again"):
+            for connection in idle:
+                connection.sendall(message)
+                assert receive_exactly(connection, len(message)) == message
+            if message != b"again":
+                assert (server.resident_kib() - before) * 1024 <= peers * most
+
+
 def raise_descriptor_limit(wanted: int) -> None:
     """Allow this process as many open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -118,14 +118,26 @@ class Histogram:
         Raises:
             ValueError: there are no samples.
         """
+        return self.at_percentiles((percentile,))[0]
+
+    def at_percentiles(self, percentiles: Iterable[float]) -> list[int]:
+        """Return `at_percentile` of each, which costs little more than one does.
+
+        Raises:
+            ValueError: there are no samples.
+        """
         if self.minimum is None or self.maximum is None:
             raise ValueError("no samples, no percentiles")
-        # In thousandths of a per cent, so that 99.9 per cent of 1000 is 999 exactly.
-        rank = -(-round(percentile * 1000) * self.count // 100_000)
-        ordered = sorted(self._counts)
-        seen = list(itertools.accumulate(self._counts[value] for value in ordered))
-        value = ordered[bisect.bisect_left(seen, rank)]
-        return min(max(value + _width(value) - 1, self.minimum), self.maximum)
+        counts = self._counts
+        ordered = sorted(counts)
+        seen = list(itertools.accumulate(map(counts.__getitem__, ordered)))
+        answer = []
+        for percentile in percentiles:
+            # In thousandths of a per cent, so that 99.9 per cent of 1000 is 999 exactly.
+            rank = -(-round(percentile * 1000) * seen[-1] // 100_000)
+            value = ordered[bisect.bisect_left(seen, rank)]
+            answer.append(min(max(value + _width(value) - 1, self.minimum), self.maximum))
+        return answer
 
     def buckets(self) -> list[tuple[int, int]]:
         """Return the (largest value in nanoseconds, count) of each bucket that has any, in order."""
@@ -145,16 +157,17 @@ class Histogram:
             "stddev": round(math.sqrt(variance)),
             "max": self.maximum,
         }
-        for percentile in PERCENTILES:
-            answer[percentile_key(percentile)] = self.at_percentile(percentile)
-        return answer
+        return answer | self._percentiles(PERCENTILES)
 
     def brief(self) -> dict[str, int] | None:
         """Return `p50`, `p99` and `max`, in nanoseconds; `None` if there are no samples."""
         if self.maximum is None:
             return None
-        percentiles = {percentile_key(one): self.at_percentile(one) for one in BRIEF_PERCENTILES}
-        return {**percentiles, "max": self.maximum}
+        return self._percentiles(BRIEF_PERCENTILES) | {"max": self.maximum}
+
+    def _percentiles(self, percentiles: Sequence[float]) -> dict[str, int]:
+        values = self.at_percentiles(percentiles)
+        return {percentile_key(one): value for one, value in zip(percentiles, values, strict=True)}
 
     def encode(self) -> str:
         """Return the counts as HdrHistogram V2 compressed, base64."""

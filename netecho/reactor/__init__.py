@@ -18,6 +18,7 @@ Nothing above it changes: it is Twisted's epoll reactor with its hot paths repla
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 __all__ = ["install"]
@@ -34,15 +35,15 @@ def install() -> Any:
     """
     from twisted.internet.main import installReactor
 
-    try:
-        from netecho.reactor.fast import FastReactor
-    except ImportError:  # macOS, the BSDs, Windows
+    if not hasattr(select, "epoll"):  # macOS, the BSDs, Windows
         from twisted.internet import default
 
         default.install()
         from twisted.internet import reactor
 
         return reactor
+    from netecho.reactor.fast import FastReactor
+
     fast = FastReactor()
     installReactor(fast)
     return fast

@@ -17,6 +17,8 @@ from typing import Final
 from netecho.reactor.messages import BATCH, Header, Message, Messages, column
 
 _IP_PKTINFO: Final = 8
+_GROUP: Final = 0xFF
+"""What the IPv6 address of a group begins with (RFC 4291, 2.7). None is an address to answer from."""
 
 
 class _Info4(ctypes.Structure):
@@ -71,6 +73,8 @@ class AddressedMessages(Messages):
             for index in range(BATCH):
                 messages[index].header.control = controls_at + index * width
                 messages[index].header.control_length = width
+        self._group_at = _Info6.address.offset if family == socket.AF_INET6 else 0
+        """Where it says whether a datagram was sent to a group. For IPv4 the system says whence to answer."""
         offset = Message.header.offset + Header.control_length.offset
         self._control_lengths = column(self._incoming, offset, "L")
         self._full_lengths = memoryview(array("L", self._control_lengths))
@@ -109,7 +113,11 @@ class AddressedMessages(Messages):
 
     def joinable(self, count: int) -> bool:
         """See `Messages.joinable`."""
-        width = self._control_size
+        width, group = self._control_size, self._group_at
         first = bytes(self._controls[:width])
         self._joined_control[:width] = first
-        return self._control_lengths[0] == width and self._controls.startswith(first * count)
+        return (
+            self._control_lengths[0] == width
+            and self._controls.startswith(first * count)
+            and not (group and first[group] == _GROUP)
+        )

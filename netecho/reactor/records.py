@@ -180,7 +180,8 @@ class DirectRecords:
         size = _ssl_write(ssl, data, len(data))
         if size > 0:
             # What a record adds to its contents is far less than what is left for it here.
-            wire: bytes = self._view[: _bio_read(self._from_ssl, self._address, DRAINED_MOST)]
+            size = _bio_read(self._from_ssl, self._address, DRAINED_MOST)
+            wire: bytes = self._view[:size] if size > 0 else b""
             return wire
         if _ssl_get_error(ssl, size) != _WANT_READ:
             self._connection._raise_ssl_error(ssl, size)
