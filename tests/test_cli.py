@@ -103,6 +103,8 @@ BENCH: dict[str, Any] = {
     "max_in_flight": 100_000,
     "slo": (),
     "abort_on_fail": False,
+    "baseline": None,
+    "fail_on_regression": None,
     "sockets": SocketOptions(),
     "client_tls": ClientTLS(),
     "hmac_key": None,
@@ -214,6 +216,10 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     (
         "bench --slo p(99)<20ms --slo loss<0.1% --abort-on-fail",
         {**BENCH, "slo": ("p(99)<20ms", "loss<0.1%"), "abort_on_fail": True},
+    ),
+    (
+        "bench --baseline a.json --fail-on-regression 5%",
+        {**BENCH, "baseline": "a.json", "fail_on_regression": 0.05},
     ),
     ("report a.json", REPORT),
     ("report a.json b --csv c", {**REPORT, "files": ["a.json", "b"], "csv": "c"}),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netecho import protocols
+from netecho.commands.baseline import Baseline
 from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
 from netecho.options import check_reflection, check_size, resolve_own_server, resolve_target
@@ -57,6 +58,8 @@ def run(
     max_in_flight: int,
     slo: tuple[str, ...],
     abort_on_fail: bool,
+    baseline: str | None,
+    fail_on_regression: float | None,
     sockets: SocketOptions,
     client_tls: ClientTLS,
     hmac_key: str | None,
@@ -103,6 +106,7 @@ def run(
     if len(plan.split(workers)) < workers:
         raise UsageError(f"--workers {workers} needs as many connections (-c) and exchanges (-n), or more")
     check_size(adapter, plan.size, "-l/--size")
+    old = Baseline.open(baseline, fail_on_regression, plan)
     own = ["--stateful"] if adapter.reflects else []
     if hmac_key is not None:
         own += ["--hmac-key", hmac_key]
@@ -121,6 +125,8 @@ def run(
             if name == "worker_died":
                 deaths.append(died_line(particulars))
 
+        if old is not None and (doubts := old.doubts(plan, system.describe(reactor))):
+            write_out(f"netecho: {doubts}\n", sys.stderr)
         comment = f"bench {'a server of its own' if embedded else plan.target}"
         log = None if forms.log is None else HistogramLog(forms.log, comment)
         on_interval = None if log is None else log.add
@@ -132,12 +138,17 @@ def run(
                 write_out(f"{line}\n", sys.stderr)
         if log is not None:
             log.close()
+        if old is not None:
+            summary = old.compare(summary)
         forms.save([summary])
         if stream is not None:
             stream.result(summary)
         elif not forms.take_stdout:
             text.show(summary, console_on(sys.stdout))
-        return exit_status(summary, adapter.kind)
+        status = exit_status(summary, adapter.kind)
+        if old is not None and status is ExitStatus.GOOD:
+            old.check_compared(summary)
+        return status
 
     return running.run(main)
 
@@ -205,13 +216,15 @@ def exit_status(summary: Summary, kind: Kind) -> ExitStatus:
     """Return how the process ends, by what is worst in a result.
 
     Whoever sets objectives says by them what is a failure; that all are met does not excuse the others.
+    Likewise with what is allowed to be slower than a baseline.
     Datagrams that are lost are a measurement; on a stream every failed exchange or connection is a failure.
     """
     if summary.interrupted:
         return ExitStatus.INTERRUPTED
     if summary.counts.corrupted:
         return ExitStatus.CORRUPTED
-    if not all(objective["passed"] for objective in summary.slo):
+    regressed = summary.comparison is not None and summary.comparison["regressions"]
+    if regressed or not all(objective["passed"] for objective in summary.slo):
         return ExitStatus.SLO_MISSED
     failed = summary.partial or summary.connections.failed or (kind is not Kind.DATAGRAM and summary.errors)
     return ExitStatus.FAILED if failed or not summary.counts.completed else ExitStatus.GOOD

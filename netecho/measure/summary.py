@@ -174,6 +174,9 @@ class Summary:
     """Of what those did after they last told, nothing is known."""
     cpu_shares: tuple[float, ...] = ()
     """Of one processor, used by each of several workers while it measured, the idlest first."""
+    comparison: Mapping[str, Any] | None = None
+    """With its baseline: a `Comparison` as JSON, with `baseline`, where that was read from; `allowed`, by
+    what share it may be slower; and `regressions`, what is shown to be slower by more."""
     version: str = __version__
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""
@@ -230,6 +233,7 @@ class Summary:
             "trustworthy": self.trustworthy,
             "caveats": list(self.caveats),
             "slo": [dict(one) for one in self.slo],
+            **({} if self.comparison is None else {"comparison": dict(self.comparison)}),
             **self.extra,
         }
 
@@ -324,6 +328,7 @@ class Summary:
             workers=natural({"workers": 1, **instrument}, "workers"),
             workers_died=natural({"workers_died": 0, **instrument}, "workers_died"),
             cpu_shares=tuple(map(float, instrument.get("cpu_share_per_worker", ()))),
+            comparison=checked(result, "comparison", dict) if "comparison" in result else None,
             version=checked(result, "netecho", str),
             extra={key: value for key, value in result.items() if key not in _KEYS},
         )
@@ -355,6 +360,7 @@ _KEYS: Final = frozenset(
         "trustworthy",
         "caveats",
         "slo",
+        "comparison",
     ]
 )
 

@@ -333,7 +333,7 @@ FailOnRegression = Annotated[
         "--fail-on-regression",
         metavar="SHARE",
         parser=read_by(units.parse_share),
-        rich_help_panel=RESULTS,
+        rich_help_panel=OBJECTIVES,
         help="Exit with 99 if it is shown to be slower, by more than this: 5%.",
     ),
 ]

@@ -269,3 +269,13 @@ AbortOnFail = Annotated[
         help="End at the first second after which an objective does not hold.",
     ),
 ]
+
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        rich_help_panel=OBJECTIVES,
+        help="Compare with the results in this file, which --json wrote.",
+    ),
+]

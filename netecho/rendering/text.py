@@ -13,12 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from netecho.measure import humanise
+from netecho.measure.comparison import Comparison
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
 from netecho.measure.sending import Sending
 from netecho.measure.slo import Unit, Verdict
 from netecho.measure.summary import LATENCIES, Summary
 from netecho.plans import Arrival, Verify
-from netecho.rendering import bars
+from netecho.rendering import bars, comparison
 from netecho.rendering.streams import escape, print_to, speaks_unicode
 
 _LABEL_WIDTH: Final = 11
@@ -57,6 +58,7 @@ def bench_parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
         yield _latencies(summary, console)
     yield ""
     yield _verdict(summary)
+    yield from _comparison(summary)
 
 
 def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
@@ -310,6 +312,25 @@ def _row_label(row: bars.Row, second: bars.Row) -> str:
     if row.start_ns is None:
         return f"<{humanise.span(second.start_ns or 0)}"
     return (">" if row.open_ended else "") + humanise.span(row.start_ns)
+
+
+def _comparison(summary: Summary) -> Iterator[RenderableType]:
+    """Yield the comparison with a baseline, if there is one that can be read."""
+    told = summary.comparison
+    if told is None:
+        return
+    try:
+        read = Comparison.from_json(told)
+    except ValueError:  # it has come from a file that says anything
+        return
+    if read.changes:
+        allowed = told.get("allowed")
+        yield ""
+        yield from comparison.parts(
+            read,
+            (str(told.get("baseline")), "this run"),
+            allowed if isinstance(allowed, float) else None,
+        )
 
 
 def _objective(objective: Mapping[str, Any]) -> str:
