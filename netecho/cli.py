@@ -223,6 +223,7 @@ def bench(
     abort_on_fail: load.AbortOnFail = False,
     baseline: load.Baseline = None,
     fail_on_regression: flags.FailOnRegression = None,
+    find_max: load.FindMax = None,
     ipv4: flags.IPv4 = False,
     ipv6: flags.IPv6 = False,
     source: flags.Source = None,
@@ -260,7 +261,7 @@ def bench(
 
     flags.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
     if exchanges is None and duration is None and not stages:
-        duration = 10 * SECOND
+        duration = (5 if find_max else 10) * SECOND
     return command.run(
         target=target,
         port=port,
@@ -288,6 +289,7 @@ def bench(
         abort_on_fail=abort_on_fail,
         baseline=baseline,
         fail_on_regression=fail_on_regression,
+        find_max=tuple(find_max or ()),
         sockets=flags.socket_options(ipv4, ipv6, source, dscp, ttl),
         client_tls=flags.client_tls(cacert, cert, key, insecure, sni, alpn, keylog),
         hmac_key=hmac_key,

@@ -105,6 +105,7 @@ BENCH: dict[str, Any] = {
     "abort_on_fail": False,
     "baseline": None,
     "fail_on_regression": None,
+    "find_max": (),
     "sockets": SocketOptions(),
     "client_tls": ClientTLS(),
     "hmac_key": None,
@@ -220,6 +221,10 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     (
         "bench --baseline a.json --fail-on-regression 5%",
         {**BENCH, "baseline": "a.json", "fail_on_regression": 0.05},
+    ),
+    (
+        "bench --find-max p(99)<10ms --find-max loss<1%",
+        {**BENCH, "find_max": ("p(99)<10ms", "loss<1%"), "duration_ns": 5 * SECOND},
     ),
     ("report a.json", REPORT),
     ("report a.json b --csv c", {**REPORT, "files": ["a.json", "b"], "csv": "c"}),

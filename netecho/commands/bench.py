@@ -7,11 +7,12 @@ import datetime
 import functools
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from netecho import protocols
 from netecho.commands.baseline import Baseline
+from netecho.commands.find_max import FIRST_RATE, Measure, TrialView, check_alone, search
 from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
 from netecho.options import check_reflection, check_size, resolve_own_server, resolve_target
@@ -60,6 +61,7 @@ def run(
     abort_on_fail: bool,
     baseline: str | None,
     fail_on_regression: float | None,
+    find_max: tuple[str, ...],
     sockets: SocketOptions,
     client_tls: ClientTLS,
     hmac_key: str | None,
@@ -77,6 +79,19 @@ def run(
     check_reflection([adapter], hmac_key)
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
+    if find_max:
+        check_alone(
+            {
+                "-n": exchanges,
+                "--rate-per-connection": rate_per_connection,
+                "--stages": stages,
+                "--slo": slo,
+                "--abort-on-fail": abort_on_fail,
+                "--baseline": baseline,
+                "--hdr-log": hdr_log,
+            }
+        )
+        rate, slo, abort_on_fail = FIRST_RATE if rate is None else rate, find_max, True
     plan = BenchPlan(
         goal,
         embedded,
@@ -131,8 +146,11 @@ def run(
         log = None if forms.log is None else HistogramLog(forms.log, comment)
         on_interval = None if log is None else log.add
         bench = functools.partial(_bench, reactor, reactor_name, adapter, on_worker, on_interval)
+        measure: Measure = functools.partial(_run_once, reactor, signals, views, bench)
+        if find_max:
+            measure = functools.partial(search, measure, TrialView(views, stream, quiet=quiet))
         try:
-            summary = await _measure(reactor, signals, adapter, plan, server, views, bench)
+            summary = await _measure(reactor, adapter, plan, server, views, measure)
         finally:
             for line in deaths:
                 write_out(f"{line}\n", sys.stderr)
@@ -155,14 +173,13 @@ def run(
 
 async def _measure(
     reactor: Any,
-    signals: running.Signals,
     adapter: Adapter,
     plan: BenchPlan,
     server: EmbeddedServer | None,
-    views: list[ProgressView],
-    bench: Callable[[BenchPlan, Route, OnProgress], Benchmark | BenchWorkers],
+    views: Sequence[ProgressView],
+    measure: Measure,
 ) -> Summary:
-    """Run the plan, with a server of our own around it if there is one."""
+    """Carry out the plan, with a server of our own around it if there is one."""
     try:
         if server is not None:
             url, authority = await server.start()
@@ -170,20 +187,30 @@ async def _measure(
         route = await find_route(
             reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
         )
-
-        def show(progress: Progress) -> None:
-            for view in views:
-                view.update(progress)
-
-        benchmark = bench(plan, route, show)
-        signals.on_first(lambda _: benchmark.interrupt())
-        started = datetime.datetime.now(datetime.UTC).isoformat()
-        await benchmark.run()
+        return await measure(plan, route)
     finally:
         for view in views:
             view.finish()
         if server is not None:
             await server.stop()
+
+
+async def _run_once(
+    reactor: Any,
+    signals: running.Signals,
+    views: Sequence[ProgressView],
+    bench: Callable[[BenchPlan, Route, OnProgress], Benchmark | BenchWorkers],
+    plan: BenchPlan,
+    route: Route,
+) -> Summary:
+    def show(progress: Progress) -> None:
+        for view in views:
+            view.update(progress)
+
+    benchmark = bench(plan, route, show)
+    signals.on_first(lambda _: benchmark.interrupt())
+    started = datetime.datetime.now(datetime.UTC).isoformat()
+    await benchmark.run()
     return benchmark.summary(started, system.describe(reactor))
 
 
@@ -223,8 +250,9 @@ def exit_status(summary: Summary, kind: Kind) -> ExitStatus:
         return ExitStatus.INTERRUPTED
     if summary.counts.corrupted:
         return ExitStatus.CORRUPTED
+    missed = summary.search is not None and summary.search["rate_per_s"] is None
     regressed = summary.comparison is not None and summary.comparison["regressions"]
-    if regressed or not all(objective["passed"] for objective in summary.slo):
+    if missed or regressed or not all(objective["passed"] for objective in summary.slo):
         return ExitStatus.SLO_MISSED
     failed = summary.partial or summary.connections.failed or (kind is not Kind.DATAGRAM and summary.errors)
     return ExitStatus.FAILED if failed or not summary.counts.completed else ExitStatus.GOOD

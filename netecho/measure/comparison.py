@@ -346,7 +346,7 @@ def too_short(old: Sequence[Summary], length_ns: int | None) -> str | None:
     if len(old) + 1 < _FEWEST_RUNS and length_ns is not None and length_ns < SHORTEST_NS:
         return (
             f"{humanise.span(length_ns)} is too short to be compared: measure for "
-            f"{humanise.span(SHORTEST_NS)} or more, or have {_FEWEST_RUNS - 1} results or more to compare with"
+            f"{humanise.span(SHORTEST_NS)} or more, or have {_FEWEST_RUNS - 1} or more to compare with"
         )
     return None
 

@@ -25,6 +25,8 @@ LATENESS: Final = "lateness"
 DELAYS: Final = (VARIATION, "out", "back", "dwell", "variation_out", "variation_back")
 """Delay variation; and by a reflector's stamps the delay each way, its own dwell time, and the variation
 each way."""
+_ADDITIONS: Final = ("comparison", "search")
+"""Keys of a result that are there only if they were asked for."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -177,6 +179,8 @@ class Summary:
     comparison: Mapping[str, Any] | None = None
     """With its baseline: a `Comparison` as JSON, with `baseline`, where that was read from; `allowed`, by
     what share it may be slower; and `regressions`, what is shown to be slower by more."""
+    search: Mapping[str, Any] | None = None
+    """For the highest rate that holds: what was tried and found, a `measure.trials.Found` as JSON."""
     version: str = __version__
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""
@@ -233,7 +237,7 @@ class Summary:
             "trustworthy": self.trustworthy,
             "caveats": list(self.caveats),
             "slo": [dict(one) for one in self.slo],
-            **({} if self.comparison is None else {"comparison": dict(self.comparison)}),
+            **{key: dict(value) for key in _ADDITIONS if (value := getattr(self, key)) is not None},
             **self.extra,
         }
 
@@ -328,7 +332,7 @@ class Summary:
             workers=natural({"workers": 1, **instrument}, "workers"),
             workers_died=natural({"workers_died": 0, **instrument}, "workers_died"),
             cpu_shares=tuple(map(float, instrument.get("cpu_share_per_worker", ()))),
-            comparison=checked(result, "comparison", dict) if "comparison" in result else None,
+            **{key: checked(result, key, dict) for key in _ADDITIONS if key in result},
             version=checked(result, "netecho", str),
             extra={key: value for key, value in result.items() if key not in _KEYS},
         )
@@ -360,7 +364,7 @@ _KEYS: Final = frozenset(
         "trustworthy",
         "caveats",
         "slo",
-        "comparison",
+        *_ADDITIONS,
     ]
 )
 

@@ -279,3 +279,14 @@ Baseline = Annotated[
         help="Compare with the results in this file, which --json wrote.",
     ),
 ]
+
+FindMax = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--find-max",
+        metavar="OBJECTIVE",
+        parser=read_by(check_objective),
+        rich_help_panel=OBJECTIVES,
+        help="Search for the highest rate at which this holds, in runs of -z each (5s): 'p(99)<10ms'.",
+    ),
+]

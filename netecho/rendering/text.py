@@ -18,8 +18,9 @@ from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
 from netecho.measure.sending import Sending
 from netecho.measure.slo import Unit, Verdict
 from netecho.measure.summary import LATENCIES, Summary
+from netecho.measure.trials import Found
 from netecho.plans import Arrival, Verify
-from netecho.rendering import bars, comparison
+from netecho.rendering import bars, capacity, comparison
 from netecho.rendering.streams import escape, print_to, speaks_unicode
 
 _LABEL_WIDTH: Final = 11
@@ -58,6 +59,7 @@ def bench_parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
         yield _latencies(summary, console)
     yield ""
     yield _verdict(summary)
+    yield from _search(summary)
     yield from _comparison(summary)
 
 
@@ -312,6 +314,17 @@ def _row_label(row: bars.Row, second: bars.Row) -> str:
     if row.start_ns is None:
         return f"<{humanise.span(second.start_ns or 0)}"
     return (">" if row.open_ended else "") + humanise.span(row.start_ns)
+
+
+def _search(summary: Summary) -> Iterator[RenderableType]:
+    """Yield the search for the highest rate, if there is one that can be read."""
+    try:
+        found = None if summary.search is None else Found.from_json(summary.search)
+    except ValueError:  # it has come from a file that says anything
+        return
+    if found is not None:
+        yield ""
+        yield from capacity.parts(found)
 
 
 def _comparison(summary: Summary) -> Iterator[RenderableType]:
