@@ -106,6 +106,7 @@ BENCH: dict[str, Any] = {
     "baseline": None,
     "fail_on_regression": None,
     "find_max": (),
+    "loaded_latency": False,
     "sockets": SocketOptions(),
     "client_tls": ClientTLS(),
     "hmac_key": None,
@@ -226,6 +227,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         "bench --find-max p(99)<10ms --find-max loss<1%",
         {**BENCH, "find_max": ("p(99)<10ms", "loss<1%"), "duration_ns": 5 * SECOND},
     ),
+    ("bench --loaded-latency", {**BENCH, "loaded_latency": True}),
     ("report a.json", REPORT),
     ("report a.json b --csv c", {**REPORT, "files": ["a.json", "b"], "csv": "c"}),
     (

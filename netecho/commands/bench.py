@@ -27,7 +27,9 @@ from netecho.rendering.streams import console_on, write_out
 from netecho.services import running, system
 from netecho.services.benchmark import Benchmark, OnInterval, OnProgress
 from netecho.services.embedded import EmbeddedServer
+from netecho.services.foreign_probes import ForeignProbes
 from netecho.services.keys import read_key
+from netecho.services.loaded_latency import LoadedLatencyRun
 from netecho.services.routing import find_route
 from netecho.services.worker_bench import BenchWorkers
 from netecho.services.workers import OnWorker
@@ -62,6 +64,7 @@ def run(
     baseline: str | None,
     fail_on_regression: float | None,
     find_max: tuple[str, ...],
+    loaded_latency: bool,
     sockets: SocketOptions,
     client_tls: ClientTLS,
     hmac_key: str | None,
@@ -88,6 +91,7 @@ def run(
                 "--slo": slo,
                 "--abort-on-fail": abort_on_fail,
                 "--baseline": baseline,
+                "--loaded-latency": loaded_latency,
                 "--hdr-log": hdr_log,
             }
         )
@@ -147,6 +151,9 @@ def run(
         on_interval = None if log is None else log.add
         bench = functools.partial(_bench, reactor, reactor_name, adapter, on_worker, on_interval)
         measure: Measure = functools.partial(_run_once, reactor, signals, views, bench)
+        if loaded_latency:
+            beside = functools.partial(_beside_a_load, reactor, reactor_name, adapter, on_worker, on_interval)
+            measure = functools.partial(_run_once, reactor, signals, views, beside)
         if find_max:
             measure = functools.partial(search, measure, TrialView(views, stream, quiet=quiet))
         try:
@@ -199,7 +206,7 @@ async def _run_once(
     reactor: Any,
     signals: running.Signals,
     views: Sequence[ProgressView],
-    bench: Callable[[BenchPlan, Route, OnProgress], Benchmark | BenchWorkers],
+    bench: Callable[[BenchPlan, Route, OnProgress], Benchmark | BenchWorkers | LoadedLatencyRun],
     plan: BenchPlan,
     route: Route,
 ) -> Summary:
@@ -229,6 +236,27 @@ def _bench(
         key = secrets.randbits(32)
         return Benchmark(reactor, plan, adapter, route, key, on_progress, on_interval=on_interval)
     return BenchWorkers(reactor, plan, reactor_name, adapter, route, on_progress, on_worker, on_interval)
+
+
+def _beside_a_load(
+    reactor: Any,
+    reactor_name: ReactorName | None,
+    adapter: Adapter,
+    on_worker: OnWorker,
+    on_interval: OnInterval | None,
+    plan: BenchPlan,
+    route: Route,
+    on_progress: OnProgress,
+) -> LoadedLatencyRun:
+    """Return what probes the target before and while the plan is run, by other processes than this one."""
+
+    def load(told: OnProgress) -> BenchWorkers:
+        return BenchWorkers(reactor, plan, reactor_name, adapter, route, told, on_worker, on_interval)
+
+    def probes() -> ForeignProbes:
+        return ForeignProbes(reactor, adapter, route, plan.size)
+
+    return LoadedLatencyRun(reactor, probes, load, plan.length_ns, on_progress)
 
 
 def _aimed(plan: BenchPlan, url: str, authority: str | None) -> BenchPlan:

@@ -25,7 +25,7 @@ LATENESS: Final = "lateness"
 DELAYS: Final = (VARIATION, "out", "back", "dwell", "variation_out", "variation_back")
 """Delay variation; and by a reflector's stamps the delay each way, its own dwell time, and the variation
 each way."""
-_ADDITIONS: Final = ("comparison", "search")
+_ADDITIONS: Final = ("comparison", "search", "loaded_latency")
 """Keys of a result that are there only if they were asked for."""
 
 
@@ -90,7 +90,7 @@ def brief(response: Histogram) -> dict[str, int] | None:
     return response.brief()
 
 
-Phase = Literal["connecting", "warm-up", "measuring", "finishing"]
+Phase = Literal["idle", "connecting", "warm-up", "measuring", "finishing"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -181,6 +181,8 @@ class Summary:
     what share it may be slower; and `regressions`, what is shown to be slower by more."""
     search: Mapping[str, Any] | None = None
     """For the highest rate that holds: what was tried and found, a `measure.trials.Found` as JSON."""
+    loaded_latency: Mapping[str, Any] | None = None
+    """What probes came to alone and beside the load: a `measure.responsiveness.LoadedLatency` as JSON."""
     version: str = __version__
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""

@@ -280,6 +280,17 @@ Baseline = Annotated[
     ),
 ]
 
+LoadedLatency = Annotated[
+    bool,
+    typer.Option(
+        "--loaded-latency",
+        rich_help_panel=OBJECTIVES,
+        metavar="",
+        help="Probe the target alone first, then beside the load: how much longer it takes, and "
+        "responsiveness.",
+    ),
+]
+
 FindMax = Annotated[
     list[str] | None,
     typer.Option(

@@ -15,12 +15,13 @@ from rich.text import Text
 from netecho.measure import humanise
 from netecho.measure.comparison import Comparison
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
+from netecho.measure.responsiveness import LoadedLatency
 from netecho.measure.sending import Sending
 from netecho.measure.slo import Unit, Verdict
 from netecho.measure.summary import LATENCIES, Summary
 from netecho.measure.trials import Found
 from netecho.plans import Arrival, Verify
-from netecho.rendering import bars, capacity, comparison
+from netecho.rendering import bars, capacity, comparison, loaded_latency
 from netecho.rendering.streams import escape, print_to, speaks_unicode
 
 _LABEL_WIDTH: Final = 11
@@ -60,6 +61,7 @@ def bench_parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
     yield ""
     yield _verdict(summary)
     yield from _search(summary)
+    yield from _loaded_latency(summary)
     yield from _comparison(summary)
 
 
@@ -325,6 +327,18 @@ def _search(summary: Summary) -> Iterator[RenderableType]:
     if found is not None:
         yield ""
         yield from capacity.parts(found)
+
+
+def _loaded_latency(summary: Summary) -> Iterator[RenderableType]:
+    """Yield what probes came to under load, if there were any and it can be read."""
+    told = summary.loaded_latency
+    try:
+        latency = None if told is None else LoadedLatency.from_json(told)
+    except ValueError:  # it has come from a file that says anything
+        return
+    if latency is not None:
+        yield ""
+        yield from loaded_latency.parts(latency)
 
 
 def _comparison(summary: Summary) -> Iterator[RenderableType]:
