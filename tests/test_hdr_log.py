@@ -159,6 +159,15 @@ def test_a_log_of_nothing_is_a_header(tmp_path: pathlib.Path) -> None:
     assert read(path) == {}
 
 
+def test_a_full_disk_ends_the_log_and_not_the_run() -> None:
+    """The result is shown all the same, and the exit status is not 0."""
+    with serving(echo) as url:
+        done = netecho("bench", url, "-n", "10", "--quiet", "--hdr-log", "/dev/full", "--json", "-")
+    assert done.returncode == 1
+    assert checked(json.loads(done.stdout))["exchanges"]["completed"] == 10
+    assert done.stderr == b"netecho: --hdr-log '/dev/full' cannot be written: no space left on device\n"
+
+
 def test_what_cannot_be_replaced_is_written_to(tmp_path: pathlib.Path) -> None:
     """A device is opened, and not taken away."""
     file = GrowingFile("/dev/null", "--hdr-log", None)

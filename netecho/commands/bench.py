@@ -161,8 +161,6 @@ def run(
         finally:
             for line in deaths:
                 write_out(f"{line}\n", sys.stderr)
-        if log is not None:
-            log.close()
         if old is not None:
             summary = old.compare(summary)
         forms.save([summary])
@@ -170,6 +168,8 @@ def run(
             stream.result(summary)
         elif not forms.take_stdout:
             text.show(summary, console_on(sys.stdout))
+        if log is not None:
+            log.close()
         status = exit_status(summary, adapter.kind)
         if old is not None and status is ExitStatus.GOOD:
             old.check_compared(summary)

@@ -147,10 +147,10 @@ async def _probe(
     if forms.verbose:
         _describe(probes.transport, route)
     signals.on_first(lambda _: probes.interrupt())
-    summary = await probes.run()
+    is_read = forms.show(await probes.run())
     if log is not None:
         log.close()
-    if not forms.show(summary):
+    if not is_read:
         raise BrokenPipeError
     if probes.failure is not None:
         _note(f"netecho: {probes.failure}")

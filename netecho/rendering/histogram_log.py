@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 from netecho import __version__
+from netecho.errors import NetechoError
 from netecho.measure import hdrlog
 from netecho.measure.recorder import Interval
 from netecho.rendering.files import GrowingFile
@@ -23,25 +24,31 @@ class HistogramLog:
         self._file = file
         self._comment = f"netecho {__version__} {escape(comment)}"
         self._has_begun = False
+        self._failure: NetechoError | None = None
 
     def add(self, interval: Interval) -> None:
         """Write what was recorded in an interval that has just ended.
 
-        Raises:
-            NetechoError: it cannot be written.
+        If it cannot be written, the run goes on without a log, and `close` says so.
         """
-        lines = "".join(map(hdrlog.line, hdrlog.entries_of([interval])))
-        self._file.write(self._header(interval.start_ns + interval.length_ns) + lines)
+        if self._failure is None:
+            lines = "".join(map(hdrlog.line, hdrlog.entries_of([interval])))
+            try:
+                self._file.write(self._header(interval.start_ns + interval.length_ns) + lines)
+            except NetechoError as error:
+                self._failure = error
 
     def close(self) -> None:
         """End the log. If nothing was recorded, it is a header alone.
 
         Raises:
-            NetechoError: it cannot be written.
+            NetechoError: it could not be written.
         """
         if header := self._header(0):
             self._file.write(header)
         self._file.close()
+        if self._failure is not None:
+            raise self._failure
 
     def _header(self, ago_ns: int) -> str:
         """Return how the log of a run begins that began so long ago; nothing if it has begun already."""
