@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import re
 from typing import Any
 
 import jsonschema
 import pytest
 
 from netecho.commands.baseline import Baseline
-from netecho.errors import NetechoError
+from netecho.errors import NetechoError, UsageError
 from netecho.measure.histogram import Histogram
 from netecho.measure.summary import Summary
 from netecho.plans import SECOND, BenchPlan, Target
@@ -84,21 +85,19 @@ def test_mistakes(tmp_path: pathlib.Path) -> None:
     good.write_text("".join(json.dumps(samples.bench().to_json()) + "\n" for _ in range(2)))
     probes = tmp_path / "probes.json"
     probes.write_text(json.dumps(samples.probes().to_json()))
-    for words, says in (
-        (
-            ["--fail-on-regression", "5%"],
-            "--fail-on-regression needs --baseline: something to be slower than",
-        ),
-        (["--baseline", "nowhere"], "'nowhere' cannot be read: no such file or directory"),
-        (["--baseline", str(probes)], f"{str(probes)!r} is no baseline of a bench: client wrote it"),
-        (["--baseline", str(short)], f"{str(short)!r} cannot be a baseline: "),
-        (["--baseline", str(good), "-z", "3s"], "3 s is too short to be compared: measure for 4 s or more"),
+    for name, length_ns, says in (
+        (None, SECOND, "--fail-on-regression needs --baseline: something to be slower than"),
+        ("nowhere", SECOND, "'nowhere' cannot be read: no such file or directory"),
+        (str(probes), SECOND, f"{str(probes)!r} is no baseline of a bench: client wrote it"),
+        (str(short), 9 * SECOND, f"{str(short)!r} cannot be a baseline: "),
+        (str(good), 3 * SECOND, "3 s is too short to be compared: measure for 4 s or more"),
     ):
-        done = netecho("bench", "127.0.0.1", "1", *words)  # nobody listens there
-        assert done.returncode == 2
-        assert done.stdout == b""
-        [line] = done.stderr.decode().splitlines()
-        assert line.startswith(f"netecho: {says}")
+        with pytest.raises(UsageError, match=re.escape(says)):
+            Baseline.open(name, 0.05, BenchPlan(Target(), duration_ns=length_ns))
+    assert Baseline.open(None, None, BenchPlan(Target())) is None
+    done = netecho("bench", "127.0.0.1", "1", "--baseline", "nowhere")  # where nobody listens
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"netecho: 'nowhere' cannot be read: no such file or directory\n"
 
 
 def test_another_plan_is_said_before(tmp_path: pathlib.Path) -> None:

@@ -17,7 +17,7 @@ from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.measure.trials import Trial
 from netecho.services.capacity import CapacitySearch
-from tests.benches import bench, checked, echo, running, serving
+from tests.benches import checked, echo, running, serving
 from tests.servers import netecho
 from tests.test_measure_trials import UNDER_10_MS, run
 
@@ -121,28 +121,26 @@ def test_a_run_that_cannot_be_made_is_a_miss() -> None:
 def test_a_server_of_known_capacity() -> None:
     """What is found is no more than it has; each step is said as it ends, and the answer last."""
     with serving(slowly) as url:
-        done = netecho("bench", url, "-q", "20", "-z", "400ms", "--find-max", "p(50)<100ms", "--json-stream")
+        done = netecho("bench", url, "-q", "50", "-z", "250ms", "--find-max", "p(50)<100ms", "--json-stream")
     assert done.returncode == 0
     events = [json.loads(line) for line in done.stdout.splitlines()]
     steps = [one for one in events if one["event"] == "step"]
     result = checked(events[-1]["result"])
     found = result["search"]
-    assert 20 <= found["rate_per_s"] <= 1.1 / PAUSE
+    assert 50 <= found["rate_per_s"] <= 1.1 / PAUSE
     assert [one["number"] for one in steps] == list(range(1, len(steps) + 1))
     assert [one["rate_per_s"] for one in steps] == [one["rate_per_s"] for one in found["steps"]]
     assert result["plan"]["rate_per_s"] == found["rate_per_s"]
     assert all(one["passed"] for one in result["slo"])
     said = [line for line in done.stderr.decode().splitlines() if line.startswith("step ")]
     assert len(said) == len(steps)
-    assert said[0].startswith("step 1: 20/s held (p(50)<100ms: ")
+    assert said[0].startswith("step 1: 50/s held (p(50)<100ms: ")
 
 
 def test_no_rate_holds() -> None:
     """The exit status is that of an objective which was missed, and the text says so."""
     with serving(echo) as url:
-        words = (url, "-q", "10", "-z", "200ms", "--find-max", "p(50)<1ns", "--quiet")
-        done = netecho("bench", *words)
-        assert bench(*words, status=99)["search"]["rate_per_s"] is None
+        done = netecho("bench", url, "-q", "5", "-z", "200ms", "--find-max", "p(50)<1ns", "--quiet")
     assert (done.returncode, done.stderr) == (99, b"")
     assert "no rate held, down to 1/s" in done.stdout.decode()
 
@@ -166,7 +164,7 @@ def test_interrupted() -> None:
 
 def test_mistakes() -> None:
     """What makes no sense with many runs is not taken."""
-    for words in (["-n", "10"], ["--stages", "1s:10"], ["--slo", "errors==0"], ["--hdr-log", "a"]):
+    for words in (["-n", "10"], ["--slo", "errors==0"]):
         done = netecho("bench", "127.0.0.1", "1", "--find-max", "p(50)<1s", *words)
         assert done.returncode == 2
         assert done.stderr.decode() == (

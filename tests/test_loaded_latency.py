@@ -23,7 +23,7 @@ from tests.servers import netecho
 def test_alone_and_beside_a_load() -> None:
     """Every probe has an echo, and all that the result says comes of those."""
     with serving(echo) as url:
-        result = bench(url, "-c", "2", "-q", "200", "-z", "2s", "--loaded-latency")
+        result = bench(url, "-c", "2", "-q", "200", "-z", "1500ms", "--loaded-latency")
         latency = result["loaded_latency"]
         for side in ("idle", "loaded"):
             assert latency[side]["completed"] > 0
@@ -41,7 +41,7 @@ def test_alone_and_beside_a_load() -> None:
 
 def test_it_is_shown() -> None:
     """First that it is idle; in the end what came of it."""
-    done = netecho("bench", "--tls", "-c", "2", "-z", "2s", "--loaded-latency")
+    done = netecho("bench", "--tls", "-c", "2", "-z", "1200ms", "--loaded-latency")
     assert done.returncode == 0
     assert done.stderr.startswith(b"idle\n")
     text = done.stdout.decode()
