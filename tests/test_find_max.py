@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import socket
@@ -11,11 +12,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from netecho.errors import ConnectError, NetechoError
+from netecho.commands.bench import exit_status
+from netecho.errors import ConnectError, ExitStatus, NetechoError
 from netecho.measure.capacity import Search
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.measure.trials import Trial
+from netecho.plans import SECOND
+from netecho.protocols._contract import Kind
 from netecho.services.capacity import CapacitySearch
 from tests.benches import checked, echo, running, serving
 from tests.servers import netecho
@@ -143,6 +147,16 @@ def test_no_rate_holds() -> None:
         done = netecho("bench", url, "-q", "5", "-z", "200ms", "--find-max", "p(50)<1ns", "--quiet")
     assert (done.returncode, done.stderr) == (99, b"")
     assert "no rate held, down to 1/s" in done.stdout.decode()
+
+
+def test_no_rate_is_an_objective_that_was_missed() -> None:
+    """Also where the run itself met it, at another rate than was asked for."""
+    found, _ = search(limit_of(5_000))
+    assert exit_status(found, Kind.STREAM) is ExitStatus.GOOD
+    none, _ = search(lambda _: run(took_ns=2 * SECOND))
+    assert all(one["passed"] for one in none.slo)
+    assert exit_status(none, Kind.STREAM) is ExitStatus.SLO_MISSED
+    assert exit_status(dataclasses.replace(none, interrupted=True), Kind.STREAM) is ExitStatus.INTERRUPTED
 
 
 def test_interrupted() -> None:
