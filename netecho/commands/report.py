@@ -91,7 +91,7 @@ def _compare(
     comparison = comparing.compare(old, new)
     if not comparison.changes:
         reason = next(iter(comparison.unknown.values()))
-        raise UsageError(f"{_label(files[1])} cannot be compared with {_label(files[0])}: {reason}")
+        raise UsageError(f"{label_of(files[1])} cannot be compared with {label_of(files[0])}: {reason}")
     forms.save_comparison(comparison)
     stream.event("comparison", comparison=comparison.to_json())
     if shown is not None:
@@ -116,7 +116,7 @@ def _merged(files: Sequence[str], stdin: IO[str] | None) -> Summary:
         try:
             summaries.append(hdrlog.result_of(hdrlog.parse(text.splitlines()), merged))
         except ValueError as error:
-            raise UsageError(f"{_label(name)} cannot be merged: {escape(error)}") from None
+            raise UsageError(f"{label_of(name)} cannot be merged: {escape(error)}") from None
     return merge_results(summaries)
 
 
@@ -145,13 +145,13 @@ def _read_text(name: str, stdin: IO[str] | None) -> str:
     try:
         return _text(name, stdin)
     except OSError as error:
-        raise UsageError(f"{_label(name)} cannot be read: {_lower(error.strerror or str(error))}") from None
+        raise UsageError(f"{label_of(name)} cannot be read: {_lower(error.strerror or str(error))}") from None
     except ValueError as error:  # bytes that are not text
-        raise UsageError(f"{_label(name)} is not a result: {escape(error)}") from None
+        raise UsageError(f"{label_of(name)} is not a result: {escape(error)}") from None
 
 
 def _results(name: str, text: str) -> list[Summary]:
-    label = _label(name)
+    label = label_of(name)
     if hdrlog.is_log(text):
         raise UsageError(f"{label} is a histogram log: --merge adds it to the result of a run")
     try:
@@ -167,7 +167,8 @@ def _results(name: str, text: str) -> list[Summary]:
     return summaries
 
 
-def _label(name: str) -> str:
+def label_of(name: str) -> str:
+    """Return what a file is called in messages."""
     return "standard input" if name == _STANDARD_INPUT else repr(name)
 
 
