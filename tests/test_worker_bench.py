@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -214,6 +217,43 @@ def test_interrupted_while_connecting() -> None:
     assert result["interrupted"]
     assert result["exchanges"]["sent"] == 0
     assert result["connections"]["opened"] < 1000
+
+
+@pytest.fixture
+def full_server() -> Iterator[str]:
+    """Where something listens and accepts nobody, so that connections stay half open."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_interrupted_with_half_open_connections(full_server: str) -> None:
+    """What we give up ourselves is no failure, and no worker waits for a beginning that does not come."""
+    with Bench(full_server, "-c", "4", "-w", "1h", "-n", "100") as run:
+        run.wait_for("interval", "connecting")
+        run.process.send_signal(signal.SIGINT)
+        result = run.result(130)
+    assert result["interrupted"]
+    assert not result["partial"]
+    assert result["exchanges"]["errors"] == {}
+    assert result["connections"]["failed"] == 0
+
+
+def test_workers_with_half_open_connections_end_with_their_parent(full_server: str) -> None:
+    """They have nobody to begin for."""
+    with (
+        Bench(full_server, "-c", "4", "-w", "1h", "-n", "100") as run,
+        watched(run.pids.values()) as workers,
+    ):
+        run.wait_for("interval", "connecting")
+        run.process.kill()
+        assert ended(workers)
 
 
 def test_workers_end_with_their_parent() -> None:

@@ -183,7 +183,7 @@ class Benchmark:
                 await deferLater(self.reactor, wait)
             attempts.append(places.run(attempt, index))
         await gatherResults(attempts, consumeErrors=True)
-        if self._when_connected is not None:
+        if self._when_connected is not None and not self.interrupted:
             await self._when_connected()
 
     async def _open_one(self, number: int) -> None:
@@ -191,6 +191,8 @@ class Benchmark:
         try:
             await connection.open()
         except NetechoError as failure:
+            if self.interrupted:  # it is we who gave it up
+                return
             self._failed += 1
             self._first_failure = self._first_failure or failure
             self.recorder.failed(failure.kind)
