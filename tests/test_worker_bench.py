@@ -14,13 +14,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.error import ProcessTerminated
+from twisted.python.failure import Failure
 
 from netecho.measure.histogram import Histogram
 from netecho.measure.merging import Part
+from netecho.plans import BenchPlan, Target
+from netecho.services.worker_bench import SILENT_LOOKS, _Member
+from netecho.services.worker_progress import Board
 from tests.benches import SIZE, all_good, bench, checked
 from tests.children import ended, watched
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho
 from tests.test_bench_peers import free_port
+from tests.test_worker_serve import Spawning
 
 
 class Bench:
@@ -344,3 +350,25 @@ def test_objective_out_of_reach() -> None:
         result = bench(server.listener.url, *words, status=99)
     assert result["exchanges"]["completed"] > 0
     assert any("ended early" in caveat for caveat in result["caveats"])
+
+
+def test_a_worker_that_stands_still() -> None:
+    """Once it has been silent for too long, nobody waits for it any more; one that speaks goes on."""
+    clock = Spawning()
+    told: list[tuple[str, dict[str, Any]]] = []
+    plan = BenchPlan(Target(), connections=2, workers=2)
+    board = Board(plan, 1, lambda progress: None)
+    member = _Member(clock, 0, plan, board, lambda *event: told.append(event))
+    member.start({})
+    [process] = clock.spawned
+    for _ in range(3):
+        process.outReceived(b'{"hello": true}\n')
+        for _ in range(SILENT_LOOKS):
+            member.listen()
+    assert process.transport.signals == []
+    member.listen()
+    assert process.transport.signals == ["KILL"]
+    process.processEnded(Failure(ProcessTerminated(signal=signal.SIGKILL)))
+    assert told[-1][0] == "worker_died"
+    assert told[-1][1]["reason"] == "was killed by SIGKILL: it said nothing in 30 s"
+    assert member.ended.called

@@ -302,9 +302,11 @@ class Pretended:
     def __init__(self) -> None:
         self.pid = 1
         self.pipes: dict[int, Any] = {}
+        self.signals: list[str] = []
 
     def signalProcess(self, name: str) -> None:  # noqa: N802 - Twisted's
-        """Do nothing."""
+        """Keep what it was sent."""
+        self.signals.append(name)
 
 
 def post_with(clock: Spawning, told: list[dict[str, Any]]) -> _Post:

@@ -207,7 +207,7 @@ class _Post:
         except OSError as error:
             self._ended(f"did not start: {error.strerror or error}")
         else:
-            worker.kill_after(START_TIMEOUT)
+            worker.kill_after(START_TIMEOUT, "it did not come up")
 
     def _told(self, message: dict[str, Any]) -> None:
         worker = self._worker
@@ -264,7 +264,7 @@ class _Post:
         if self._worker is not None:
             self._worker.let_go()
             if patience:
-                self._worker.kill_after(patience)
+                self._worker.kill_after(patience, "it did not end")
             else:
                 self._worker.kill()
         elif not self.left.called:
