@@ -180,7 +180,7 @@ class _Member:
         try:
             self.worker.start(order)
         except OSError as error:
-            self._ended(f"did not start: {error.strerror or error}")
+            self._ended(f"was refused by the system: {error.strerror or error}")
         else:
             self.worker.kill_after(START_TIMEOUT, "it did not come up")
 

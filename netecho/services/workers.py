@@ -32,6 +32,8 @@ STOP_TIMEOUT: Final = 5.0
 """Seconds that a worker may take to end, beyond what its work takes, before it is killed."""
 FIRST_DESCRIPTOR: Final = 3
 """Where the descriptors that a worker inherits begin, in the order in which they are given."""
+ENDED_WELL: Final = "ended with status 0"
+"""How a worker ends that has done what it was to do, in words; what it complained of may follow."""
 _COMPLAINT: Final = 4096
 """Bytes that are kept of what a worker writes to standard error."""
 
