@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from netecho.measure.directions import Losses
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
+from netecho.measure.oneway import Offset
 from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Counts
+from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
 from netecho.plans import SECOND
 from tests import samples
@@ -205,3 +208,12 @@ def test_reasons_for_distrust_come_first() -> None:
     judgement = judge(dataclasses.replace(GOOD, closed_loop=True, cpu_share=1.0))
     assert "processor" in judgement.caveats[0]
     assert "closed loop" in judgement.caveats[1]
+
+
+def test_a_reflector() -> None:
+    """What its times rest on is said, and spoils nothing."""
+    reflected = Reflected(Losses(), Offset(5, 2), False, None, 0, {64: 10})
+    judgement = judge(dataclasses.replace(GOOD, reflected=reflected))
+    assert judgement.trustworthy
+    assert judgement.caveats == tuple(reflected.remarks())
+    assert len(judgement.caveats) == 1

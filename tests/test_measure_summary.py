@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.datagrams import FlowSummary, Jitter
+from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.recorder import Counts, Flow, Interval, Recorder
@@ -293,7 +293,7 @@ def test_the_schema_is_strict_about_types(path: str, value: object) -> None:
     assert not VALIDATOR.is_valid(_spoilt(path, value))
 
 
-ADDED = {"warmup", "segments", "partial", "delay_ns", "reordering", "flows"}
+ADDED = {"warmup", "segments", "partial", "delay_ns", "reordering", "flows", "reflector"}
 
 
 @pytest.mark.parametrize("key", [key for key in samples.bench().to_json() if key not in ADDED])
@@ -334,3 +334,13 @@ def test_latencies_have_no_empty_distributions() -> None:
     named = latencies_of(recorder, [7], [])
     assert set(named) == {"response", "service", "connect"}
     assert (named["response"].maximum, named["service"].maximum) == (30, 20)
+
+
+def test_more_have_ended_than_were_sent() -> None:
+    """There is no such result: none is made, written or read."""
+    result = samples.bench().to_json()
+    result["exchanges"]["lost"] += 1
+    with pytest.raises(ValueError, match="1 more exchanges have ended"):
+        Summary.from_json(result)
+    with pytest.raises(ValueError, match="5 more exchanges have ended"):
+        samples.bench(warmup=Counts(sent=5, completed=8, lost=2))

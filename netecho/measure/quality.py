@@ -15,6 +15,7 @@ from typing import Final
 from netecho.measure import humanise
 from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
+from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
 
 BUSY_CPU_SHARE: Final = 0.9
@@ -52,6 +53,8 @@ class Observed:
     response: Histogram | None = None
     service: Histogram | None = None
     lateness: Histogram | None = None
+    reflected: Reflected | None = None
+    """`None`: the other end is no reflector."""
     workers: int = 1
     workers_died: int = 0
     cpus: int | None = None
@@ -122,6 +125,8 @@ def _remarks(observed: Observed) -> Iterator[str]:
         yield f"{late}: service times are without it"
     if not observed.verified:
         yield "replies were not compared with what was sent (--verify none)"
+    if observed.reflected is not None:
+        yield from observed.reflected.remarks()
     if observed.unnumbered:
         yield (
             "messages carry no number: with several in flight it is not known which of them an echo answers"

@@ -17,6 +17,7 @@ import enum
 from typing import Final
 
 from netecho.measure.histogram import Histogram
+from netecho.measure.oneway import OneWay
 
 
 class Outcome(enum.Enum):
@@ -100,6 +101,8 @@ class Recorder:
         self.response_samples: list[int] = []
         self.service_samples: list[int] = []
         self.lateness_samples: list[int] = []
+        self.one_way = OneWay()
+        """What a reflector's times add, where the other end is one."""
         # Of the intervals that have ended, and of the one that goes on: each sample is counted once, and
         # once an interval what it came to is added up.
         self._response, self._interval_response = Histogram(), Histogram()
@@ -291,6 +294,11 @@ class Flow:
             return Outcome.LATE
         counts.duplicated += 1
         return Outcome.DUPLICATED
+
+    def is_overdue(self, sequence: int | None, sent_by_ns: int) -> bool:
+        """Return whether an exchange is in flight that left by that time."""
+        times = None if sequence is None else self._outstanding.get(sequence)
+        return times is not None and times[1] <= sent_by_ns
 
     def oldest(self) -> int | None:
         """Return the exchange that has waited longest; `None` if none is in flight."""

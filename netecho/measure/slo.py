@@ -2,7 +2,7 @@
 
     p(99)<20ms                 response time, from when an exchange was due: p(50), p(99.9), mean, min, max
     service.p(99.9)<5ms        another time: response, service, connect, handshake, lateness; of datagrams
-                               variation, out, back
+                               variation; with a reflector out, back, dwell
     jitter<2ms                 interarrival jitter of datagrams
     extent.max<3               how far datagrams were reordered
     loss<0.1%                  share of the exchanges sent
@@ -27,9 +27,11 @@ from typing import Any, Final, Protocol
 
 from netecho.errors import UsageError
 from netecho.measure import humanise
-from netecho.measure.datagrams import Jitter
+from netecho.measure.datagrams import EXTENT, VARIATION
+from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
+from netecho.measure.reflected import BACK, DWELL, OUT
 from netecho.measure.sending import Sending
 
 
@@ -90,8 +92,8 @@ _SUFFIXES: Final[Mapping[Unit, tuple[Mapping[str, int | Fraction], str]]] = {
 }
 _DISTRIBUTIONS: Final = {
     **dict.fromkeys(("response", "service", "connect", "handshake", "lateness"), Unit.NANOSECONDS),
-    **dict.fromkeys(("variation", "out", "back"), Unit.NANOSECONDS),
-    "extent": Unit.COUNT,
+    **dict.fromkeys((VARIATION, OUT, BACK, DWELL), Unit.NANOSECONDS),
+    EXTENT: Unit.COUNT,
 }
 _STATISTICS: Final = ("mean", "min", "max")
 _COUNTS: Final = ("errors", "lost", "late", "corrupted", "duplicated", "reordered", "held_back", "unsent")
@@ -181,6 +183,8 @@ class Objective:
         """Return what is to be compared with the limit, exactly; `None`: it was not measured."""
         if self.distribution is not None:
             histogram = measured.distribution(self.distribution)
+            if histogram is None and self.distribution == EXTENT and measured.jitter is not None:
+                return 0  # datagrams came, and none out of its place
             return None if histogram is None else self._statistic(histogram)
         if self.metric == "rate":
             return _rate(measured)

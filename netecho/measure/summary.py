@@ -12,17 +12,20 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from netecho import __version__
-from netecho.measure.datagrams import EXTENT, VARIATION, FlowSummary, Jitter, from_minimum
+from netecho.measure.datagrams import EXTENT, VARIATION, from_minimum
+from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.reading import checked, natural, naturals
 from netecho.measure.recorder import Counts, Interval, Outcome, Recorder
+from netecho.measure.reflected import BACK, DWELL, OUT, Reflected
+from netecho.measure.reflected_flow import VARIATION_BACK, VARIATION_OUT
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
 
 SCHEMA: Final = "netecho.result/1"
 LATENCIES: Final = ("response", "service", "connect", "handshake")
 LATENESS: Final = "lateness"
-DELAYS: Final = (VARIATION, "out", "back", "dwell", "variation_out", "variation_back")
+DELAYS: Final = (VARIATION, OUT, BACK, DWELL, VARIATION_OUT, VARIATION_BACK)
 """Delay variation; and by a reflector's stamps the delay each way, its own dwell time, and the variation
 each way."""
 
@@ -165,6 +168,8 @@ class Summary:
     """Interarrival jitter of datagrams."""
     flows: tuple[FlowSummary, ...] = ()
     """Each flow of datagrams, if there are not too many."""
+    reflected: Reflected | None = None
+    """What a reflector has told beside delays; `None`: the other end is none."""
     sending: Sending | None = None
     """How well the schedule was kept to; `None` in a closed loop."""
     segments: tuple[Segment, ...] = ()
@@ -177,6 +182,18 @@ class Summary:
     version: str = __version__
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""
+
+    def __post_init__(self) -> None:
+        """Hold what every result promises: sent = completed + lost + in flight.
+
+        Raises:
+            ValueError: more exchanges have ended than were sent.
+        """
+        for counts in (self.counts, self.warmup, *(flow.counts for flow in self.flows)):
+            if counts is not None and counts.in_flight < 0:
+                raise ValueError(
+                    f"{counts.sent} exchanges sent, of which {-counts.in_flight} more have ended"
+                )
 
     @property
     def exchanges_per_s(self) -> float:
@@ -206,7 +223,7 @@ class Summary:
             "system": dict(self.system),
             "plan": dict(self.plan),
             "connections": dataclasses.asdict(self.connections),
-            "exchanges": {**counts.to_json(), "errors": dict(self.errors)},
+            "exchanges": {**counts.to_json(), **self._lost_by_way(), "errors": dict(self.errors)},
             "throughput": {
                 "exchanges_per_s": round(self.exchanges_per_s, 3),
                 "bytes_sent": counts.bytes_sent,
@@ -218,6 +235,7 @@ class Summary:
             "delay_ns": self._delays(),
             "reordering": self._reordering(),
             "flows": [flow.to_json() for flow in self.flows],
+            "reflector": None if self.reflected is None else self.reflected.to_json(),
             "histograms": {
                 name: histogram.encode()
                 for name, histogram in {**self.latencies, **self.distributions}.items()
@@ -237,6 +255,9 @@ class Summary:
         """Return the distribution of that name, of latencies or others; `None` if it has no samples."""
         histogram = {**self.distributions, **self.latencies}.get(name)
         return histogram if histogram is not None and histogram.count else None
+
+    def _lost_by_way(self) -> dict[str, int | None]:
+        return {} if self.reflected is None else self.reflected.losses.to_json()
 
     def _delays(self) -> dict[str, Any] | None:
         delays: dict[str, Any] = {
@@ -289,6 +310,7 @@ class Summary:
         histograms = result.get("histograms", {})
         counts = Counts(**naturals({**exchanges, **throughput}, Counts))
         delays, reordering = result.get("delay_ns") or {}, result.get("reordering") or {}
+        reflector = result.get("reflector")
         statistics = {LATENESS: lateness, EXTENT: reordering.get(EXTENT), **delays}
         return cls(
             command=checked(result, "command", str),
@@ -319,6 +341,7 @@ class Summary:
             },
             jitter=Jitter.from_json(delays),
             flows=tuple(map(FlowSummary.from_json, result.get("flows", []))),
+            reflected=None if reflector is None else Reflected.from_json(reflector, exchanges),
             sending=Sending.from_json(instrument, counts.sent),
             segments=tuple(map(Segment.from_json, result.get("segments", []))),
             workers=natural({"workers": 1, **instrument}, "workers"),
@@ -346,6 +369,7 @@ _KEYS: Final = frozenset(
         "delay_ns",
         "reordering",
         "flows",
+        "reflector",
         "histograms",
         "intervals",
         "segments",

@@ -18,7 +18,7 @@ from netecho.measure.sending import Sending
 from netecho.measure.slo import Unit, Verdict
 from netecho.measure.summary import LATENCIES, Summary
 from netecho.plans import Arrival, Verify
-from netecho.rendering import bars
+from netecho.rendering import bars, datagrams
 from netecho.rendering.streams import escape, print_to, speaks_unicode
 
 _LABEL_WIDTH: Final = 11
@@ -82,6 +82,10 @@ def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]
     ]
     if set_up:
         yield Text(", ".join(set_up), style="dim")
+    for name, said in datagrams.rows(summary):
+        yield Text(f"{name} {said}")
+    if summary.reflected is not None:
+        yield from _ways(summary)
     if summary.errors:
         yield Text(f"errors: {_errors(summary.errors)}", style="red")
     if response is not None and response.count >= _FEWEST_SAMPLES:
@@ -90,6 +94,17 @@ def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]
     if summary.caveats or summary.slo:
         yield ""
         yield _verdict(summary)
+
+
+def _ways(summary: Summary) -> Iterator[Text]:
+    """Return the medians of the delay each way, and of the reflector's own time."""
+    medians = [
+        f"{name} {humanise.duration(one.at_percentile(50))}"
+        for name in datagrams.WAYS
+        if (one := summary.distribution(name)) is not None
+    ]
+    if medians:
+        yield Text(f"p50 of {', '.join(medians)}")
 
 
 def _headline(summary: Summary) -> Text:
@@ -162,6 +177,8 @@ def _facts(summary: Summary, console: Console) -> Table:
         grid.add_row("schedule", _schedule(summary.sending))
         if summary.lateness is not None:
             grid.add_row("lateness", _lateness(summary.lateness))
+    for name, words in datagrams.rows(summary):
+        grid.add_row(name, words)
     grid.add_row("connections", _connections(summary))
     if summary.warmup is not None and summary.warmup.sent:
         grid.add_row("warm-up", f"{humanise.count(summary.warmup.sent, 'exchange')}, not counted above")
@@ -247,6 +264,9 @@ def _latencies(summary: Summary, console: Console) -> RenderableType:
     response = shown.get("response")
     if shown.get("service") == response:
         shown.pop("service", None)
+    for name in datagrams.WAYS:
+        if (one := summary.distribution(name)) is not None:
+            shown[name] = one
     table = _statistics(shown)
     if response is None or response.count < _FEWEST_SAMPLES:
         return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -9,13 +10,17 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
+from netecho.measure.datagrams import DatagramFlow
+from netecho.measure.flows import FlowTotal
 from netecho.measure.payload import PERIOD
-from netecho.measure.recorder import Flow, Outcome
+from netecho.measure.recorder import Flow, Outcome, Recorder
+from netecho.measure.reflected_flow import ReflectedFlow
 from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
 
 if TYPE_CHECKING:
     from netecho.measure.oneway import Reflection
+    from netecho.protocols._contract import OnReply
     from netecho.services.benchmark import Benchmark
 
 RETRY_FIRST: Final = 0.05
@@ -30,10 +35,16 @@ class Connection:
     """One of the connections asked for, through all the times that it is opened.
 
     This is a closed loop's, which sends when an echo has come; `open_loop` has one that does not.
+
+    Args:
+        benchmark: whose it is.
+        number: which of the benchmark's it is, from 0.
     """
 
-    def __init__(self, benchmark: Benchmark) -> None:
+    def __init__(self, benchmark: Benchmark, number: int) -> None:
         self._benchmark = benchmark
+        portion = benchmark.plan.portion
+        self._number = number if portion is None else portion.numbers(portion.connections)[number]
         # Looked at for every message, and found sooner here.
         self._clock = benchmark.clock
         self._make = benchmark.payload.make
@@ -43,6 +54,8 @@ class Connection:
         self._exchanger: Any = None  # an Exchanger, or None
         self._retry_after = RETRY_FIRST
         self.flow = Flow(benchmark.recorder)
+        self._earlier: FlowTotal | None = None
+        """What became of datagrams in this phase before the connection was last opened."""
 
     @property
     def is_open(self) -> bool:
@@ -63,8 +76,7 @@ class Connection:
             nonlocal connected
             connected = benchmark.clock()
 
-        self.flow = Flow(benchmark.recorder)
-        on_reply = self._replied if benchmark.adapter.numbered else self._replied_by_payload
+        on_reply = self._begin_flow()
         try:
             self._exchanger = await benchmark.adapter.connect(
                 benchmark.reactor, benchmark.route, on_reply, self._lost, on_connected
@@ -74,6 +86,28 @@ class Connection:
         benchmark.connects.append(connected - begun)
         if benchmark.plan.target.secure:
             benchmark.handshakes.append(benchmark.clock() - connected)
+
+    def _begin_flow(self) -> OnReply:
+        """Begin to count anew, and return what takes the echoes."""
+        benchmark = self._benchmark
+        self._earlier = self.total()
+        if benchmark.adapter.reflects:
+            self.flow = reflected = ReflectedFlow(benchmark.recorder)
+            return functools.partial(self._reflected, reflected)
+        self.flow = (DatagramFlow if benchmark.is_datagram else Flow)(benchmark.recorder)
+        return self._replied if benchmark.adapter.numbered else self._replied_by_payload
+
+    def record_in(self, recorder: Recorder) -> None:
+        """Count exchanges sent from now on in another recorder."""
+        self._earlier = None
+        self.flow.record_in(recorder)
+
+    def total(self) -> FlowTotal | None:
+        """Return what has become of the datagrams of this phase; `None` if it carries a stream."""
+        if not isinstance(self.flow, DatagramFlow):
+            return None
+        total = FlowTotal.of(self._number, self.flow)
+        return total if self._earlier is None else self._earlier + total
 
     def start(self) -> None:
         """Send as many exchanges as may be in flight."""
@@ -121,11 +155,32 @@ class Connection:
             oldest = flow.oldest()
             sequence = flow.newest if oldest is None else oldest
         intact = not benchmark.verified or sequence is None or benchmark.payload.intact(sequence, payload)
+        if flow.is_overdue(sequence, now - benchmark.plan.timeout_ns):
+            self.expire(now)
         if flow.replied(sequence, now, len(payload), intact=intact) in _ENDS:
-            if benchmark.sending:
-                self.send()
-            else:
-                benchmark.exchange_ended(now)
+            self._go_on(now)
+
+    def _reflected(
+        self, flow: ReflectedFlow, sequence: int | None, payload: bytes, reflection: Reflection | None = None
+    ) -> None:
+        """Take a reflector's answer in the session of a flow."""
+        benchmark = self._benchmark
+        now = benchmark.clock()
+        intact = not benchmark.verified or sequence is None or payload == self._make(sequence)
+        if flow.is_overdue(sequence, now - benchmark.plan.timeout_ns):
+            self.expire(now)
+        outcome = flow.replied(sequence, now, len(payload), intact=intact)
+        if sequence is not None and reflection is not None:
+            flow.reflected(sequence, outcome, reflection)
+        if outcome in _ENDS:
+            self._go_on(now)
+
+    def _go_on(self, now_ns: int) -> None:
+        """Have the next exchange in the place of one that has ended."""
+        if self._benchmark.sending:
+            self.send()
+        else:
+            self._benchmark.exchange_ended(now_ns)
 
     def _lost(self, reason: Failure) -> None:
         self._exchanger = None

@@ -20,6 +20,8 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
+from netecho.measure.directions import Losses
+from netecho.measure.flows import datagrams_of
 from netecho.measure.merging import Part, distributions_of
 from netecho.measure.payload import Payload
 from netecho.measure.prospects import out_of_reach
@@ -187,7 +189,8 @@ class Benchmark:
             await self._when_connected()
 
     async def _open_one(self, number: int) -> None:
-        connection = Connection(self) if self._open_loop is None else self._open_loop.connection(number)
+        open_loop = self._open_loop
+        connection = Connection(self, number) if open_loop is None else open_loop.connection(number)
         try:
             await connection.open()
         except NetechoError as failure:
@@ -246,7 +249,7 @@ class Benchmark:
 
     def _record_in(self, recorder: Recorder) -> None:
         for connection in self._connections:
-            connection.flow.record_in(recorder)
+            connection.record_in(recorder)
 
     def take_turn(self) -> bool:
         """Return whether one more of a number of exchanges may be sent now, and count it if so."""
@@ -354,17 +357,26 @@ class Benchmark:
     def part(self) -> Part:
         """Return what has been measured so far, or in the end."""
         recorder = self.measured
+        totals = [connection.total() for connection in self._connections if self._has_measured]
+        datagrams = datagrams_of(total for total in totals if total is not None)
+        recorder.one_way.losses = datagrams.losses or Losses()
         return Part(
             counts=recorder.counts,
             connections=self.connections,
             errors=recorder.errors,
-            distributions=distributions_of(recorder, self.connects, self.handshakes),
+            distributions={
+                **distributions_of(recorder, self.connects, self.handshakes),
+                **datagrams.distributions,
+            },
             intervals=tuple(recorder.intervals),
             warmup=None if self.warmup is None else self.warmup.counts,
             elapsed_ns=self.elapsed_ns,
             interrupted=self.interrupted,
             cpu_shares=() if self.cpu_share is None else (self.cpu_share,),
             sending=None if self._open_loop is None else self._open_loop.kept(),
+            jitter=datagrams.jitter,
+            flows=datagrams.flows,
+            one_way=recorder.one_way if self.adapter.reflects else None,
             whole=True,
         )
 

@@ -34,8 +34,8 @@ _IDLE_NS: Final = 50_000
 class PacedConnection(Connection):
     """A connection that sends when it is told to, and not when an echo has come."""
 
-    def __init__(self, benchmark: Benchmark, loop: OpenLoop, lane: Lane) -> None:
-        super().__init__(benchmark)
+    def __init__(self, benchmark: Benchmark, number: int, loop: OpenLoop, lane: Lane) -> None:
+        super().__init__(benchmark, number)
         self._loop = loop
         self._lane = lane
 
@@ -110,7 +110,7 @@ class OpenLoop:
 
     def connection(self, number: int) -> PacedConnection:
         """Return a connection that is to be opened, by its number from 0."""
-        return PacedConnection(self._benchmark, self, self._lanes[number % len(self._lanes)])
+        return PacedConnection(self._benchmark, number, self, self._lanes[number % len(self._lanes)])
 
     def begin(self, begun_ns: int, *, warmup: bool = False) -> None:
         """Begin to send: what is measured, or what is sent before. What waited until now never leaves.

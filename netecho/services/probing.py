@@ -19,11 +19,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.errors import ExitStatus, LostError, NetechoError, NoReplyError, RefusedError
+from netecho.measure.datagrams import DatagramFlow
+from netecho.measure.directions import Losses
+from netecho.measure.flows import FlowTotal, datagrams_of
 from netecho.measure.histogram import Histogram
 from netecho.measure.pacing import Pacer
 from netecho.measure.payload import Payload
 from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Flow, Outcome, Recorder
+from netecho.measure.reflected import Reflected, delays_of
+from netecho.measure.reflected_flow import ReflectedFlow
 from netecho.measure.summary import Connections, ProbeReply, Summary, brief, latencies_of
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
@@ -80,7 +85,7 @@ class ProbeRun:
         self._payload = Payload(plan.size, key, plan.message)
         self._pacer = Pacer(plan.interval_ns, plan.count, plan.duration_ns)
         self._recorder = Recorder(closed_loop=False)
-        self._flow = Flow(self._recorder)
+        self._flow = _flow_of(adapter)(self._recorder)
         self._exchanger: Exchanger | None = None
         self._ended: Deferred[None] = Deferred()
         self._send_call: Any = None
@@ -192,7 +197,7 @@ class ProbeRun:
         """Send no more: the connection is gone."""
         self._held = True
 
-    def _replied(self, sequence: int | None, payload: bytes, __: Reflection | None = None) -> None:
+    def _replied(self, sequence: int | None, payload: bytes, reflection: Reflection | None = None) -> None:
         now = self._clock()
         if self._ended.called:
             return
@@ -203,7 +208,12 @@ class ProbeRun:
         intact = (
             sequence is None or self._plan.verify is Verify.NONE or self._payload.intact(sequence, payload)
         )
-        outcome = self._flow.replied(sequence, now, len(payload), intact=intact)
+        flow = self._flow
+        if flow.is_overdue(sequence, now - self._plan.timeout_ns):
+            self._give_up(now)
+        outcome = flow.replied(sequence, now, len(payload), intact=intact)
+        if isinstance(flow, ReflectedFlow) and sequence is not None and reflection is not None:
+            flow.reflected(sequence, outcome, reflection)
         self._end_ns = now
         due = None if sequence is None else self._pacer.due_ns(sequence)
         response = None if outcome is Outcome.STRAY or due is None else now - self._start_ns - due
@@ -225,12 +235,14 @@ class ProbeRun:
 
     def _expire(self) -> None:
         self._expiry_call = None
-        now = self._clock()
-        for sequence in self._flow.give_up(now - self._plan.timeout_ns + 1):
-            self._end_ns = now
-            self._on_probe(ProbeReply(sequence, None, self._payload.size, None))
+        self._give_up(self._clock())
         self._watch_expiry()
         self._finish_if_complete()
+
+    def _give_up(self, now_ns: int) -> None:
+        for sequence in self._flow.give_up(now_ns - self._plan.timeout_ns + 1):
+            self._end_ns = now_ns
+            self._on_probe(ProbeReply(sequence, None, self._payload.size, None))
 
     def _finish_if_complete(self) -> None:
         if self._flow.in_flight == 0 and self._pacer.due_ns(self._flow.newest + 1) is None:
@@ -279,6 +291,10 @@ class ProbeRun:
         cpu_share = None
         if elapsed >= _MEANINGFUL_ELAPSED:
             cpu_share = (time.process_time() - self._cpu_s) * SECOND / elapsed
+        flow, recorder = self._flow, self._recorder
+        datagrams = datagrams_of([FlowTotal.of(0, flow)] if isinstance(flow, DatagramFlow) else [])
+        recorder.one_way.losses = datagrams.losses or Losses()
+        reflected = Reflected.of(recorder.one_way) if self._adapter.reflects else None
         judgement = judge(
             Observed(
                 counts,
@@ -288,6 +304,7 @@ class ProbeRun:
                 connections_requested=1,
                 connections_opened=1,
                 interrupted=self._interrupted,
+                reflected=reflected,
                 unnumbered=not (self._adapter.numbered or self._payload.numbered),
             )
         )
@@ -304,6 +321,16 @@ class ProbeRun:
             latencies=latencies_of(self._recorder, self._connects, self._handshakes),
             cpu_share=cpu_share,
             lateness=brief(self._lateness),
+            distributions={**datagrams.distributions, **delays_of(recorder.one_way)},
+            jitter=datagrams.jitter,
+            flows=datagrams.flows,
+            reflected=reflected,
             trustworthy=judgement.trustworthy,
             caveats=judgement.caveats,
         )
+
+
+def _flow_of(adapter: Adapter) -> type[Flow]:
+    if adapter.reflects:
+        return ReflectedFlow
+    return DatagramFlow if adapter.kind is Kind.DATAGRAM else Flow

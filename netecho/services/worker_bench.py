@@ -19,6 +19,7 @@ from twisted.internet.task import LoopingCall, deferLater
 
 from netecho import protocols
 from netecho.errors import ConnectError, NetechoError
+from netecho.measure.flows import OF_FLOWS
 from netecho.measure.merging import Account, Part, merge, so_far_of
 from netecho.measure.prospects import out_of_reach
 from netecho.measure.recorder import Interval
@@ -289,7 +290,13 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
 
 
 def told_of(benchmark: Benchmark, intervals: Iterable[Interval], elapsed_ns: int) -> Part:
-    """Return what a worker tells while it goes on: the intervals given are the only distributions."""
+    """Return what a worker tells while it goes on: of times, nothing but the intervals given."""
+    part = benchmark.part()
     return dataclasses.replace(
-        benchmark.part(), distributions={}, intervals=tuple(intervals), elapsed_ns=elapsed_ns, whole=False
+        part,
+        distributions={name: part.distributions[name] for name in OF_FLOWS if name in part.distributions},
+        flows=(),
+        intervals=tuple(intervals),
+        elapsed_ns=elapsed_ns,
+        whole=False,
     )
