@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 import netecho
 from netecho.errors import ExitStatus, NetechoError, UsageError
 from netecho.options import flags, load, serving
-from netecho.plans import SECOND, Arrival, ReplyMode, ServerTLS, TLSVersion, Verify
+from netecho.plans import SECOND, Arrival, Mode, ReplyMode, ServerTLS, TLSVersion, Verify
 
 DEBUG_VARIABLE = "NETECHO_DEBUG"
 
@@ -204,6 +204,7 @@ def bench(
     connections: load.Connections = 1,
     exchanges: load.Exchanges = None,
     duration: load.Duration = None,
+    mode: load.ModeWord = Mode.EXCHANGE,
     size: load.Size = None,
     pipeline: load.Pipeline = 1,
     warmup: load.Warmup = 0,
@@ -211,6 +212,9 @@ def bench(
     connect_rate: load.ConnectRate = None,
     verify: load.VerifyEcho = Verify.FULL,
     no_reconnect: load.NoReconnect = False,
+    connections_lifetime: load.ConnectionsLifetime = None,
+    connections_stages: load.ConnectionsStages = None,
+    resume: load.Resume = False,
     rate: load.Rate = None,
     rate_per_connection: load.RatePerConnection = None,
     arrival: load.ArrivalOrder = Arrival.CONSTANT,
@@ -240,7 +244,7 @@ def bench(
     """Measure an echo server under load, for 10 seconds unless -n, -z or --stages say otherwise.
 
     Each connection sends when its last echo has come. With -q messages leave at that rate, whatever comes
-    back.
+    back. With --mode connect or handshake it opens connections and closes them again, -c at a time.
 
     Without a target it measures a server of its own, in a child process on this machine.
 
@@ -254,7 +258,7 @@ def bench(
     from netecho.commands import bench as command
 
     flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
-    if exchanges is None and duration is None and not stages:
+    if exchanges is None and duration is None and not (stages or connections_stages):
         duration = 10 * SECOND
     return command.run(
         target=target,
@@ -279,6 +283,10 @@ def bench(
         seed=seed,
         stages=stages or (),
         max_in_flight=max_in_flight,
+        mode=mode,
+        resume=resume,
+        connections_lifetime_ns=connections_lifetime,
+        connections_stages=connections_stages or (),
         slo=tuple(slo or ()),
         abort_on_fail=abort_on_fail,
         sockets=flags.socket_options(ipv4, ipv6, source, dscp, ttl),

@@ -72,7 +72,7 @@ def all_good(result: dict[str, Any], exchanges: int, size: int = SIZE, connectio
     assert result["connections"] == {
         "requested": connections,
         "opened": connections,
-        **dict.fromkeys(["failed", "lost", "reopened"], 0),
+        **dict.fromkeys(["failed", "lost", "reopened", "churned"], 0),
     }
     throughput = result["throughput"]
     assert throughput["bytes_sent"] == throughput["bytes_received"] == exchanges * size

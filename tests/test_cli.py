@@ -24,6 +24,7 @@ from netecho.plans import (
     Arrival,
     ClientTLS,
     Family,
+    Mode,
     ReactorName,
     ReplyMode,
     ServerTLS,
@@ -100,6 +101,10 @@ BENCH: dict[str, Any] = {
     "seed": 0,
     "stages": (),
     "max_in_flight": 100_000,
+    "mode": Mode.EXCHANGE,
+    "resume": False,
+    "connections_lifetime_ns": None,
+    "connections_stages": (),
     "slo": (),
     "abort_on_fail": False,
     "sockets": SocketOptions(),
@@ -208,6 +213,18 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         "bench --stages 10s:1k,0:0",
         {**BENCH, "stages": (Stage(10 * SECOND, 1000.0), Stage(0, 0.0)), "duration_ns": None},
     ),
+    ("bench --mode Connect", {**BENCH, "mode": Mode.CONNECT}),
+    ("bench --mode handshake --resume", {**BENCH, "mode": Mode.HANDSHAKE, "resume": True}),
+    ("bench --no-resume", BENCH),
+    ("bench --connections-lifetime 5s", {**BENCH, "connections_lifetime_ns": 5 * SECOND}),
+    (
+        "bench --connections-stages 10s:100,10s:0",
+        {
+            **BENCH,
+            "connections_stages": (Stage(10 * SECOND, 100.0), Stage(10 * SECOND, 0.0)),
+            "duration_ns": None,
+        },
+    ),
     (
         "bench --slo p(99)<20ms --slo loss<0.1% --abort-on-fail",
         {**BENCH, "slo": ("p(99)<20ms", "loss<0.1%"), "abort_on_fail": True},
@@ -241,6 +258,9 @@ MISTAKES = {
     "bench -q 0": "netecho bench: -q/--rate: '0' is not a rate: write 200, 20k or 1.5M, per second",
     "bench --arrival late": "netecho bench: --arrival: 'late' is not one of 'constant', 'poisson', 'uniform'",
     "bench --stages 10s": "netecho bench: --stages: '10s' is not a stage: "
+    "write a time and what to reach by then, as 10s:1k",
+    "bench --mode tls": "netecho bench: --mode: 'tls' is not one of 'exchange', 'connect', 'handshake'",
+    "bench --connections-stages 5": "netecho bench: --connections-stages: '5' is not a stage: "
     "write a time and what to reach by then, as 10s:1k",
     "bench --slo p(99)<20": "netecho bench: --slo: objective 'p(99)<20': '20' is not a time: "
     "write 20ms, 250us or 1s",

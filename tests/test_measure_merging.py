@@ -42,6 +42,8 @@ def recorded(mine: list[Exchange], *, closed_loop: bool = False) -> Part:
     recorder = Recorder(closed_loop=closed_loop)
     flow = Flow(recorder)
     held_back = 0
+    for one in mine:
+        recorder.setup.took("connect", 1000 + one[2])
     for second in range(4):
         for _, late, took, fate in (one for one in mine if one[0] == second):
             due = second * SECOND
@@ -58,7 +60,7 @@ def recorded(mine: list[Exchange], *, closed_loop: bool = False) -> Part:
         recorder.counts,
         Connections(2, 2, 0),
         recorder.errors,
-        distributions_of(recorder, [1000 + one[2] for one in mine], []),
+        distributions_of(recorder),
         tuple(recorder.intervals),
         elapsed_ns=4 * SECOND,
         cpu_shares=(0.5,),

@@ -15,7 +15,7 @@ from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Counts
 from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
-from netecho.plans import SECOND
+from netecho.plans import SECOND, Mode
 from tests import samples
 
 GOOD = Observed(
@@ -46,6 +46,10 @@ def test_a_good_run_needs_no_remark() -> None:
         ({"verified": False}, True, "--verify none"),
         ({"unnumbered": True}, True, "carry no number"),
         ({"interrupted": True}, True, "results so far"),
+        ({"no_port": 7}, False, "7 connections found no local port free"),
+        ({"mode": Mode.CONNECT, "connections_opened": 1, "verified": False}, True, None),
+        ({"mode": Mode.CONNECT, "closed_loop": True}, True, "closed loop: a connection waits"),
+        ({"mode": Mode.HANDSHAKE, "counts": Counts(sent=1, lost=1)}, False, "not one connection could be"),
     ],
 )
 def test_each_rule(change: dict[str, object], trustworthy: bool, words: str | None) -> None:

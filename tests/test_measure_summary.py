@@ -19,6 +19,7 @@ from netecho.measure.recorder import Counts, Flow, Interval, Recorder
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
 from netecho.measure.summary import (
+    LATENCIES,
     Connections,
     IntervalSummary,
     Summary,
@@ -183,7 +184,7 @@ def test_rate_and_loss() -> None:
 def test_empty_parts_are_null_and_not_zeros() -> None:
     """A key with nothing to say is left out or null."""
     result = samples.bench(latencies={}, cpu_share=None).to_json()
-    assert result["latency_ns"] == dict.fromkeys(["response", "service", "connect", "handshake"])
+    assert result["latency_ns"] == dict.fromkeys(LATENCIES)
     assert result["histograms"] == {}
     assert result["instrument"]["cpu_share"] is None
     assert result["warmup"] is None
@@ -331,7 +332,8 @@ def test_latencies_have_no_empty_distributions() -> None:
     recorder = Recorder(closed_loop=False)
     flow = Flow(recorder)
     flow.replied(flow.sent(0, 10, 64), 30, 64)
-    named = latencies_of(recorder, [7], [])
+    recorder.setup.took("connect", 7)
+    named = latencies_of(recorder)
     assert set(named) == {"response", "service", "connect"}
     assert (named["response"].maximum, named["service"].maximum) == (30, 20)
 

@@ -219,16 +219,16 @@ def test_max_in_flight() -> None:
 
 
 def test_equal_shares() -> None:
-    """Connections take turns."""
-    counted: collections.Counter[int] = collections.Counter()
+    """Sockets for datagrams take turns, whenever their echoes come."""
+    counted: collections.Counter[tuple[str, int]] = collections.Counter()
 
-    def count(connection: socket.socket) -> None:
-        number = connection.fileno()
-        while message := receive_exactly(connection, SIZE):
-            counted[number] += 1
-            connection.sendall(message)
+    def count(port: socket.socket) -> None:
+        while (received := port.recvfrom(SIZE))[0]:
+            message, peer = received
+            counted[peer] += 1
+            port.sendto(message, peer)
 
-    with serving(count) as url:
+    with serving(count, "udp") as url:
         all_good(bench(url, "-q", "300", "-n", "90", "-c", "3"), 90, connections=3)
     assert sorted(counted.values()) == [30, 30, 30]
 

@@ -13,8 +13,8 @@ from typing import Any
 from netecho import protocols
 from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
-from netecho.options import check_reflection, check_size, resolve_own_server, resolve_target
-from netecho.plans import Arrival, BenchPlan, ClientTLS, ReactorName, SocketOptions, Stage, Verify
+from netecho.options import check_mode, check_reflection, check_size, resolve_own_server, resolve_target
+from netecho.plans import Arrival, BenchPlan, ClientTLS, Mode, ReactorName, SocketOptions, Stage, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import text
 from netecho.rendering.files import SavedForms
@@ -54,6 +54,10 @@ def run(
     seed: int,
     stages: tuple[Stage, ...],
     max_in_flight: int,
+    mode: Mode,
+    resume: bool,
+    connections_lifetime_ns: int | None,
+    connections_stages: tuple[Stage, ...],
     slo: tuple[str, ...],
     abort_on_fail: bool,
     sockets: SocketOptions,
@@ -72,6 +76,9 @@ def run(
     check_reflection([adapter], hmac_key)
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
+    check_mode(adapter, mode, size)
+    if mode is not Mode.EXCHANGE:  # nothing is sent, and nothing compared
+        size, verify = 0, Verify.NONE
     plan = BenchPlan(
         goal,
         embedded,
@@ -92,15 +99,20 @@ def run(
         arrival,
         seed,
         stages,
-        max_in_flight=max_in_flight,
-        workers=workers,
-        slo=slo,
-        abort_on_fail=abort_on_fail,
+        connections_stages,
+        max_in_flight,
+        workers,
+        slo,
+        abort_on_fail,
         hmac_key=hmac_key,
+        mode=mode,
+        resume=resume,
+        connections_lifetime_ns=connections_lifetime_ns,
     )
     if len(plan.split(workers)) < workers:
         raise UsageError(f"--workers {workers} needs as many connections (-c) and exchanges (-n), or more")
-    check_size(adapter, plan.size, "-l/--size")
+    if mode is Mode.EXCHANGE:
+        check_size(adapter, plan.size, "-l/--size")
     own = ["--stateful"] if adapter.reflects else []
     if hmac_key is not None:
         own += ["--hmac-key", hmac_key]

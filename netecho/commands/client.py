@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -12,6 +14,8 @@ from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.errors import ExitStatus, LostError, UsageError
+from netecho.measure.histogram import Histogram
+from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
 from netecho.measure.summary import ProbeReply, Summary
 from netecho.options import check_reflection, check_size, resolve_target
 from netecho.plans import SECOND, ClientTLS, ProbePlan, ReactorName, SocketOptions, TalkPlan, Verify
@@ -142,7 +146,7 @@ async def _probe(
     await probes.connect()
     view = forms.view(connection.peer(probes.transport, route), plan.timeout_ns)
     if forms.verbose:
-        _describe(probes.transport, route)
+        _describe(probes.transport, route, probes.setup)
     signals.on_first(lambda _: probes.interrupt())
     if not forms.show(await probes.run()):
         raise BrokenPipeError
@@ -155,8 +159,8 @@ def _note(line: str) -> None:
     write_out(f"{line}\n", sys.stderr)
 
 
-def _describe(transport: Any, route: Route) -> None:
-    for line in connection.lines(transport, route):
+def _describe(transport: Any, route: Route, setup: Mapping[str, Histogram]) -> None:
+    for line in connection.lines(transport, route, setup):
         _note(line)
 
 
@@ -165,12 +169,25 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
     route = await find_route(
         reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
     )
+    setup = Setup()
+    begun = connected = time.monotonic_ns()
+
+    def on_connected() -> None:
+        nonlocal connected
+        connected = time.monotonic_ns()
+
     try:
-        await adapter.converse(reactor, route, protocol)
+        await adapter.converse(reactor, route, protocol, on_connected)
     except Exception:
         raise connect_failure(Failure(), plan.target) from None
+    if route.resolve_ns is not None:
+        setup.took(RESOLVE, route.resolve_ns)
+    if adapter.kind is not Kind.DATAGRAM:
+        setup.took(CONNECT, connected - begun)
+    if plan.target.secure:
+        setup.took(HANDSHAKE, time.monotonic_ns() - connected)
     if verbose:
-        _describe(protocol.transport, route)
+        _describe(protocol.transport, route, setup.distributions())
 
 
 async def _pipe(reactor: Any, adapter: Adapter, plan: TalkPlan, block: int, verbose: bool) -> int:

@@ -6,7 +6,7 @@ is done. What it counted it tells anew every time; each interval it tells once. 
 
     # worker, at the end of each interval, and at its own end
     send(Part(recorder.counts, connections, recorder.errors, {}, (interval,), ...).to_json())
-    send(Part(..., distributions_of(recorder, connects, handshakes), (last,), whole=True).to_json())
+    send(Part(..., distributions_of(recorder), (last,), whole=True).to_json())
     # of datagrams, with `datagrams_of(flows)`: its distributions added, its jitter and its flows
 
     # parent
@@ -27,6 +27,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from netecho.errors import NoPortError
 from netecho.measure.flows import MOST_FLOWS, FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
@@ -45,6 +46,7 @@ from netecho.measure.summary import (
     Summary,
     latencies_of,
 )
+from netecho.plans import Mode
 
 DIED: Final = "worker died"
 """The kind of failure of an exchange that was in flight when its worker died."""
@@ -265,15 +267,21 @@ def _one_way(every: Sequence[OneWay]) -> OneWay | None:
     return total if every else None
 
 
-def distributions_of(recorder: Recorder, connects: list[int], handshakes: list[int]) -> dict[str, Histogram]:
-    """Return all the distributions of a run that have any samples, by name. Samples in nanoseconds."""
+def distributions_of(recorder: Recorder) -> dict[str, Histogram]:
+    """Return all the distributions of a run that have any samples, by name."""
     lateness = recorder.lateness
-    latencies = latencies_of(recorder, connects, handshakes)
+    latencies = latencies_of(recorder)
     return {**latencies, LATENESS: lateness} if lateness.count else latencies
 
 
 def observe(
-    part: Part, *, closed_loop: bool, verified: bool, unnumbered: bool = False, cpus: int | None = None
+    part: Part,
+    *,
+    closed_loop: bool,
+    verified: bool,
+    unnumbered: bool = False,
+    cpus: int | None = None,
+    mode: Mode = Mode.EXCHANGE,
 ) -> Observed:
     """Return what the rules look at, for `judge`."""
     return Observed(
@@ -293,6 +301,8 @@ def observe(
         workers=part.workers,
         workers_died=part.died,
         cpus=cpus,
+        mode=mode,
+        no_port=part.errors.get(NoPortError.kind, 0),
     )
 
 

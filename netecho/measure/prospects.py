@@ -20,12 +20,17 @@ from netecho.measure.histogram import HIGHEST_NS, LOWEST_NS, Histogram
 from netecho.measure.merging import Part
 from netecho.measure.pacing import Schedule, lanes_of
 from netecho.measure.reflected import BACK, DWELL, OUT
+from netecho.measure.setup import PIECES
 from netecho.measure.slo import Objective
 from netecho.measure.summary import LATENESS
 from netecho.plans import SECOND, Arrival, BenchPlan, share
 
-_GROWING: Final = {"response": 1, "service": 1, LATENESS: 1, EXTENT: 1, VARIATION: 2}
-"""Distributions to which each exchange adds, and how many samples at most. Connections are opened before."""
+_GROWING: Final = {
+    **dict.fromkeys(("response", "service", LATENESS, EXTENT, *PIECES), 1),
+    VARIATION: 2,
+}
+"""Distributions to which each exchange adds, or may, and how many samples at most. Connections are opened in
+the run as well."""
 _ANYTHING: Final = ("jitter", OUT, BACK, DWELL)
 """What may come to anything until the end: it is smoothed, or rests on an estimate that changes."""
 _DEVIATIONS: Final = 6

@@ -17,6 +17,7 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
 from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
+from netecho.plans import Mode
 
 BUSY_CPU_SHARE: Final = 0.9
 """Above this share of one processor, exchanges wait for the instrument and not for the network."""
@@ -59,6 +60,9 @@ class Observed:
     workers_died: int = 0
     cpus: int | None = None
     """How many processors the instrument's machine has."""
+    mode: Mode = Mode.EXCHANGE
+    no_port: int = 0
+    """How many connections had no local port to come from."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,8 +81,10 @@ def judge(observed: Observed) -> Judgement:
 
 def _reasons(observed: Observed) -> Iterator[str]:
     """Yield why the result is not what it should be, and what to do."""
+    opening = observed.mode is not Mode.EXCHANGE
     if observed.counts.completed == 0:
-        yield "no echo came back: there is nothing to measure"
+        what = "not one connection could be opened" if opening else "no echo came back"
+        yield f"{what}: there is nothing to measure"
     if observed.workers_died:
         yield (
             f"{observed.workers_died} of {humanise.count(observed.workers, 'worker')} died: what they did "
@@ -89,7 +95,13 @@ def _reasons(observed: Observed) -> Iterator[str]:
             f"this client used {observed.cpu_share:.0%} of a processor: rates and latencies are partly "
             f"its own; {_relief(observed)}"
         )
-    if observed.connections_opened < observed.connections_requested:
+    if observed.no_port:
+        yield (
+            f"{humanise.count(observed.no_port, 'connection')} found no local port free: each that was "
+            "closed keeps its own for a minute (TIME_WAIT); use a lower rate (-q), or have the system allow "
+            "more (net.ipv4.ip_local_port_range) or use them again sooner (net.ipv4.tcp_tw_reuse=1)"
+        )
+    if observed.connections_opened < observed.connections_requested and not opening:
         yield f"only {observed.connections_opened} of {observed.connections_requested} connections opened"
     if observed.sending is not None:
         yield from _reasons_of_sending(observed, observed.sending)
@@ -113,9 +125,11 @@ def _reasons_of_sending(observed: Observed, sending: Sending) -> Iterator[str]:
 
 def _remarks(observed: Observed) -> Iterator[str]:
     """Yield what qualifies the result without spoiling it."""
+    opening = observed.mode is not Mode.EXCHANGE
     if observed.closed_loop:
+        what = "a connection" if opening else "an exchange"
         yield (
-            "closed loop: an exchange waits for the one before it, so a stall delays few samples and "
+            f"closed loop: {what} waits for the one before it, so a stall delays few samples and "
             "percentiles understate what users on a schedule would see"
         )
     if observed.sending is not None:
@@ -123,7 +137,7 @@ def _remarks(observed: Observed) -> Iterator[str]:
     late = _lateness(observed)
     if late is not None and late.lateness_ns <= LATE_NS:
         yield f"{late}: service times are without it"
-    if not observed.verified:
+    if not (observed.verified or opening):
         yield "replies were not compared with what was sent (--verify none)"
     if observed.reflected is not None:
         yield from observed.reflected.remarks()

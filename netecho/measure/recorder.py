@@ -18,6 +18,7 @@ from typing import Final
 
 from netecho.measure.histogram import Histogram
 from netecho.measure.oneway import OneWay
+from netecho.measure.setup import Setup
 
 
 class Outcome(enum.Enum):
@@ -98,6 +99,8 @@ class Recorder:
         self.counts = Counts()
         self.errors: collections.Counter[str] = collections.Counter()
         self.intervals: list[Interval] = []
+        self.setup = Setup()
+        """What connections took that were opened in this phase; before the first, in what is measured."""
         self.response_samples: list[int] = []
         self.service_samples: list[int] = []
         self.lateness_samples: list[int] = []

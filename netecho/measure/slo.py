@@ -1,8 +1,9 @@
 """Service level objectives: what a result has to be, in an expression, and whether it is.
 
     p(99)<20ms                 response time, from when an exchange was due: p(50), p(99.9), mean, min, max
-    service.p(99.9)<5ms        another time: response, service, connect, handshake, lateness; of datagrams
-                               variation; with a reflector out, back, dwell
+    service.p(99.9)<5ms        another time: response, service, lateness; of connections resolve, connect,
+                               handshake, handshake_resumed, first_byte; of datagrams variation; with a
+                               reflector out, back, dwell
     jitter<2ms                 interarrival jitter of datagrams
     extent.max<3               how far datagrams were reordered
     loss<0.1%                  share of the exchanges sent
@@ -33,6 +34,7 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
 from netecho.measure.reflected import BACK, DWELL, OUT
 from netecho.measure.sending import Sending
+from netecho.measure.setup import PIECES
 
 
 class Unit(enum.StrEnum):
@@ -91,7 +93,7 @@ _SUFFIXES: Final[Mapping[Unit, tuple[Mapping[str, int | Fraction], str]]] = {
     Unit.COUNT: (_MULTIPLES, "a count or a share: write 10, 20k or 0.1%"),
 }
 _DISTRIBUTIONS: Final = {
-    **dict.fromkeys(("response", "service", "connect", "handshake", "lateness"), Unit.NANOSECONDS),
+    **dict.fromkeys(("response", "service", *PIECES, "lateness"), Unit.NANOSECONDS),
     **dict.fromkeys((VARIATION, OUT, BACK, DWELL), Unit.NANOSECONDS),
     EXTENT: Unit.COUNT,
 }

@@ -21,9 +21,10 @@ from netecho.measure.reflected import BACK, DWELL, OUT, Reflected
 from netecho.measure.reflected_flow import VARIATION_BACK, VARIATION_OUT
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
+from netecho.measure.setup import PIECES
 
 SCHEMA: Final = "netecho.result/1"
-LATENCIES: Final = ("response", "service", "connect", "handshake")
+LATENCIES: Final = ("response", "service", *PIECES)
 LATENESS: Final = "lateness"
 DELAYS: Final = (VARIATION, OUT, BACK, DWELL, VARIATION_OUT, VARIATION_BACK)
 """Delay variation; and by a reflector's stamps the delay each way, its own dwell time, and the variation
@@ -41,6 +42,9 @@ class Connections:
     lost: int = 0
     """Ended in mid-run by the other end or the network."""
     reopened: int = 0
+    """Of those that were lost."""
+    churned: int = 0
+    """Closed in order at the end of their lifetime, and opened anew."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -191,9 +195,7 @@ class Summary:
         """
         for counts in (self.counts, self.warmup, *(flow.counts for flow in self.flows)):
             if counts is not None and counts.in_flight < 0:
-                raise ValueError(
-                    f"{counts.sent} exchanges sent, of which {-counts.in_flight} more have ended"
-                )
+                raise ValueError(f"{-counts.in_flight} more exchanges have ended than the {counts.sent} sent")
 
     @property
     def exchanges_per_s(self) -> float:
@@ -387,12 +389,11 @@ def _histogram(encoded: str, statistics: Mapping[str, Any]) -> Histogram:
     return Histogram.decode(encoded, {key: natural(statistics, key) for key in ("min", "max")})
 
 
-def latencies_of(recorder: Recorder, connects: list[int], handshakes: list[int]) -> dict[str, Histogram]:
-    """Return the distributions that have any samples, by name. Samples in nanoseconds."""
+def latencies_of(recorder: Recorder) -> dict[str, Histogram]:
+    """Return the distributions that have any samples, by name."""
     distributions = {
         "response": recorder.response,
         "service": recorder.service,
-        "connect": Histogram.of(connects),
-        "handshake": Histogram.of(handshakes),
+        **recorder.setup.distributions(),
     }
     return {name: one for name, one in distributions.items() if one.minimum is not None}

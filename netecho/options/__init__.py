@@ -4,6 +4,7 @@ Nothing here imports Twisted before a target is resolved.
 """
 
 from netecho.options.targets import (
+    check_mode,
     check_reflection,
     check_size,
     resolve_listeners,
@@ -11,4 +12,11 @@ from netecho.options.targets import (
     resolve_target,
 )
 
-__all__ = ["check_reflection", "check_size", "resolve_listeners", "resolve_own_server", "resolve_target"]
+__all__ = [
+    "check_mode",
+    "check_reflection",
+    "check_size",
+    "resolve_listeners",
+    "resolve_own_server",
+    "resolve_target",
+]

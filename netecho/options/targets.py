@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from netecho.errors import UsageError
-from netecho.plans import LOOPBACK, Location, Target
+from netecho.plans import LOOPBACK, Location, Mode, Target
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
@@ -131,6 +131,22 @@ def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful
     given = [flag for flag, value in (("--hmac-key", hmac_key), ("--stateful", stateful)) if value]
     if given and not any(adapter.reflects for adapter in adapters):
         raise UsageError(f"{given[0]} is for reflectors: add --proto stamp")
+
+
+def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:
+    """Check that a protocol has connections to open, if that is what is measured, and nothing to send.
+
+    Raises:
+        UsageError: it has none, or a size of messages was asked for.
+    """
+    if mode is Mode.EXCHANGE:
+        return
+    from netecho.protocols._contract import Kind
+
+    if adapter.kind is Kind.DATAGRAM:
+        raise UsageError(f"--mode {mode} is for protocols that connect, which {adapter.name} does not")
+    if size is not None:
+        raise UsageError(f"-l/--size is of no use with --mode {mode}, which sends no messages")
 
 
 def check_size(adapter: Adapter, size: int, flag: str) -> None:

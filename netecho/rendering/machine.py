@@ -17,6 +17,8 @@ from netecho.measure.comparison import Comparison
 from netecho.measure.histogram import PERCENTILES, percentile_key
 from netecho.measure.summary import DELAYS, LATENCIES, Summary
 
+_FIRST_LATENCIES: Final = ("response", "service", "connect", "handshake")
+"""Those whose columns are not at the end."""
 _STATISTICS: Final = ("count", "min", "mean", "stddev", "max", *map(percentile_key, PERCENTILES))
 
 
@@ -33,7 +35,7 @@ CSV_COLUMNS: Final = (
     *_under("connections", "requested opened failed lost reopened"),
     *_under("exchanges", "sent completed lost late in_flight duplicated reordered corrupted errors"),
     *_under("throughput", "exchanges_per_s bytes_sent bytes_received"),
-    *(f"latency_ns.{name}.{statistic}" for name in LATENCIES for statistic in _STATISTICS),
+    *(f"latency_ns.{name}.{statistic}" for name in _FIRST_LATENCIES for statistic in _STATISTICS),
     *_under("instrument", "cpu_share achieved_rate_per_s"),
     *("trustworthy", "caveats"),
     *_under(
@@ -47,6 +49,14 @@ CSV_COLUMNS: Final = (
     *(f"delay_ns.{name}.{statistic}" for name in DELAYS for statistic in _STATISTICS),
     *(f"reordering.extent.{statistic}" for statistic in _STATISTICS),
     *_under("reflector", "clock_offset_ns clock_uncertainty_ns clocks_agree clock_error_ns implausible"),
+    *_under("plan", "mode resume connections_lifetime_ns"),
+    "connections.churned",
+    *(
+        f"latency_ns.{name}.{statistic}"
+        for name in LATENCIES
+        if name not in _FIRST_LATENCIES
+        for statistic in _STATISTICS
+    ),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -15,8 +16,12 @@ from netecho.measure.flows import FlowTotal
 from netecho.measure.payload import PERIOD
 from netecho.measure.recorder import Flow, Outcome, Recorder
 from netecho.measure.reflected_flow import ReflectedFlow
+from netecho.measure.setup import CONNECT, FIRST_BYTE, HANDSHAKE, HANDSHAKE_RESUMED
+from netecho.protocols._contract import Kind
+from netecho.protocols._first_byte import tell_first_byte
 from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
+from netecho.services.sessions import is_resumed
 
 if TYPE_CHECKING:
     from netecho.measure.oneway import Reflection
@@ -41,10 +46,14 @@ class Connection:
         number: which of the benchmark's it is, from 0.
     """
 
+    first_life: float = 1.0
+    """Which share of a lifetime it has at first, where connections have one."""
+
     def __init__(self, benchmark: Benchmark, number: int) -> None:
         self._benchmark = benchmark
         portion = benchmark.plan.portion
-        self._number = number if portion is None else portion.numbers(portion.connections)[number]
+        # More may come than there are at first: their numbers go on in the same way.
+        self._number = number if portion is None else portion.index + portion.parts * number
         # Looked at for every message, and found sooner here.
         self._clock = benchmark.clock
         self._make = benchmark.payload.make
@@ -52,6 +61,7 @@ class Connection:
         self._made = () if self._counted else benchmark.payload.made
         """The payloads, if they repeat and there is no end to them but that of the run."""
         self._exchanger: Any = None  # an Exchanger, or None
+        self._route = benchmark.route_of_one()
         self._retry_after = RETRY_FIRST
         self.flow = Flow(benchmark.recorder)
         self._earlier: FlowTotal | None = None
@@ -69,6 +79,7 @@ class Connection:
             NetechoError: it did not connect.
         """
         benchmark = self._benchmark
+        setup = benchmark.recorder.setup
         begun = benchmark.clock()
         connected = begun
 
@@ -77,15 +88,27 @@ class Connection:
             connected = benchmark.clock()
 
         on_reply = self._begin_flow()
+        flow = self.flow
         try:
             self._exchanger = await benchmark.adapter.connect(
-                benchmark.reactor, benchmark.route, on_reply, self._lost, on_connected
+                benchmark.reactor, self._route, on_reply, self._lost, on_connected
             )
         except Exception:
             raise connect_failure(Failure(), benchmark.plan.target) from None
-        benchmark.connects.append(connected - begun)
+        opened = benchmark.clock()
+        setup.took(CONNECT, connected - begun)
+        transport = self._exchanger.transport
         if benchmark.plan.target.secure:
-            benchmark.handshakes.append(benchmark.clock() - connected)
+            resumed = benchmark.plan.resume and is_resumed(transport)
+            setup.took(HANDSHAKE_RESUMED if resumed else HANDSHAKE, opened - connected)
+        if benchmark.adapter.kind is Kind.STREAM:
+
+            def on_first_byte() -> None:
+                sent_ns = flow.oldest_sent_ns()
+                if sent_ns is not None:
+                    setup.took(FIRST_BYTE, opened - begun + benchmark.clock() - sent_ns)
+
+            tell_first_byte(transport, on_first_byte)
 
     def _begin_flow(self) -> OnReply:
         """Begin to count anew, and return what takes the echoes."""
@@ -206,28 +229,48 @@ class Connection:
 
     def reopen_later(self) -> None:
         """Connect again after a pause, and go on sending."""
-        benchmark = self._benchmark
         if self.flow.highest >= 0:
             self._retry_after = RETRY_FIRST
-        pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
 
         async def reopen() -> None:
-            await deferLater(benchmark.reactor, pause)
-            if not benchmark.sending:
-                return
-            try:
-                await self.open()
-            except NetechoError as failure:
-                benchmark.recorder.failed(failure.kind)
-                self.reopen_later()
-            else:
-                benchmark.reopened += 1
-                if benchmark.sending:
-                    self.start()
-                else:
-                    self.close()
+            if await self.reopen(self._next_pause()):
+                self._benchmark.reopened += 1
 
         Deferred.fromCoroutine(reopen())
+
+    async def reopen(self, pause: float = 0.0) -> bool:
+        """Connect again after so many seconds, and go on sending; return whether it did connect.
+
+        If not, it is tried again.
+        """
+        benchmark = self._benchmark
+        await deferLater(benchmark.reactor, pause)
+        if not self._wanted():
+            return False
+        try:
+            await self.open()
+        except NetechoError as failure:
+            benchmark.recorder.failed(failure.kind)
+            self.reopen_later()
+            return False
+        if self._wanted():
+            self.start()
+        else:
+            self.close()
+        return True
+
+    def _wanted(self) -> bool:
+        """Return whether it is to carry anything more."""
+        return self._benchmark.sending
+
+    def retire(self, retired: Callable[[], object]) -> None:
+        """See `netecho.services.retiring.Retiring`, which connections are where they retire."""
+        raise NotImplementedError
+
+    def _next_pause(self) -> float:
+        """Return for how many seconds to leave the other end alone."""
+        pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
+        return pause
 
     def close(self) -> None:
         """End the connection at once."""

@@ -79,11 +79,20 @@ class OpenLoop:
     Args:
         benchmark: whose connections and recorder they are, and who is told when all has left.
         plan: says what is due when.
+        kind: what its connections are.
         is_datagram: connections carry any number of exchanges at once.
     """
 
-    def __init__(self, benchmark: Benchmark, plan: BenchPlan, *, is_datagram: bool) -> None:
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        plan: BenchPlan,
+        kind: type[PacedConnection] = PacedConnection,
+        *,
+        is_datagram: bool,
+    ) -> None:
         self._benchmark = benchmark
+        self._kind = kind
         self._plan = plan
         self._reactor: Any = benchmark.reactor
         self._clock = benchmark.clock
@@ -110,7 +119,7 @@ class OpenLoop:
 
     def connection(self, number: int) -> PacedConnection:
         """Return a connection that is to be opened, by its number from 0."""
-        return PacedConnection(self._benchmark, number, self, self._lanes[number % len(self._lanes)])
+        return self._kind(self._benchmark, number, self, self._lanes[number % len(self._lanes)])
 
     def begin(self, begun_ns: int, *, warmup: bool = False) -> None:
         """Begin to send: what is measured, or what is sent before. What waited until now never leaves.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -29,6 +29,7 @@ from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Flow, Outcome, Recorder
 from netecho.measure.reflected import Reflected, delays_of
 from netecho.measure.reflected_flow import ReflectedFlow
+from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE
 from netecho.measure.summary import Connections, ProbeReply, Summary, brief, latencies_of
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
@@ -95,12 +96,15 @@ class ProbeRun:
         self._held = False
         self._interrupted = False
         self._lost = 0
-        self._connects: list[int] = []
-        self._handshakes: list[int] = []
         self._started = ""
         self._start_ns = 0
         self._end_ns = 0
         self._cpu_s = 0.0
+
+    @property
+    def setup(self) -> Mapping[str, Histogram]:
+        """What the connection took, by the names in `measure.setup.PIECES`."""
+        return self._recorder.setup.distributions()
 
     async def connect(self) -> None:
         """Open the connection.
@@ -108,6 +112,8 @@ class ProbeRun:
         Raises:
             NetechoError: it could not be opened.
         """
+        if self._route.resolve_ns is not None:
+            self._recorder.setup.took(RESOLVE, self._route.resolve_ns)
         begun = connected = self._clock()
 
         def on_connected() -> None:
@@ -123,11 +129,11 @@ class ProbeRun:
         self._exchanger = exchanger
         self.transport = exchanger.transport
         if self._adapter.kind is not Kind.DATAGRAM:
-            self._connects.append(connected - begun)
+            self._recorder.setup.took(CONNECT, connected - begun)
             # What a peer does not take waits here, and not in the transport's buffer, which has no bound.
             self.transport.registerProducer(self, True)
         if self._plan.target.secure:
-            self._handshakes.append(self._clock() - connected)
+            self._recorder.setup.took(HANDSHAKE, self._clock() - connected)
 
     async def run(self) -> Summary:
         """Send the probes over the connection, wait for the last reply, and say what it all means."""
@@ -318,7 +324,7 @@ class ProbeRun:
             connections=Connections(requested=1, opened=1, failed=0, lost=self._lost),
             counts=counts,
             errors=dict(self._recorder.errors),
-            latencies=latencies_of(self._recorder, self._connects, self._handshakes),
+            latencies=latencies_of(self._recorder),
             cpu_share=cpu_share,
             lateness=brief(self._lateness),
             distributions={**datagrams.distributions, **delays_of(recorder.one_way)},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 from netecho.plans import SECOND, ClientTLS, SocketOptions, Target
 from netecho.protocols._contract import Adapter, Route
 from netecho.services import tls
 from netecho.services.keys import read_key
-from netecho.services.resolving import resolve
+from netecho.services.resolving import is_name, resolve
 
 
 async def find_route(
@@ -30,8 +31,10 @@ async def find_route(
     """
     route = route_by((), target, sockets, client_tls, timeout_ns, hmac_key)
     if target.path is None:
+        begun = time.monotonic_ns()
         addresses = await resolve(reactor, target.host, target.port, sockets, adapter.kind)
-        route = dataclasses.replace(route, addresses=addresses)
+        resolve_ns = time.monotonic_ns() - begun if is_name(target.host) else None
+        route = dataclasses.replace(route, addresses=addresses, resolve_ns=resolve_ns)
     return route
 
 

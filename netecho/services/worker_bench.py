@@ -94,7 +94,9 @@ class BenchWorkers:
         listening.start(LISTEN_INTERVAL, now=False)
         try:
             for member in members:
-                member.start(self._order(member.share))
+                # What was resolved once is counted once.
+                resolve_ns = self._route.resolve_ns if member is members[0] else None
+                member.start({**self._order(member.share), "resolve_ns": resolve_ns})
             for member in members:
                 await member.connected
             if not self.interrupted:
@@ -213,6 +215,7 @@ class _Member:
         self.account.told(part if measuring else dataclasses.replace(part, intervals=()))
         if tick is not None:
             self._board.told(self._index, tick, part)
+        self.failure = self.failure or message.get("failure")
         if "connected" in message:
             self.failure = message["connected"]["failure"]
             if not self.connected.called:
@@ -240,6 +243,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
     route = route_by(
         tuple(order["addresses"]), plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
     )
+    route = dataclasses.replace(route, resolve_ns=order["resolve_ns"])
     begin: Deferred[int] = Deferred()
     stage = number = told = 0
 
@@ -286,7 +290,8 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         await benchmark.run()
     whole = benchmark.part()
     whole = dataclasses.replace(whole, intervals=whole.intervals[told:])
-    parent.tell({"part": whole.to_json()})
+    failure = benchmark.first_failure
+    parent.tell({"part": whole.to_json(), "failure": None if failure is None else str(failure)})
 
 
 def told_of(benchmark: Benchmark, intervals: Iterable[Interval], elapsed_ns: int) -> Part:
