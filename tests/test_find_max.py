@@ -178,7 +178,7 @@ def test_interrupted() -> None:
 
 def test_mistakes() -> None:
     """What makes no sense with many runs is not taken."""
-    for words in (["-n", "10"], ["--slo", "errors==0"]):
+    for words in (["-n", "10"], ["--slo", "errors==0"], ["--connections-stages", "1s:2"]):
         done = netecho("bench", "127.0.0.1", "1", "--find-max", "p(50)<1s", *words)
         assert done.returncode == 2
         assert done.stderr.decode() == (

@@ -70,6 +70,13 @@ def test_nobody_listens() -> None:
     assert b"refused" in done.stderr
 
 
+def test_connections_alone() -> None:
+    """Where nothing is exchanged there is no latency to look at."""
+    done = netecho("bench", "127.0.0.1", "1", "--loaded-latency", "--mode", "connect")
+    assert done.returncode == 2
+    assert done.stderr == b"netecho: --loaded-latency is of exchanges: it does not go with --mode\n"
+
+
 def test_how_long_it_is_idle() -> None:
     """Half of the load's time, but not for ever."""
     assert idle_ns(None) == IDLE_NS

@@ -88,7 +88,7 @@ class Recorder:
 
     Response time counts from when an exchange was due, service time from when it left. In a closed loop
     the two coincide, and with `closed_loop` they are recorded once; in an open loop lateness is recorded
-    too, by how much an exchange left after it was due, unless it was held back.
+    too, by how much an exchange left after it was due, or was held back after that.
 
     Samples are kept in lists until they are counted, by `flush` or whatever looks at a distribution. A
     run that has many calls `flush` every thousand or so, so that counting them never takes long.
@@ -166,7 +166,7 @@ class Recorder:
 
     @property
     def lateness(self) -> Histogram:
-        """How long after it was due each exchange left that was not held back; empty in a closed loop."""
+        """How long after it was due each exchange left, or was held back; empty in a closed loop."""
         self.flush()
         return self._lateness
 

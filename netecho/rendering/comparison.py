@@ -66,7 +66,7 @@ def _changes(comparison: Comparison) -> Table:
     table.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
     for _ in range(4):
         table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
+    table.add_column()
     share = humanise.share(comparison.changes[0].confidence, 1).replace(".0", "")
     table.add_row("", *_SIDES, "change", f"{share} interval", style="dim")
     for change in comparison.changes:

@@ -213,7 +213,7 @@ class Benchmark:
                 await deferLater(self.reactor, wait)
             attempts.append(self._places.run(attempt, index))
         await gatherResults(attempts, consumeErrors=True)
-        if self._when_connected is not None:
+        if self._when_connected is not None and not self.interrupted:
             await self._when_connected()
 
     def route_of_one(self) -> Route:
@@ -230,6 +230,8 @@ class Benchmark:
         try:
             await connection.open()
         except NetechoError as failure:
+            if self.interrupted:  # it is we who gave it up
+                return
             self._failed += 1
             self._first_failure = self._first_failure or failure
             self.recorder.failed(failure.kind)

@@ -196,11 +196,14 @@ class OpenLoop:
     def _depart(self, due: list[tuple[int, int]]) -> None:
         """Send what is due, each on its lane, or hold it back."""
         begun_ns, lanes = self._begun_ns, self._lanes
+        now_ns, late = self._clock(), self._benchmark.recorder.lateness_samples
         for due_ns, number in due:
             lane = lanes[number]
             connection = lane.take()
             if connection is None:
                 lane.holdback.hold(begun_ns + due_ns)
+                # Had we come in time, there might have been a connection free.
+                late.append(now_ns - begun_ns - due_ns)
             else:
                 connection.depart(begun_ns + due_ns)
         if due:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 
 from netecho import protocols
 from netecho.errors import ConnectError, NetechoError
@@ -37,6 +37,11 @@ from netecho.services.workers import START_TIMEOUT, STOP_TIMEOUT, OnWorker, Pare
 
 NOTICE_NS: Final = 50_000_000
 """How long before the moment at which all begin they are told of it."""
+LISTEN_INTERVAL: Final = 5.0
+"""Seconds between two looks at who has said something: every worker does, each second."""
+SILENT_LOOKS: Final = 6
+"""Looks in a row that find a worker silent, after which it is killed. They are counted, and not the time,
+as a machine that stands still stops us together, and it is we who go on first."""
 
 
 class BenchWorkers:
@@ -66,6 +71,7 @@ class BenchWorkers:
         on_interval: OnInterval | None = None,
     ) -> None:
         check_supported()
+        self._reactor = reactor
         self._plan = plan
         self._reactor_name = reactor_name
         self._adapter = adapter
@@ -88,6 +94,9 @@ class BenchWorkers:
             NetechoError: not one connection could be opened.
         """
         members = self._members
+        listening = LoopingCall(self._listen)
+        listening.clock = self._reactor
+        listening.start(LISTEN_INTERVAL, now=False)
         try:
             for member in members:
                 # What was resolved once is counted once.
@@ -105,6 +114,7 @@ class BenchWorkers:
                 for interval in align(one for member in members for one in member.last):
                     self._on_interval(interval)
         finally:
+            listening.stop()
             for member in members:
                 member.worker.kill()
         if not self.interrupted and not any(member.account.part.connections.opened for member in members):
@@ -124,6 +134,10 @@ class BenchWorkers:
             if member.failure is not None:
                 return ConnectError(member.failure)
         return NetechoError(f"no worker came so far as to connect: the first {self._members[0].how}")
+
+    def _listen(self) -> None:
+        for member in self._members:
+            member.listen()
 
     def interrupt(self) -> None:
         """Stop now, with what has been recorded so far."""
@@ -159,6 +173,7 @@ class _Member:
         self._board = board
         self._on_worker = on_worker
         self._heard = False
+        self._silent_looks = 0
         self._interrupted = False
         self.share = share
         self.worker = Worker(reactor, self._told, self._ended)
@@ -178,17 +193,24 @@ class _Member:
         try:
             self.worker.start(order)
         except OSError as error:
-            self._ended(f"did not start: {error.strerror or error}")
+            self._ended(f"was refused by the system: {error.strerror or error}")
         else:
-            self.worker.kill_after(START_TIMEOUT)
+            self.worker.kill_after(START_TIMEOUT, "it did not come up")
 
     def interrupt(self) -> None:
         """Have it end with what it has."""
         self._interrupted = True
         self.worker.tell({"interrupt": True})
-        self.worker.kill_after(STOP_TIMEOUT)
+        self.worker.kill_after(STOP_TIMEOUT, "it did not end")
+
+    def listen(self) -> None:
+        """Kill it if it has stopped for good: all would wait for it, for ever."""
+        self._silent_looks += self._heard
+        if self._silent_looks > SILENT_LOOKS:
+            self.worker.kill(f"it said nothing in {SILENT_LOOKS * LISTEN_INTERVAL:g} s")
 
     def _told(self, message: dict[str, Any]) -> None:
+        self._silent_looks = 0
         if not self._heard:
             self._heard = True
             if not self._interrupted:
