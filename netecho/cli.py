@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 import netecho
 from netecho.errors import ExitStatus, NetechoError, UsageError
 from netecho.options import flags, load, serving
-from netecho.plans import SECOND, Arrival, ReplyMode, ServerTLS, TLSVersion, Verify
+from netecho.plans import SECOND, Arrival, Mode, ReplyMode, ServerTLS, TLSVersion, Verify
 
 DEBUG_VARIABLE = "NETECHO_DEBUG"
 
@@ -158,6 +158,7 @@ def client(
     json: flags.Json = None,
     json_stream: flags.JsonStream = False,
     csv: flags.Csv = None,
+    hdr_log: flags.HdrLog = None,
 ) -> int:
     """Talk to an echo server: line by line in a terminal, as a pipe, or as a ping with -n, -i or -z.
 
@@ -170,7 +171,7 @@ def client(
     """
     from netecho.commands import client as command
 
-    flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
+    flags.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
     if message is not None and size is not None:
         raise UsageError("-m/--message and -l/--size exclude each other: a message has its own size")
     return command.run(
@@ -198,6 +199,7 @@ def client(
         json=json,
         json_stream=json_stream,
         csv=csv,
+        hdr_log=hdr_log,
     )
 
 
@@ -212,6 +214,7 @@ def bench(
     connections: load.Connections = 1,
     exchanges: load.Exchanges = None,
     duration: load.Duration = None,
+    mode: load.ModeWord = Mode.EXCHANGE,
     size: load.Size = None,
     pipeline: load.Pipeline = 1,
     warmup: load.Warmup = 0,
@@ -219,6 +222,9 @@ def bench(
     connect_rate: load.ConnectRate = None,
     verify: load.VerifyEcho = Verify.FULL,
     no_reconnect: load.NoReconnect = False,
+    connections_lifetime: load.ConnectionsLifetime = None,
+    connections_stages: load.ConnectionsStages = None,
+    resume: load.Resume = False,
     rate: load.Rate = None,
     rate_per_connection: load.RatePerConnection = None,
     arrival: load.ArrivalOrder = Arrival.CONSTANT,
@@ -227,6 +233,10 @@ def bench(
     max_in_flight: load.MaxInFlight = load.MAX_IN_FLIGHT,
     slo: load.Slo = None,
     abort_on_fail: load.AbortOnFail = False,
+    baseline: load.Baseline = None,
+    fail_on_regression: flags.FailOnRegression = None,
+    find_max: load.FindMax = None,
+    loaded_latency: load.LoadedLatency = False,
     ipv4: flags.IPv4 = False,
     ipv6: flags.IPv6 = False,
     source: flags.Source = None,
@@ -248,11 +258,12 @@ def bench(
     json: flags.Json = None,
     json_stream: flags.JsonStream = False,
     csv: flags.Csv = None,
+    hdr_log: flags.HdrLog = None,
 ) -> int:
     """Measure an echo server under load, for 10 seconds unless -n, -z or --stages say otherwise.
 
     Each connection sends when its last echo has come. With -q messages leave at that rate, whatever comes
-    back.
+    back. With --mode connect or handshake it opens connections and closes them again, -c at a time.
 
     Without a target it measures a server of its own, in a child process on this machine.
 
@@ -265,9 +276,9 @@ def bench(
     """
     from netecho.commands import bench as command
 
-    flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
-    if exchanges is None and duration is None and not stages:
-        duration = 10 * SECOND
+    flags.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
+    if exchanges is None and duration is None and not (stages or connections_stages):
+        duration = (5 if find_max else 10) * SECOND
     return command.run(
         target=target,
         port=port,
@@ -291,8 +302,16 @@ def bench(
         seed=seed,
         stages=stages or (),
         max_in_flight=max_in_flight,
+        mode=mode,
+        resume=resume,
+        connections_lifetime_ns=connections_lifetime,
+        connections_stages=connections_stages or (),
         slo=tuple(slo or ()),
         abort_on_fail=abort_on_fail,
+        baseline=baseline,
+        fail_on_regression=fail_on_regression,
+        find_max=tuple(find_max or ()),
+        loaded_latency=loaded_latency,
         sockets=flags.socket_options(ipv4, ipv6, source, dscp, ttl),
         client_tls=flags.client_tls(cacert, cert, key, insecure, sni, alpn, keylog),
         hmac_key=hmac_key,
@@ -304,6 +323,7 @@ def bench(
         json=json,
         json_stream=json_stream,
         csv=csv,
+        hdr_log=hdr_log,
     )
 
 

@@ -63,6 +63,12 @@ class ResolveError(ConnectError):
     kind = "unresolved"
 
 
+class NoPortError(ConnectError):
+    """No local port is free for another connection to that address and port."""
+
+    kind = "no local port"
+
+
 class RefusedError(ConnectError):
     """Nothing listens at the other end's port."""
 

@@ -54,6 +54,17 @@ class Verify(enum.StrEnum):
     NONE = "none"
 
 
+class Mode(enum.StrEnum):
+    """What an exchange of a bench is."""
+
+    EXCHANGE = "exchange"
+    """A message and its echo, over connections that stay."""
+    CONNECT = "connect"
+    """A connection that is opened and closed again."""
+    HANDSHAKE = "handshake"
+    """The same with the TLS handshake."""
+
+
 class Arrival(enum.StrEnum):
     """How the exchanges of an open loop follow each other."""
 
@@ -140,6 +151,8 @@ class Location:
             raise wrong from None
         if "@" in parts.netloc:
             raise UsageError("a URL with a user name or password in it is not accepted")
+        if text.startswith(("?", "//?")):
+            raise wrong
         if "#" in text:
             raise UsageError(f"{text!r} has a fragment, which is never sent: leave it out")
         authority = _AUTHORITY.fullmatch(parts.netloc)
@@ -511,11 +524,19 @@ class BenchPlan:
     """`None`: the whole."""
     hmac_key: str | None = None
     """As in `TalkPlan`."""
+    mode: Mode = Mode.EXCHANGE
+    """Of the other two, `connections` are so many at a time."""
+    resume: bool = False
+    """TLS sessions are resumed: each connection's by the one that comes after it in its place."""
+    connections_lifetime_ns: int | None = None
+    """Connections are closed in order at this age, and opened anew."""
     request: RequestPlan | None = None
     """As in `TalkPlan`."""
 
     def __post_init__(self) -> None:
-        _at_least(1, "-c/--connections", self.connections)
+        # A part of a plan may have none of the connections that there are at first.
+        least = 0 if self.portion is not None and self.connections_stages else 1
+        _at_least(least, "-c/--connections", self.connections)
         _at_least(1, "-n/--exchanges", self.exchanges)
         _at_least(1, "-z/--duration", self.duration_ns)
         _at_least(0, "-l/--size", self.size)
@@ -524,9 +545,11 @@ class BenchPlan:
         _at_least(1, "-w/--timeout", self.timeout_ns)
         _at_least(1, "--max-in-flight", self.max_in_flight)
         _at_least(1, "--workers", self.workers)
+        _at_least(1, "--connections-lifetime", self.connections_lifetime_ns)
         _above_zero("--connect-rate", self.connect_rate)
         self._check_end()
         self._check_rate()
+        self._check_mode()
         if self.abort_on_fail and not self.slo:
             raise UsageError("--abort-on-fail needs an objective to fail: --slo")
         _not_in_vain(self.tls, self.target)
@@ -539,8 +562,8 @@ class BenchPlan:
                 raise UsageError("stages without any duration end a run before it begins")
         elif self.exchanges is None and self.duration_ns is None:
             raise UsageError("a run needs an end: -n or -z")
-        if any(not one.target.is_integer() or one.target < 1 for one in self.connections_stages):
-            raise UsageError("--connections-stages lead to whole numbers of connections, 1 at least")
+        if any(not one.target.is_integer() for one in self.connections_stages):
+            raise UsageError("--connections-stages lead to whole numbers of connections")
 
     def _check_rate(self) -> None:
         _above_zero("-q/--rate", self.rate)
@@ -559,6 +582,25 @@ class BenchPlan:
         if start is None and self.warmup_ns:
             raise UsageError("--warmup needs a rate to warm up at: add -q/--rate, where --stages begin")
 
+    def _check_mode(self) -> None:
+        if self.resume and (not self.target.secure or self.mode is Mode.CONNECT):
+            raise UsageError("--resume is for TLS sessions: add --tls, with --mode handshake or exchange")
+        if self.mode is Mode.EXCHANGE:
+            return
+        if self.mode is Mode.HANDSHAKE and not self.target.secure:
+            raise UsageError(f"--mode handshake is for TLS, which {self.target} does not speak: add --tls")
+        for flag, given in (
+            ("--pipeline", self.pipeline > 1),
+            ("--connect-rate", self.connect_rate is not None),
+            ("--rate-per-connection", self.rate_per_connection is not None),
+            ("--connections-lifetime", self.connections_lifetime_ns is not None),
+        ):
+            if given:
+                raise UsageError(
+                    f"{flag} is for connections that stay, which those of --mode {self.mode} do not: "
+                    "-c says how many are open at a time, and -q how many are opened a second"
+                )
+
     @property
     def open_loop(self) -> bool:
         """Whether exchanges leave by a schedule, and not by the echoes that come."""
@@ -571,6 +613,11 @@ class BenchPlan:
             return self.duration_ns
         return max(sum(one.duration_ns for one in each) for each in (self.stages, self.connections_stages))
 
+    @property
+    def most_connections(self) -> int:
+        """How many connections there are when there are most."""
+        return max([self.connections, *(int(one.target) for one in self.connections_stages)])
+
     def split(self, parts: int) -> tuple[BenchPlan, ...]:
         """Divide the plan among `parts` workers so that the parts add up to it exactly.
 
@@ -578,7 +625,8 @@ class BenchPlan:
         interleaved (`measure.pacing.lanes_of`), as are stages of connections; the rest is every part's
         own. There are never more parts than connections or exchanges, so that none has nothing to do.
         """
-        parts = max(1, min(parts, self.connections, self.exchanges or self.connections, self.max_in_flight))
+        most = self.most_connections
+        parts = max(1, min(parts, most, self.exchanges or most, self.max_in_flight))
         whole = self.portion or Portion(0, 1, self.connections, self.exchanges)
         portions = [
             dataclasses.replace(whole, index=whole.index + whole.parts * index, parts=whole.parts * parts)
@@ -635,6 +683,9 @@ class BenchPlan:
             "reconnect": self.reconnect,
             "hmac": self.hmac_key is not None,
             "request": None if self.request is None else self.request.to_json(),
+            "mode": self.mode.value,
+            "resume": self.resume if self.target.secure else None,
+            "connections_lifetime_ns": self.connections_lifetime_ns,
             **_network_json(self.sockets, self.tls if self.target.secure else None),
         }
 

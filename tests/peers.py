@@ -11,12 +11,17 @@ import pytest
 from netecho.services.running import REPEAT
 
 
+def in_ci() -> bool:
+    """Return whether nothing may be left out here."""
+    return os.environ.get("CI", "").lower() in ("1", "true")
+
+
 def need(program: str) -> str:
     """Return the path of a program; where it is missing, skip the test, or fail it in CI."""
     path = shutil.which(program)
     if path is None:
         reason = f"{program} is not installed"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
+        if in_ci():
             pytest.fail(reason)
         pytest.skip(reason)
     return path

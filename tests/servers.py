@@ -14,7 +14,7 @@ import ssl
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -25,11 +25,14 @@ TIMEOUT = 60.0
 
 
 def netecho(
-    *words: str, input: bytes | None = None, environment: Mapping[str, str] | None = None
+    *words: str,
+    input: bytes | None = None,
+    environment: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command to its end."""
+    """Run a command to its end, by another one if there is a prefix."""
     return subprocess.run(
-        [*COMMAND, *words],
+        [*prefix, *COMMAND, *words],
         input=input,
         capture_output=True,
         timeout=TIMEOUT,
@@ -93,8 +96,9 @@ class Listening:
 class Server:
     """`netecho serve` in a child process; ended, and its exit status looked at, on leaving the block."""
 
-    def __init__(self, *words: str, **options: Any) -> None:
+    def __init__(self, *words: str, prefix: Sequence[str] = (), **options: Any) -> None:
         self._words = words
+        self._prefix = prefix
         self._options = options
         self._told = False
         self.status = 0
@@ -105,7 +109,7 @@ class Server:
     def __enter__(self) -> Self:
         """Start it, and wait until it listens."""
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--json-stream", *self._words],
+            [*self._prefix, *COMMAND, "serve", "--json-stream", *self._words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=ROOT,

@@ -24,6 +24,7 @@ from netecho.plans import (
     Arrival,
     ClientTLS,
     Family,
+    Mode,
     ReactorName,
     ReplyMode,
     ServerTLS,
@@ -80,6 +81,7 @@ CLIENT: dict[str, Any] = {
     "json": None,
     "json_stream": False,
     "csv": None,
+    "hdr_log": None,
 }
 BENCH: dict[str, Any] = {
     "target": None,
@@ -104,8 +106,16 @@ BENCH: dict[str, Any] = {
     "seed": 0,
     "stages": (),
     "max_in_flight": 100_000,
+    "mode": Mode.EXCHANGE,
+    "resume": False,
+    "connections_lifetime_ns": None,
+    "connections_stages": (),
     "slo": (),
     "abort_on_fail": False,
+    "baseline": None,
+    "fail_on_regression": None,
+    "find_max": (),
+    "loaded_latency": False,
     "sockets": SocketOptions(),
     "client_tls": ClientTLS(),
     "hmac_key": None,
@@ -117,6 +127,7 @@ BENCH: dict[str, Any] = {
     "json": None,
     "json_stream": False,
     "csv": None,
+    "hdr_log": None,
 }
 REPORT: dict[str, Any] = {
     "files": ["a.json"],
@@ -182,8 +193,8 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         {**CLIENT, "tls": True, "client_tls": ClientTLS("a", "c", "k", True, "n", ("h2",), "l")},
     ),
     (
-        "client -v --quiet --json - --csv f",
-        {**CLIENT, "verbose": True, "quiet": True, "json": "-", "csv": "f"},
+        "client -v --quiet --json - --csv f --hdr-log g",
+        {**CLIENT, "verbose": True, "quiet": True, "json": "-", "csv": "f", "hdr_log": "g"},
     ),
     ("bench", BENCH),
     ("bench -c 500", {**BENCH, "connections": 500}),
@@ -212,6 +223,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("client --method GET", {**CLIENT, "method": "GET"}),
     ("bench --reactor asyncio", {**BENCH, "reactor_name": ReactorName.ASYNCIO}),
     ("bench --json-stream --quiet", {**BENCH, "json_stream": True, "quiet": True}),
+    ("bench --hdr-log -", {**BENCH, "hdr_log": "-"}),
     (
         "bench -q 20k --arrival poisson --seed 7 --max-in-flight 2k",
         {**BENCH, "rate": 20_000.0, "arrival": Arrival.POISSON, "seed": 7, "max_in_flight": 2000},
@@ -221,10 +233,31 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         "bench --stages 10s:1k,0:0",
         {**BENCH, "stages": (Stage(10 * SECOND, 1000.0), Stage(0, 0.0)), "duration_ns": None},
     ),
+    ("bench --mode Connect", {**BENCH, "mode": Mode.CONNECT}),
+    ("bench --mode handshake --resume", {**BENCH, "mode": Mode.HANDSHAKE, "resume": True}),
+    ("bench --no-resume", BENCH),
+    ("bench --connections-lifetime 5s", {**BENCH, "connections_lifetime_ns": 5 * SECOND}),
+    (
+        "bench --connections-stages 10s:100,10s:0",
+        {
+            **BENCH,
+            "connections_stages": (Stage(10 * SECOND, 100.0), Stage(10 * SECOND, 0.0)),
+            "duration_ns": None,
+        },
+    ),
     (
         "bench --slo p(99)<20ms --slo loss<0.1% --abort-on-fail",
         {**BENCH, "slo": ("p(99)<20ms", "loss<0.1%"), "abort_on_fail": True},
     ),
+    (
+        "bench --baseline a.json --fail-on-regression 5%",
+        {**BENCH, "baseline": "a.json", "fail_on_regression": 0.05},
+    ),
+    (
+        "bench --find-max p(99)<10ms --find-max loss<1%",
+        {**BENCH, "find_max": ("p(99)<10ms", "loss<1%"), "duration_ns": 5 * SECOND},
+    ),
+    ("bench --loaded-latency", {**BENCH, "loaded_latency": True}),
     ("report a.json", REPORT),
     ("report a.json b --csv c", {**REPORT, "files": ["a.json", "b"], "csv": "c"}),
     (
@@ -247,7 +280,7 @@ MISTAKES = {
     "client -4 -6": "netecho: -4 and -6 exclude each other: leave both out to use either",
     "client h 1 2": "netecho client: got unexpected extra argument(s) (2)",
     "client -m x -l 3": "netecho: -m/--message and -l/--size exclude each other: a message has its own size",
-    "client --json - --csv -": "netecho: only one of --json -, --csv - and --json-stream "
+    "client --json - --csv -": "netecho: only one of --json -, --csv -, --hdr-log - and --json-stream "
     "can have standard output",
     "bench -n": "netecho: option '-n' requires an argument",
     "bench --body @/none": "netecho: --body @/none: No such file or directory",
@@ -255,6 +288,9 @@ MISTAKES = {
     "bench -q 0": "netecho bench: -q/--rate: '0' is not a rate: write 200, 20k or 1.5M, per second",
     "bench --arrival late": "netecho bench: --arrival: 'late' is not one of 'constant', 'poisson', 'uniform'",
     "bench --stages 10s": "netecho bench: --stages: '10s' is not a stage: "
+    "write a time and what to reach by then, as 10s:1k",
+    "bench --mode tls": "netecho bench: --mode: 'tls' is not one of 'exchange', 'connect', 'handshake'",
+    "bench --connections-stages 5": "netecho bench: --connections-stages: '5' is not a stage: "
     "write a time and what to reach by then, as 10s:1k",
     "bench --slo p(99)<20": "netecho bench: --slo: objective 'p(99)<20': '20' is not a time: "
     "write 20ms, 250us or 1s",

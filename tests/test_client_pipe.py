@@ -288,6 +288,7 @@ def test_interrupt() -> None:
     ):
         assert child.stderr is not None
         assert child.stderr.readline().startswith(b"connected to 127.0.0.1:")
+        assert child.stderr.readline().startswith(b"connected in ")
         child.send_signal(signal.SIGINT)
         assert child.wait(PATIENCE) == 130
         assert child.stderr.read() == b"0 bytes sent, 0 received\nnetecho: interrupted\n"

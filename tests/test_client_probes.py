@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -33,6 +34,7 @@ class FakeAdapter:
 
     def __init__(self, kind: Kind) -> None:
         self.name, self.kind, self.numbered = "fake", kind, kind is not Kind.DATAGRAM
+        self.reflects = False
         self.transport = self
         self.sent: list[tuple[int, bytes]] = []
         self.closed = False
@@ -259,6 +261,19 @@ def test_verbose_tls() -> None:
     assert result.returncode == 0
     for part in ("connected to 127.0.0.1:", "TLSv1.3, TLS_", "no ALPN", "NOT VERIFIED", "SHA-256 "):
         assert part in said
+    assert re.search(r"^connected in \d.*, TLS handshake in \d", said, re.MULTILINE)
+
+
+def test_pieces_of_a_connection() -> None:
+    """What it took to be connected, the name included, is in the result and in -v, talking or probing."""
+    with socat("TCP-LISTEN:0,fork,bind=127.0.0.1") as port:
+        probed = client(f"tcp://localhost:{port}", "-n", "1", "-v", "--json", "-")
+        talked = client(f"tcp://localhost:{port}", "-v")
+    latencies = json.loads(probed.stdout)["latency_ns"]
+    assert latencies["resolve"]["count"] == latencies["connect"]["count"] == 1
+    assert latencies["handshake"] is None
+    for said in (errors(probed), errors(talked)):
+        assert re.search(r"^name resolved in \d.*, connected in \d.* .?s$", said, re.MULTILINE), said
 
 
 def test_message() -> None:

@@ -338,7 +338,9 @@ def test_conversation(scheme: str, tmp_path: pathlib.Path) -> None:
         both = Both(reactor, scheme, tmp_path)
         listener = await both.listen()
         talker = Talker(os.urandom(1000))
-        await both.adapter.converse(reactor, both.route, talker)
+        connected: list[bool] = []
+        await both.adapter.converse(reactor, both.route, talker, lambda: connected.append(True))
+        assert connected == [True]
         await talker.done
         assert talker.heard == talker.message
         talker.transport.loseConnection()

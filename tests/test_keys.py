@@ -18,6 +18,7 @@ from netecho.services.keys import read_key
         (b"secret\r\n", b"secret"),
         (b" two\nlines\n\n", b" two\nlines\n"),
         (b"\0\xff", b"\0\xff"),
+        (b"\0\r", b"\0\r"),
     ],
 )
 def test_key(content: bytes, key: bytes, tmp_path: pathlib.Path) -> None:

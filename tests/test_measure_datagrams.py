@@ -13,14 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netecho.measure import datagrams
-from netecho.measure.datagrams import (
-    MOST_FLOWS,
-    DatagramFlow,
-    Jitter,
-    Path,
-    datagrams_of,
-    from_minimum,
-)
+from netecho.measure.datagrams import DatagramFlow, Path, from_minimum
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
 from netecho.measure.recorder import Counts, Outcome, Recorder
 from netecho.plans import SECOND
@@ -258,48 +251,6 @@ def test_another_phase() -> None:
     assert flow.path.variation == Histogram.of([30])
 
 
-def test_several_flows() -> None:
-    """Distributions are of all flows, jitter is their average and the largest, and each is told."""
-    recorder = Recorder(closed_loop=False)
-    flows = [DatagramFlow(recorder) for _ in range(2)]
-    for flow, order in zip(flows, [[0, 1, 2], [2, 0]], strict=True):
-        for number in range(3):
-            flow.sent(0, number * 1000, 10)
-        for number in order:
-            flow.replied(number, 5000 + 160 * number**2, 10)
-    told = datagrams_of(zip([4, 7], flows, strict=True))
-    assert told.distributions["variation"] == Histogram.sum(flow.path.variation for flow in flows)
-    assert told.distributions["extent"] == Histogram.of([1])
-    first, second = (flow.path.jitter_ns for flow in flows)
-    assert first != second
-    assert told.jitter == Jitter(3 * first + 2 * second, 5, max(first, second))
-    assert [flow.number for flow in told.flows] == [4, 7]
-    assert [flow.counts for flow in told.flows] == [flow.counts for flow in flows]
-    assert [flow.jitter_ns for flow in told.flows] == [first, second]
-    assert told.flows[0].extent is None
-    assert told.flows[1].extent == {"p50": 1, "p99": 1, "max": 1}
-    assert told.flows[0].variation == flows[0].path.variation.brief()
-
-
-def test_no_flows_and_too_many() -> None:
-    """Nothing is made up of nothing; of very many there is but the total."""
-    nothing = datagrams_of([])
-    assert (nothing.distributions, nothing.jitter, nothing.flows) == ({}, Jitter(), ())
-    assert nothing.jitter.average_ns is None
-    recorder = Recorder(closed_loop=False)
-    flows = [(number, DatagramFlow(recorder)) for number in range(MOST_FLOWS + 1)]
-    assert len(datagrams_of(flows[:-1]).flows) == MOST_FLOWS
-    assert datagrams_of(flows).flows == ()
-
-
-def test_jitter_adds_up() -> None:
-    """Each flow weighs as much as came on it."""
-    total = Jitter(100 * 10, 10, 100) + Jitter(400 * 30, 30, 400)
-    assert total == Jitter(13_000, 40, 400)
-    assert total.average_ns == 325
-    assert dataclasses.astuple(total + Jitter()) == dataclasses.astuple(total)
-
-
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=50))
 def test_from_minimum(delays: list[int]) -> None:
@@ -317,3 +268,11 @@ def test_from_minimum(delays: list[int]) -> None:
 def test_nothing_from_minimum() -> None:
     """Of no delays there is no smallest."""
     assert from_minimum(Histogram()) is None
+
+
+def test_no_short_cut() -> None:
+    """A closed loop's turn is not taken in one step, which would leave out the path."""
+    flow = DatagramFlow(Recorder(closed_loop=True))
+    assert flow.turn(flow.sent(0, 0, 1), 10, 1) is None
+    assert flow.counts == Counts(sent=1)
+    assert flow.losses is None

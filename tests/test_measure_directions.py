@@ -13,9 +13,9 @@ from netecho.measure.directions import WINDOW, Directions, Losses
 Answer = tuple[int, int]
 
 
-def losses(answers: list[Answer], sent: int) -> Losses:
+def losses(answers: list[Answer], sent: int, first: int = 0) -> Losses:
     """Return what is lost of a session's exchanges, by the (exchange, number) of the answers that came."""
-    directions = Directions()
+    directions = Directions(first)
     for sequence, number in answers:
         directions.answered(sequence, number)
     return directions.losses(sent)
@@ -43,8 +43,9 @@ def losses(answers: list[Answer], sent: int) -> Losses:
         ([(0, 0), (2, 1), (2, 1), (3, 2)], 4, Losses(out=1)),
         # it got 1 twice
         ([(0, 0), (1, 1), (1, 2), (3, 3)], 4, Losses(out=1)),
+        # it got 0 and 1 twice, or it began to count before us, and what became of 0 is not known
+        ([(1, 3), (2, 4)], 3, Losses(unknown=1)),
         # it got 0 and 1 twice, and three of four answers are missing: but only one exchange is
-        ([(1, 3), (2, 4)], 3, Losses(back=1)),
         ([(0, 0), (1, 2), (3, 5)], 4, Losses(back=1)),
         # it began to count before us, from 100 or from before 2**32
         ([(0, 100), (2, 101), (4, 103)], 5, Losses(out=1, back=1)),
@@ -118,11 +119,52 @@ def test_late_by_a_window() -> None:
 
 
 def test_more_answers_than_were_sent() -> None:
-    """A reflector whose numbers go backwards by less than would be noticed claims no negative losses."""
+    """A reflector that got things in the opposite order numbers them so, and claims no negative losses."""
     answers = [(0, 50), (1, 49), (2, 48), (4, 47)]
-    assert losses(answers, 5) == Losses(unknown=1)
+    assert losses(answers, 5) == Losses(out=1)
+
+
+@pytest.mark.parametrize(
+    ("answers", "sent", "expected"),
+    [
+        ([], 103, Losses(unknown=3)),
+        ([(100, 100), (102, 102)], 103, Losses(unknown=1)),
+        # before them it got 90 of 100; then 0 and 2, of three
+        ([(100, 90), (102, 91)], 103, Losses(out=1)),
+        # and here its answer to 1 was lost on the way back, and on which way 103 and 104 were is not known
+        ([(100, 90), (102, 92), (106, 94)], 108, Losses(out=2, back=2, unknown=1)),
+        # nor where those before the first answer were
+        ([(102, 92), (104, 93), (103, 94)], 105, Losses(unknown=2)),
+        # it got few before, and counts as if it had begun with these
+        ([(103, 2), (105, 3)], 106, Losses(out=1, unknown=3)),
+        # what is answered first is not always the first
+        ([(102, 92), (100, 90)], 103, Losses(back=1)),
+    ],
+)
+def test_goes_on_since_before(answers: list[Answer], sent: int, expected: Losses) -> None:
+    """Of a session that has had 100 exchanges, those after."""
+    assert losses(answers, sent, 100) == expected
 
 
 def test_sum() -> None:
     """Sessions add up."""
     assert Losses(1, 2, 3) + Losses(10, 20, 30) == Losses(11, 22, 33)
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        (Losses(), {"lost_out": 0, "lost_back": 0, "lost_unknown": 0}),
+        (Losses(1, 2, 3), {"lost_out": 1, "lost_back": 2, "lost_unknown": 3}),
+        (Losses(unknown=3), {"lost_out": None, "lost_back": None, "lost_unknown": 3}),
+    ],
+)
+def test_in_a_result(losses: Losses, expected: dict[str, int | None]) -> None:
+    """What is not known is null, and no zero."""
+    assert losses.to_json() == expected
+    assert Losses.from_json(expected) == losses
+
+
+def test_no_reflector() -> None:
+    """A result without one says nothing of ways."""
+    assert Losses.from_json({"lost": 3}) is None

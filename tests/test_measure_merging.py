@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.datagrams import FlowSummary, Jitter
+from netecho.measure.directions import Losses
+from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.merging import DIED, Account, Part, distributions_of, merge, observe, summarise
+from netecho.measure.oneway import OneWay, Reflection
 from netecho.measure.quality import Judgement, Observed
 from netecho.measure.recorder import Counts, Flow, Recorder
 from netecho.measure.segments import Segment
@@ -40,6 +42,8 @@ def recorded(mine: list[Exchange], *, closed_loop: bool = False) -> Part:
     recorder = Recorder(closed_loop=closed_loop)
     flow = Flow(recorder)
     held_back = 0
+    for one in mine:
+        recorder.setup.took("connect", 1000 + one[2])
     for second in range(4):
         for _, late, took, fate in (one for one in mine if one[0] == second):
             due = second * SECOND
@@ -56,7 +60,7 @@ def recorded(mine: list[Exchange], *, closed_loop: bool = False) -> Part:
         recorder.counts,
         Connections(2, 2, 0),
         recorder.errors,
-        distributions_of(recorder, [1000 + one[2] for one in mine], []),
+        distributions_of(recorder),
         tuple(recorder.intervals),
         elapsed_ns=4 * SECOND,
         cpu_shares=(0.5,),
@@ -274,3 +278,39 @@ def test_what_the_rules_look_at() -> None:
 def test_a_closed_loop_has_no_lateness() -> None:
     """Nothing in it is due."""
     assert "lateness" not in recorded([(0, 0, 5, "completed")], closed_loop=True).distributions
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(*[st.integers(0, 10**9)] * 3), max_size=20), st.data())
+def test_reflectors(trips: list[tuple[int, int, int]], data: st.DataObject) -> None:
+    """What a reflector told several workers is what it would have told one."""
+    reflections = [
+        Reflection(0, out + 5, out + dwell + 5, out + dwell + back, 0, 64) for out, dwell, back in trips
+    ]
+    owners = [data.draw(st.integers(0, 2)) for _ in trips]
+    parts = []
+    for owner in (*range(3), None):
+        one_way = OneWay()
+        for reflection, mine in zip(reflections, owners, strict=True):
+            if owner in (mine, None):
+                one_way.record(reflection)
+        one_way.losses = Losses(1, 2, 3) if owner is not None else Losses(3, 6, 9)
+        parts.append(Part(Counts(), Connections(1, 1, 0), one_way=one_way, whole=True))
+    *several, whole = parts
+    merged = summary_of(merge(map(through_json, several)), 1)
+    assert merged.to_json() == summary_of(whole, 1).to_json()
+    assert merged.reflected is not None
+    assert merged.reflected.losses == Losses(3, 6, 9)
+    assert Summary.from_json(merged.to_json()) == merged
+    for name in ("out", "back", "dwell", "response"):
+        assert whole.distribution(name) == merged.distribution(name)
+    assert observe(whole, closed_loop=True, verified=True).reflected == merged.reflected
+
+
+def test_what_a_worker_that_died_told_of_datagrams() -> None:
+    """It is kept, beside the times of its intervals."""
+    told = Part(Counts(5, 5), Connections(1, 1, 0), {}, {"extent": Histogram.of([3])})
+    account = Account(1)
+    account.told(told)
+    assert not account.ended()
+    assert account.part.distribution("extent") == Histogram.of([3])

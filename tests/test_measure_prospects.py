@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
+from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.merging import Part
 from netecho.measure.prospects import out_of_reach
@@ -60,8 +62,9 @@ FALLING: dict[str, Any] = {"rate": 1000.0, "stages": (Stage(10 * SECOND, 0.0),),
         # half as many as at a constant rate: 80 of 5000
         (FALLING, "p(99)<20ms", True),
         (FALLING, "p(98)<20ms", False),
-        # what does not grow any more
+        # connections may be opened in the run as well
         (OPEN, "connect.max<1ms", True),
+        (OPEN, "connect.mean<1ms", False),
         (OPEN, "connect.max<2ms", False),
         (OPEN, "handshake.max<2ms", False),  # there may be one
         (OPEN, "lost<=15", False),
@@ -109,3 +112,43 @@ def test_random_arrivals() -> None:
     objective = Objective.parse("p(99.2)<20ms")
     assert out_of_reach([objective], BenchPlan(Target(), **OPEN), SO_FAR, SECOND) == (objective,)
     assert out_of_reach([objective], BenchPlan(Target(), **load), SO_FAR, SECOND) == ()
+
+
+@pytest.mark.parametrize(
+    ("expression", "lost"),
+    [
+        # 10 of 100 neighbours differ by 5 ms, and 2,010 more differences are to come at most
+        ("variation.p(99)<5ms", False),
+        ("variation.p(99.6)<5ms", True),
+        ("variation.max<5ms", True),
+        ("extent.max<=3", False),
+        ("extent.max<3", True),
+        # what may come to anything
+        ("jitter<1ns", False),
+        ("out.max<1ns", False),
+        ("dwell.p(50)<1ns", False),
+    ],
+)
+def test_datagrams(expression: str, lost: bool) -> None:
+    """Differences of delays and extents grow in number; the rest is not known before the end."""
+    so_far = dataclasses.replace(
+        SO_FAR,
+        sending=None,
+        jitter=Jitter(100 * MS, 100, MS),
+        distributions={
+            **SO_FAR.distributions,
+            "variation": Histogram.of([1] * 90 + [5 * MS] * 10),
+            "extent": Histogram.of([3]),
+            "out": Histogram.of([MS]),
+            "dwell": Histogram.of([MS]),
+        },
+    )
+    objective = Objective.parse(expression)
+    plan = BenchPlan(Target(), **COUNT)
+    assert out_of_reach([objective], plan, so_far, SECOND) == ((objective,) if lost else ())
+
+
+def test_nothing_reordered_yet() -> None:
+    """What has not happened may."""
+    so_far = dataclasses.replace(SO_FAR, sending=None, jitter=Jitter(100 * MS, 100, MS))
+    assert not out_of_reach([Objective.parse("extent.max>0")], BenchPlan(Target(), **COUNT), so_far, SECOND)

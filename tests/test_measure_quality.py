@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from netecho.measure.directions import Losses
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
+from netecho.measure.oneway import Offset
 from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Counts
+from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
-from netecho.plans import SECOND
+from netecho.plans import SECOND, Mode
 from tests import samples
 
 GOOD = Observed(
@@ -43,6 +46,10 @@ def test_a_good_run_needs_no_remark() -> None:
         ({"verified": False}, True, "--verify none"),
         ({"unnumbered": True}, True, "carry no number"),
         ({"interrupted": True}, True, "results so far"),
+        ({"no_port": 7}, False, "7 connections found no local port free"),
+        ({"mode": Mode.CONNECT, "connections_opened": 1, "verified": False}, True, None),
+        ({"mode": Mode.CONNECT, "closed_loop": True}, True, "closed loop: a connection waits"),
+        ({"mode": Mode.HANDSHAKE, "counts": Counts(sent=1, lost=1)}, False, "not one connection could be"),
     ],
 )
 def test_each_rule(change: dict[str, object], trustworthy: bool, words: str | None) -> None:
@@ -205,3 +212,12 @@ def test_reasons_for_distrust_come_first() -> None:
     judgement = judge(dataclasses.replace(GOOD, closed_loop=True, cpu_share=1.0))
     assert "processor" in judgement.caveats[0]
     assert "closed loop" in judgement.caveats[1]
+
+
+def test_a_reflector() -> None:
+    """What its times rest on is said, and spoils nothing."""
+    reflected = Reflected(Losses(), Offset(5, 2), False, None, 0, {64: 10})
+    judgement = judge(dataclasses.replace(GOOD, reflected=reflected))
+    assert judgement.trustworthy
+    assert judgement.caveats == tuple(reflected.remarks())
+    assert len(judgement.caveats) == 1

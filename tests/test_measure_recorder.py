@@ -449,3 +449,18 @@ class Bookkeeping(RuleBasedStateMachine):
 
 TestBookkeeping = Bookkeeping.TestCase
 TestBookkeeping.settings = settings(max_examples=60, deadline=None)
+
+
+def test_overdue() -> None:
+    """What is in flight is overdue by when it left, and nothing else is."""
+    flow = Flow(Recorder(closed_loop=False))
+    for left in (10, 20, 30):
+        flow.sent(0, left, 1)
+    flow.replied(0, 40, 1)
+    assert [flow.is_overdue(sequence, 20) for sequence in (None, 0, 1, 2, 3)] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]

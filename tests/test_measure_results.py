@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from netecho.measure.datagrams import FlowSummary, Jitter
+from netecho.measure.directions import Losses
+from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
+from netecho.measure.oneway import Offset
 from netecho.measure.recorder import Counts
+from netecho.measure.reflected import Reflected
 from netecho.measure.results import merge_results
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
@@ -134,3 +137,11 @@ def test_old_results_without_segments() -> None:
     merged = merge_results([old, old])
     assert (merged.segments, merged.cpu_share, merged.intervals) == ((), None, ())
     assert merged.counts.completed == 2
+
+
+def test_reflectors() -> None:
+    """What they told adds up."""
+    reflected = Reflected(Losses(1, 2, 3), Offset(5, 2), False, None, 0, {64: 10})
+    merged = merge_results([result(AT_NOON, 3, reflected=reflected)] * 2 + [result(AT_NOON, 3)])
+    assert merged.reflected == reflected + reflected
+    assert merge_results([result(AT_NOON, 3)]).reflected is None

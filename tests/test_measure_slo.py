@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netecho.errors import UsageError
-from netecho.measure.datagrams import Jitter
+from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.merging import Part
@@ -136,6 +136,14 @@ def test_nothing_measured_is_nothing_met(expression: str) -> None:
     assert Objective.parse(expression).evaluate(nothing) == Verdict(
         expression, None, False, Objective.parse(expression).unit
     )
+
+
+def test_nothing_reordered() -> None:
+    """Datagrams that all came in their order meet what is asked of reordering; if none came, nothing does."""
+    objective = Objective.parse("extent.max<3")
+    verdict = objective.evaluate(samples.bench(jitter=Jitter(0, 10, 0)))
+    assert (verdict.observed, verdict.passed) == (0, True)
+    assert not objective.evaluate(samples.bench()).passed
 
 
 def test_while_it_is_measured() -> None:

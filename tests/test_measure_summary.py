@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.datagrams import FlowSummary, Jitter
+from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.recorder import Counts, Flow, Interval, Recorder
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
 from netecho.measure.summary import (
+    LATENCIES,
     Connections,
     IntervalSummary,
     Summary,
@@ -183,7 +184,7 @@ def test_rate_and_loss() -> None:
 def test_empty_parts_are_null_and_not_zeros() -> None:
     """A key with nothing to say is left out or null."""
     result = samples.bench(latencies={}, cpu_share=None).to_json()
-    assert result["latency_ns"] == dict.fromkeys(["response", "service", "connect", "handshake"])
+    assert result["latency_ns"] == dict.fromkeys(LATENCIES)
     assert result["histograms"] == {}
     assert result["instrument"]["cpu_share"] is None
     assert result["warmup"] is None
@@ -293,7 +294,7 @@ def test_the_schema_is_strict_about_types(path: str, value: object) -> None:
     assert not VALIDATOR.is_valid(_spoilt(path, value))
 
 
-ADDED = {"warmup", "segments", "partial", "delay_ns", "reordering", "flows"}
+ADDED = {"warmup", "segments", "partial", "delay_ns", "reordering", "flows", "reflector"}
 
 
 @pytest.mark.parametrize("key", [key for key in samples.bench().to_json() if key not in ADDED])
@@ -331,6 +332,17 @@ def test_latencies_have_no_empty_distributions() -> None:
     recorder = Recorder(closed_loop=False)
     flow = Flow(recorder)
     flow.replied(flow.sent(0, 10, 64), 30, 64)
-    named = latencies_of(recorder, [7], [])
+    recorder.setup.took("connect", 7)
+    named = latencies_of(recorder)
     assert set(named) == {"response", "service", "connect"}
     assert (named["response"].maximum, named["service"].maximum) == (30, 20)
+
+
+def test_more_have_ended_than_were_sent() -> None:
+    """There is no such result: none is made, written or read."""
+    result = samples.bench().to_json()
+    result["exchanges"]["lost"] += 1
+    with pytest.raises(ValueError, match="1 more exchanges have ended"):
+        Summary.from_json(result)
+    with pytest.raises(ValueError, match="5 more exchanges have ended"):
+        samples.bench(warmup=Counts(sent=5, completed=8, lost=2))

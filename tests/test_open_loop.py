@@ -102,6 +102,27 @@ def test_a_server_that_stands_still() -> None:
     assert any("service time alone hides that" in caveat for caveat in result["caveats"])
 
 
+def test_a_client_that_stands_still() -> None:
+    """That is not put down to the server: what it held back when it went on, it was late for itself."""
+    pause = threading.Event()
+    with (
+        Server("tcp://127.0.0.1:0") as server,
+        running(server.listener.url, "-q", "500", "-z", "3s", "--json-stream") as process,
+    ):
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        pause.wait(1)
+        process.send_signal(signal.SIGCONT)
+        lines = [first, *process.stdout]
+        assert process.wait(TIMEOUT) == 0
+    result = checked(json.loads(lines[-1])["result"])
+    all_good(result, 1500)
+    assert result["instrument"]["lateness_ns"]["p90"] > 400 * MILLISECOND
+    assert not result["trustworthy"]
+    assert any("the client did not keep to its schedule" in caveat for caveat in result["caveats"])
+
+
 def test_held_back() -> None:
     """What waits for the only connection leaves late by no fault of ours, in order, and is counted."""
     wait = threading.Event()
@@ -117,7 +138,7 @@ def test_held_back() -> None:
     all_good(result, 50)
     instrument, response = result["instrument"], result["latency_ns"]["response"]
     assert (instrument["due"], instrument["held_back"], instrument["unsent"]) == (50, 49, 0)
-    assert instrument["lateness_ns"]["count"] == 1
+    assert instrument["lateness_ns"]["count"] == 50
     assert instrument["longest_hold_ns"] > 490 * MILLISECOND
     assert response["min"] > 450 * MILLISECOND
     assert result["latency_ns"]["service"]["min"] < response["min"]
@@ -198,16 +219,16 @@ def test_max_in_flight() -> None:
 
 
 def test_equal_shares() -> None:
-    """Connections take turns."""
-    counted: collections.Counter[int] = collections.Counter()
+    """Sockets for datagrams take turns, whenever their echoes come."""
+    counted: collections.Counter[tuple[str, int]] = collections.Counter()
 
-    def count(connection: socket.socket) -> None:
-        number = connection.fileno()
-        while message := receive_exactly(connection, SIZE):
-            counted[number] += 1
-            connection.sendall(message)
+    def count(port: socket.socket) -> None:
+        while (received := port.recvfrom(SIZE))[0]:
+            message, peer = received
+            counted[peer] += 1
+            port.sendto(message, peer)
 
-    with serving(count) as url:
+    with serving(count, "udp") as url:
         all_good(bench(url, "-q", "300", "-n", "90", "-c", "3"), 90, connections=3)
     assert sorted(counted.values()) == [30, 30, 30]
 

@@ -21,6 +21,7 @@ from netecho.plans import (
     Family,
     ListenPlan,
     Location,
+    Mode,
     Portion,
     ProbePlan,
     ServerTLS,
@@ -37,6 +38,8 @@ LOCATIONS = [
     ("tcp://:80", Location("tcp", None, 80)),
     ("tcp://*:80", Location("tcp", "*", 80)),
     ("http://host/path", Location("http", "host", None, "/path")),
+    ("http://host?query", Location("http", "host", None, None, "query")),
+    ("http://host/path?a=b&c", Location("http", "host", None, "/path", "a=b&c")),
     ("//host:80", Location(None, "host", 80)),
     ("host:80", Location(None, "host", 80)),
     ("host", Location(None, "host")),
@@ -75,9 +78,8 @@ NOT_LOCATIONS = {
     "://host": "is not a URL or host",
     "tcp://user@host": "user name or password",
     "tcp://user:word@host": "user name or password",
-    "tcp://host?query": "query or fragment",
-    "tcp://host#part": "query or fragment",
-    "?": "query or fragment",
+    "tcp://host#part": "fragment",
+    "?": "is not a URL or host",
 }
 
 
@@ -372,6 +374,7 @@ def test_split_again(connections: int, exchanges: int | None, parts: int, again:
 
 
 OPEN: dict[str, Any] = {"rate": 100.0}
+SECURE = Target("tls", "tcp", True)
 RAMP: dict[str, Any] = {"stages": (Stage(SECOND, 100.0), Stage(2 * SECOND, 0.0)), "duration_ns": None}
 CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "duration_ns": None}
 
@@ -393,14 +396,22 @@ CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "dura
         ({"stages": (Stage(0, 5.0),), "duration_ns": None}, "without any duration"),
         ({"stages": (Stage(SECOND, 0.0),), "duration_ns": None}, "never lead to a rate"),
         ({**RAMP, "warmup_ns": 1}, "--warmup needs a rate"),
-        ({"connections_stages": (Stage(SECOND, 0.0),), "duration_ns": None}, "whole numbers of connections"),
         ({"connections_stages": (Stage(SECOND, 1.5),), "duration_ns": None}, "whole numbers of connections"),
+        ({"connections": 0, **CROWD}, "-c/--connections must be at least 1"),
+        ({"connections_lifetime_ns": 0}, "--connections-lifetime must be at least 1"),
+        ({"mode": Mode.HANDSHAKE}, "tcp://127.0.0.1:8000 does not speak: add --tls"),
+        ({"resume": True}, "--resume is for TLS"),
+        ({"resume": True, "mode": Mode.CONNECT, "target": SECURE}, "--resume is for TLS"),
+        ({"mode": Mode.CONNECT, "pipeline": 2}, "--pipeline is for connections that stay"),
+        ({"mode": Mode.CONNECT, "connect_rate": 5.0}, "-q how many are opened a second"),
+        ({"mode": Mode.CONNECT, "rate_per_connection": 5.0}, "--rate-per-connection is for"),
+        ({"mode": Mode.CONNECT, "connections_lifetime_ns": SECOND}, "those of --mode connect do not"),
     ],
 )
 def test_load_refused(options: dict[str, Any], reason: str) -> None:
     """A load that contradicts itself is refused, in words that say what to do."""
     with pytest.raises(UsageError, match=reason):
-        BenchPlan(Target(), **options)
+        BenchPlan(**{"target": Target(), **options})
 
 
 @pytest.mark.parametrize(
@@ -424,6 +435,24 @@ def test_loads(options: dict[str, Any], open_loop: bool, length: int | None) -> 
     plan = BenchPlan(Target(), **options)
     assert plan.open_loop is open_loop
     assert plan.length_ns == length
+
+
+def test_a_crowd_is_divided() -> None:
+    """There may be as many parts as there are ever to be connections, though some have none at first."""
+    stages = (Stage(SECOND, 5.0), Stage(SECOND, 0.0))
+    plan = BenchPlan(Target(), connections=1, connections_stages=stages, duration_ns=None)
+    assert plan.most_connections == 5
+    assert [part.connections for part in plan.split(3)] == [1, 0, 0]
+    assert len(plan.split(9)) == 5
+    assert len(BenchPlan(Target(), connections=2).split(9)) == 2
+
+
+def test_mode_json() -> None:
+    """A result says what was repeated, and of TLS whether sessions were resumed."""
+    told = BenchPlan(SECURE, mode=Mode.HANDSHAKE, resume=True).to_json()
+    assert (told["mode"], told["resume"], told["connections_lifetime_ns"]) == ("handshake", True, None)
+    told = BenchPlan(Target(), connections_lifetime_ns=SECOND).to_json()
+    assert (told["mode"], told["resume"], told["connections_lifetime_ns"]) == ("exchange", None, SECOND)
 
 
 def test_load_json() -> None:

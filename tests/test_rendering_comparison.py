@@ -77,3 +77,12 @@ def test_lines_fit_and_have_no_control_codes(width: int) -> None:
     text = text_of(width=width, allowed=0.05, names=("b" * 200, "new.json"))
     assert "\x1b" not in text
     assert all(cell_len(line) <= width for line in text.splitlines())
+
+
+def test_verdicts_are_not_cut_off() -> None:
+    """Where bounds are far apart there is less room beside them."""
+    apart = Change("throughput", 1_040_000, 4_080_000, 0.01, 1620.0, 0.99)
+    text = text_of(Comparison((apart,), {}, Method.STRETCHES, ()))
+    assert "…" not in text
+    assert "no difference" in text
+    assert "shown" in text

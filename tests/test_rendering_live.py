@@ -43,7 +43,7 @@ def at(
 
 
 def test_plain_lines_for_a_pipe() -> None:
-    """A line for each phase and interval, none for the redrawing in between."""
+    """A line for each phase and interval, not for the redrawing in between; what is open if that changes."""
     stream = io.StringIO()
     view = PlainProgress(stream)
     for progress in (
@@ -55,6 +55,8 @@ def test_plain_lines_for_a_pipe() -> None:
         at("measuring", 0),
         at("measuring", 0.1),
         at("measuring", 3, INTERVAL),
+        at("measuring", 4, INTERVAL, opened=480),
+        at("measuring", 5, INTERVAL, opened=480),
     ):
         view.update(progress)
     view.finish()
@@ -66,6 +68,8 @@ def test_plain_lines_for_a_pipe() -> None:
         f"  1.0s  {line}  (warm-up)",
         "measuring",
         f"  3.0s  {line}",
+        f"  4.0s  {line}  480 open",
+        f"  5.0s  {line}",
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from netecho.measure.directions import Losses
+from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
+from netecho.measure.oneway import Offset
 from netecho.measure.recorder import Counts
+from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
 from netecho.measure.summary import Summary
 from netecho.plans import SECOND, Arrival, BenchPlan, Stage, Target
@@ -283,3 +288,47 @@ def test_bars_and_sparklines() -> None:
     assert bars.sparkline([0, 0], ascii_only=True) == "__"
     assert bars.condense([1, 3, 5, 7, 9], 3) == [2, 6, 9]
     assert bars.condense([], 3) == []
+
+
+JITTER = Jitter(20_000 * 40_000, 20_000, 90_000)
+DATAGRAMS: dict[str, Any] = {
+    "counts": Counts(20_100, 20_000, 100, 10, 3, 20, 1),
+    "errors": {"timeout": 100},
+    "jitter": JITTER,
+    "distributions": {
+        "extent": Histogram.of([1] * 19 + [1234]),
+        "variation": Histogram.of([5000] * 99 + [7_000_000]),
+    },
+}
+REFLECTED: dict[str, Any] = {
+    **DATAGRAMS,
+    "distributions": {
+        **DATAGRAMS["distributions"],
+        **{name: Histogram.of([time] * 50) for name, time in (("out", 30), ("back", 20), ("dwell", 10))},
+    },
+    "reflected": Reflected(Losses(60, 29, 1), Offset(-2000, 500), False, None, 0, {64: 20_000}),
+}
+
+
+@pytest.mark.parametrize("sample", [samples.bench, samples.probes])
+def test_what_a_path_does_to_datagrams(sample: Any) -> None:
+    """How far they were reordered, how their delays vary, and the jitter: of a load and of probes."""
+    text = " ".join(text_of(sample(**DATAGRAMS), 120).split())
+    assert "10 late, 3 duplicated, 20 reordered, 1 corrupted" in text
+    assert "reordered 20 (0.1%), by p50 1, p99 1,234, max 1,234 places" in text
+    assert "variation p50 5.00 µs, p99 5.00 µs, max 7.00 ms between neighbours" in text
+    assert "jitter 40.0 µs on average, 90.0 µs on the worst flow" in text
+    assert "on the way" not in text
+
+
+@pytest.mark.parametrize("sample", [samples.bench, samples.probes])
+def test_what_a_reflector_tells(sample: Any) -> None:
+    """On which way exchanges were lost, where it is known; and the delay each way."""
+    text = " ".join(text_of(sample(**REFLECTED), 120).split())
+    assert "lost 60 on the way out, 29 on the way back, 1 on a way that is not known" in text
+    if sample is samples.probes:
+        assert "p50 of out 30 ns, back 20 ns, dwell 10 ns" in text
+    else:
+        assert re.search(r"latency response connect out back dwell", text)
+    unknown = {**REFLECTED, "reflected": Reflected(Losses(unknown=90), None, False, None, 0, {})}
+    assert "on the way" not in text_of(sample(**unknown), 120)

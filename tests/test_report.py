@@ -263,6 +263,24 @@ def test_results_are_added_up(pair: tuple[str, str]) -> None:
     assert "16,000 completed" in text
 
 
+def test_nothing_is_added_up_twice(pair: tuple[str, str], tmp_path: pathlib.Path) -> None:
+    """Nor left out in silence: a result or a log that is there twice is a mistake."""
+    old = pathlib.Path(pair[0]).read_text()
+    copy = saved(tmp_path / "copy.json", old)
+    recording = saved(tmp_path / "lines.json", 2 * (json.dumps(json.loads(old)) + "\n"))
+    log = saved(tmp_path / "b.hlog", log_text(samples.latencies(500)))
+    for names in ((pair[0], pair[0]), (pair[0], copy), (recording,), (*pair, log, log)):
+        with pytest.raises(UsageError, match=f"'{names[-1]}' cannot be merged: .* merged already"):
+            run(*names, merge=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"merge": True}, {"compare": True}])
+def test_standard_input_is_read_once(pair: tuple[str, str], options: dict[str, bool]) -> None:
+    """The second time there is nothing left in it."""
+    with pytest.raises(UsageError, match="standard input can be read once"):
+        run("-", "-", stdin=pathlib.Path(pair[0]).read_text(), **options)
+
+
 def log_text(*seconds: Histogram, since_s: int = 60) -> str:
     """Return a histogram log that began so much later than the samples' results."""
     started = datetime.datetime.fromisoformat(samples.STARTED) + datetime.timedelta(seconds=since_s)
@@ -295,9 +313,10 @@ def test_a_histogram_log_is_added_to_a_result(pair: tuple[str, str], tmp_path: p
 def test_a_histogram_log_that_cannot_be_added(
     pair: tuple[str, str], tmp_path: pathlib.Path, text: str, words: str
 ) -> None:
-    """One line says why."""
-    with pytest.raises(UsageError, match=words):
-        run(pair[0], saved(tmp_path / "b.hlog", text), merge=True)
+    """One line says why, whichever result it has to do with."""
+    for names in (pair, pair[::-1]):
+        with pytest.raises(UsageError, match=words):
+            run(*names, saved(tmp_path / "b.hlog", text), merge=True)
 
 
 def test_histogram_logs_alone_are_no_results(tmp_path: pathlib.Path) -> None:

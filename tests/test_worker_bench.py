@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.error import ProcessTerminated
+from twisted.python.failure import Failure
 
 from netecho.measure.histogram import Histogram
 from netecho.measure.merging import Part
+from netecho.plans import BenchPlan, Target
+from netecho.services.worker_bench import SILENT_LOOKS, _Member
+from netecho.services.worker_progress import Board
 from tests.benches import SIZE, all_good, bench, checked
 from tests.children import ended, watched
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho
 from tests.test_bench_peers import free_port
+from tests.test_worker_serve import Spawning
 
 
 class Bench:
@@ -216,6 +225,43 @@ def test_interrupted_while_connecting() -> None:
     assert result["connections"]["opened"] < 1000
 
 
+@pytest.fixture
+def full_server() -> Iterator[str]:
+    """Where something listens and accepts nobody, so that connections stay half open."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_interrupted_with_half_open_connections(full_server: str) -> None:
+    """What we give up ourselves is no failure, and no worker waits for a beginning that does not come."""
+    with Bench(full_server, "-c", "4", "-w", "1h", "-n", "100") as run:
+        run.wait_for("interval", "connecting")
+        run.process.send_signal(signal.SIGINT)
+        result = run.result(130)
+    assert result["interrupted"]
+    assert not result["partial"]
+    assert result["exchanges"]["errors"] == {}
+    assert result["connections"]["failed"] == 0
+
+
+def test_workers_with_half_open_connections_end_with_their_parent(full_server: str) -> None:
+    """They have nobody to begin for."""
+    with (
+        Bench(full_server, "-c", "4", "-w", "1h", "-n", "100") as run,
+        watched(run.pids.values()) as workers,
+    ):
+        run.wait_for("interval", "connecting")
+        run.process.kill()
+        assert ended(workers)
+
+
 def test_workers_end_with_their_parent() -> None:
     """However it ends: killed, it can tell them nothing."""
     with (
@@ -304,3 +350,25 @@ def test_objective_out_of_reach() -> None:
         result = bench(server.listener.url, *words, status=99)
     assert result["exchanges"]["completed"] > 0
     assert any("ended early" in caveat for caveat in result["caveats"])
+
+
+def test_a_worker_that_stands_still() -> None:
+    """Once it has been silent for too long, nobody waits for it any more; one that speaks goes on."""
+    clock = Spawning()
+    told: list[tuple[str, dict[str, Any]]] = []
+    plan = BenchPlan(Target(), connections=2, workers=2)
+    board = Board(plan, 1, lambda progress: None)
+    member = _Member(clock, 0, plan, board, lambda *event: told.append(event))
+    member.start({})
+    [process] = clock.spawned
+    for _ in range(3):
+        process.outReceived(b'{"hello": true}\n')
+        for _ in range(SILENT_LOOKS):
+            member.listen()
+    assert process.transport.signals == []
+    member.listen()
+    assert process.transport.signals == ["KILL"]
+    process.processEnded(Failure(ProcessTerminated(signal=signal.SIGKILL)))
+    assert told[-1][0] == "worker_died"
+    assert told[-1][1]["reason"] == "was killed by SIGKILL: it said nothing in 30 s"
+    assert member.ended.called

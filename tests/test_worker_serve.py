@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import select
@@ -289,9 +290,12 @@ class Spawning(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.spawned: list[Any] = []
+        self.refusal: OSError | None = None
 
     def spawnProcess(self, protocol: Any, *_: Any, **__: Any) -> None:  # noqa: N802 - Twisted's
-        """Give the protocol a transport without pipes."""
+        """Give the protocol a transport without pipes, unless there is no room for processes."""
+        if self.refusal is not None:
+            raise self.refusal
         self.spawned.append(protocol)
         protocol.transport = Pretended()
 
@@ -302,9 +306,11 @@ class Pretended:
     def __init__(self) -> None:
         self.pid = 1
         self.pipes: dict[int, Any] = {}
+        self.signals: list[str] = []
 
     def signalProcess(self, name: str) -> None:  # noqa: N802 - Twisted's
-        """Do nothing."""
+        """Keep what it was sent."""
+        self.signals.append(name)
 
 
 def post_with(clock: Spawning, told: list[dict[str, Any]]) -> _Post:
@@ -354,6 +360,48 @@ def test_gives_up() -> None:
     assert failures[0].check(NetechoError)
     assert "does not start again" in failures[0].getErrorMessage()
     assert post.left.called
+
+
+def test_no_room_for_workers() -> None:
+    """What the system says is said, in a line that reads well."""
+    clock = Spawning()
+    clock.refusal = OSError(errno.EMFILE, "Too many open files")
+    post = _Post(clock, 0, {}, [], lambda *_: None, lambda *_: None)
+    failures: list[Failure] = []
+    post.filled.addErrback(failures.append)
+    post.fill()
+    [failure] = failures
+    says = "a worker did not start: it was refused by the system: Too many open files"
+    assert failure.getErrorMessage() == says
+
+
+@pytest.mark.parametrize("aborted", [False, True])
+def test_a_worker_that_does_not_end(aborted: bool) -> None:
+    """That it was killed, with whatever it had not echoed yet, is said unless somebody asked for it."""
+    clock = Spawning()
+    told: list[dict[str, Any]] = []
+    post = post_with(clock, told)
+    post.leave(15)
+    if aborted:
+        post.leave(0)
+    clock.advance(15)
+    assert clock.spawned[-1].transport.signals[0] == "KILL"
+    clock.spawned[-1].processEnded(Failure(error.ProcessTerminated(signal=signal.SIGKILL)))
+    reasons = [one["reason"] for one in told if "reason" in one]
+    assert reasons == ([] if aborted else ["was killed by SIGKILL: it did not end in 15 s"])
+    assert post.left.called
+
+
+def test_a_worker_that_ends_as_it_should() -> None:
+    """There is nothing to say of it."""
+    clock = Spawning()
+    told: list[dict[str, Any]] = []
+    post = post_with(clock, told)
+    post.leave(15)
+    clock.spawned[-1].processEnded(Failure(error.ProcessDone(0)))
+    assert [one for one in told if "reason" in one] == []
+    assert post.left.called
+    assert not clock.getDelayedCalls()
 
 
 def test_totals_of_the_dead_count() -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import signal
 import socket
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from twisted.internet.error import ProcessTerminated
+from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.errors import ListenError, UsageError
@@ -28,7 +31,8 @@ from netecho.plans import (
 )
 from netecho.services import plan_json
 from netecho.services.certificates import Credentials, make_credentials
-from netecho.services.workers import Lines, to_line
+from netecho.services.workers import Lines, Worker, to_line
+from tests.test_worker_serve import Spawning
 
 PLANS = [
     BenchPlan(Target()),
@@ -76,6 +80,22 @@ def test_lines(size: int) -> None:
     for start in range(0, len(data), size):
         lines.feed(data[start : start + size])
     assert heard == messages
+
+
+@pytest.mark.parametrize("rubbish", [b"Traceback", b"5", b"null", b'["part"]', b"\xff"])
+def test_rubbish(rubbish: bytes) -> None:
+    """A worker that sends what is no message, as when something in it prints, is ended, and why is said."""
+    clock = Spawning()
+    heard: list[dict[str, Any]] = []
+    ways: list[str] = []
+    worker = Worker(clock, heard.append, ways.append)
+    worker.start({})
+    worker.outReceived(b"{}\n" + rubbish + b"\n")
+    worker.outReceived(rubbish + b"\n")
+    assert heard == [{}]
+    assert "KILL" in worker.transport.signals
+    worker.processEnded(Failure(ProcessTerminated(signal=signal.SIGKILL)))
+    assert ways == ["was killed by SIGKILL: it sent what is no message"]
 
 
 def test_listen_plan_split() -> None:

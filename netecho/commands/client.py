@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -12,13 +14,16 @@ from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.errors import ExitStatus, LostError, UsageError
+from netecho.measure.histogram import Histogram
+from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
 from netecho.measure.summary import ProbeReply, Summary
-from netecho.options import check_reflection, check_size, resolve_request, resolve_target
+from netecho.options import check_reflection, check_size, resolve_request, resolve_target, size_of
 from netecho.plans import SECOND, ClientTLS, ProbePlan, ReactorName, SocketOptions, TalkPlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
 from netecho.rendering import dialogue as rendered
 from netecho.rendering.files import SavedForms
+from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream
 from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
 from netecho.rendering.streams import console_on, write_out
@@ -61,6 +66,7 @@ def run(
     json: str | None,
     json_stream: bool,
     csv: str | None,
+    hdr_log: str | None,
 ) -> int:
     """Run the command; see `netecho client --help`. Flags that were not given are `None`.
 
@@ -72,17 +78,15 @@ def run(
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
     request = resolve_request(adapter, method, headers, body, http2)
-    asked = (count, interval_ns, duration_ns, json, csv, message)
+    if request is not None and message is None:
+        message = request.message
+    asked = (count, interval_ns, duration_ns, json, csv, hdr_log, message)
     if any(flag is not None for flag in asked) or json_stream:
         if message is not None and count is None and interval_ns is None and duration_ns is None:
             count = 1
-        if message is None and request is not None:
-            message = request.message
-            if message is None and size is None and not request.has_content:
-                size = 0
         if interval_ns == 0:
             raise UsageError("-i/--interval 0 leaves no time between probes: for a load, use netecho bench")
-        size = adapter.default_size if size is None else size
+        size = len(message) if message is not None else size_of(request, adapter, size)
         plan = ProbePlan(
             goal,
             count,
@@ -98,7 +102,7 @@ def run(
             request,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
-        saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
+        saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
         forms = _Forms(saved, verbose, quiet, json_stream)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
     talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request)
@@ -157,13 +161,17 @@ async def _probe(
         plan.hmac_key,
         plan.request,
     )
-    probes = ProbeRun(reactor, plan, adapter, route, on_probe)
+    log = None if forms.saved.log is None else HistogramLog(forms.saved.log, f"client {plan.target}")
+    probes = ProbeRun(reactor, plan, adapter, route, on_probe, on_interval=None if log is None else log.add)
     await probes.connect()
     view = forms.view(connection.peer(probes.transport, route), plan.timeout_ns)
     if forms.verbose:
-        _describe(probes.transport, route)
+        _describe(probes.transport, route, probes.setup)
     signals.on_first(lambda _: probes.interrupt())
-    if not forms.show(await probes.run()):
+    is_read = forms.show(await probes.run())
+    if log is not None:
+        log.close()
+    if not is_read:
         raise BrokenPipeError
     if probes.failure is not None:
         _note(f"netecho: {probes.failure}")
@@ -174,8 +182,8 @@ def _note(line: str) -> None:
     write_out(f"{line}\n", sys.stderr)
 
 
-def _describe(transport: Any, route: Route) -> None:
-    for line in connection.lines(transport, route):
+def _describe(transport: Any, route: Route, setup: Mapping[str, Histogram]) -> None:
+    for line in connection.lines(transport, route, setup):
         _note(line)
 
 
@@ -191,12 +199,25 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
         plan.hmac_key,
         plan.request,
     )
+    setup = Setup()
+    begun = connected = time.monotonic_ns()
+
+    def on_connected() -> None:
+        nonlocal connected
+        connected = time.monotonic_ns()
+
     try:
-        await adapter.converse(reactor, route, protocol)
+        await adapter.converse(reactor, route, protocol, on_connected)
     except Exception:
         raise connect_failure(Failure(), plan.target) from None
+    if route.resolve_ns is not None:
+        setup.took(RESOLVE, route.resolve_ns)
+    if adapter.kind is not Kind.DATAGRAM:
+        setup.took(CONNECT, connected - begun)
+    if plan.target.secure:
+        setup.took(HANDSHAKE, time.monotonic_ns() - connected)
     if verbose:
-        _describe(protocol.transport, route)
+        _describe(protocol.transport, route, setup.distributions())
 
 
 async def _pipe(reactor: Any, adapter: Adapter, plan: TalkPlan, block: int, verbose: bool) -> int:

@@ -6,7 +6,7 @@ import io
 import json as json_module
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import IO, Any, Final
 
 from netecho.errors import ExitStatus, UsageError
@@ -59,6 +59,8 @@ def run(
         raise UsageError("--fail-on-regression needs --compare: something to be slower than")
     if compare and len(files) != 2:
         raise UsageError(f"--compare takes two files, the old and the new, and not {len(files)}")
+    if files.count(_STANDARD_INPUT) > 1:
+        raise UsageError("standard input can be read once: name - once")
     stdin, stdout = stdin or sys.stdin, stdout or sys.stdout
     forms = SavedForms.open(json, csv, stdout, json_stream=json_stream)
     shown = stdout if json is None and csv is None and not json_stream else None
@@ -91,7 +93,7 @@ def _compare(
     comparison = comparing.compare(old, new)
     if not comparison.changes:
         reason = next(iter(comparison.unknown.values()))
-        raise UsageError(f"{_label(files[1])} cannot be compared with {_label(files[0])}: {reason}")
+        raise UsageError(f"{label_of(files[1])} cannot be compared with {label_of(files[0])}: {reason}")
     forms.save_comparison(comparison)
     stream.event("comparison", comparison=comparison.to_json())
     if shown is not None:
@@ -106,18 +108,34 @@ def _counted(name: str, summaries: Sequence[Summary]) -> str:
 
 
 def _merged(files: Sequence[str], stdin: IO[str] | None) -> Summary:
-    texts = {name: _read_text(name, stdin) for name in files}
-    logs = {name: text for name, text in texts.items() if hdrlog.is_log(text)}
-    summaries = [one for name, text in texts.items() if name not in logs for one in _results(name, text)]
+    logs: dict[str, str] = {}  # the names, by what is in them
+    summaries: list[Summary] = []
+    for name in files:
+        text = _read_text(name, stdin)
+        if hdrlog.is_log(text):
+            _check_new(name, text, logs)
+            logs[text] = name
+            continue
+        for one in _results(name, text):
+            _check_new(name, one, summaries)
+            summaries.append(one)
     if not summaries:
         raise UsageError("histogram logs do not say what was measured: merge them with the result of a run")
-    merged = summaries[0]
-    for name, text in logs.items():
+    results = tuple(summaries)
+    for text, name in logs.items():
         try:
-            summaries.append(hdrlog.result_of(hdrlog.parse(text.splitlines()), merged))
+            log = hdrlog.parse(text.splitlines())
+            # It may be the log of any of them, and is taken to be like the first.
+            added, *_ = [hdrlog.result_of(log, one) for one in results]
         except ValueError as error:
-            raise UsageError(f"{_label(name)} cannot be merged: {escape(error)}") from None
+            raise UsageError(f"{label_of(name)} cannot be merged: {escape(error)}") from None
+        summaries.append(added)
     return merge_results(summaries)
+
+
+def _check_new(name: str, one: object, merged: Container[object]) -> None:
+    if one in merged:
+        raise UsageError(f"{label_of(name)} cannot be merged: it is merged already, or a part of it")
 
 
 def _show_all(named: Sequence[tuple[str, Summary]], stdout: IO[str]) -> None:
@@ -145,13 +163,13 @@ def _read_text(name: str, stdin: IO[str] | None) -> str:
     try:
         return _text(name, stdin)
     except OSError as error:
-        raise UsageError(f"{_label(name)} cannot be read: {_lower(error.strerror or str(error))}") from None
+        raise UsageError(f"{label_of(name)} cannot be read: {_lower(error.strerror or str(error))}") from None
     except ValueError as error:  # bytes that are not text
-        raise UsageError(f"{_label(name)} is not a result: {escape(error)}") from None
+        raise UsageError(f"{label_of(name)} is not a result: {escape(error)}") from None
 
 
 def _results(name: str, text: str) -> list[Summary]:
-    label = _label(name)
+    label = label_of(name)
     if hdrlog.is_log(text):
         raise UsageError(f"{label} is a histogram log: --merge adds it to the result of a run")
     try:
@@ -167,7 +185,8 @@ def _results(name: str, text: str) -> list[Summary]:
     return summaries
 
 
-def _label(name: str) -> str:
+def label_of(name: str) -> str:
+    """Return what a file is called in messages."""
     return "standard input" if name == _STANDARD_INPUT else repr(name)
 
 

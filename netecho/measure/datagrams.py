@@ -18,18 +18,14 @@ stamping reflector make one for each direction: how far apart the two clocks are
 from __future__ import annotations
 
 import bisect
-import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
+from netecho.measure.directions import Losses
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
-from netecho.measure.reading import natural, naturals
 from netecho.measure.recorder import Counts, Flow, Outcome, Recorder
 
 VARIATION: Final = "variation"
 EXTENT: Final = "extent"
-MOST_FLOWS: Final = 256
-"""More flows than these are told of in total only."""
 _BATCH: Final = 128
 """Arrivals that are looked at together."""
 _ROOM: Final = 1024
@@ -186,6 +182,20 @@ class DatagramFlow(Flow):
             self._corrupted,
         )
 
+    @property
+    def distributions(self) -> dict[str, Histogram]:
+        """What the path does, by the names that a result has for it."""
+        return {VARIATION: self.path.variation, EXTENT: self.path.extent}
+
+    @property
+    def losses(self) -> Losses | None:
+        """On which way exchanges were lost; `None`: nobody tells."""
+        return None
+
+    def turn(self, sequence: int, now_ns: int, size: int) -> int | None:
+        """Leave it to `replied` and `sent`; see `Flow.turn`."""
+        return None
+
     def replied(self, sequence: int | None, now_ns: int, size: int, *, intact: bool = True) -> Outcome:
         """Count an echo that came now, as `Flow.replied`."""
         times = None if sequence is None else self._outstanding.get(sequence)
@@ -198,130 +208,18 @@ class DatagramFlow(Flow):
                 self._duplicated += outcome is Outcome.DUPLICATED
                 return outcome
             self._corrupted += not intact
-            if self.path.arrived(sequence, times[1], now_ns):
-                oldest = self.oldest()
-                self.path.forget(self.newest + 1 if oldest is None else oldest)
+            self._walk(self.path, sequence, times[1], now_ns)
         return outcome
+
+    def _walk(self, path: Path, sequence: int, left_ns: int, came_ns: int) -> None:
+        """Note what a path has done to a datagram."""
+        if path.arrived(sequence, left_ns, came_ns):
+            oldest = self.oldest()
+            path.forget(self.newest + 1 if oldest is None else oldest)
 
     def _lose(self, sequence: int, kind: str) -> None:
         super()._lose(sequence, kind)
         self._lost += sequence >= self._since
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Jitter:
-    """The interarrival jitter of several flows, which add up.
-
-    RFC 3550 defines it for one flow. That of several is here their average, each weighing as much as
-    datagrams came on it; beside it is the largest.
-    """
-
-    weighted_ns: int = 0
-    """The sum of each flow's jitter times its arrivals."""
-    arrivals: int = 0
-    largest_ns: int = 0
-
-    def __add__(self, other: Jitter) -> Jitter:
-        return Jitter(
-            self.weighted_ns + other.weighted_ns,
-            self.arrivals + other.arrivals,
-            max(self.largest_ns, other.largest_ns),
-        )
-
-    @property
-    def average_ns(self) -> int | None:
-        """The average over all arrivals; `None` if there were none."""
-        return self.weighted_ns // self.arrivals if self.arrivals else None
-
-    def to_json(self) -> dict[str, int | None]:
-        """Return what `delay_ns` says of it."""
-        return {
-            "jitter": self.average_ns,
-            "jitter_max": self.largest_ns,
-            "jitter_arrivals": self.arrivals,
-            "jitter_weighted": self.weighted_ns,
-        }
-
-    @classmethod
-    def from_json(cls, delay: Mapping[str, Any]) -> Jitter | None:
-        """Read back what `to_json` gave; `None` if it says nothing. Raises whatever a wrong shape raises."""
-        if delay.get("jitter_arrivals") is None:
-            return None
-        return cls(*(natural(delay, key) for key in ("jitter_weighted", "jitter_arrivals", "jitter_max")))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FlowSummary:
-    """One flow, in a result."""
-
-    number: int
-    """The connection's, of all workers' connections."""
-    counts: Counts
-    jitter_ns: int
-    variation: Mapping[str, int] | None
-    """`p50`, `p99` and `max`, in nanoseconds; `None` if no two neighbours came."""
-    extent: Mapping[str, int] | None
-    """`p50`, `p99` and `max`, in datagrams; `None` if none was reordered."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object in `flows`."""
-        return {
-            "number": self.number,
-            **self.counts.to_json(),
-            "jitter_ns": self.jitter_ns,
-            "variation_ns": None if self.variation is None else dict(self.variation),
-            "extent": None if self.extent is None else dict(self.extent),
-        }
-
-    @classmethod
-    def from_json(cls, flow: Mapping[str, Any]) -> FlowSummary:
-        """Read back what `to_json` gave. Raises whatever a wrong shape raises."""
-        variation, extent = flow["variation_ns"], flow["extent"]
-        return cls(
-            natural(flow, "number"),
-            Counts(**naturals(flow, Counts)),
-            natural(flow, "jitter_ns"),
-            None if variation is None else naturals(variation),
-            None if extent is None else naturals(extent),
-        )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Datagrams:
-    """What a run's flows came to, for a `Part` of a result."""
-
-    distributions: dict[str, Histogram]
-    """`variation` and `extent`, of all flows; what has no samples is left out."""
-    jitter: Jitter
-    flows: tuple[FlowSummary, ...]
-    """Each of them; none if they are more than `MOST_FLOWS`."""
-
-
-def datagrams_of(flows: Iterable[tuple[int, DatagramFlow]]) -> Datagrams:
-    """Return what flows came to.
-
-    Args:
-        flows: every one that there was, by its connection's number.
-    """
-    every = list(flows)
-    distributions = {
-        VARIATION: Histogram.sum(flow.path.variation for _, flow in every),
-        EXTENT: Histogram.sum(flow.path.extent for _, flow in every),
-    }
-    jitters = [
-        Jitter(path.jitter_ns * path.arrivals, path.arrivals, path.jitter_ns)
-        for path in (flow.path for _, flow in every)
-    ]
-    return Datagrams(
-        {name: one for name, one in distributions.items() if one.count},
-        sum(jitters, Jitter()),
-        tuple(_summarise(number, flow) for number, flow in every) if len(every) <= MOST_FLOWS else (),
-    )
-
-
-def _summarise(number: int, flow: DatagramFlow) -> FlowSummary:
-    path = flow.path
-    return FlowSummary(number, flow.counts, path.jitter_ns, path.variation.brief(), path.extent.brief())
 
 
 def from_minimum(delays: Histogram) -> dict[str, int] | None:

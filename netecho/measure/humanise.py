@@ -11,7 +11,6 @@ from typing import Final
 _TIME_UNITS: Final = ((1_000, "ns"), (1_000_000, "µs"), (1_000_000_000, "ms"), (60_000_000_000, "s"))
 _SIZE_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _RATE_UNITS: Final = ("", "k", "M", "G")
-_MINUTE_NS: Final = 60_000_000_000
 
 
 def duration(nanoseconds: float) -> str:

@@ -6,7 +6,7 @@ is done. What it counted it tells anew every time; each interval it tells once. 
 
     # worker, at the end of each interval, and at its own end
     send(Part(recorder.counts, connections, recorder.errors, {}, (interval,), ...).to_json())
-    send(Part(..., distributions_of(recorder, connects, handshakes), (last,), whole=True).to_json())
+    send(Part(..., distributions_of(recorder), (last,), whole=True).to_json())
     # of datagrams, with `datagrams_of(flows)`: its distributions added, its jitter and its flows
 
     # parent
@@ -27,12 +27,15 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from netecho.measure.datagrams import MOST_FLOWS, FlowSummary, Jitter
+from netecho.errors import NoPortError
+from netecho.measure.flows import MOST_FLOWS, FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
+from netecho.measure.oneway import OneWay
 from netecho.measure.quality import Judgement, Observed
 from netecho.measure.reading import checked, natural, naturals
 from netecho.measure.recorder import Counts, Interval, Recorder
+from netecho.measure.reflected import Reflected, delays_of
 from netecho.measure.segments import GRID_NS, align, segments_of
 from netecho.measure.sending import Sending
 from netecho.measure.summary import (
@@ -43,6 +46,7 @@ from netecho.measure.summary import (
     Summary,
     latencies_of,
 )
+from netecho.plans import Mode
 
 DIED: Final = "worker died"
 """The kind of failure of an exchange that was in flight when its worker died."""
@@ -57,7 +61,7 @@ class Part:
     errors: Mapping[str, int] = dataclasses.field(default_factory=dict)
     distributions: Mapping[str, Histogram] = dataclasses.field(default_factory=dict)
     """By name: those in `LATENCIES`, and what `Summary.distributions` holds. While a worker goes on, it
-    leaves them out: they can be had from the intervals."""
+    leaves out those in `LATENCIES`, which can be had from the intervals, and `LATENESS`."""
     intervals: tuple[Interval, ...] = ()
     warmup: Counts | None = None
     elapsed_ns: int = 0
@@ -73,12 +77,16 @@ class Part:
     """How many of the workers."""
     whole: bool = False
     """Nothing comes after it."""
+    one_way: OneWay | None = None
+    """What a reflector has told, with what is lost by direction; `None`: the other end is none."""
     statuses: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """How often the other end said what of an exchange."""
 
     def distribution(self, name: str) -> Histogram | None:
         """Return the distribution of that name; `None` if it has no samples, or is not told yet."""
         histogram = self.distributions.get(name)
+        if histogram is None and self.one_way is not None:
+            histogram = delays_of(self.one_way).get(name)
         return histogram if histogram is not None and histogram.count else None
 
     def to_json(self) -> dict[str, Any]:
@@ -96,6 +104,7 @@ class Part:
             "sending": None if self.sending is None else dataclasses.asdict(self.sending),
             "jitter": None if self.jitter is None else self.jitter.to_json(),
             "flows": [flow.to_json() for flow in self.flows],
+            "one_way": None if self.one_way is None else self.one_way.pack(),
             "workers": self.workers,
             "died": self.died,
             "whole": self.whole,
@@ -110,7 +119,7 @@ class Part:
             ValueError: it is no such object.
         """
         try:
-            warmup, sending = part["warmup"], part["sending"]
+            warmup, sending, one_way = part["warmup"], part["sending"], part["one_way"]
             return cls(
                 Counts(**naturals(part["counts"], Counts)),
                 Connections(**naturals(part["connections"], Connections)),
@@ -127,6 +136,7 @@ class Part:
                 natural(part, "workers"),
                 natural(part, "died"),
                 checked(part, "whole", bool),
+                None if one_way is None else OneWay.unpack(one_way),
                 naturals(part["statuses"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -190,10 +200,11 @@ def _died(part: Part) -> Part:
 
 
 def so_far_of(part: Part) -> Part:
-    """Return what workers that go on have told, with those distributions that their intervals have."""
+    """Return what workers that go on have told, with the distributions that their intervals have."""
     response = Histogram.sum(one.response for one in part.intervals)
     service = Histogram.sum(one.service or one.response for one in part.intervals)
-    return dataclasses.replace(part, distributions={"response": response, "service": service})
+    told = {**part.distributions, "response": response, "service": service}
+    return dataclasses.replace(part, distributions=told)
 
 
 def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
@@ -223,6 +234,7 @@ def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
         sum(one.workers for one in every),
         sum(one.died for one in every),
         all(one.whole for one in every),
+        _one_way([one.one_way for one in every if one.one_way is not None]),
         _words(one.statuses for one in every),
     )
 
@@ -253,15 +265,28 @@ def _distributions(every: Iterable[Mapping[str, Histogram]]) -> dict[str, Histog
     return total
 
 
-def distributions_of(recorder: Recorder, connects: list[int], handshakes: list[int]) -> dict[str, Histogram]:
-    """Return all the distributions of a run that have any samples, by name. Samples in nanoseconds."""
+def _one_way(every: Sequence[OneWay]) -> OneWay | None:
+    total = OneWay()
+    for one in every:
+        total.add(one)
+    return total if every else None
+
+
+def distributions_of(recorder: Recorder) -> dict[str, Histogram]:
+    """Return all the distributions of a run that have any samples, by name."""
     lateness = recorder.lateness
-    latencies = latencies_of(recorder, connects, handshakes)
+    latencies = latencies_of(recorder)
     return {**latencies, LATENESS: lateness} if lateness.count else latencies
 
 
 def observe(
-    part: Part, *, closed_loop: bool, verified: bool, unnumbered: bool = False, cpus: int | None = None
+    part: Part,
+    *,
+    closed_loop: bool,
+    verified: bool,
+    unnumbered: bool = False,
+    cpus: int | None = None,
+    mode: Mode = Mode.EXCHANGE,
 ) -> Observed:
     """Return what the rules look at, for `judge`."""
     return Observed(
@@ -277,9 +302,12 @@ def observe(
         response=part.distributions.get("response"),
         service=part.distributions.get("service"),
         lateness=part.distributions.get(LATENESS),
+        reflected=None if part.one_way is None else Reflected.of(part.one_way),
         workers=part.workers,
         workers_died=part.died,
         cpus=cpus,
+        mode=mode,
+        no_port=part.errors.get(NoPortError.kind, 0),
     )
 
 
@@ -297,6 +325,8 @@ def summarise(
     """Return what a run means that one process recorded, or several together."""
     latencies = {name: part.distributions[name] for name in LATENCIES if name in part.distributions}
     others = {name: one for name, one in part.distributions.items() if name not in latencies}
+    if part.one_way is not None:
+        others |= delays_of(part.one_way)
     lateness = others.get(LATENESS)
     return Summary(
         command=command,
@@ -321,6 +351,7 @@ def summarise(
         sending=part.sending,
         jitter=part.jitter,
         flows=part.flows if len(part.flows) <= MOST_FLOWS else (),
+        reflected=None if part.one_way is None else Reflected.of(part.one_way),
         segments=segments_of(part.intervals, grid_ns),
         workers=part.workers,
         workers_died=part.died,

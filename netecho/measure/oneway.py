@@ -74,17 +74,18 @@ class OneWay:
         self._fastest: tuple[int, int] | None = None
         """Nanoseconds on the way, and how many more they were out than back."""
 
-    def record(self, one: Reflection) -> None:
-        """Count an exchange: a first answer in time, and no other."""
+    def record(self, one: Reflection) -> bool:
+        """Count an exchange: a first answer in time, and no other. Return whether its times are plausible."""
         out, back = one.received_ns - one.sent_ns, one.returned_ns - one.answered_ns
         dwell = one.answered_ns - one.received_ns
         if dwell < 0 or out + back < 0:
             self.implausible += 1
-            return
+            return False
         self._samples.append((out, back, dwell))
         self._hasten((out + back, out - back))
         self.ttls[one.ttl] += 1
         self._trust(one.synchronised, one.error_ns)
+        return True
 
     def flush(self) -> None:
         """Count the samples that are kept, which whatever looks at a distribution does as well."""

@@ -15,15 +15,24 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
+from netecho.measure.datagrams import EXTENT, VARIATION
 from netecho.measure.histogram import HIGHEST_NS, LOWEST_NS, Histogram
 from netecho.measure.merging import Part
 from netecho.measure.pacing import Schedule, lanes_of
+from netecho.measure.reflected import BACK, DWELL, OUT
+from netecho.measure.setup import PIECES
 from netecho.measure.slo import Objective
 from netecho.measure.summary import LATENESS
 from netecho.plans import SECOND, Arrival, BenchPlan, share
 
-_GROWING: Final = ("response", "service", LATENESS)
-"""Distributions to which each exchange adds. Connections are opened before."""
+_GROWING: Final = {
+    **dict.fromkeys(("response", "service", LATENESS, EXTENT, *PIECES), 1),
+    VARIATION: 2,
+}
+"""Distributions to which each exchange adds, or may, and how many samples at most. Connections are opened in
+the run as well."""
+_ANYTHING: Final = ("jitter", OUT, BACK, DWELL)
+"""What may come to anything until the end: it is smoothed, or rests on an estimate that changes."""
 _DEVIATIONS: Final = 6
 """So many standard deviations beyond the mean, nobody will see random arrivals."""
 
@@ -47,6 +56,10 @@ def out_of_reach(
 
 
 def _is_out_of_reach(objective: Objective, best: Part, worst: Part) -> bool:
+    if objective.metric in _ANYTHING or objective.distribution in _ANYTHING:
+        return False
+    if objective.distribution == EXTENT and best.distribution(EXTENT) is None:
+        return False
     ends = [observed for end in (best, worst) if (observed := objective.observe(end)) is not None]
     if len(ends) < 2:  # it is not measured yet, and may be
         return False
@@ -143,6 +156,6 @@ def _with(so_far: Part, count: int, value_ns: int) -> dict[str, Histogram]:
     """Return the distributions with so many more samples of one value in those that grow."""
     more = Histogram.unpack([value_ns, value_ns, [value_ns], [count]]) if count else Histogram()
     return {
-        name: Histogram.sum([one, more]) if name in _GROWING else one
+        name: Histogram.sum([one, *[more] * _GROWING.get(name, 0)])
         for name, one in so_far.distributions.items()
     }

@@ -15,7 +15,9 @@ from typing import Final
 from netecho.measure import humanise
 from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
+from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
+from netecho.plans import Mode
 
 BUSY_CPU_SHARE: Final = 0.9
 """Above this share of one processor, exchanges wait for the instrument and not for the network."""
@@ -52,10 +54,15 @@ class Observed:
     response: Histogram | None = None
     service: Histogram | None = None
     lateness: Histogram | None = None
+    reflected: Reflected | None = None
+    """`None`: the other end is no reflector."""
     workers: int = 1
     workers_died: int = 0
     cpus: int | None = None
     """How many processors the instrument's machine has."""
+    mode: Mode = Mode.EXCHANGE
+    no_port: int = 0
+    """How many connections had no local port to come from."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,45 +81,61 @@ def judge(observed: Observed) -> Judgement:
 
 def _reasons(observed: Observed) -> Iterator[str]:
     """Yield why the result is not what it should be, and what to do."""
+    opening = observed.mode is not Mode.EXCHANGE
     if observed.counts.completed == 0:
-        yield "no echo came back: there is nothing to measure"
+        what = "not one connection could be opened" if opening else "no echo came back"
+        yield f"{what}: there is nothing to measure"
     if observed.workers_died:
         yield (
             f"{observed.workers_died} of {humanise.count(observed.workers, 'worker')} died: what they did "
             "after they last told is missing, and their share of the load was not carried out"
         )
-    if observed.cpu_share is not None and observed.cpu_share > BUSY_CPU_SHARE:
-        yield (
-            f"this client used {observed.cpu_share:.0%} of a processor: rates and latencies are partly "
-            f"its own; {_relief(observed)}"
-        )
-    if observed.connections_opened < observed.connections_requested:
+    if observed.connections_opened < observed.connections_requested and not opening:
         yield f"only {observed.connections_opened} of {observed.connections_requested} connections opened"
-    if observed.sending is not None:
-        yield from _reasons_of_sending(observed, observed.sending)
-    late = _lateness(observed)
-    if late is not None and late.lateness_ns > LATE_NS:
-        yield f"{late}: the client did not keep to its schedule; {_relief(observed)}"
-
-
-def _reasons_of_sending(observed: Observed, sending: Sending) -> Iterator[str]:
-    if sending.achieved_per_s < sending.asked_per_s * ACHIEVED_SHARE and not _is_held_back(sending):
-        yield (
-            f"{humanise.rate(sending.achieved_per_s)} of the {humanise.rate(sending.asked_per_s)} that were "
-            f"due left: the client was too slow; {_relief(observed)}"
-        )
-    if sending.held_back.unsent > sending.due * UNSENT_SHARE:
+    yield from limits_of_the_client(observed)
+    sending = observed.sending
+    if sending is not None and sending.held_back.unsent > sending.due * UNSENT_SHARE:
         yield (
             f"{humanise.count(sending.held_back.unsent, 'exchange')} that were due never left, as no "
             f"connection was free, and are in no percentile; {_room(observed, sending)}"
         )
 
 
+def limits_of_the_client(observed: Observed) -> Iterator[str]:
+    """Yield how the client, and not what it measured, set the result, and what to do."""
+    if observed.cpu_share is not None and observed.cpu_share > BUSY_CPU_SHARE:
+        yield (
+            f"this client used {observed.cpu_share:.0%} of a processor: rates and latencies are partly "
+            f"its own; {_relief(observed)}"
+        )
+    if observed.no_port:
+        yield (
+            f"{humanise.count(observed.no_port, 'connection')} found no local port free: each that was "
+            "closed keeps its own for a minute (TIME_WAIT); use a lower rate (-q), or have the system allow "
+            "more (net.ipv4.ip_local_port_range) or use them again sooner (net.ipv4.tcp_tw_reuse=1)"
+        )
+    sending = observed.sending
+    if (
+        sending is not None
+        and sending.achieved_per_s < sending.asked_per_s * ACHIEVED_SHARE
+        and not is_held_back(sending)
+    ):
+        yield (
+            f"{humanise.rate(sending.achieved_per_s)} of the {humanise.rate(sending.asked_per_s)} that were "
+            f"due left: the client was too slow; {_relief(observed)}"
+        )
+    late = _lateness(observed)
+    if late is not None and late.lateness_ns > LATE_NS:
+        yield f"{late}: the client did not keep to its schedule; {_relief(observed)}"
+
+
 def _remarks(observed: Observed) -> Iterator[str]:
     """Yield what qualifies the result without spoiling it."""
+    opening = observed.mode is not Mode.EXCHANGE
     if observed.closed_loop:
+        what = "a connection" if opening else "an exchange"
         yield (
-            "closed loop: an exchange waits for the one before it, so a stall delays few samples and "
+            f"closed loop: {what} waits for the one before it, so a stall delays few samples and "
             "percentiles understate what users on a schedule would see"
         )
     if observed.sending is not None:
@@ -120,8 +143,10 @@ def _remarks(observed: Observed) -> Iterator[str]:
     late = _lateness(observed)
     if late is not None and late.lateness_ns <= LATE_NS:
         yield f"{late}: service times are without it"
-    if not observed.verified:
+    if not (observed.verified or opening):
         yield "replies were not compared with what was sent (--verify none)"
+    if observed.reflected is not None:
+        yield from observed.reflected.remarks()
     if observed.unnumbered:
         yield (
             "messages carry no number: with several in flight it is not known which of them an echo answers"
@@ -140,14 +165,14 @@ def _remarks_on_sending(observed: Observed, sending: Sending) -> Iterator[str]:
             f"for a connection, up to {humanise.duration(sending.held_back.longest_ns)}, and service time "
             "alone hides that"
         )
-    if _is_held_back(sending):
+    if is_held_back(sending):
         yield (
             f"{held_back} ({humanise.share(sending.held_back.count, sending.due)} of those due) found no "
             f"connection free; {_room(observed, sending)}"
         )
 
 
-def _is_held_back(sending: Sending) -> bool:
+def is_held_back(sending: Sending) -> bool:
     """Return whether it is for want of connections that exchanges leave late."""
     return sending.held_back.count > sending.due * HELD_BACK_SHARE
 

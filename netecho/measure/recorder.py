@@ -17,6 +17,8 @@ import enum
 from typing import Final
 
 from netecho.measure.histogram import Histogram
+from netecho.measure.oneway import OneWay
+from netecho.measure.setup import Setup
 
 
 class Outcome(enum.Enum):
@@ -86,7 +88,7 @@ class Recorder:
 
     Response time counts from when an exchange was due, service time from when it left. In a closed loop
     the two coincide, and with `closed_loop` they are recorded once; in an open loop lateness is recorded
-    too, by how much an exchange left after it was due, unless it was held back.
+    too, by how much an exchange left after it was due, or was held back after that.
 
     Samples are kept in lists until they are counted, by `flush` or whatever looks at a distribution. A
     run that has many calls `flush` every thousand or so, so that counting them never takes long.
@@ -99,9 +101,13 @@ class Recorder:
         self.statuses: collections.Counter[str] = collections.Counter()
         """How often the other end said what of an exchange, on protocols that have a word for it."""
         self.intervals: list[Interval] = []
+        self.setup = Setup()
+        """What connections took that were opened in this phase; before the first, in what is measured."""
         self.response_samples: list[int] = []
         self.service_samples: list[int] = []
         self.lateness_samples: list[int] = []
+        self.one_way = OneWay()
+        """What a reflector's times add, where the other end is one."""
         # Of the intervals that have ended, and of the one that goes on: each sample is counted once, and
         # once an interval what it came to is added up.
         self._response, self._interval_response = Histogram(), Histogram()
@@ -162,7 +168,7 @@ class Recorder:
 
     @property
     def lateness(self) -> Histogram:
-        """How long after it was due each exchange left that was not held back; empty in a closed loop."""
+        """How long after it was due each exchange left, or was held back; empty in a closed loop."""
         self.flush()
         return self._lateness
 
@@ -313,6 +319,11 @@ class Flow:
         recorder.counts.bytes_received += size
         recorder.failed(kind, 1)
         return True
+
+    def is_overdue(self, sequence: int | None, sent_by_ns: int) -> bool:
+        """Return whether an exchange is in flight that left by that time."""
+        times = None if sequence is None else self._outstanding.get(sequence)
+        return times is not None and times[1] <= sent_by_ns
 
     def oldest(self) -> int | None:
         """Return the exchange that has waited longest; `None` if none is in flight."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from netecho.measure.merging import Part, merge, summarise
 from netecho.measure.quality import Judgement
 from netecho.measure.recorder import Interval
+from netecho.measure.reflected import Reflected
 from netecho.measure.segments import GRID_NS, Segment, align, place_of
 from netecho.measure.summary import IntervalSummary, Summary
 
@@ -45,10 +48,15 @@ def merge_results(summaries: Sequence[Summary]) -> Summary:
         merged,
         intervals=_intervals(starts, summaries),
         segments=_segments(starts, summaries),
+        reflected=_reflected([one.reflected for one in summaries if one.reflected is not None]),
         # Each began to count its connections at 0.
         flows=tuple(dataclasses.replace(flow, number=number) for number, flow in enumerate(merged.flows)),
         version=first.version,
     )
+
+
+def _reflected(every: Sequence[Reflected]) -> Reflected | None:
+    return functools.reduce(operator.add, every) if every else None
 
 
 def _part(summary: Summary) -> Part:

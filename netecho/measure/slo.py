@@ -1,8 +1,9 @@
 """Service level objectives: what a result has to be, in an expression, and whether it is.
 
     p(99)<20ms                 response time, from when an exchange was due: p(50), p(99.9), mean, min, max
-    service.p(99.9)<5ms        another time: response, service, connect, handshake, lateness; of datagrams
-                               variation, out, back
+    service.p(99.9)<5ms        another time: response, service, lateness; of connections resolve, connect,
+                               handshake, handshake_resumed, first_byte; of datagrams variation; with a
+                               reflector out, back, dwell
     jitter<2ms                 interarrival jitter of datagrams
     extent.max<3               how far datagrams were reordered
     loss<0.1%                  share of the exchanges sent
@@ -27,10 +28,13 @@ from typing import Any, Final, Protocol
 
 from netecho.errors import UsageError
 from netecho.measure import humanise
-from netecho.measure.datagrams import Jitter
+from netecho.measure.datagrams import EXTENT, VARIATION
+from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
+from netecho.measure.reflected import BACK, DWELL, OUT
 from netecho.measure.sending import Sending
+from netecho.measure.setup import PIECES
 
 
 class Unit(enum.StrEnum):
@@ -89,9 +93,9 @@ _SUFFIXES: Final[Mapping[Unit, tuple[Mapping[str, int | Fraction], str]]] = {
     Unit.COUNT: (_MULTIPLES, "a count or a share: write 10, 20k or 0.1%"),
 }
 _DISTRIBUTIONS: Final = {
-    **dict.fromkeys(("response", "service", "connect", "handshake", "lateness"), Unit.NANOSECONDS),
-    **dict.fromkeys(("variation", "out", "back"), Unit.NANOSECONDS),
-    "extent": Unit.COUNT,
+    **dict.fromkeys(("response", "service", *PIECES, "lateness"), Unit.NANOSECONDS),
+    **dict.fromkeys((VARIATION, OUT, BACK, DWELL), Unit.NANOSECONDS),
+    EXTENT: Unit.COUNT,
 }
 _STATISTICS: Final = ("mean", "min", "max")
 _COUNTS: Final = ("errors", "lost", "late", "corrupted", "duplicated", "reordered", "held_back", "unsent")
@@ -181,6 +185,8 @@ class Objective:
         """Return what is to be compared with the limit, exactly; `None`: it was not measured."""
         if self.distribution is not None:
             histogram = measured.distribution(self.distribution)
+            if histogram is None and self.distribution == EXTENT and measured.jitter is not None:
+                return 0  # datagrams came, and none out of its place
             return None if histogram is None else self._statistic(histogram)
         if self.metric == "rate":
             return _rate(measured)

@@ -12,19 +12,25 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from netecho import __version__
-from netecho.measure.datagrams import EXTENT, VARIATION, FlowSummary, Jitter, from_minimum
+from netecho.measure.datagrams import EXTENT, VARIATION, from_minimum
+from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.reading import checked, natural, naturals
 from netecho.measure.recorder import Counts, Interval, Outcome, Recorder
+from netecho.measure.reflected import BACK, DWELL, OUT, Reflected
+from netecho.measure.reflected_flow import VARIATION_BACK, VARIATION_OUT
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
+from netecho.measure.setup import PIECES
 
 SCHEMA: Final = "netecho.result/1"
-LATENCIES: Final = ("response", "service", "connect", "handshake")
+LATENCIES: Final = ("response", "service", *PIECES)
 LATENESS: Final = "lateness"
-DELAYS: Final = (VARIATION, "out", "back", "dwell", "variation_out", "variation_back")
+DELAYS: Final = (VARIATION, OUT, BACK, DWELL, VARIATION_OUT, VARIATION_BACK)
 """Delay variation; and by a reflector's stamps the delay each way, its own dwell time, and the variation
 each way."""
+_ADDITIONS: Final = ("comparison", "search", "loaded_latency")
+"""Keys of a result that are there only if they were asked for."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +44,9 @@ class Connections:
     lost: int = 0
     """Ended in mid-run by the other end or the network."""
     reopened: int = 0
+    """Of those that were lost."""
+    churned: int = 0
+    """Closed in order at the end of their lifetime, and opened anew."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ def brief(response: Histogram) -> dict[str, int] | None:
     return response.brief()
 
 
-Phase = Literal["connecting", "warm-up", "measuring", "finishing"]
+Phase = Literal["idle", "connecting", "warm-up", "measuring", "finishing"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -165,6 +174,8 @@ class Summary:
     """Interarrival jitter of datagrams."""
     flows: tuple[FlowSummary, ...] = ()
     """Each flow of datagrams, if there are not too many."""
+    reflected: Reflected | None = None
+    """What a reflector has told beside delays; `None`: the other end is none."""
     sending: Sending | None = None
     """How well the schedule was kept to; `None` in a closed loop."""
     segments: tuple[Segment, ...] = ()
@@ -176,9 +187,26 @@ class Summary:
     """Of one processor, used by each of several workers while it measured, the idlest first."""
     statuses: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """How often the other end said what of an exchange: its status codes, of HTTP."""
+    comparison: Mapping[str, Any] | None = None
+    """With its baseline: a `Comparison` as JSON, with `baseline`, where that was read from; `allowed`, by
+    what share it may be slower; and `regressions`, what is shown to be slower by more."""
+    search: Mapping[str, Any] | None = None
+    """For the highest rate that holds: what was tried and found, a `measure.trials.Found` as JSON."""
+    loaded_latency: Mapping[str, Any] | None = None
+    """What probes came to alone and beside the load: a `measure.responsiveness.LoadedLatency` as JSON."""
     version: str = __version__
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""
+
+    def __post_init__(self) -> None:
+        """Hold what every result promises: sent = completed + lost + in flight.
+
+        Raises:
+            ValueError: more exchanges have ended than were sent.
+        """
+        for counts in (self.counts, self.warmup, *(flow.counts for flow in self.flows)):
+            if counts is not None and counts.in_flight < 0:
+                raise ValueError(f"{-counts.in_flight} more exchanges have ended than the {counts.sent} sent")
 
     @property
     def exchanges_per_s(self) -> float:
@@ -208,7 +236,12 @@ class Summary:
             "system": dict(self.system),
             "plan": dict(self.plan),
             "connections": dataclasses.asdict(self.connections),
-            "exchanges": {**counts.to_json(), "errors": dict(self.errors), **self._statuses()},
+            "exchanges": {
+                **counts.to_json(),
+                **self._lost_by_way(),
+                "errors": dict(self.errors),
+                **self._statuses(),
+            },
             "throughput": {
                 "exchanges_per_s": round(self.exchanges_per_s, 3),
                 "bytes_sent": counts.bytes_sent,
@@ -220,6 +253,7 @@ class Summary:
             "delay_ns": self._delays(),
             "reordering": self._reordering(),
             "flows": [flow.to_json() for flow in self.flows],
+            "reflector": None if self.reflected is None else self.reflected.to_json(),
             "histograms": {
                 name: histogram.encode()
                 for name, histogram in {**self.latencies, **self.distributions}.items()
@@ -232,6 +266,7 @@ class Summary:
             "trustworthy": self.trustworthy,
             "caveats": list(self.caveats),
             "slo": [dict(one) for one in self.slo],
+            **{key: dict(value) for key in _ADDITIONS if (value := getattr(self, key)) is not None},
             **self.extra,
         }
 
@@ -242,6 +277,9 @@ class Summary:
 
     def _statuses(self) -> dict[str, Any]:
         return {"statuses": dict(self.statuses)} if self.statuses else {}
+
+    def _lost_by_way(self) -> dict[str, int | None]:
+        return {} if self.reflected is None else self.reflected.losses.to_json()
 
     def _delays(self) -> dict[str, Any] | None:
         delays: dict[str, Any] = {
@@ -294,6 +332,7 @@ class Summary:
         histograms = result.get("histograms", {})
         counts = Counts(**naturals({**exchanges, **throughput}, Counts))
         delays, reordering = result.get("delay_ns") or {}, result.get("reordering") or {}
+        reflector = result.get("reflector")
         statistics = {LATENESS: lateness, EXTENT: reordering.get(EXTENT), **delays}
         return cls(
             command=checked(result, "command", str),
@@ -325,11 +364,13 @@ class Summary:
             },
             jitter=Jitter.from_json(delays),
             flows=tuple(map(FlowSummary.from_json, result.get("flows", []))),
+            reflected=None if reflector is None else Reflected.from_json(reflector, exchanges),
             sending=Sending.from_json(instrument, counts.sent),
             segments=tuple(map(Segment.from_json, result.get("segments", []))),
             workers=natural({"workers": 1, **instrument}, "workers"),
             workers_died=natural({"workers_died": 0, **instrument}, "workers_died"),
             cpu_shares=tuple(map(float, instrument.get("cpu_share_per_worker", ()))),
+            **{key: checked(result, key, dict) for key in _ADDITIONS if key in result},
             version=checked(result, "netecho", str),
             extra={key: value for key, value in result.items() if key not in _KEYS},
         )
@@ -352,6 +393,7 @@ _KEYS: Final = frozenset(
         "delay_ns",
         "reordering",
         "flows",
+        "reflector",
         "histograms",
         "intervals",
         "segments",
@@ -361,6 +403,7 @@ _KEYS: Final = frozenset(
         "trustworthy",
         "caveats",
         "slo",
+        *_ADDITIONS,
     ]
 )
 
@@ -369,12 +412,11 @@ def _histogram(encoded: str, statistics: Mapping[str, Any]) -> Histogram:
     return Histogram.decode(encoded, {key: natural(statistics, key) for key in ("min", "max")})
 
 
-def latencies_of(recorder: Recorder, connects: list[int], handshakes: list[int]) -> dict[str, Histogram]:
-    """Return the distributions that have any samples, by name. Samples in nanoseconds."""
+def latencies_of(recorder: Recorder) -> dict[str, Histogram]:
+    """Return the distributions that have any samples, by name."""
     distributions = {
         "response": recorder.response,
         "service": recorder.service,
-        "connect": Histogram.of(connects),
-        "handshake": Histogram.of(handshakes),
+        **recorder.setup.distributions(),
     }
     return {name: one for name, one in distributions.items() if one.minimum is not None}

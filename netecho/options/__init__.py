@@ -4,19 +4,23 @@ Nothing here imports Twisted before a target is resolved.
 """
 
 from netecho.options.targets import (
+    check_mode,
     check_reflection,
     check_size,
     resolve_listeners,
     resolve_own_server,
     resolve_request,
     resolve_target,
+    size_of,
 )
 
 __all__ = [
+    "check_mode",
     "check_reflection",
     "check_size",
     "resolve_listeners",
     "resolve_own_server",
     "resolve_request",
     "resolve_target",
+    "size_of",
 ]

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from netecho.options import units
-from netecho.options.flags import LOAD, OBJECTIVES, OPEN_LOOP, read_by
-from netecho.plans import Arrival, Verify
+from netecho.options.flags import LOAD, OBJECTIVES, OPEN_LOOP, TLS, read_by
+from netecho.plans import Arrival, Mode, Verify
 
 MAX_IN_FLIGHT = 100_000
 
@@ -165,6 +165,48 @@ NoReconnect = Annotated[
     ),
 ]
 
+ModeWord = Annotated[
+    Mode,
+    typer.Option(
+        "--mode",
+        case_sensitive=False,
+        rich_help_panel=LOAD,
+        help="What to repeat: a message and its echo, opening a connection, or that with its TLS handshake.",
+    ),
+]
+
+ConnectionsLifetime = Annotated[
+    int | None,
+    typer.Option(
+        "--connections-lifetime",
+        metavar="TIME",
+        parser=read_by(units.parse_duration),
+        rich_help_panel=LOAD,
+        help="Close each connection at this age, between exchanges, and open it anew.",
+    ),
+]
+
+ConnectionsStages = Annotated[
+    Any,  # as of `Stages`
+    typer.Option(
+        "--connections-stages",
+        metavar="STAGES",
+        parser=read_by(units.parse_stages),
+        rich_help_panel=LOAD,
+        help="Change the number of connections in straight lines, from -c: 10s:100,30s:500,10s:0.",
+    ),
+]
+
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume/--no-resume",
+        rich_help_panel=TLS,
+        metavar="",
+        help="Resume the TLS session of the connection before.",
+    ),
+]
+
 # bench's open loop.
 
 Rate = Annotated[
@@ -267,5 +309,37 @@ AbortOnFail = Annotated[
         rich_help_panel=OBJECTIVES,
         metavar="",
         help="End at the first second after which an objective does not hold.",
+    ),
+]
+
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        rich_help_panel=OBJECTIVES,
+        help="Compare with the results in this file, which --json wrote.",
+    ),
+]
+
+LoadedLatency = Annotated[
+    bool,
+    typer.Option(
+        "--loaded-latency",
+        rich_help_panel=OBJECTIVES,
+        metavar="",
+        help="Probe the target alone first, then beside the load: how much longer it takes, and "
+        "responsiveness.",
+    ),
+]
+
+FindMax = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--find-max",
+        metavar="OBJECTIVE",
+        parser=read_by(check_objective),
+        rich_help_panel=OBJECTIVES,
+        help="Search for the highest rate at which this holds, in runs of -z each (5s): 'p(99)<10ms'.",
     ),
 ]

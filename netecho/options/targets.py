@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from netecho.errors import UsageError
-from netecho.plans import LOOPBACK, Location, RequestPlan, Target
+from netecho.plans import LOOPBACK, Location, Mode, RequestPlan, Target
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
@@ -51,6 +51,22 @@ def resolve_request(
                 raise UsageError(f"{flag} is for requests: add --proto http")
         return None
     return RequestPlan("POST" if method is None else method, tuple(headers), body, http2)
+
+
+def size_of(request: RequestPlan | None, adapter: Adapter, size: int | None) -> int:
+    """Return how many bytes each message has, if -l says `size` of it, or nothing.
+
+    Raises:
+        UsageError: it says one thing, and --body another.
+    """
+    content = None if request is None else request.message
+    if content is not None:
+        if size is not None:
+            raise UsageError("--body and -l/--size exclude each other: a body has its own size")
+        return len(content)
+    if size is not None:
+        return size
+    return 0 if request is not None and not request.has_content else adapter.default_size
 
 
 def resolve_own_server(proto: str | None, tls: bool) -> Target:
@@ -156,6 +172,22 @@ def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful
     given = [flag for flag, value in (("--hmac-key", hmac_key), ("--stateful", stateful)) if value]
     if given and not any(adapter.reflects for adapter in adapters):
         raise UsageError(f"{given[0]} is for reflectors: add --proto stamp")
+
+
+def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:
+    """Check that a protocol has connections to open, if that is what is measured, and nothing to send.
+
+    Raises:
+        UsageError: it has none, or a size of messages was asked for.
+    """
+    if mode is Mode.EXCHANGE:
+        return
+    from netecho.protocols._contract import Kind
+
+    if adapter.kind is Kind.DATAGRAM:
+        raise UsageError(f"--mode {mode} is for protocols that connect, which {adapter.name} does not")
+    if size is not None:
+        raise UsageError(f"-l/--size is of no use with --mode {mode}, which sends no messages")
 
 
 def check_size(adapter: Adapter, size: int, flag: str) -> None:

@@ -99,6 +99,8 @@ class Route:
     """Seconds for a connection to be made, its TLS handshake included."""
     key: bytes | None = dataclasses.field(default=None, repr=False)
     """With which a reflector authenticates its packets, and we ours; `None`: neither does."""
+    resolve_ns: int | None = None
+    """How long it took to resolve the host; `None` if it was an address already."""
     request: RequestPlan = dataclasses.field(default_factory=RequestPlan, repr=False)
     """How messages travel, on a protocol that `has_requests`."""
 
@@ -233,9 +235,16 @@ class Adapter(typing.Protocol):
         failure.
         """
 
-    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
+    def converse(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
         """Connect a Twisted protocol whose `dataReceived` gets what the other end sends.
 
         A stream arrives in any pieces; of other kinds each call is one message. Its transport takes
         `write` in the same way, and `loseWriteConnection`, which says that no more will be sent.
+        `on_connected`, and how it fails, are as of `connect`.
         """

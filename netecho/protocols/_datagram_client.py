@@ -165,12 +165,19 @@ def connect_exchanger(
     return succeed(exchanger)
 
 
-def begin_conversation(listen: ListenUDP, route: Route, conversation: Conversation) -> Deferred[Protocol]:
+def begin_conversation(
+    listen: ListenUDP,
+    route: Route,
+    conversation: Conversation,
+    on_connected: Callable[[], object] | None = None,
+) -> Deferred[Protocol]:
     """Open a port for a conversation; see `Adapter.converse`."""
     try:
         _open(listen, route, conversation)
     except Exception:
         return fail()
+    if on_connected is not None:
+        on_connected()
     return succeed(conversation.begin())
 
 

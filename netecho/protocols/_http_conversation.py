@@ -24,7 +24,11 @@ class HTTPConversation:
         self._awaited = 0
 
     def begin(
-        self, connect: Callable[..., Deferred[Exchanger]], reactor: Any, route: Route
+        self,
+        connect: Callable[..., Deferred[Exchanger]],
+        reactor: Any,
+        route: Route,
+        on_connected: Callable[[], object] | None,
     ) -> Deferred[Protocol]:
         """Connect, and let the protocol talk; fires with it once it can."""
 
@@ -34,7 +38,7 @@ class HTTPConversation:
             self._protocol.makeConnection(self)
             return self._protocol
 
-        return connect(reactor, route, self._replied, self._lost).addCallback(connected)
+        return connect(reactor, route, self._replied, self._lost, on_connected).addCallback(connected)
 
     def __getattr__(self, name: str) -> Any:
         """Be like the transport beneath in all that is not about messages."""

@@ -83,9 +83,15 @@ class HTTP:
         )
         return connect_protocol(reactor, endpoint, route, exchanger, on_connected)
 
-    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
+    def converse(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
         """Connect for a conversation, each message of which is a request."""
-        return HTTPConversation(protocol).begin(self.connect, reactor, route)
+        return HTTPConversation(protocol).begin(self.connect, reactor, route, on_connected)
 
 
 adapter: Adapter = HTTP()

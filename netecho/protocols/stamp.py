@@ -72,10 +72,16 @@ class STAMP:
         exchanger = SenderExchanger(Session(route.key), on_reply, on_lost)
         return connect_exchanger(functools.partial(listen_timed, reactor), route, exchanger, on_connected)
 
-    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
+    def converse(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
         """Open a socket for a conversation in payloads."""
         conversation = SenderConversation(Session(route.key), protocol)
-        return begin_conversation(functools.partial(listen_timed, reactor), route, conversation)
+        return begin_conversation(functools.partial(listen_timed, reactor), route, conversation, on_connected)
 
 
 def _listen(reactor: Any, target: Target, protocol: DatagramProtocol, descriptor: int | None) -> TimedPort:

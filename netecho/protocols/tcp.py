@@ -65,9 +65,15 @@ class TCP:
             reactor, tcp_endpoint(reactor, route), route, on_reply, on_lost, on_connected
         )
 
-    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
+    def converse(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
         """Connect any protocol."""
-        return connect_protocol(reactor, tcp_endpoint(reactor, route), route, protocol)
+        return connect_protocol(reactor, tcp_endpoint(reactor, route), route, protocol, on_connected)
 
 
 adapter: Adapter = TCP()

@@ -125,9 +125,15 @@ class UDP:
         """Open a socket of its own for exchanges."""
         return connect_exchanger(reactor.listenUDP, route, DatagramExchanger(on_reply, on_lost), on_connected)
 
-    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
+    def converse(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
         """Open a socket for a conversation in datagrams."""
-        return begin_conversation(reactor.listenUDP, route, Conversation(protocol))
+        return begin_conversation(reactor.listenUDP, route, Conversation(protocol), on_connected)
 
 
 def _listen(reactor: Any, target: Target, protocol: DatagramProtocol, descriptor: int | None) -> Any:

@@ -87,9 +87,15 @@ class UNIX:
         """Connect for exchanges."""
         return connect_exchanger(reactor, _endpoint(reactor, route), route, on_reply, on_lost, on_connected)
 
-    def converse(self, reactor: Any, route: Route, protocol: Protocol) -> Deferred[Protocol]:
+    def converse(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
         """Connect any protocol."""
-        return connect_protocol(reactor, _endpoint(reactor, route), route, protocol)
+        return connect_protocol(reactor, _endpoint(reactor, route), route, protocol, on_connected)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -32,10 +32,13 @@ def show_comparison(
         names: what the old and the new results were read from.
         allowed: by what share it may be slower; `None` if nobody asked.
     """
-    return print_to(console, *_parts(comparison, names, allowed))
+    return print_to(console, *parts(comparison, names, allowed))
 
 
-def _parts(comparison: Comparison, names: tuple[str, str], allowed: float | None) -> Iterator[RenderableType]:
+def parts(
+    comparison: Comparison, names: tuple[str, str], allowed: float | None = None
+) -> Iterator[RenderableType]:
+    """Return what is shown, from top to bottom; see `show_comparison`."""
     yield _labelled((label, Text(escape(name), "bold")) for label, name in zip(_SIDES, names, strict=True))
     yield ""
     yield _changes(comparison)
@@ -63,7 +66,7 @@ def _changes(comparison: Comparison) -> Table:
     table.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
     for _ in range(4):
         table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
+    table.add_column()
     share = humanise.share(comparison.changes[0].confidence, 1).replace(".0", "")
     table.add_row("", *_SIDES, "change", f"{share} interval", style="dim")
     for change in comparison.changes:

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
+from netecho.measure import humanise
+from netecho.measure.histogram import Histogram
+from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE
 from netecho.protocols._contract import Route
 from netecho.rendering.streams import escape
 from netecho.services.handshake import Negotiated, PeerCertificate, describe
 
+_PIECES: Final = {RESOLVE: "name resolved in", CONNECT: "connected in", HANDSHAKE: "TLS handshake in"}
 
-def lines(transport: Any, route: Route) -> Iterator[str]:
-    """Return the lines for a connection, from its Twisted transport and the route that it took."""
+
+def lines(transport: Any, route: Route, setup: Mapping[str, Histogram]) -> Iterator[str]:
+    """Return the lines for a connection.
+
+    Args:
+        transport: its Twisted transport.
+        route: the way that it took.
+        setup: how long the pieces of it took, by the names in `measure.setup.PIECES`.
+    """
     yield f"connected to {peer(transport, route)} from {_address(transport.getHost())}"
+    pieces = [
+        f"{word} {humanise.duration(setup[name].at_percentile(50))}"
+        for name, word in _PIECES.items()
+        if name in setup
+    ]
+    if pieces:
+        yield ", ".join(pieces)
     negotiated = describe(transport)
     if negotiated is not None:
         yield _tls(negotiated)

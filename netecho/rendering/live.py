@@ -59,6 +59,7 @@ class PlainProgress:
         self._stream: IO[str] | None = stream
         self._phase: str | None = None
         self._shown_ns = 0
+        self._open: int | None = None
 
     def update(self, progress: Progress) -> None:
         """Write a line if an interval has ended, a phase begun, or connecting taken another second."""
@@ -73,7 +74,13 @@ class PlainProgress:
             return
         self._shown_ns = progress.elapsed_ns
         interval = progress.interval
-        self._write(_connecting(progress) if interval is None else _interval_line(progress, interval))
+        if interval is None:
+            self._write(_connecting(progress))
+            return
+        line = _interval_line(progress, interval)
+        changed = self._open not in (None, progress.connections_open)
+        self._open = progress.connections_open
+        self._write(f"{line}  {self._open:,} open" if changed else line)
 
     def finish(self) -> None:
         """Do nothing: what was written stays."""

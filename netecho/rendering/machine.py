@@ -15,8 +15,10 @@ from typing import Any, Final
 
 from netecho.measure.comparison import Comparison
 from netecho.measure.histogram import PERCENTILES, percentile_key
-from netecho.measure.summary import LATENCIES, Summary
+from netecho.measure.summary import DELAYS, LATENCIES, Summary
 
+_FIRST_LATENCIES: Final = ("response", "service", "connect", "handshake")
+"""Those whose columns are not at the end."""
 _STATISTICS: Final = ("count", "min", "mean", "stddev", "max", *map(percentile_key, PERCENTILES))
 
 
@@ -33,7 +35,7 @@ CSV_COLUMNS: Final = (
     *_under("connections", "requested opened failed lost reopened"),
     *_under("exchanges", "sent completed lost late in_flight duplicated reordered corrupted errors"),
     *_under("throughput", "exchanges_per_s bytes_sent bytes_received"),
-    *(f"latency_ns.{name}.{statistic}" for name in LATENCIES for statistic in _STATISTICS),
+    *(f"latency_ns.{name}.{statistic}" for name in _FIRST_LATENCIES for statistic in _STATISTICS),
     *_under("instrument", "cpu_share achieved_rate_per_s"),
     *("trustworthy", "caveats"),
     *_under(
@@ -42,9 +44,25 @@ CSV_COLUMNS: Final = (
     *_under("instrument", "asked_rate_per_s due held_back unsent longest_hold_ns workers workers_died"),
     *("partial", "slo"),
     *_under("delay_ns", "jitter jitter_max"),
+    *_under("plan", "hmac"),
+    *_under("exchanges", "lost_out lost_back lost_unknown"),
+    *(f"delay_ns.{name}.{statistic}" for name in DELAYS for statistic in _STATISTICS),
+    *(f"reordering.extent.{statistic}" for statistic in _STATISTICS),
+    *_under("reflector", "clock_offset_ns clock_uncertainty_ns clocks_agree clock_error_ns implausible"),
+    *_under("plan", "mode resume connections_lifetime_ns"),
+    "connections.churned",
+    "plan.request",
+    "exchanges.statuses",
+    *(
+        f"latency_ns.{name}.{statistic}"
+        for name in LATENCIES
+        if name not in _FIRST_LATENCIES
+        for statistic in _STATISTICS
+    ),
 )
 
 
+_NESTED: Final = ("latency_ns.", "delay_ns.", "reordering.")
 CHANGE_COLUMNS: Final = ("metric", "unit", "old", "new", "ratio", "low", "high", "confidence", "verdict")
 """Of a comparison's CSV: the keys of its `changes`."""
 
@@ -88,7 +106,7 @@ def _at(result: dict[str, Any], column: str) -> object:
     """Return what stands in a result under the keys that a column's name joins."""
     value: Any = result
     # A percentile's own name may have a dot in it: latency_ns.response.p99.9.
-    for key in column.split(".", 2 if column.startswith("latency_ns.") else 1):
+    for key in column.split(".", 2 if column.startswith(_NESTED) else 1):
         value = value.get(key) if isinstance(value, dict) else None
     return value
 

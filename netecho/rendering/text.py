@@ -13,12 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from netecho.measure import humanise
+from netecho.measure.comparison import Comparison
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
+from netecho.measure.responsiveness import LoadedLatency
 from netecho.measure.sending import Sending
+from netecho.measure.setup import PIECES
 from netecho.measure.slo import Unit, Verdict
 from netecho.measure.summary import LATENCIES, Summary
-from netecho.plans import Arrival, Verify
-from netecho.rendering import bars
+from netecho.measure.trials import Found
+from netecho.plans import Arrival, Mode, Verify
+from netecho.rendering import bars, capacity, comparison, datagrams, loaded_latency
 from netecho.rendering.streams import escape, print_to, speaks_unicode
 
 _LABEL_WIDTH: Final = 11
@@ -30,6 +34,10 @@ _FEWEST_SAMPLES: Final = 20
 """Below this many echoes a histogram shows less than the numbers do."""
 _SERIES_WIDTH: Final = 30
 _FEWEST_INTERVALS: Final = 4
+_SHORT: Final = {"handshake_resumed": "resumed", "first_byte": "1st byte"}
+"""Latencies whose names are too long for a column."""
+_OPENED: Final[Mapping[str, str]] = {Mode.CONNECT: "connections", Mode.HANDSHAKE: "handshakes"}
+"""What exchanges are, where they are no messages."""
 _STATISTICS: Final = ("min", "mean", *map(percentile_key, PERCENTILES), "max")
 
 
@@ -57,6 +65,9 @@ def bench_parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
         yield _latencies(summary, console)
     yield ""
     yield _verdict(summary)
+    yield from _search(summary)
+    yield from _loaded_latency(summary)
+    yield from _comparison(summary)
 
 
 def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
@@ -76,14 +87,18 @@ def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]
         if meaningful:
             yield Text("  ".join(f"{key} {humanise.duration(statistics[key])}" for key in meaningful))
     set_up = [
-        f"{name} {humanise.duration(one.at_percentile(50))}"
+        f"{name.replace('_', ' ')} {humanise.duration(one.at_percentile(50))}"
         for name, one in summary.latencies.items()
-        if name in ("connect", "handshake")
+        if name in PIECES
     ]
     if set_up:
         yield Text(", ".join(set_up), style="dim")
     if summary.statuses:
         yield Text(f"statuses: {_words(summary.statuses)}", style="dim")
+    for name, said in datagrams.rows(summary):
+        yield Text(f"{name} {said}")
+    if summary.reflected is not None:
+        yield from _ways(summary)
     if summary.errors:
         yield Text(f"errors: {_words(summary.errors)}", style="red")
     if response is not None and response.count >= _FEWEST_SAMPLES:
@@ -92,6 +107,17 @@ def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]
     if summary.caveats or summary.slo:
         yield ""
         yield _verdict(summary)
+
+
+def _ways(summary: Summary) -> Iterator[Text]:
+    """Return the medians of the delay each way, and of the reflector's own time."""
+    medians = [
+        f"{name} {humanise.duration(one.at_percentile(50))}"
+        for name in datagrams.WAYS
+        if (one := summary.distribution(name)) is not None
+    ]
+    if medians:
+        yield Text(f"p50 of {', '.join(medians)}")
 
 
 def _headline(summary: Summary) -> Text:
@@ -115,6 +141,12 @@ def _number(values: Mapping[str, Any], key: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 63 else None
 
 
+def _opened(plan: Mapping[str, Any]) -> str | None:
+    """Return what was opened and closed in place of messages; `None` if those were sent."""
+    mode = plan.get("mode")
+    return _OPENED.get(mode) if isinstance(mode, str) else None
+
+
 def _what_was_run(summary: Summary) -> str:
     plan = summary.plan
     words = [f"{escape(plan.get('model', 'closed'))} loop"]
@@ -122,13 +154,23 @@ def _what_was_run(summary: Summary) -> str:
         rate = plan.get(key)
         if isinstance(rate, (int, float)):
             words[0] += f" at {humanise.rate(rate)}{more}"
+    opened = _opened(plan)
     if (connections := _number(plan, "connections")) is not None:
-        words.append(humanise.count(connections, "connection"))
+        words.append(humanise.count(connections, "connection") + (" at a time" if opened else ""))
+    if isinstance(stages := plan.get("connections_stages"), list) and stages:
+        words.append(f"and then in {humanise.count(len(stages), 'stage')}")
+    if (lifetime := _number(plan, "connections_lifetime_ns")) is not None:
+        words.append(f"each for {humanise.span(lifetime)}")
     if (arrival := plan.get("arrival")) in (Arrival.POISSON, Arrival.UNIFORM):
         words.append(f"{arrival} arrivals")
     if isinstance(stages := plan.get("stages"), list) and stages:
         words.append(f"in {humanise.count(len(stages), 'stage')}")
-    words.append(f"{humanise.size_exactly(_number(plan, 'size') or 0)} messages")
+    if opened is None:
+        words.append(f"{humanise.size_exactly(_number(plan, 'size') or 0)} messages")
+    else:
+        words.append(f"opened and closed in order{' with TLS' if opened == 'handshakes' else ''}")
+    if plan.get("resume") is True:
+        words.append("sessions resumed")
     if (pipeline := _number(plan, "pipeline")) is not None and pipeline > 1:
         words.append(f"{pipeline:,} in flight on each")
     for key in ("exchanges", "count"):
@@ -166,6 +208,8 @@ def _facts(summary: Summary, console: Console) -> Table:
         grid.add_row("schedule", _schedule(summary.sending))
         if summary.lateness is not None:
             grid.add_row("lateness", _lateness(summary.lateness))
+    for name, words in datagrams.rows(summary):
+        grid.add_row(name, words)
     grid.add_row("connections", _connections(summary))
     if summary.warmup is not None and summary.warmup.sent:
         grid.add_row("warm-up", f"{humanise.count(summary.warmup.sent, 'exchange')}, not counted above")
@@ -175,8 +219,9 @@ def _facts(summary: Summary, console: Console) -> Table:
 def _rate(summary: Summary) -> Text:
     rate = summary.exchanges_per_s
     shown = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
-    text = Text.assemble((shown, "bold green" if rate else "bold red"), " exchanges/s")
-    if summary.elapsed_ns:
+    opened = _opened(summary.plan)
+    text = Text.assemble((shown, "bold green" if rate else "bold red"), f" {opened or 'exchanges'}/s")
+    if summary.elapsed_ns and opened is None:
         out, back = (
             f"{humanise.size(count * 1e9 / summary.elapsed_ns)}/s"
             for count in (summary.counts.bytes_sent, summary.counts.bytes_received)
@@ -235,13 +280,15 @@ def _words(counted: Mapping[str, int]) -> str:
 def _connections(summary: Summary) -> Text:
     connections = summary.connections
     text = Text(f"{connections.opened:,} opened")
-    if connections.opened != connections.requested:
+    if connections.opened != connections.requested and _opened(summary.plan) is None:
         text = Text(f"{connections.opened:,} of {connections.requested:,} opened", style="bold red")
     for number, word in ((connections.failed, "failed"), (connections.lost, "lost")):
         if number:
             text.append(", ", style="default").append(f"{number:,} {word}", style="bold red")
     if connections.reopened:
         text.append(f", {connections.reopened:,} opened again", style="default")
+    if connections.churned:
+        text.append(f", {connections.churned:,} closed at their age and opened anew", style="default")
     return text
 
 
@@ -251,14 +298,18 @@ def _latencies(summary: Summary, console: Console) -> RenderableType:
     response = shown.get("response")
     if shown.get("service") == response:
         shown.pop("service", None)
+    for name in datagrams.WAYS:
+        if (one := summary.distribution(name)) is not None:
+            shown[name] = one
     table = _statistics(shown)
     if response is None or response.count < _FEWEST_SAMPLES:
         return table
+    counted = "echoes" if _opened(summary.plan) is None else "opened"
     room = console.width - (_LABEL_WIDTH + _COLUMN_WIDTH * len(shown)) - _GAP
     if room < _LEAST_HISTOGRAM_WIDTH:
-        return Group(table, "", _histogram(response, console, min(console.width, _WIDEST_HISTOGRAM)))
+        return Group(table, "", _histogram(response, console, min(console.width, _WIDEST_HISTOGRAM), counted))
     beside = Table.grid(padding=(0, _GAP, 0, 0))
-    beside.add_row(table, _histogram(response, console, min(room, _WIDEST_HISTOGRAM)))
+    beside.add_row(table, _histogram(response, console, min(room, _WIDEST_HISTOGRAM), counted))
     return beside
 
 
@@ -267,7 +318,7 @@ def _statistics(shown: Mapping[str, Histogram]) -> Table:
     table.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
     for _ in shown:
         table.add_column(justify="right", width=_COLUMN_WIDTH, no_wrap=True)
-    table.add_row("latency", *shown, style="dim")
+    table.add_row("latency", *(_SHORT.get(name, name) for name in shown), style="dim")
     columns = []
     for histogram in shown.values():
         statistics, meaningful = histogram.to_json() or {}, _meaningful(histogram)
@@ -285,13 +336,13 @@ def _meaningful(histogram: Histogram) -> list[str]:
     return [key for key in _STATISTICS if histogram.count >= needed.get(key, 1)]
 
 
-def _histogram(histogram: Histogram, console: Console, width: int) -> Table:
+def _histogram(histogram: Histogram, console: Console, width: int, counted: str = "echoes") -> Table:
     ascii_only = not speaks_unicode(console.file)
     rows = bars.rows(histogram)
     total = histogram.count
     largest = max(row.count for row in rows)
     labels = [_row_label(row, rows[1] if len(rows) > 1 else row) for row in rows]
-    count_width = max(len("echoes"), len(f"{largest:,}"))
+    count_width = max(len(counted), len(f"{largest:,}"))
     label_width = max(len("from"), *map(len, labels))
     bar_width = max(4, width - label_width - count_width - len("<0.001%") - 4)
     p90, p99 = histogram.at_percentile(90), histogram.at_percentile(99)
@@ -300,7 +351,7 @@ def _histogram(histogram: Histogram, console: Console, width: int) -> Table:
     table.add_column(width=bar_width, no_wrap=True)
     table.add_column(justify="right", width=len("<0.001%"), no_wrap=True)
     table.add_column(justify="right", width=count_width, no_wrap=True, style="dim")
-    table.add_row("from", "response time", "", "echoes", style="dim")
+    table.add_row("from", "response time", "", counted, style="dim")
     for row, label in zip(rows, labels, strict=True):
         start = row.start_ns or 0
         style = "red" if start > p99 else "yellow" if start > p90 else "green"
@@ -314,6 +365,48 @@ def _row_label(row: bars.Row, second: bars.Row) -> str:
     if row.start_ns is None:
         return f"<{humanise.span(second.start_ns or 0)}"
     return (">" if row.open_ended else "") + humanise.span(row.start_ns)
+
+
+def _search(summary: Summary) -> Iterator[RenderableType]:
+    """Yield the search for the highest rate, if there is one that can be read."""
+    try:
+        found = None if summary.search is None else Found.from_json(summary.search)
+    except ValueError:  # it has come from a file that says anything
+        return
+    if found is not None:
+        yield ""
+        yield from capacity.parts(found)
+
+
+def _loaded_latency(summary: Summary) -> Iterator[RenderableType]:
+    """Yield what probes came to under load, if there were any and it can be read."""
+    told = summary.loaded_latency
+    try:
+        latency = None if told is None else LoadedLatency.from_json(told)
+    except ValueError:  # it has come from a file that says anything
+        return
+    if latency is not None:
+        yield ""
+        yield from loaded_latency.parts(latency)
+
+
+def _comparison(summary: Summary) -> Iterator[RenderableType]:
+    """Yield the comparison with a baseline, if there is one that can be read."""
+    told = summary.comparison
+    if told is None:
+        return
+    try:
+        read = Comparison.from_json(told)
+    except ValueError:  # it has come from a file that says anything
+        return
+    if read.changes:
+        allowed = told.get("allowed")
+        yield ""
+        yield from comparison.parts(
+            read,
+            (str(told.get("baseline")), "this run"),
+            allowed if isinstance(allowed, float) else None,
+        )
 
 
 def _objective(objective: Mapping[str, Any]) -> str:

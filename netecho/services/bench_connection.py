@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
@@ -9,14 +11,21 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
+from netecho.measure.datagrams import DatagramFlow
+from netecho.measure.flows import FlowTotal
 from netecho.measure.payload import PERIOD
-from netecho.measure.recorder import Flow, Outcome
+from netecho.measure.recorder import Flow, Outcome, Recorder
+from netecho.measure.reflected_flow import ReflectedFlow
+from netecho.measure.setup import CONNECT, FIRST_BYTE, HANDSHAKE, HANDSHAKE_RESUMED
+from netecho.protocols._contract import Kind
+from netecho.protocols._first_byte import tell_first_byte
 from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
+from netecho.services.sessions import is_resumed
 
 if TYPE_CHECKING:
     from netecho.measure.oneway import Reflection
-    from netecho.protocols._contract import Answer
+    from netecho.protocols._contract import Answer, OnReply
     from netecho.services.benchmark import Benchmark
 
 RETRY_FIRST: Final = 0.05
@@ -31,10 +40,20 @@ class Connection:
     """One of the connections asked for, through all the times that it is opened.
 
     This is a closed loop's, which sends when an echo has come; `open_loop` has one that does not.
+
+    Args:
+        benchmark: whose it is.
+        number: which of the benchmark's it is, from 0.
     """
 
-    def __init__(self, benchmark: Benchmark) -> None:
+    first_life: float = 1.0
+    """Which share of a lifetime it has at first, where connections have one."""
+
+    def __init__(self, benchmark: Benchmark, number: int) -> None:
         self._benchmark = benchmark
+        portion = benchmark.plan.portion
+        # More may come than there are at first: their numbers go on in the same way.
+        self._number = number if portion is None else portion.index + portion.parts * number
         # Looked at for every message, and found sooner here.
         self._clock = benchmark.clock
         self._make = benchmark.payload.make
@@ -42,8 +61,11 @@ class Connection:
         self._made = () if self._counted else benchmark.payload.made
         """The payloads, if they repeat and there is no end to them but that of the run."""
         self._exchanger: Any = None  # an Exchanger, or None
+        self._route = benchmark.route_of_one()
         self._retry_after = RETRY_FIRST
         self.flow = Flow(benchmark.recorder)
+        self._earlier: FlowTotal | None = None
+        """What became of datagrams in this phase before the connection was last opened."""
 
     @property
     def is_open(self) -> bool:
@@ -57,6 +79,7 @@ class Connection:
             NetechoError: it did not connect.
         """
         benchmark = self._benchmark
+        setup = benchmark.recorder.setup
         begun = benchmark.clock()
         connected = begun
 
@@ -64,17 +87,50 @@ class Connection:
             nonlocal connected
             connected = benchmark.clock()
 
-        self.flow = Flow(benchmark.recorder)
-        on_reply = self._replied if benchmark.adapter.numbered else self._replied_by_payload
+        on_reply = self._begin_flow()
+        flow = self.flow
         try:
             self._exchanger = await benchmark.adapter.connect(
-                benchmark.reactor, benchmark.route, on_reply, self._lost, on_connected
+                benchmark.reactor, self._route, on_reply, self._lost, on_connected
             )
         except Exception:
             raise connect_failure(Failure(), benchmark.plan.target) from None
-        benchmark.connects.append(connected - begun)
+        opened = benchmark.clock()
+        setup.took(CONNECT, connected - begun)
+        transport = self._exchanger.transport
         if benchmark.plan.target.secure:
-            benchmark.handshakes.append(benchmark.clock() - connected)
+            resumed = benchmark.plan.resume and is_resumed(transport)
+            setup.took(HANDSHAKE_RESUMED if resumed else HANDSHAKE, opened - connected)
+        if benchmark.adapter.kind is Kind.STREAM:
+
+            def on_first_byte() -> None:
+                sent_ns = flow.oldest_sent_ns()
+                if sent_ns is not None:
+                    setup.took(FIRST_BYTE, opened - begun + benchmark.clock() - sent_ns)
+
+            tell_first_byte(transport, on_first_byte)
+
+    def _begin_flow(self) -> OnReply:
+        """Begin to count anew, and return what takes the echoes."""
+        benchmark = self._benchmark
+        self._earlier = self.total()
+        if benchmark.adapter.reflects:
+            self.flow = reflected = ReflectedFlow(benchmark.recorder)
+            return functools.partial(self._reflected, reflected)
+        self.flow = (DatagramFlow if benchmark.is_datagram else Flow)(benchmark.recorder)
+        return self._replied if benchmark.adapter.numbered else self._replied_by_payload
+
+    def record_in(self, recorder: Recorder) -> None:
+        """Count exchanges sent from now on in another recorder."""
+        self._earlier = None
+        self.flow.record_in(recorder)
+
+    def total(self) -> FlowTotal | None:
+        """Return what has become of the datagrams of this phase; `None` if it carries a stream."""
+        if not isinstance(self.flow, DatagramFlow):
+            return None
+        total = FlowTotal.of(self._number, self.flow)
+        return total if self._earlier is None else self._earlier + total
 
     def start(self) -> None:
         """Send as many exchanges as may be in flight."""
@@ -138,11 +194,32 @@ class Connection:
             oldest = flow.oldest()
             sequence = flow.newest if oldest is None else oldest
         intact = not benchmark.verified or sequence is None or benchmark.payload.intact(sequence, payload)
+        if flow.is_overdue(sequence, now - benchmark.plan.timeout_ns):
+            self.expire(now)
         if flow.replied(sequence, now, len(payload), intact=intact) in _ENDS:
-            if benchmark.sending:
-                self.send()
-            else:
-                benchmark.exchange_ended(now)
+            self._go_on(now)
+
+    def _reflected(
+        self, flow: ReflectedFlow, sequence: int | None, payload: bytes, reflection: Reflection | None = None
+    ) -> None:
+        """Take a reflector's answer in the session of a flow."""
+        benchmark = self._benchmark
+        now = benchmark.clock()
+        intact = not benchmark.verified or sequence is None or payload == self._make(sequence)
+        if flow.is_overdue(sequence, now - benchmark.plan.timeout_ns):
+            self.expire(now)
+        outcome = flow.replied(sequence, now, len(payload), intact=intact)
+        if sequence is not None and reflection is not None:
+            flow.reflected(sequence, outcome, reflection)
+        if outcome in _ENDS:
+            self._go_on(now)
+
+    def _go_on(self, now_ns: int) -> None:
+        """Have the next exchange in the place of one that has ended."""
+        if self._benchmark.sending:
+            self.send()
+        else:
+            self._benchmark.exchange_ended(now_ns)
 
     def _lost(self, reason: Failure) -> None:
         self._exchanger = None
@@ -168,28 +245,48 @@ class Connection:
 
     def reopen_later(self) -> None:
         """Connect again after a pause, and go on sending."""
-        benchmark = self._benchmark
         if self.flow.highest >= 0:
             self._retry_after = RETRY_FIRST
-        pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
 
         async def reopen() -> None:
-            await deferLater(benchmark.reactor, pause)
-            if not benchmark.sending:
-                return
-            try:
-                await self.open()
-            except NetechoError as failure:
-                benchmark.recorder.failed(failure.kind)
-                self.reopen_later()
-            else:
-                benchmark.reopened += 1
-                if benchmark.sending:
-                    self.start()
-                else:
-                    self.close()
+            if await self.reopen(self._next_pause()):
+                self._benchmark.reopened += 1
 
         Deferred.fromCoroutine(reopen())
+
+    async def reopen(self, pause: float = 0.0) -> bool:
+        """Connect again after so many seconds, and go on sending; return whether it did connect.
+
+        If not, it is tried again.
+        """
+        benchmark = self._benchmark
+        await deferLater(benchmark.reactor, pause)
+        if not self._wanted():
+            return False
+        try:
+            await self.open()
+        except NetechoError as failure:
+            benchmark.recorder.failed(failure.kind)
+            self.reopen_later()
+            return False
+        if self._wanted():
+            self.start()
+        else:
+            self.close()
+        return True
+
+    def _wanted(self) -> bool:
+        """Return whether it is to carry anything more."""
+        return self._benchmark.sending
+
+    def retire(self, retired: Callable[[], object]) -> None:
+        """See `netecho.services.retiring.Retiring`, which connections are where they retire."""
+        raise NotImplementedError
+
+    def _next_pause(self) -> float:
+        """Return for how many seconds to leave the other end alone."""
+        pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
+        return pause
 
     def close(self) -> None:
         """End the connection at once."""

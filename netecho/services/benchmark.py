@@ -20,17 +20,22 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
+from netecho.measure.directions import Losses
+from netecho.measure.flows import FlowTotal, datagrams_of
 from netecho.measure.merging import Part, distributions_of
 from netecho.measure.payload import Payload
 from netecho.measure.prospects import out_of_reach
-from netecho.measure.recorder import Recorder
+from netecho.measure.recorder import Interval, Recorder
+from netecho.measure.setup import RESOLVE
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Connections, IntervalSummary, Phase, Progress, Summary, brief
-from netecho.plans import SECOND, BenchPlan, Verify
+from netecho.plans import SECOND, BenchPlan, Mode, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.services.bench_connection import Connection
 from netecho.services.conclusion import conclude
+from netecho.services.crowd import Crowd, kinds_of
 from netecho.services.open_loop import OpenLoop
+from netecho.services.sessions import ResumingContext
 
 CONCURRENT_CONNECTS: Final = 256
 """Connections being opened at one moment, so that a server's backlog does not overflow."""
@@ -39,6 +44,8 @@ INTERVAL: Final = 1.0
 SWEEPS_PER_TIMEOUT: Final = 20
 """How often in one timeout its expiry is looked for."""
 OnProgress = Callable[[Progress], object]
+OnInterval = Callable[[Interval], object]
+"""Called with each interval of what is measured, when it has ended."""
 
 
 class Benchmark:
@@ -52,6 +59,7 @@ class Benchmark:
         key: tells this run's payloads from others, 32 bits.
         on_progress: told once every `INTERVAL`.
         when_connected: waited for when all connections have been opened, before anything is sent.
+        on_interval: told of each interval of what is measured, with all that was recorded in it.
         clock: monotonic time in nanoseconds.
     """
 
@@ -64,6 +72,7 @@ class Benchmark:
         key: int,
         on_progress: OnProgress | None = None,
         when_connected: Callable[[], Awaitable[None]] | None = None,
+        on_interval: OnInterval | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.reactor = reactor
@@ -80,20 +89,33 @@ class Benchmark:
         self.recorder = self.measured
         """Where what is sent now is recorded."""
         self.warmup: Recorder | None = None
-        self.connects: list[int] = []
-        self.handshakes: list[int] = []
         self.reopened = 0
+        self.churned = 0
+        self.closing = 0
+        """Connections that are being closed, for the last of which the run waits."""
         self.sending = False
         self.interrupted = False
         self.cpu_share: float | None = None
         self.elapsed_ns = 0
         self._on_progress = on_progress
         self._when_connected = when_connected
+        self._on_interval = on_interval
         self._objectives = tuple(map(Objective.parse, plan.slo))
         self._out_of_reach: tuple[Objective, ...] = ()
-        self._open_loop = OpenLoop(self, plan, is_datagram=self.is_datagram) if plan.open_loop else None
+        self._looped, paced = kinds_of(plan)
+        self._open_loop = (
+            OpenLoop(self, plan, paced, is_datagram=self.is_datagram) if plan.open_loop else None
+        )
+        self._crowd = Crowd(self) if plan.connections_stages else None
+        self._places = DeferredSemaphore(CONCURRENT_CONNECTS)
         self._connections: list[Connection] = []
+        """Those that there are to be, open or about to be opened again."""
+        self._leaving: list[Connection] = []
+        """Those that are to be no more, as soon as nothing is in flight on them."""
+        self._gone: list[FlowTotal | None] = []
+        """What those carried that are no more, as `Connection.total` has it."""
         self._opened = self._failed = self._lost = 0
+        self._requested = plan.connections
         self._first_failure: NetechoError | None = None
         self._remaining: int | None = None
         self._phase: Phase = "connecting"
@@ -111,7 +133,12 @@ class Benchmark:
     @property
     def connections(self) -> Connections:
         """What became of the connections."""
-        return Connections(self.plan.connections, self._opened, self._failed, self._lost, self.reopened)
+        if self.plan.mode is not Mode.EXCHANGE:  # each is an exchange
+            counts = self.measured.counts
+            return Connections(self._requested, counts.completed, counts.lost)
+        return Connections(
+            self._requested, self._opened, self._failed, self._lost, self.reopened, self.churned
+        )
 
     async def run(self) -> None:
         """Run the plan to its end, or until `interrupt`.
@@ -120,6 +147,8 @@ class Benchmark:
             NetechoError: not one connection could be opened.
         """
         plan = self.plan
+        if self.route.resolve_ns is not None and plan.mode is Mode.EXCHANGE:
+            self.measured.setup.took(RESOLVE, self.route.resolve_ns)
         self._begun_ns = self._interval_ns = self.clock()
         self._ticks = self._every(INTERVAL, self._tick)
         loops = [
@@ -133,12 +162,14 @@ class Benchmark:
             if not self.interrupted:
                 self._begin()
             await self._ended
+            if self._nobody_answers and not self.interrupted and self._first_failure is not None:
+                raise self._first_failure
         finally:
             self.sending = False
             for loop in loops:
                 if loop.running:
                     loop.stop()
-            for connection in self._connections:
+            for connection in self._everyone():
                 connection.close()
             self._close_books()
 
@@ -175,29 +206,66 @@ class Benchmark:
         def attempt(number: int) -> Deferred[None]:
             return Deferred.fromCoroutine(self._open_one(number))
 
-        places = DeferredSemaphore(CONCURRENT_CONNECTS)
         rate = self.plan.connect_rate
         begun = self.reactor.seconds()
         attempts = []
         for index in range(self.plan.connections):
             if rate is not None and (wait := begun + index / rate - self.reactor.seconds()) > 0:
                 await deferLater(self.reactor, wait)
-            attempts.append(places.run(attempt, index))
+            attempts.append(self._places.run(attempt, index))
         await gatherResults(attempts, consumeErrors=True)
-        if self._when_connected is not None:
+        if self._when_connected is not None and not self.interrupted:
             await self._when_connected()
 
+    def route_of_one(self) -> Route:
+        """Return the way that one connection takes, and those that come after it in its place."""
+        if not self.plan.resume:
+            return self.route
+        return dataclasses.replace(self.route, tls=ResumingContext(self.route.tls))
+
+    def _new(self, number: int) -> Connection:
+        return self._looped(self, number) if self._open_loop is None else self._open_loop.connection(number)
+
     async def _open_one(self, number: int) -> None:
-        connection = Connection(self) if self._open_loop is None else self._open_loop.connection(number)
+        connection = self._new(number)
         try:
             await connection.open()
         except NetechoError as failure:
+            if self.interrupted:  # it is we who gave it up
+                return
             self._failed += 1
             self._first_failure = self._first_failure or failure
             self.recorder.failed(failure.kind)
         else:
             self._opened += 1
             self._connections.append(connection)
+
+    def have(self, wanted: int) -> None:
+        """Open connections, or have those that were opened last retire, so that there are so many."""
+        self._requested = max(self._requested, wanted)
+        while len(self._connections) < wanted:
+            connection = self._new(len(self._connections))
+            self._connections.append(connection)
+            Deferred.fromCoroutine(self._join(connection)).addErrback(self.fail)
+        while len(self._connections) > wanted:
+            self._retire(self._connections.pop())
+
+    async def _join(self, connection: Connection) -> None:
+        """Open one more connection in the middle of the run."""
+        if await self._places.run(lambda: Deferred.fromCoroutine(connection.reopen())):
+            self._opened += 1
+
+    def _retire(self, connection: Connection) -> None:
+        self._leaving.append(connection)
+
+        def retired() -> None:
+            self._leaving.remove(connection)
+            self._gone.append(connection.total())
+
+        connection.retire(retired)
+
+    def _everyone(self) -> list[Connection]:
+        return [*self._connections, *self._leaving]
 
     def _begin(self) -> None:
         """Begin the warm-up, or what is measured if there is none."""
@@ -216,19 +284,24 @@ class Benchmark:
             self._begin_measuring()
         self._connected_ns = self.clock()
         self.sending = True
-        for connection in self._connections:
+        for place, connection in enumerate(self._connections, 1):
+            connection.first_life = place / len(self._connections)
             if connection.is_open:
                 connection.start()
             elif self.plan.reconnect:
                 connection.reopen_later()
         if self._open_loop is not None:
             self._open_loop.begin(self._begun_ns, warmup=self.warmup is not None)
+        if self._crowd is not None and self.warmup is None:
+            self._crowd.begin(self._begun_ns)
 
     def _end_warmup(self) -> None:
         if self.sending:
             self._begin_measuring()
             if self._open_loop is not None:
                 self._open_loop.begin(self._begun_ns)
+            if self._crowd is not None:
+                self._crowd.begin(self._begun_ns)
 
     def _begin_measuring(self) -> None:
         self._phase = "measuring"
@@ -244,8 +317,8 @@ class Benchmark:
             self.reactor.callLater(self.plan.length_ns / SECOND, end)
 
     def _record_in(self, recorder: Recorder) -> None:
-        for connection in self._connections:
-            connection.flow.record_in(recorder)
+        for connection in self._everyone():
+            connection.record_in(recorder)
 
     def take_turn(self) -> bool:
         """Return whether one more of a number of exchanges may be sent now, and count it if so."""
@@ -276,7 +349,7 @@ class Benchmark:
 
     def _in_flight(self) -> int:
         warmup = 0 if self.warmup is None else self.warmup.counts.in_flight
-        return self.measured.counts.in_flight + warmup
+        return self.measured.counts.in_flight + warmup + self.closing
 
     def connection_lost(self, connection: Connection, kind: str) -> None:
         """Count a connection that ended by itself, with what was in flight on it, and open it again."""
@@ -291,9 +364,26 @@ class Benchmark:
         else:
             self.exchange_ended(self.clock())
 
+    def opening_failed(self, failure: NetechoError) -> None:
+        """Note that an exchange failed that was to open a connection; end the run if nobody is there."""
+        self._first_failure = self._first_failure or failure
+        self._failed += 1
+        if self._nobody_answers and self._failed >= self.plan.connections:
+            self.stop_sending()
+
+    @property
+    def _nobody_answers(self) -> bool:
+        """Whether opening connections is all there is to do, and not one could be opened."""
+        warmup = 0 if self.warmup is None else self.warmup.counts.completed
+        return self.plan.mode is not Mode.EXCHANGE and not self.measured.counts.completed + warmup
+
+    def fail(self, failure: Failure) -> None:
+        """End the run by a defect."""
+        self._end(failure)
+
     def _sweep(self) -> None:
         now = self.clock()
-        for connection in self._connections:
+        for connection in self._everyone():
             connection.expire(now)
         if any(connection.is_open for connection in self._connections):
             self._connected_ns = now
@@ -304,6 +394,8 @@ class Benchmark:
         now = self.clock()
         interval = self.recorder.end_interval(self._interval_ns - self._begun_ns, now - self._begun_ns)
         self._interval_ns = now
+        if self._on_interval is not None and self._phase in ("measuring", "finishing"):
+            self._on_interval(interval)
         if self._on_progress is not None:
             self._on_progress(self._progress(now, IntervalSummary.of(interval)))
         if self._phase in ("connecting", "warm-up"):
@@ -327,7 +419,7 @@ class Benchmark:
             interval=interval,
             counts=dataclasses.replace(self.recorder.counts),
             connections_requested=self.plan.connections,
-            connections_open=sum(connection.is_open for connection in self._connections),
+            connections_open=sum(connection.is_open for connection in self._everyone()),
             errors=dict(self.recorder.errors),
             response=brief(self.recorder.response),
         )
@@ -339,7 +431,9 @@ class Benchmark:
         self.elapsed_ns = self._last_ns - self._begun_ns
         self.cpu_share = (time.process_time_ns() - self._cpu_ns) / (self.clock() - self._begun_ns)
         if self._last_ns > self._interval_ns:
-            self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
+            last = self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
+            if self._on_interval is not None:
+                self._on_interval(last)
 
     def summary(self, started: str, system: Mapping[str, Any]) -> Summary:
         """Return what the run means.
@@ -353,18 +447,30 @@ class Benchmark:
     def part(self) -> Part:
         """Return what has been measured so far, or in the end."""
         recorder = self.measured
+        everyone = self._everyone() if self._has_measured else []
+        totals = [*self._gone, *(connection.total() for connection in everyone)]
+        flows: dict[int, FlowTotal] = {}
+        for total in totals:
+            if total is not None:  # one that came after another had gone may have its number
+                earlier = flows.get(total.number)
+                flows[total.number] = total if earlier is None else earlier + total
+        datagrams = datagrams_of(flows[number] for number in sorted(flows))
+        recorder.one_way.losses = datagrams.losses or Losses()
         return Part(
             counts=recorder.counts,
             connections=self.connections,
             errors=recorder.errors,
             statuses=recorder.statuses,
-            distributions=distributions_of(recorder, self.connects, self.handshakes),
+            distributions={**distributions_of(recorder), **datagrams.distributions},
             intervals=tuple(recorder.intervals),
             warmup=None if self.warmup is None else self.warmup.counts,
             elapsed_ns=self.elapsed_ns,
             interrupted=self.interrupted,
             cpu_shares=() if self.cpu_share is None else (self.cpu_share,),
             sending=None if self._open_loop is None else self._open_loop.kept(),
+            jitter=datagrams.jitter,
+            flows=datagrams.flows,
+            one_way=recorder.one_way if self.adapter.reflects else None,
             whole=True,
         )
 

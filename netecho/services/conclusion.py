@@ -10,7 +10,7 @@ from netecho.measure.merging import Part, observe, summarise
 from netecho.measure.quality import judge
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
-from netecho.plans import BenchPlan, Verify
+from netecho.plans import BenchPlan, Mode, Verify
 from netecho.protocols._contract import Adapter
 
 
@@ -37,8 +37,9 @@ def conclude(
             part,
             closed_loop=not plan.open_loop,
             verified=plan.verify is Verify.FULL,
-            unnumbered=not (adapter.numbered or plan.size),
+            unnumbered=not (adapter.numbered or plan.size) and plan.mode is Mode.EXCHANGE,
             cpus=system.get("cpus"),
+            mode=plan.mode,
         )
     )
     verdicts = [Objective.parse(text).evaluate(part) for text in plan.slo]

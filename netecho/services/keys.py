@@ -17,7 +17,7 @@ def read_key(path: str) -> bytes:
         key = pathlib.Path(path).read_bytes()
     except OSError as error:
         raise UsageError(f"--hmac-key {path}: {error.strerror or error}") from None
-    key = key.removesuffix(b"\n").removesuffix(b"\r")
+    key = key.removesuffix(b"\r\n" if key.endswith(b"\r\n") else b"\n")
     if not key:
         raise UsageError(f"--hmac-key {path}: the file is empty")
     return key

@@ -33,6 +33,9 @@ class Lane(Protocol):
     def leave(self, connection: PacedConnection, in_flight: int) -> None:
         """Remove a connection that is closing, with so many exchanges in flight."""
 
+    def forgo(self) -> None:
+        """Note that an exchange has ended of a connection that left without it being counted as in flight."""
+
 
 class PlacesLane:
     """Of a protocol that answers in order: a connection has a place for each exchange it may have in flight.
@@ -63,6 +66,9 @@ class PlacesLane:
         """See `Lane.leave`."""
         if in_flight < self._pipeline:
             self._free = collections.deque(one for one in self._free if one is not connection)
+
+    def forgo(self) -> None:
+        """See `Lane.forgo`: its place went with the connection."""
 
 
 class RoomLane:
@@ -101,3 +107,7 @@ class RoomLane:
         if connection in self._open:
             self._open.remove(connection)
             self._room += in_flight
+
+    def forgo(self) -> None:
+        """See `Lane.forgo`."""
+        self._room += 1

@@ -34,8 +34,8 @@ _IDLE_NS: Final = 50_000
 class PacedConnection(Connection):
     """A connection that sends when it is told to, and not when an echo has come."""
 
-    def __init__(self, benchmark: Benchmark, loop: OpenLoop, lane: Lane) -> None:
-        super().__init__(benchmark)
+    def __init__(self, benchmark: Benchmark, number: int, loop: OpenLoop, lane: Lane) -> None:
+        super().__init__(benchmark, number)
         self._loop = loop
         self._lane = lane
 
@@ -79,11 +79,20 @@ class OpenLoop:
     Args:
         benchmark: whose connections and recorder they are, and who is told when all has left.
         plan: says what is due when.
+        kind: what its connections are.
         is_datagram: connections carry any number of exchanges at once.
     """
 
-    def __init__(self, benchmark: Benchmark, plan: BenchPlan, *, is_datagram: bool) -> None:
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        plan: BenchPlan,
+        kind: type[PacedConnection] = PacedConnection,
+        *,
+        is_datagram: bool,
+    ) -> None:
         self._benchmark = benchmark
+        self._kind = kind
         self._plan = plan
         self._reactor: Any = benchmark.reactor
         self._clock = benchmark.clock
@@ -110,7 +119,7 @@ class OpenLoop:
 
     def connection(self, number: int) -> PacedConnection:
         """Return a connection that is to be opened, by its number from 0."""
-        return PacedConnection(self._benchmark, self, self._lanes[number % len(self._lanes)])
+        return self._kind(self._benchmark, number, self, self._lanes[number % len(self._lanes)])
 
     def begin(self, begun_ns: int, *, warmup: bool = False) -> None:
         """Begin to send: what is measured, or what is sent before. What waited until now never leaves.
@@ -187,11 +196,14 @@ class OpenLoop:
     def _depart(self, due: list[tuple[int, int]]) -> None:
         """Send what is due, each on its lane, or hold it back."""
         begun_ns, lanes = self._begun_ns, self._lanes
+        now_ns, late = self._clock(), self._benchmark.recorder.lateness_samples
         for due_ns, number in due:
             lane = lanes[number]
             connection = lane.take()
             if connection is None:
                 lane.holdback.hold(begun_ns + due_ns)
+                # Had we come in time, there might have been a connection free.
+                late.append(now_ns - begun_ns - due_ns)
             else:
                 connection.depart(begun_ns + due_ns)
         if due:

@@ -9,25 +9,33 @@ from __future__ import annotations
 import datetime
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.errors import ExitStatus, LostError, NetechoError, NoReplyError, RefusedError
+from netecho.measure.datagrams import DatagramFlow
+from netecho.measure.directions import Losses
+from netecho.measure.flows import FlowTotal, datagrams_of
 from netecho.measure.histogram import Histogram
 from netecho.measure.pacing import Pacer
 from netecho.measure.payload import Payload
 from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Flow, Outcome, Recorder
+from netecho.measure.reflected import Reflected, delays_of
+from netecho.measure.reflected_flow import ReflectedFlow
+from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE
 from netecho.measure.summary import Connections, ProbeReply, Summary, brief, latencies_of
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
 from netecho.services import system
+from netecho.services.benchmark import INTERVAL, OnInterval
 from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
 
@@ -55,6 +63,7 @@ class ProbeRun:
         on_probe: called with what became of each probe, as soon as it is known.
         clock: monotonic, in nanoseconds.
         key: tells this run's payloads from others; random by default.
+        on_interval: called with all that was recorded in each interval, when it has ended.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class ProbeRun:
         on_probe: Callable[[ProbeReply], object],
         clock: Callable[[], int] = time.monotonic_ns,
         key: int | None = None,
+        on_interval: OnInterval | None = None,
     ) -> None:
         self.transport: Any = None
         """The connection's, once there is one."""
@@ -77,12 +87,16 @@ class ProbeRun:
         self._route = route
         self._on_probe = on_probe
         self._clock = clock
+        self._on_interval = on_interval
+        self._ticks = LoopingCall(self._tick)
+        self._ticks.clock = reactor
+        self._interval_ns = 0
         key = random.getrandbits(32) if key is None else key
         message = plan.message if plan.request is None or plan.message is not None else plan.request.message
         self._payload = Payload(plan.size, key, message)
         self._pacer = Pacer(plan.interval_ns, plan.count, plan.duration_ns)
         self._recorder = Recorder(closed_loop=False)
-        self._flow = Flow(self._recorder)
+        self._flow = _flow_of(adapter)(self._recorder)
         self._exchanger: Exchanger | None = None
         self._ended: Deferred[None] = Deferred()
         self._send_call: Any = None
@@ -92,12 +106,15 @@ class ProbeRun:
         self._held = False
         self._interrupted = False
         self._lost = 0
-        self._connects: list[int] = []
-        self._handshakes: list[int] = []
         self._started = ""
         self._start_ns = 0
         self._end_ns = 0
         self._cpu_s = 0.0
+
+    @property
+    def setup(self) -> Mapping[str, Histogram]:
+        """What the connection took, by the names in `measure.setup.PIECES`."""
+        return self._recorder.setup.distributions()
 
     async def connect(self) -> None:
         """Open the connection.
@@ -105,6 +122,8 @@ class ProbeRun:
         Raises:
             NetechoError: it could not be opened.
         """
+        if self._route.resolve_ns is not None:
+            self._recorder.setup.took(RESOLVE, self._route.resolve_ns)
         begun = connected = self._clock()
 
         def on_connected() -> None:
@@ -120,17 +139,19 @@ class ProbeRun:
         self._exchanger = exchanger
         self.transport = exchanger.transport
         if self._adapter.kind is not Kind.DATAGRAM:
-            self._connects.append(connected - begun)
+            self._recorder.setup.took(CONNECT, connected - begun)
             # What a peer does not take waits here, and not in the transport's buffer, which has no bound.
             self.transport.registerProducer(self, True)
         if self._plan.target.secure:
-            self._handshakes.append(self._clock() - connected)
+            self._recorder.setup.took(HANDSHAKE, self._clock() - connected)
 
     async def run(self) -> Summary:
         """Send the probes over the connection, wait for the last reply, and say what it all means."""
         self._started = datetime.datetime.now().astimezone().isoformat()
         self._cpu_s = time.process_time()
-        self._start_ns = self._end_ns = self._clock()
+        self._start_ns = self._end_ns = self._interval_ns = self._clock()
+        if self._on_interval is not None:
+            self._ticks.start(INTERVAL, now=False).addErrback(self._ended.errback)
         if self.failure is None:
             self._send_due()
         else:  # the connection was lost before anything was sent
@@ -195,7 +216,11 @@ class ProbeRun:
         self._held = True
 
     def _replied(
-        self, sequence: int | None, payload: bytes, __: Reflection | None = None, answer: Answer | None = None
+        self,
+        sequence: int | None,
+        payload: bytes,
+        reflection: Reflection | None = None,
+        answer: Answer | None = None,
     ) -> None:
         now = self._clock()
         if self._ended.called:
@@ -212,7 +237,12 @@ class ProbeRun:
         intact = (
             sequence is None or self._plan.verify is Verify.NONE or self._payload.intact(sequence, payload)
         )
-        outcome = self._flow.replied(sequence, now, len(payload), intact=intact)
+        flow = self._flow
+        if flow.is_overdue(sequence, now - self._plan.timeout_ns):
+            self._give_up(now)
+        outcome = flow.replied(sequence, now, len(payload), intact=intact)
+        if isinstance(flow, ReflectedFlow) and sequence is not None and reflection is not None:
+            flow.reflected(sequence, outcome, reflection)
         self._end_ns = now
         due = None if sequence is None else self._pacer.due_ns(sequence)
         response = None if outcome is Outcome.STRAY or due is None else now - self._start_ns - due
@@ -240,12 +270,14 @@ class ProbeRun:
 
     def _expire(self) -> None:
         self._expiry_call = None
-        now = self._clock()
-        for sequence in self._flow.give_up(now - self._plan.timeout_ns + 1):
-            self._end_ns = now
-            self._on_probe(ProbeReply(sequence, None, self._payload.size, None))
+        self._give_up(self._clock())
         self._watch_expiry()
         self._finish_if_complete()
+
+    def _give_up(self, now_ns: int) -> None:
+        for sequence in self._flow.give_up(now_ns - self._plan.timeout_ns + 1):
+            self._end_ns = now_ns
+            self._on_probe(ProbeReply(sequence, None, self._payload.size, None))
 
     def _finish_if_complete(self) -> None:
         if self._flow.in_flight == 0 and self._pacer.due_ns(self._flow.newest + 1) is None:
@@ -270,11 +302,22 @@ class ProbeRun:
             self._recorder.failed(kind)
         self._finish()
 
+    def _tick(self) -> None:
+        """End an interval."""
+        if self._on_interval is not None:
+            now, begun_ns = self._clock(), self._start_ns
+            self._on_interval(self._recorder.end_interval(self._interval_ns - begun_ns, now - begun_ns))
+            self._interval_ns = now
+            self._recorder.intervals.clear()  # the probes of a client go on for ever, perhaps
+
     def _finish(self) -> None:
         if not self._ended.called:
             self._ended.callback(None)
 
     def _close(self) -> None:
+        if self._ticks.running:
+            self._ticks.stop()
+            self._tick()
         for call in (self._send_call, self._expiry_call):
             if call is not None and call.active():
                 call.cancel()
@@ -296,6 +339,10 @@ class ProbeRun:
         cpu_share = None
         if elapsed >= _MEANINGFUL_ELAPSED:
             cpu_share = (time.process_time() - self._cpu_s) * SECOND / elapsed
+        flow, recorder = self._flow, self._recorder
+        datagrams = datagrams_of([FlowTotal.of(0, flow)] if isinstance(flow, DatagramFlow) else [])
+        recorder.one_way.losses = datagrams.losses or Losses()
+        reflected = Reflected.of(recorder.one_way) if self._adapter.reflects else None
         judgement = judge(
             Observed(
                 counts,
@@ -305,6 +352,7 @@ class ProbeRun:
                 connections_requested=1,
                 connections_opened=1,
                 interrupted=self._interrupted,
+                reflected=reflected,
                 unnumbered=not (self._adapter.numbered or self._payload.numbered),
             )
         )
@@ -319,9 +367,19 @@ class ProbeRun:
             counts=counts,
             errors=dict(self._recorder.errors),
             statuses=dict(self._recorder.statuses),
-            latencies=latencies_of(self._recorder, self._connects, self._handshakes),
+            latencies=latencies_of(self._recorder),
             cpu_share=cpu_share,
             lateness=brief(self._lateness),
+            distributions={**datagrams.distributions, **delays_of(recorder.one_way)},
+            jitter=datagrams.jitter,
+            flows=datagrams.flows,
+            reflected=reflected,
             trustworthy=judgement.trustworthy,
             caveats=judgement.caveats,
         )
+
+
+def _flow_of(adapter: Adapter) -> type[Flow]:
+    if adapter.reflects:
+        return ReflectedFlow
+    return DatagramFlow if adapter.kind is Kind.DATAGRAM else Flow

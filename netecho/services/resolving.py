@@ -19,6 +19,7 @@ from netecho.errors import (
     ConnectError,
     ConnectTimeoutError,
     NetechoError,
+    NoPortError,
     RefusedError,
     ResolveError,
     UnreachableError,
@@ -118,6 +119,11 @@ def _family(sockets: SocketOptions) -> Family:
     return sockets.family
 
 
+def is_name(host: str) -> bool:
+    """Return whether a host is to be resolved: it is no IP address."""
+    return _ip_version(host) is None
+
+
 def _ip_version(host: str) -> Family | None:
     try:
         version = ipaddress.ip_address(host.partition("%")[0]).version
@@ -143,7 +149,14 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         return error
     number = _errno(error)
     what = f"connection to {target}"
-    if isinstance(error, twisted_error.ConnectBindError):
+    bound = isinstance(error, twisted_error.ConnectBindError)
+    if target.path is None and number == (errno.EADDRINUSE if bound else errno.EADDRNOTAVAIL):
+        return NoPortError(
+            f"{what} failed: no local address or port is free for it, and a closed connection keeps its port "
+            "for a minute; use fewer connections (-c), a lower rate (-q), or more ports "
+            "(net.ipv4.ip_local_port_range)"
+        )
+    if bound:
         return ConnectError(f"{what} failed: cannot send from the --source address: {_words(error)}")
     if isinstance(error, twisted_error.ConnectionRefusedError) or number == errno.ECONNREFUSED:
         return RefusedError(f"{what} refused: {_nothing_listens(target)}")
@@ -161,8 +174,6 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         return ConnectError(f"{what} failed: the system does not permit it; check permissions and firewalls")
     if number in _TOO_MANY_FILES:
         return ConnectError(f"{what} failed: too many open files; raise the limit with ulimit -n")
-    if number == errno.EADDRNOTAVAIL and target.path is None:
-        return ConnectError(f"{what} failed: no local address or port is free for it; use fewer connections")
     if target.secure:
         return explain(failure, target)
     return ConnectError(f"{what} failed: {_words(error)}")

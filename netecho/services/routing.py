@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 from netecho.plans import SECOND, ClientTLS, RequestPlan, SocketOptions, Target
 from netecho.protocols._contract import Adapter, Route
 from netecho.services import tls
 from netecho.services.keys import read_key
-from netecho.services.resolving import resolve
+from netecho.services.resolving import is_name, resolve
 
 
 async def find_route(
@@ -31,8 +32,10 @@ async def find_route(
     """
     route = route_by((), target, sockets, client_tls, timeout_ns, hmac_key, request)
     if target.path is None:
+        begun = time.monotonic_ns()
         addresses = await resolve(reactor, target.host, target.port, sockets, adapter.kind)
-        route = dataclasses.replace(route, addresses=addresses)
+        resolve_ns = time.monotonic_ns() - begun if is_name(target.host) else None
+        route = dataclasses.replace(route, addresses=addresses, resolve_ns=resolve_ns)
     return route
 
 
@@ -54,4 +57,5 @@ def route_by(
     if request is not None and not client_tls.alpn:
         client_tls = dataclasses.replace(client_tls, alpn=request.alpn)
     context = tls.for_client(client_tls, target.host) if target.secure else None
-    return Route(target, addresses, sockets, context, timeout_ns / SECOND, key, request or RequestPlan())
+    seconds = timeout_ns / SECOND
+    return Route(target, addresses, sockets, context, seconds, key, request=request or RequestPlan())

@@ -15,19 +15,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 
 from netecho import protocols
 from netecho.errors import ConnectError, NetechoError
+from netecho.measure.flows import OF_FLOWS
 from netecho.measure.merging import Account, Part, merge, so_far_of
 from netecho.measure.prospects import out_of_reach
 from netecho.measure.recorder import Interval
+from netecho.measure.segments import align
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Progress, Summary
 from netecho.plans import SECOND, BenchPlan, ReactorName
 from netecho.protocols._contract import Adapter, Route
 from netecho.services import plan_json
-from netecho.services.benchmark import Benchmark, OnProgress
+from netecho.services.benchmark import Benchmark, OnInterval, OnProgress
 from netecho.services.conclusion import conclude
 from netecho.services.routing import route_by
 from netecho.services.worker_progress import STAGES, Board, Tick
@@ -35,6 +37,11 @@ from netecho.services.workers import START_TIMEOUT, STOP_TIMEOUT, OnWorker, Pare
 
 NOTICE_NS: Final = 50_000_000
 """How long before the moment at which all begin they are told of it."""
+LISTEN_INTERVAL: Final = 5.0
+"""Seconds between two looks at who has said something: every worker does, each second."""
+SILENT_LOOKS: Final = 6
+"""Looks in a row that find a worker silent, after which it is killed. They are counted, and not the time,
+as a machine that stands still stops us together, and it is we who go on first."""
 
 
 class BenchWorkers:
@@ -48,6 +55,8 @@ class BenchWorkers:
         route: the way to the target, resolved.
         on_progress: told of all of them together, once every interval.
         on_worker: told of workers as they come and die.
+        on_interval: told of each interval of what is measured, with all that they recorded in it together;
+            of the same time again, if a worker tells late.
     """
 
     def __init__(
@@ -59,18 +68,21 @@ class BenchWorkers:
         route: Route,
         on_progress: OnProgress,
         on_worker: OnWorker,
+        on_interval: OnInterval | None = None,
     ) -> None:
         check_supported()
+        self._reactor = reactor
         self._plan = plan
         self._reactor_name = reactor_name
         self._adapter = adapter
         self._route = route
         shares = plan.split(plan.workers)
-        board = Board(plan, len(shares), self._ticked)
+        board = Board(plan, len(shares), self._ticked, on_interval)
         self._members = [
             _Member(reactor, index, share, board, on_worker) for index, share in enumerate(shares)
         ]
         self._on_progress = on_progress
+        self._on_interval = on_interval
         self._objectives = tuple(map(Objective.parse, plan.slo))
         self._out_of_reach: tuple[Objective, ...] = ()
         self.interrupted = False
@@ -82,9 +94,14 @@ class BenchWorkers:
             NetechoError: not one connection could be opened.
         """
         members = self._members
+        listening = LoopingCall(self._listen)
+        listening.clock = self._reactor
+        listening.start(LISTEN_INTERVAL, now=False)
         try:
             for member in members:
-                member.start(self._order(member.share))
+                # What was resolved once is counted once.
+                resolve_ns = self._route.resolve_ns if member is members[0] else None
+                member.start({**self._order(member.share), "resolve_ns": resolve_ns})
             for member in members:
                 await member.connected
             if not self.interrupted:
@@ -93,7 +110,11 @@ class BenchWorkers:
                     member.worker.tell({"begin_ns": at_ns})
             for member in members:
                 await member.ended
+            if self._on_interval is not None:
+                for interval in align(one for member in members for one in member.last):
+                    self._on_interval(interval)
         finally:
+            listening.stop()
             for member in members:
                 member.worker.kill()
         if not self.interrupted and not any(member.account.part.connections.opened for member in members):
@@ -113,6 +134,10 @@ class BenchWorkers:
             if member.failure is not None:
                 return ConnectError(member.failure)
         return NetechoError(f"no worker came so far as to connect: the first {self._members[0].how}")
+
+    def _listen(self) -> None:
+        for member in self._members:
+            member.listen()
 
     def interrupt(self) -> None:
         """Stop now, with what has been recorded so far."""
@@ -148,12 +173,15 @@ class _Member:
         self._board = board
         self._on_worker = on_worker
         self._heard = False
+        self._silent_looks = 0
         self._interrupted = False
         self.share = share
         self.worker = Worker(reactor, self._told, self._ended)
         self.account = Account(share.connections)
         self.failure: str | None = None
         """Why it has not a single connection."""
+        self.last: tuple[Interval, ...] = ()
+        """What it told at its end: intervals that are in no tick."""
         self.how = "goes on"
         """How it ended."""
         self.connected: Deferred[None] = Deferred()
@@ -165,17 +193,24 @@ class _Member:
         try:
             self.worker.start(order)
         except OSError as error:
-            self._ended(f"did not start: {error.strerror or error}")
+            self._ended(f"was refused by the system: {error.strerror or error}")
         else:
-            self.worker.kill_after(START_TIMEOUT)
+            self.worker.kill_after(START_TIMEOUT, "it did not come up")
 
     def interrupt(self) -> None:
         """Have it end with what it has."""
         self._interrupted = True
         self.worker.tell({"interrupt": True})
-        self.worker.kill_after(STOP_TIMEOUT)
+        self.worker.kill_after(STOP_TIMEOUT, "it did not end")
+
+    def listen(self) -> None:
+        """Kill it if it has stopped for good: all would wait for it, for ever."""
+        self._silent_looks += self._heard
+        if self._silent_looks > SILENT_LOOKS:
+            self.worker.kill(f"it said nothing in {SILENT_LOOKS * LISTEN_INTERVAL:g} s")
 
     def _told(self, message: dict[str, Any]) -> None:
+        self._silent_looks = 0
         if not self._heard:
             self._heard = True
             if not self._interrupted:
@@ -188,8 +223,11 @@ class _Member:
         # Only what is measured has intervals in the result.
         measuring = tick is None or STAGES[tick.phase] == STAGES["measuring"]
         self.account.told(part if measuring else dataclasses.replace(part, intervals=()))
-        if tick is not None:
+        if tick is None:
+            self.last += part.intervals
+        else:
             self._board.told(self._index, tick, part)
+        self.failure = self.failure or message.get("failure")
         if "connected" in message:
             self.failure = message["connected"]["failure"]
             if not self.connected.called:
@@ -223,6 +261,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         plan.hmac_key,
         plan.request,
     )
+    route = dataclasses.replace(route, resolve_ns=order["resolve_ns"])
     begin: Deferred[int] = Deferred()
     stage = number = told = 0
 
@@ -269,11 +308,18 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         await benchmark.run()
     whole = benchmark.part()
     whole = dataclasses.replace(whole, intervals=whole.intervals[told:])
-    parent.tell({"part": whole.to_json()})
+    failure = benchmark.first_failure
+    parent.tell({"part": whole.to_json(), "failure": None if failure is None else str(failure)})
 
 
 def told_of(benchmark: Benchmark, intervals: Iterable[Interval], elapsed_ns: int) -> Part:
-    """Return what a worker tells while it goes on: the intervals given are the only distributions."""
+    """Return what a worker tells while it goes on: of times, nothing but the intervals given."""
+    part = benchmark.part()
     return dataclasses.replace(
-        benchmark.part(), distributions={}, intervals=tuple(intervals), elapsed_ns=elapsed_ns, whole=False
+        part,
+        distributions={name: part.distributions[name] for name in OF_FLOWS if name in part.distributions},
+        flows=(),
+        intervals=tuple(intervals),
+        elapsed_ns=elapsed_ns,
+        whole=False,
     )

@@ -22,6 +22,7 @@ from netecho.services import plan_json, tls
 from netecho.services.certificates import Credentials
 from netecho.services.echo_server import EchoServer, numbered
 from netecho.services.workers import (
+    ENDED_WELL,
     FIRST_DESCRIPTOR,
     START_TIMEOUT,
     STOP_TIMEOUT,
@@ -183,6 +184,7 @@ class _Post:
         self._pause = 0.0  # before the worker that is here now; the first has none
         self._successor: Any = None
         self._leaving = False
+        self._aborted = False
         self.filled: Deferred[None] = Deferred()
         """Fires when the first worker serves; fails if it does not come so far."""
         self.failed: Deferred[None] = Deferred()
@@ -205,9 +207,9 @@ class _Post:
         try:
             worker.start(self._order, self._descriptors)
         except OSError as error:
-            self._ended(f"did not start: {error.strerror or error}")
+            self._ended(f"was refused by the system: {error.strerror or error}")
         else:
-            worker.kill_after(START_TIMEOUT)
+            worker.kill_after(START_TIMEOUT, "it did not come up")
 
     def _told(self, message: dict[str, Any]) -> None:
         worker = self._worker
@@ -230,6 +232,8 @@ class _Post:
         self._worker = None
         self._before, self._now = dataclasses.replace(self.totals, open=0), Totals()
         if self._leaving:
+            if not (self._aborted or how.startswith(ENDED_WELL)):
+                self._on_worker("worker_died", {"worker": self._index, "pid": pid, "reason": how})
             self.left.callback(None)
         elif not self.filled.called:
             self._leaving = True
@@ -258,13 +262,14 @@ class _Post:
     def leave(self, patience: float) -> None:
         """Have whoever is here end, within so many seconds; if 0, at once. Nobody comes after."""
         self._leaving = True
+        self._aborted = not patience
         if self._successor is not None:
             self._successor.cancel()
             self._successor = None
         if self._worker is not None:
             self._worker.let_go()
             if patience:
-                self._worker.kill_after(patience)
+                self._worker.kill_after(patience, "it did not end")
             else:
                 self._worker.kill()
         elif not self.left.called:

@@ -32,6 +32,8 @@ STOP_TIMEOUT: Final = 5.0
 """Seconds that a worker may take to end, beyond what its work takes, before it is killed."""
 FIRST_DESCRIPTOR: Final = 3
 """Where the descriptors that a worker inherits begin, in the order in which they are given."""
+ENDED_WELL: Final = "ended with status 0"
+"""How a worker ends that has done what it was to do, in words; what it complained of may follow."""
 _COMPLAINT: Final = 4096
 """Bytes that are kept of what a worker writes to standard error."""
 
@@ -63,12 +65,15 @@ class Lines:
         """Take the next piece.
 
         Raises:
-            ValueError: a line is not JSON.
+            ValueError: a line is not a JSON object.
         """
         *lines, rest = data.split(b"\n")
         for line in lines:
             whole, self._pieces = b"".join((*self._pieces, line)), []
-            self._on_message(json.loads(whole))
+            message = json.loads(whole)
+            if not isinstance(message, dict):
+                raise ValueError("a message is an object")
+            self._on_message(message)
         if rest:
             self._pieces.append(rest)
 
@@ -95,6 +100,7 @@ class Worker(ProcessProtocol):
         self._on_end = on_end
         self._complaint = b""
         self._kill: Any = None
+        self._killed_for = ""
         self.pid = 0
         """Its process; 0 before it has one."""
 
@@ -126,10 +132,10 @@ class Worker(ProcessProtocol):
         if self.transport is not None and 0 in self.transport.pipes:
             self.transport.closeStdin()
 
-    def kill_after(self, seconds: float) -> None:
+    def kill_after(self, seconds: float, why: str) -> None:
         """Kill it unless it has ended by itself in so many seconds, or `spare` is called."""
         self.spare()
-        self._kill = self._reactor.callLater(seconds, self.kill)
+        self._kill = self._reactor.callLater(seconds, self.kill, f"{why} in {seconds:g} s")
 
     def spare(self) -> None:
         """Kill it no more."""
@@ -137,9 +143,10 @@ class Worker(ProcessProtocol):
         if kill is not None and kill.active():
             kill.cancel()
 
-    def kill(self) -> None:
-        """End it at once."""
+    def kill(self, why: str = "") -> None:
+        """End it at once; `why`, what it has done, is said of how it ended."""
         if self.transport is not None:
+            self._killed_for = self._killed_for or why
             try:
                 self.transport.signalProcess("KILL")
             except ProcessExitedAlready:
@@ -150,8 +157,7 @@ class Worker(ProcessProtocol):
         try:
             self._lines.feed(data)
         except ValueError:
-            self._complaint += b"\nit sent what is not JSON"
-            self.kill()
+            self.kill("it sent what is no message")
 
     def errReceived(self, data: bytes) -> None:
         """Keep the end of what it complains of."""
@@ -165,7 +171,8 @@ class Worker(ProcessProtocol):
     def _how(self, ended: BaseException | None) -> str:
         number = getattr(ended, "signal", None)
         if isinstance(ended, ProcessTerminated) and number is not None:
-            return f"was killed by {signal.Signals(number).name}"
+            why = self._killed_for
+            return f"was killed by {signal.Signals(number).name}{why and f': {why}'}"
         last = self._complaint.decode(errors="replace").strip().rpartition("\n")[2]
         complaint = last.removeprefix("netecho: ").removeprefix("netecho worker: ")
         return f"ended with status {getattr(ended, 'exitCode', 0)}{complaint and f': {complaint}'}"

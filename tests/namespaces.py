@@ -1,0 +1,70 @@
+"""Network namespaces of the tests' own, in which they may drop what they like."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from tests.peers import in_ci, need
+from tests.servers import TIMEOUT
+
+
+class Namespace:
+    """A network namespace with nothing but a loopback of its own, until the block is left.
+
+    Where the tests do not run as root it skips the test, or fails it in CI.
+    """
+
+    def __init__(self) -> None:
+        self._name = f"netecho-{os.getpid()}"
+        self._ip, self._nft = need("ip"), need("nft")
+        if os.geteuid() != 0:
+            if in_ci():
+                pytest.fail("not root: no network namespace can be made")
+            pytest.skip("not root: no network namespace can be made")
+
+    @property
+    def prefix(self) -> list[str]:
+        """Return what to put before a command that is to run in it."""
+        return [self._ip, "netns", "exec", self._name]
+
+    def __enter__(self) -> Self:
+        """Make it."""
+        _do(self._ip, "netns", "add", self._name)
+        _do(*self.prefix, self._ip, "link", "set", "lo", "up")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take it away."""
+        _do(self._ip, "netns", "delete", self._name)
+
+    def drop(self, rule: str) -> None:
+        """Have the system drop, and count, what comes in and matches."""
+        _do(*self.prefix, self._nft, "add table inet loss")
+        _do(*self.prefix, self._nft, "add chain inet loss input { type filter hook input priority 0; }")
+        _do(*self.prefix, self._nft, f"add rule inet loss input {rule} counter drop")
+
+    def dropped(self) -> int:
+        """Return how many packets the rule has dropped."""
+        listed = json.loads(_do(*self.prefix, self._nft, "--json", "list chain inet loss input"))
+        rules: list[dict[str, Any]] = [one["rule"] for one in listed["nftables"] if "rule" in one]
+        (count,) = (
+            statement["counter"]["packets"]
+            for rule in rules
+            for statement in rule["expr"]
+            if "counter" in statement
+        )
+        return int(count)
+
+
+def _do(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
+    return done.stdout

@@ -1,0 +1,27 @@
+"""What the system drops on the way, by its own counter, is what is lost: no more, and no less."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.benches import bench
+from tests.namespaces import Namespace
+from tests.servers import Server
+
+DROPPED = "numgen random mod 10 == 0"
+
+
+@pytest.mark.parametrize("way", ["dport", "sport"])
+def test_kernel_drops(way: str) -> None:
+    """One in ten of what comes to a server, or of what it answers, at random: the difference is 0."""
+    with Namespace() as namespace, Server("udp://127.0.0.1:0", prefix=namespace.prefix) as server:
+        _, port = server.listener.address
+        namespace.drop(f"udp {way} {port} {DROPPED}")
+        words = [server.listener.url, "-q", "2k", "-n", "2000", "-c", "3", "-w", "500ms"]
+        result = bench(*words, prefix=namespace.prefix)
+        dropped = namespace.dropped()
+    assert 100 < dropped < 300
+    exchanges = result["exchanges"]
+    assert exchanges["lost"] - dropped == 0
+    assert exchanges["sent"] == 2000 == exchanges["completed"] + exchanges["lost"]
+    assert exchanges["errors"] == {"timeout": dropped}
