@@ -154,6 +154,7 @@ def client(
     json: flags.Json = None,
     json_stream: flags.JsonStream = False,
     csv: flags.Csv = None,
+    hdr_log: flags.HdrLog = None,
 ) -> int:
     """Talk to an echo server: line by line in a terminal, as a pipe, or as a ping with -n, -i or -z.
 
@@ -166,7 +167,7 @@ def client(
     """
     from netecho.commands import client as command
 
-    flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
+    flags.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
     if message is not None and size is not None:
         raise UsageError("-m/--message and -l/--size exclude each other: a message has its own size")
     return command.run(
@@ -190,6 +191,7 @@ def client(
         json=json,
         json_stream=json_stream,
         csv=csv,
+        hdr_log=hdr_log,
     )
 
 
@@ -223,6 +225,10 @@ def bench(
     max_in_flight: load.MaxInFlight = load.MAX_IN_FLIGHT,
     slo: load.Slo = None,
     abort_on_fail: load.AbortOnFail = False,
+    baseline: load.Baseline = None,
+    fail_on_regression: flags.FailOnRegression = None,
+    find_max: load.FindMax = None,
+    loaded_latency: load.LoadedLatency = False,
     ipv4: flags.IPv4 = False,
     ipv6: flags.IPv6 = False,
     source: flags.Source = None,
@@ -240,6 +246,7 @@ def bench(
     json: flags.Json = None,
     json_stream: flags.JsonStream = False,
     csv: flags.Csv = None,
+    hdr_log: flags.HdrLog = None,
 ) -> int:
     """Measure an echo server under load, for 10 seconds unless -n, -z or --stages say otherwise.
 
@@ -257,9 +264,9 @@ def bench(
     """
     from netecho.commands import bench as command
 
-    flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
+    flags.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
     if exchanges is None and duration is None and not (stages or connections_stages):
-        duration = 10 * SECOND
+        duration = (5 if find_max else 10) * SECOND
     return command.run(
         target=target,
         port=port,
@@ -289,6 +296,10 @@ def bench(
         connections_stages=connections_stages or (),
         slo=tuple(slo or ()),
         abort_on_fail=abort_on_fail,
+        baseline=baseline,
+        fail_on_regression=fail_on_regression,
+        find_max=tuple(find_max or ()),
+        loaded_latency=loaded_latency,
         sockets=flags.socket_options(ipv4, ipv6, source, dscp, ttl),
         client_tls=flags.client_tls(cacert, cert, key, insecure, sni, alpn, keylog),
         hmac_key=hmac_key,
@@ -296,6 +307,7 @@ def bench(
         json=json,
         json_stream=json_stream,
         csv=csv,
+        hdr_log=hdr_log,
     )
 
 

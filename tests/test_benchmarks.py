@@ -12,11 +12,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.benchmarks import load, pacing, reactors, table
+from tests.benchmarks import load, pacing, reactors, regressions, table
 from tests.benchmarks.contestants import UVLOOP
 from tests.servers import ROOT, TIMEOUT
 
@@ -74,6 +75,19 @@ def test_pacing(capsys: pytest.CaptureFixture[str]) -> None:
     header, _, *rows = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()]
     assert [row[0].strip() for row in rows] == ["tcp", "udp"]
     assert all(len(row) == len(header) and row[1].strip() == "20" for row in rows)
+
+
+def test_regressions(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its servers keep what they are sent for as long as they are told to."""
+    with regressions.serving(50.0) as url:
+        port = int(url.rpartition(":")[2])
+        began = time.monotonic()
+        with socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection:
+            connection.sendall(b"x")
+            assert connection.recv(1) == b"x"
+        assert time.monotonic() - began >= 0.05
+    regressions.main(0)
+    assert capsys.readouterr().out == "0 pairs: 0 false alarms, 0 of 0 regressions found\n"
 
 
 def test_readme() -> None:

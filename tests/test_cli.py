@@ -77,6 +77,7 @@ CLIENT: dict[str, Any] = {
     "json": None,
     "json_stream": False,
     "csv": None,
+    "hdr_log": None,
 }
 BENCH: dict[str, Any] = {
     "target": None,
@@ -107,6 +108,10 @@ BENCH: dict[str, Any] = {
     "connections_stages": (),
     "slo": (),
     "abort_on_fail": False,
+    "baseline": None,
+    "fail_on_regression": None,
+    "find_max": (),
+    "loaded_latency": False,
     "sockets": SocketOptions(),
     "client_tls": ClientTLS(),
     "hmac_key": None,
@@ -114,6 +119,7 @@ BENCH: dict[str, Any] = {
     "json": None,
     "json_stream": False,
     "csv": None,
+    "hdr_log": None,
 }
 REPORT: dict[str, Any] = {
     "files": ["a.json"],
@@ -179,8 +185,8 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         {**CLIENT, "tls": True, "client_tls": ClientTLS("a", "c", "k", True, "n", ("h2",), "l")},
     ),
     (
-        "client -v --quiet --json - --csv f",
-        {**CLIENT, "verbose": True, "quiet": True, "json": "-", "csv": "f"},
+        "client -v --quiet --json - --csv f --hdr-log g",
+        {**CLIENT, "verbose": True, "quiet": True, "json": "-", "csv": "f", "hdr_log": "g"},
     ),
     ("bench", BENCH),
     ("bench -c 500", {**BENCH, "connections": 500}),
@@ -204,6 +210,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("bench -l 64 --hmac-key k", {**BENCH, "size": 64, "hmac_key": "k"}),
     ("bench --reactor asyncio", {**BENCH, "reactor_name": ReactorName.ASYNCIO}),
     ("bench --json-stream --quiet", {**BENCH, "json_stream": True, "quiet": True}),
+    ("bench --hdr-log -", {**BENCH, "hdr_log": "-"}),
     (
         "bench -q 20k --arrival poisson --seed 7 --max-in-flight 2k",
         {**BENCH, "rate": 20_000.0, "arrival": Arrival.POISSON, "seed": 7, "max_in_flight": 2000},
@@ -229,6 +236,15 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         "bench --slo p(99)<20ms --slo loss<0.1% --abort-on-fail",
         {**BENCH, "slo": ("p(99)<20ms", "loss<0.1%"), "abort_on_fail": True},
     ),
+    (
+        "bench --baseline a.json --fail-on-regression 5%",
+        {**BENCH, "baseline": "a.json", "fail_on_regression": 0.05},
+    ),
+    (
+        "bench --find-max p(99)<10ms --find-max loss<1%",
+        {**BENCH, "find_max": ("p(99)<10ms", "loss<1%"), "duration_ns": 5 * SECOND},
+    ),
+    ("bench --loaded-latency", {**BENCH, "loaded_latency": True}),
     ("report a.json", REPORT),
     ("report a.json b --csv c", {**REPORT, "files": ["a.json", "b"], "csv": "c"}),
     (
@@ -251,7 +267,7 @@ MISTAKES = {
     "client -4 -6": "netecho: -4 and -6 exclude each other: leave both out to use either",
     "client h 1 2": "netecho client: got unexpected extra argument(s) (2)",
     "client -m x -l 3": "netecho: -m/--message and -l/--size exclude each other: a message has its own size",
-    "client --json - --csv -": "netecho: only one of --json -, --csv - and --json-stream "
+    "client --json - --csv -": "netecho: only one of --json -, --csv -, --hdr-log - and --json-stream "
     "can have standard output",
     "bench -n": "netecho: option '-n' requires an argument",
     "bench -x 5": "netecho bench: no such option: -x",

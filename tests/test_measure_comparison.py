@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.comparison import Change, Comparison, Method, Verdict, compare
+from netecho.measure.comparison import Change, Comparison, Method, Verdict, compare, too_short, unlike
 from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
 from netecho.measure.summary import Summary
@@ -371,3 +371,55 @@ def test_as_json() -> None:
     ]
     assert all(one["low"] < one["ratio"] < one["high"] for one in found["changes"])
     assert found["unknown"] == {}
+
+
+def test_json_is_read_again() -> None:
+    """What is shown of a comparison that was saved is what was shown of it at first."""
+    comparison = compare([samples.bench()] * 3, [samples.bench(elapsed_ns=11 * SECOND)] * 2)
+    assert comparison.changes
+    again = Comparison.from_json(comparison.to_json())
+    assert again.to_json() == comparison.to_json()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"changes": None},
+        {"changes": [{"metric": "p50"}]},
+        {"changes": [{"metric": "p50", "old": 0, "new": 1, "low": 1, "high": 1, "confidence": 0.99}]},
+        {"changes": [{"metric": 50, "old": 1, "new": 1, "low": 1, "high": 1, "confidence": 0.99}]},
+        {"unknown": []},
+        {"method": "a guess"},
+    ],
+    ids=str,
+)
+def test_what_is_no_comparison_is_refused(broken: dict[str, object]) -> None:
+    """A file may say anything."""
+    comparison = compare([samples.bench()], [samples.bench()]).to_json()
+    with pytest.raises(ValueError, match=r"not a comparison|above 0|not a valid Method|metric"):
+        Comparison.from_json({**comparison, **broken})
+
+
+def test_what_differs_is_named_before_a_run() -> None:
+    """The protocol too, though not where it is spoken."""
+    old, plan = samples.bench(), samples.bench().plan
+    assert unlike([old], [old]) == ()
+    moved = dataclasses.replace(old, plan={**plan, "target": "tcp://elsewhere:1", "slo": ["errors==0"]})
+    assert unlike([old], [moved]) == ()
+    other = dataclasses.replace(old, plan={**plan, "target": "udp://127.0.0.1:1", "size": 512})
+    assert unlike([old], [other]) == ("protocol tcp and udp", "size 64 and 512")
+
+
+@pytest.mark.parametrize(
+    ("olds", "length_ns", "short"),
+    [
+        (1, 4 * SECOND, False),
+        (1, 4 * SECOND - 1, True),
+        (1, None, False),
+        (4, SECOND, False),
+        (3, SECOND, True),
+    ],
+)
+def test_a_run_that_would_be_too_short_is_known_before(olds: int, length_ns: int | None, short: bool) -> None:
+    """Its quarters have to have an interval each, unless runs are compared with runs."""
+    assert (too_short([samples.bench()] * olds, length_ns) is not None) == short

@@ -91,3 +91,20 @@ def test_what_one_never_told_is_passed_on_with_the_next() -> None:
     assert not shown
     tell(board, 1, 0, 1)
     assert [one.phase for one in shown] == ["connecting", "measuring"]
+
+
+def test_what_is_recorded_is_passed_on_whole() -> None:
+    """Each interval that is measured, of whoever tells too late as well; of a warm-up none is."""
+    recorded: list[Interval] = []
+    board = Board(BenchPlan(Target(), connections=2), 2, lambda _: None, recorded.append)
+    for worker in range(2):
+        tell(board, worker, 0, 3, "warm-up")
+    assert not recorded
+    for worker in range(2):
+        tell(board, worker, 0, 10)
+    assert [one.response.count for one in recorded] == [20]
+    for number in range(1, WAITING + 2):
+        tell(board, 0, number, 1)
+    assert [one.response.count for one in recorded] == [20, 1]
+    tell(board, 1, 1, 5)
+    assert [(one.start_ns, one.response.count) for one in recorded[2:]] == [(SECOND, 5)]

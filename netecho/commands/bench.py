@@ -7,10 +7,12 @@ import datetime
 import functools
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from netecho import protocols
+from netecho.commands.baseline import Baseline
+from netecho.commands.find_max import FIRST_RATE, Measure, TrialView, check_alone, search
 from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
 from netecho.options import check_mode, check_reflection, check_size, resolve_own_server, resolve_target
@@ -18,13 +20,16 @@ from netecho.plans import Arrival, BenchPlan, ClientTLS, Mode, ReactorName, Sock
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import text
 from netecho.rendering.files import SavedForms
+from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream, ProgressView, progress_view
 from netecho.rendering.server import died_line
 from netecho.rendering.streams import console_on, write_out
 from netecho.services import running, system
-from netecho.services.benchmark import Benchmark, OnProgress
+from netecho.services.benchmark import Benchmark, OnInterval, OnProgress
 from netecho.services.embedded import EmbeddedServer
+from netecho.services.foreign_probes import ForeignProbes
 from netecho.services.keys import read_key
+from netecho.services.loaded_latency import LoadedLatencyRun
 from netecho.services.routing import find_route
 from netecho.services.worker_bench import BenchWorkers
 from netecho.services.workers import OnWorker
@@ -60,6 +65,10 @@ def run(
     connections_stages: tuple[Stage, ...],
     slo: tuple[str, ...],
     abort_on_fail: bool,
+    baseline: str | None,
+    fail_on_regression: float | None,
+    find_max: tuple[str, ...],
+    loaded_latency: bool,
     sockets: SocketOptions,
     client_tls: ClientTLS,
     hmac_key: str | None,
@@ -67,6 +76,7 @@ def run(
     json: str | None,
     json_stream: bool,
     csv: str | None,
+    hdr_log: str | None,
 ) -> int:
     """Measure, show the result, and return the exit status; see `netecho bench --help`."""
     running.install(reactor_name)
@@ -78,7 +88,24 @@ def run(
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
     check_mode(adapter, mode, size)
     if mode is not Mode.EXCHANGE:  # nothing is sent, and nothing compared
+        if loaded_latency:
+            raise UsageError("--loaded-latency is of exchanges: it does not go with --mode")
         size, verify = 0, Verify.NONE
+    if find_max:
+        check_alone(
+            {
+                "-n": exchanges,
+                "--rate-per-connection": rate_per_connection,
+                "--stages": stages,
+                "--connections-stages": connections_stages,
+                "--slo": slo,
+                "--abort-on-fail": abort_on_fail,
+                "--baseline": baseline,
+                "--loaded-latency": loaded_latency,
+                "--hdr-log": hdr_log,
+            }
+        )
+        rate, slo, abort_on_fail = FIRST_RATE if rate is None else rate, find_max, True
     plan = BenchPlan(
         goal,
         embedded,
@@ -113,10 +140,11 @@ def run(
         raise UsageError(f"--workers {workers} needs as many connections (-c) and exchanges (-n), or more")
     if mode is Mode.EXCHANGE:
         check_size(adapter, plan.size, "-l/--size")
+    old = Baseline.open(baseline, fail_on_regression, plan)
     own = ["--stateful"] if adapter.reflects else []
     if hmac_key is not None:
         own += ["--hmac-key", hmac_key]
-    forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
+    forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
     stream = JSONStream(sys.stdout) if json_stream else None
     view = progress_view(sys.stderr, quiet=quiet)
 
@@ -131,32 +159,49 @@ def run(
             if name == "worker_died":
                 deaths.append(died_line(particulars))
 
-        bench = functools.partial(_bench, reactor, reactor_name, adapter, on_worker)
+        if old is not None and (doubts := old.doubts(plan, system.describe(reactor))):
+            write_out(f"netecho: {doubts}\n", sys.stderr)
+        comment = f"bench {'a server of its own' if embedded else plan.target}"
+        log = None if forms.log is None else HistogramLog(forms.log, comment)
+        on_interval = None if log is None else log.add
+        bench = functools.partial(_bench, reactor, reactor_name, adapter, on_worker, on_interval)
+        measure: Measure = functools.partial(_run_once, reactor, signals, views, bench)
+        if loaded_latency:
+            beside = functools.partial(_beside_a_load, reactor, reactor_name, adapter, on_worker, on_interval)
+            measure = functools.partial(_run_once, reactor, signals, views, beside)
+        if find_max:
+            measure = functools.partial(search, measure, TrialView(views, stream, quiet=quiet))
         try:
-            summary = await _measure(reactor, signals, adapter, plan, server, views, bench)
+            summary = await _measure(reactor, adapter, plan, server, views, measure)
         finally:
             for line in deaths:
                 write_out(f"{line}\n", sys.stderr)
+        if old is not None:
+            summary = old.compare(summary)
         forms.save([summary])
         if stream is not None:
             stream.result(summary)
         elif not forms.take_stdout:
             text.show(summary, console_on(sys.stdout))
-        return exit_status(summary, adapter.kind)
+        if log is not None:
+            log.close()
+        status = exit_status(summary, adapter.kind)
+        if old is not None and status is ExitStatus.GOOD:
+            old.check_compared(summary)
+        return status
 
     return running.run(main)
 
 
 async def _measure(
     reactor: Any,
-    signals: running.Signals,
     adapter: Adapter,
     plan: BenchPlan,
     server: EmbeddedServer | None,
-    views: list[ProgressView],
-    bench: Callable[[BenchPlan, Route, OnProgress], Benchmark | BenchWorkers],
+    views: Sequence[ProgressView],
+    measure: Measure,
 ) -> Summary:
-    """Run the plan, with a server of our own around it if there is one."""
+    """Carry out the plan, with a server of our own around it if there is one."""
     try:
         if server is not None:
             url, authority = await server.start()
@@ -164,20 +209,30 @@ async def _measure(
         route = await find_route(
             reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
         )
-
-        def show(progress: Progress) -> None:
-            for view in views:
-                view.update(progress)
-
-        benchmark = bench(plan, route, show)
-        signals.on_first(lambda _: benchmark.interrupt())
-        started = datetime.datetime.now(datetime.UTC).isoformat()
-        await benchmark.run()
+        return await measure(plan, route)
     finally:
         for view in views:
             view.finish()
         if server is not None:
             await server.stop()
+
+
+async def _run_once(
+    reactor: Any,
+    signals: running.Signals,
+    views: Sequence[ProgressView],
+    bench: Callable[[BenchPlan, Route, OnProgress], Benchmark | BenchWorkers | LoadedLatencyRun],
+    plan: BenchPlan,
+    route: Route,
+) -> Summary:
+    def show(progress: Progress) -> None:
+        for view in views:
+            view.update(progress)
+
+    benchmark = bench(plan, route, show)
+    signals.on_first(lambda _: benchmark.interrupt())
+    started = datetime.datetime.now(datetime.UTC).isoformat()
+    await benchmark.run()
     return benchmark.summary(started, system.describe(reactor))
 
 
@@ -186,14 +241,37 @@ def _bench(
     reactor_name: ReactorName | None,
     adapter: Adapter,
     on_worker: OnWorker,
+    on_interval: OnInterval | None,
     plan: BenchPlan,
     route: Route,
     on_progress: OnProgress,
 ) -> Benchmark | BenchWorkers:
     """Return what runs the plan: this process, or as many as it says."""
     if plan.workers == 1:
-        return Benchmark(reactor, plan, adapter, route, secrets.randbits(32), on_progress)
-    return BenchWorkers(reactor, plan, reactor_name, adapter, route, on_progress, on_worker)
+        key = secrets.randbits(32)
+        return Benchmark(reactor, plan, adapter, route, key, on_progress, on_interval=on_interval)
+    return BenchWorkers(reactor, plan, reactor_name, adapter, route, on_progress, on_worker, on_interval)
+
+
+def _beside_a_load(
+    reactor: Any,
+    reactor_name: ReactorName | None,
+    adapter: Adapter,
+    on_worker: OnWorker,
+    on_interval: OnInterval | None,
+    plan: BenchPlan,
+    route: Route,
+    on_progress: OnProgress,
+) -> LoadedLatencyRun:
+    """Return what probes the target before and while the plan is run, by other processes than this one."""
+
+    def load(told: OnProgress) -> BenchWorkers:
+        return BenchWorkers(reactor, plan, reactor_name, adapter, route, told, on_worker, on_interval)
+
+    def probes() -> ForeignProbes:
+        return ForeignProbes(reactor, adapter, route, plan.size)
+
+    return LoadedLatencyRun(reactor, probes, load, plan.length_ns, on_progress)
 
 
 def _aimed(plan: BenchPlan, url: str, authority: str | None) -> BenchPlan:
@@ -208,13 +286,16 @@ def exit_status(summary: Summary, kind: Kind) -> ExitStatus:
     """Return how the process ends, by what is worst in a result.
 
     Whoever sets objectives says by them what is a failure; that all are met does not excuse the others.
+    Likewise with what is allowed to be slower than a baseline.
     Datagrams that are lost are a measurement; on a stream every failed exchange or connection is a failure.
     """
     if summary.interrupted:
         return ExitStatus.INTERRUPTED
     if summary.counts.corrupted:
         return ExitStatus.CORRUPTED
-    if not all(objective["passed"] for objective in summary.slo):
+    missed = summary.search is not None and summary.search["rate_per_s"] is None
+    regressed = summary.comparison is not None and summary.comparison["regressions"]
+    if missed or regressed or not all(objective["passed"] for objective in summary.slo):
         return ExitStatus.SLO_MISSED
     failed = summary.partial or summary.connections.failed or (kind is not Kind.DATAGRAM and summary.errors)
     return ExitStatus.FAILED if failed or not summary.counts.completed else ExitStatus.GOOD

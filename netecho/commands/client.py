@@ -23,6 +23,7 @@ from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
 from netecho.rendering import dialogue as rendered
 from netecho.rendering.files import SavedForms
+from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream
 from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
 from netecho.rendering.streams import console_on, write_out
@@ -61,6 +62,7 @@ def run(
     json: str | None,
     json_stream: bool,
     csv: str | None,
+    hdr_log: str | None,
 ) -> int:
     """Run the command; see `netecho client --help`. Flags that were not given are `None`.
 
@@ -71,7 +73,7 @@ def run(
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
-    asked = (count, interval_ns, duration_ns, json, csv, message)
+    asked = (count, interval_ns, duration_ns, json, csv, hdr_log, message)
     if any(flag is not None for flag in asked) or json_stream:
         if message is not None and count is None and interval_ns is None and duration_ns is None:
             count = 1
@@ -91,7 +93,7 @@ def run(
             hmac_key,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
-        saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream)
+        saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
         forms = _Forms(saved, verbose, quiet, json_stream)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
     talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key)
@@ -142,13 +144,17 @@ async def _probe(
     route = await find_route(
         reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
     )
-    probes = ProbeRun(reactor, plan, adapter, route, on_probe)
+    log = None if forms.saved.log is None else HistogramLog(forms.saved.log, f"client {plan.target}")
+    probes = ProbeRun(reactor, plan, adapter, route, on_probe, on_interval=None if log is None else log.add)
     await probes.connect()
     view = forms.view(connection.peer(probes.transport, route), plan.timeout_ns)
     if forms.verbose:
         _describe(probes.transport, route, probes.setup)
     signals.on_first(lambda _: probes.interrupt())
-    if not forms.show(await probes.run()):
+    is_read = forms.show(await probes.run())
+    if log is not None:
+        log.close()
+    if not is_read:
         raise BrokenPipeError
     if probes.failure is not None:
         _note(f"netecho: {probes.failure}")

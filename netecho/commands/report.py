@@ -93,7 +93,7 @@ def _compare(
     comparison = comparing.compare(old, new)
     if not comparison.changes:
         reason = next(iter(comparison.unknown.values()))
-        raise UsageError(f"{_label(files[1])} cannot be compared with {_label(files[0])}: {reason}")
+        raise UsageError(f"{label_of(files[1])} cannot be compared with {label_of(files[0])}: {reason}")
     forms.save_comparison(comparison)
     stream.event("comparison", comparison=comparison.to_json())
     if shown is not None:
@@ -128,14 +128,14 @@ def _merged(files: Sequence[str], stdin: IO[str] | None) -> Summary:
             # It may be the log of any of them, and is taken to be like the first.
             added, *_ = [hdrlog.result_of(log, one) for one in results]
         except ValueError as error:
-            raise UsageError(f"{_label(name)} cannot be merged: {escape(error)}") from None
+            raise UsageError(f"{label_of(name)} cannot be merged: {escape(error)}") from None
         summaries.append(added)
     return merge_results(summaries)
 
 
 def _check_new(name: str, one: object, merged: Container[object]) -> None:
     if one in merged:
-        raise UsageError(f"{_label(name)} cannot be merged: it is merged already, or a part of it")
+        raise UsageError(f"{label_of(name)} cannot be merged: it is merged already, or a part of it")
 
 
 def _show_all(named: Sequence[tuple[str, Summary]], stdout: IO[str]) -> None:
@@ -163,13 +163,13 @@ def _read_text(name: str, stdin: IO[str] | None) -> str:
     try:
         return _text(name, stdin)
     except OSError as error:
-        raise UsageError(f"{_label(name)} cannot be read: {_lower(error.strerror or str(error))}") from None
+        raise UsageError(f"{label_of(name)} cannot be read: {_lower(error.strerror or str(error))}") from None
     except ValueError as error:  # bytes that are not text
-        raise UsageError(f"{_label(name)} is not a result: {escape(error)}") from None
+        raise UsageError(f"{label_of(name)} is not a result: {escape(error)}") from None
 
 
 def _results(name: str, text: str) -> list[Summary]:
-    label = _label(name)
+    label = label_of(name)
     if hdrlog.is_log(text):
         raise UsageError(f"{label} is a histogram log: --merge adds it to the result of a run")
     try:
@@ -185,7 +185,8 @@ def _results(name: str, text: str) -> list[Summary]:
     return summaries
 
 
-def _label(name: str) -> str:
+def label_of(name: str) -> str:
+    """Return what a file is called in messages."""
     return "standard input" if name == _STANDARD_INPUT else repr(name)
 
 

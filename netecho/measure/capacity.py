@@ -108,23 +108,18 @@ class Search:
         Args:
             steps: all of this search so far, in order.
         """
+        rate = self._rate(_Tried(steps))
+        return rate if rate is not None and len(steps) < self.most_steps else self.so_far(steps)
+
+    def so_far(self, steps: Sequence[Step]) -> Answer:
+        """Return what is known after some steps, all that there were or not."""
         tried = _Tried(steps)
-        # All that held are below all that missed: each new rate lies between the two, and only they change.
-        low, high = max(tried.held, default=None), min(tried.missed, default=None)
-        rate = self._rate(tried, low, high)
-        if rate is not None and len(steps) < self.most_steps:
-            return rate
-        missed = None if high is None else next(one for one in reversed(steps) if one.rate == high)
-        return Answer(low, rate is None, missed, len(steps))
+        missed = next((one for one in reversed(steps) if one.rate == tried.high), None)
+        return Answer(tried.low, self._rate(tried) is None, missed, len(steps))
 
-    def _rate(self, tried: _Tried, low: float | None, high: float | None) -> float | None:
-        """Return the rate to try next; `None` if there is nothing left to find out.
-
-        Args:
-            tried: the rates tried so far.
-            low: the highest that held.
-            high: the lowest that missed.
-        """
+    def _rate(self, tried: _Tried) -> float | None:
+        """Return the rate to try next; `None` if there is nothing left to find out."""
+        low, high = tried.low, tried.high
         if high is None:
             if low is None:
                 return self.start
@@ -154,6 +149,8 @@ class _Tried:
             self._runs[step.rate].append(step.held)
         self.held = {rate for rate, runs in self._runs.items() if self._holds(runs)}
         self.missed = self._runs.keys() - self.held
+        # All that held are below all that missed: each new rate lies between the two, and only they change.
+        self.low, self.high = max(self.held, default=None), min(self.missed, default=None)
         self.has_believed_miss = any(self.is_believed(rate) for rate in self.missed)
 
     @staticmethod

@@ -41,6 +41,8 @@ from typing import Any, Final
 
 from netecho.measure import humanise, student
 from netecho.measure.histogram import Histogram, percentile_key
+from netecho.measure.reading import checked
+from netecho.measure.segments import GRID_NS
 from netecho.measure.summary import Summary
 
 SCHEMA: Final = "netecho.comparison/1"
@@ -56,11 +58,16 @@ _RESOLUTION: Final = 0.001
 _FEWEST_BEYOND: Final = 10
 """Samples there must be on either side of a percentile."""
 _WHOLE, _HALVES, _QUARTERS = 1, 2, 4
+SHORTEST_NS: Final = _QUARTERS * GRID_NS
+"""How long a run is that can be compared with itself: each of its quarters has an interval."""
 _PARTS: Final = {_WHOLE: "a run", _HALVES: "half of a run", _QUARTERS: "a quarter of a run"}
 _UNCOMPARED: Final = frozenset(
-    ("target", "duration_ns", "exchanges", "count", "warmup_ns", "timeout_ns", "connect_rate_per_s", "seed")
+    (
+        *("target", "duration_ns", "exchanges", "count", "warmup_ns", "timeout_ns", "connect_rate_per_s"),
+        *("seed", "slo"),
+    )
 )
-"""What of a plan may differ between results that are alike: where, and for how long."""
+"""What of a plan may differ between results that are alike: where, for how long, and to what end."""
 
 
 class Verdict(enum.StrEnum):
@@ -92,6 +99,14 @@ class Change:
     """The least and the largest that new / old may be, with `confidence`."""
     high: float
     confidence: float
+
+    @classmethod
+    def from_json(cls, one: Mapping[str, Any]) -> Change:
+        """Read back what `to_json` gave. Raises whatever a wrong shape raises."""
+        numbers = {key: float(one[key]) for key in ("old", "new", "low", "high", "confidence")}
+        if not all(0 < number < math.inf for number in numbers.values()):
+            raise ValueError("a change is of numbers above 0")
+        return cls(checked(one, "metric", str), **numbers)
 
     @property
     def ratio(self) -> float:
@@ -143,6 +158,23 @@ class Comparison:
     """What could not be compared, by metric, and why not."""
     method: Method
     caveats: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, comparison: Mapping[str, Any]) -> Comparison:
+        """Read back what `to_json` gave.
+
+        Raises:
+            ValueError: it is no such object.
+        """
+        try:
+            return cls(
+                tuple(map(Change.from_json, comparison["changes"])),
+                {str(metric): str(reason) for metric, reason in comparison["unknown"].items()},
+                Method(comparison["method"]),
+                tuple(map(str, comparison["caveats"])),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a comparison: {error!r}") from error
 
     def regressions(self, by: float) -> tuple[Change, ...]:
         """Return what has regressed by more than a share: 0.05 is 5 %."""
@@ -293,10 +325,36 @@ def _log(rate: float, parts: int) -> float:
     return math.log(rate)
 
 
+def unlike(old: Sequence[Summary], new: Sequence[Summary]) -> tuple[str, ...]:
+    """Return how results came about otherwise than alike, with the values: `size 64 and 512`."""
+    sides = [[_circumstances(one) for one in side] for side in (old, new)]
+    differences = []
+    for key in dict.fromkeys(key for side in sides for circumstances in side for key in circumstances):
+        seen = [dict.fromkeys(str(one.get(key)) for one in side) for side in sides]
+        if len(seen[0] | seen[1]) > 1:
+            differences.append(f"{key} {' or '.join(seen[0])} and {' or '.join(seen[1])}")
+    return tuple(differences)
+
+
+def too_short(old: Sequence[Summary], length_ns: int | None) -> str | None:
+    """Return why a run that is still to be made could not be compared with results; `None` if it could.
+
+    Args:
+        old: at least one.
+        length_ns: how long the run is going to be; `None` if that is not known.
+    """
+    if len(old) + 1 < _FEWEST_RUNS and length_ns is not None and length_ns < SHORTEST_NS:
+        return (
+            f"{humanise.span(length_ns)} is too short to be compared: measure for "
+            f"{humanise.span(SHORTEST_NS)} or more, or have {_FEWEST_RUNS - 1} or more to compare with"
+        )
+    return None
+
+
 def _caveats(old: Sequence[Summary], new: Sequence[Summary], method: Method) -> list[str]:
     caveats = []
-    if unlike := _unlike(old, new):
-        caveats.append(f"not made alike: {', '.join(unlike)}")
+    if differences := unlike(old, new):
+        caveats.append(f"not made alike: {', '.join(differences)}")
     doubtful = sum(not one.trustworthy for one in (*old, *new))
     if doubtful:
         caveats.append(
@@ -318,17 +376,7 @@ def _caveats(old: Sequence[Summary], new: Sequence[Summary], method: Method) -> 
     return caveats
 
 
-def _unlike(old: Sequence[Summary], new: Sequence[Summary]) -> list[str]:
-    """Return how the results came about otherwise than alike, with the values."""
-    sides = [[_circumstances(one) for one in side] for side in (old, new)]
-    differences = []
-    for key in dict.fromkeys(key for side in sides for circumstances in side for key in circumstances):
-        seen = [dict.fromkeys(str(one.get(key)) for one in side) for side in sides]
-        if len(seen[0] | seen[1]) > 1:
-            differences.append(f"{key} {' or '.join(seen[0])} and {' or '.join(seen[1])}")
-    return differences
-
-
 def _circumstances(summary: Summary) -> dict[str, Any]:
     plan = {key: value for key, value in summary.plan.items() if key not in _UNCOMPARED}
-    return {**plan, **summary.system, "netecho": summary.version}
+    scheme = str(summary.plan.get("target")).partition(":")[0]
+    return {"protocol": scheme, **plan, **summary.system, "netecho": summary.version}

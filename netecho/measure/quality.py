@@ -90,6 +90,19 @@ def _reasons(observed: Observed) -> Iterator[str]:
             f"{observed.workers_died} of {humanise.count(observed.workers, 'worker')} died: what they did "
             "after they last told is missing, and their share of the load was not carried out"
         )
+    if observed.connections_opened < observed.connections_requested and not opening:
+        yield f"only {observed.connections_opened} of {observed.connections_requested} connections opened"
+    yield from limits_of_the_client(observed)
+    sending = observed.sending
+    if sending is not None and sending.held_back.unsent > sending.due * UNSENT_SHARE:
+        yield (
+            f"{humanise.count(sending.held_back.unsent, 'exchange')} that were due never left, as no "
+            f"connection was free, and are in no percentile; {_room(observed, sending)}"
+        )
+
+
+def limits_of_the_client(observed: Observed) -> Iterator[str]:
+    """Yield how the client, and not what it measured, set the result, and what to do."""
     if observed.cpu_share is not None and observed.cpu_share > BUSY_CPU_SHARE:
         yield (
             f"this client used {observed.cpu_share:.0%} of a processor: rates and latencies are partly "
@@ -101,26 +114,19 @@ def _reasons(observed: Observed) -> Iterator[str]:
             "closed keeps its own for a minute (TIME_WAIT); use a lower rate (-q), or have the system allow "
             "more (net.ipv4.ip_local_port_range) or use them again sooner (net.ipv4.tcp_tw_reuse=1)"
         )
-    if observed.connections_opened < observed.connections_requested and not opening:
-        yield f"only {observed.connections_opened} of {observed.connections_requested} connections opened"
-    if observed.sending is not None:
-        yield from _reasons_of_sending(observed, observed.sending)
-    late = _lateness(observed)
-    if late is not None and late.lateness_ns > LATE_NS:
-        yield f"{late}: the client did not keep to its schedule; {_relief(observed)}"
-
-
-def _reasons_of_sending(observed: Observed, sending: Sending) -> Iterator[str]:
-    if sending.achieved_per_s < sending.asked_per_s * ACHIEVED_SHARE and not _is_held_back(sending):
+    sending = observed.sending
+    if (
+        sending is not None
+        and sending.achieved_per_s < sending.asked_per_s * ACHIEVED_SHARE
+        and not is_held_back(sending)
+    ):
         yield (
             f"{humanise.rate(sending.achieved_per_s)} of the {humanise.rate(sending.asked_per_s)} that were "
             f"due left: the client was too slow; {_relief(observed)}"
         )
-    if sending.held_back.unsent > sending.due * UNSENT_SHARE:
-        yield (
-            f"{humanise.count(sending.held_back.unsent, 'exchange')} that were due never left, as no "
-            f"connection was free, and are in no percentile; {_room(observed, sending)}"
-        )
+    late = _lateness(observed)
+    if late is not None and late.lateness_ns > LATE_NS:
+        yield f"{late}: the client did not keep to its schedule; {_relief(observed)}"
 
 
 def _remarks(observed: Observed) -> Iterator[str]:
@@ -159,14 +165,14 @@ def _remarks_on_sending(observed: Observed, sending: Sending) -> Iterator[str]:
             f"for a connection, up to {humanise.duration(sending.held_back.longest_ns)}, and service time "
             "alone hides that"
         )
-    if _is_held_back(sending):
+    if is_held_back(sending):
         yield (
             f"{held_back} ({humanise.share(sending.held_back.count, sending.due)} of those due) found no "
             f"connection free; {_room(observed, sending)}"
         )
 
 
-def _is_held_back(sending: Sending) -> bool:
+def is_held_back(sending: Sending) -> bool:
     """Return whether it is for want of connections that exchanges leave late."""
     return sending.held_back.count > sending.due * HELD_BACK_SHARE
 

@@ -29,6 +29,8 @@ LATENESS: Final = "lateness"
 DELAYS: Final = (VARIATION, OUT, BACK, DWELL, VARIATION_OUT, VARIATION_BACK)
 """Delay variation; and by a reflector's stamps the delay each way, its own dwell time, and the variation
 each way."""
+_ADDITIONS: Final = ("comparison", "search", "loaded_latency")
+"""Keys of a result that are there only if they were asked for."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def brief(response: Histogram) -> dict[str, int] | None:
     return response.brief()
 
 
-Phase = Literal["connecting", "warm-up", "measuring", "finishing"]
+Phase = Literal["idle", "connecting", "warm-up", "measuring", "finishing"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -183,6 +185,13 @@ class Summary:
     """Of what those did after they last told, nothing is known."""
     cpu_shares: tuple[float, ...] = ()
     """Of one processor, used by each of several workers while it measured, the idlest first."""
+    comparison: Mapping[str, Any] | None = None
+    """With its baseline: a `Comparison` as JSON, with `baseline`, where that was read from; `allowed`, by
+    what share it may be slower; and `regressions`, what is shown to be slower by more."""
+    search: Mapping[str, Any] | None = None
+    """For the highest rate that holds: what was tried and found, a `measure.trials.Found` as JSON."""
+    loaded_latency: Mapping[str, Any] | None = None
+    """What probes came to alone and beside the load: a `measure.responsiveness.LoadedLatency` as JSON."""
     version: str = __version__
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""
@@ -250,6 +259,7 @@ class Summary:
             "trustworthy": self.trustworthy,
             "caveats": list(self.caveats),
             "slo": [dict(one) for one in self.slo],
+            **{key: dict(value) for key in _ADDITIONS if (value := getattr(self, key)) is not None},
             **self.extra,
         }
 
@@ -349,6 +359,7 @@ class Summary:
             workers=natural({"workers": 1, **instrument}, "workers"),
             workers_died=natural({"workers_died": 0, **instrument}, "workers_died"),
             cpu_shares=tuple(map(float, instrument.get("cpu_share_per_worker", ()))),
+            **{key: checked(result, key, dict) for key in _ADDITIONS if key in result},
             version=checked(result, "netecho", str),
             extra={key: value for key, value in result.items() if key not in _KEYS},
         )
@@ -381,6 +392,7 @@ _KEYS: Final = frozenset(
         "trustworthy",
         "caveats",
         "slo",
+        *_ADDITIONS,
     ]
 )
 

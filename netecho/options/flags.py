@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
@@ -46,16 +47,22 @@ def parse_proto(text: str) -> str:
     return text
 
 
-def check_outputs(*, json: str | None, csv: str | None, json_stream: bool) -> None:
+def check_outputs(
+    *, json: str | None, csv: str | None, json_stream: bool, hdr_log: str | None = None
+) -> None:
     """Check that the machine formats asked for do not meet in one place.
 
     Raises:
         UsageError: two of them go to standard output, or to one file.
     """
-    if [json, csv].count("-") + json_stream > 1:
-        raise UsageError("only one of --json -, --csv - and --json-stream can have standard output")
-    if json is not None and json == csv:
-        raise UsageError(f"--json and --csv cannot both write {json}")
+    if [json, csv, hdr_log].count("-") + json_stream > 1:
+        raise UsageError(
+            "only one of --json -, --csv -, --hdr-log - and --json-stream can have standard output"
+        )
+    named = {"--json": json, "--csv": csv, "--hdr-log": hdr_log}
+    for (flag, path), (other, its) in itertools.combinations(named.items(), 2):
+        if path is not None and path == its:
+            raise UsageError(f"{flag} and {other} cannot both write {path}")
 
 
 def split_words(values: list[str] | None) -> tuple[str, ...]:
@@ -290,6 +297,16 @@ Csv = Annotated[
         "--csv", metavar="FILE", rich_help_panel=OUTPUT, help="Write the result as CSV; - is standard output."
     ),
 ]
+HdrLog = Annotated[
+    str | None,
+    typer.Option(
+        "--hdr-log",
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+        help="Write a histogram log, a line each second, as HdrHistogram's tools read it; - is standard "
+        "output.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", rich_help_panel=OUTPUT, metavar="", help="Show no progress.")]
 Verbose = Annotated[
     bool,
@@ -316,7 +333,7 @@ FailOnRegression = Annotated[
         "--fail-on-regression",
         metavar="SHARE",
         parser=read_by(units.parse_share),
-        rich_help_panel=RESULTS,
+        rich_help_panel=OBJECTIVES,
         help="Exit with 99 if it is shown to be slower, by more than this: 5%.",
     ),
 ]

@@ -311,3 +311,35 @@ AbortOnFail = Annotated[
         help="End at the first second after which an objective does not hold.",
     ),
 ]
+
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        rich_help_panel=OBJECTIVES,
+        help="Compare with the results in this file, which --json wrote.",
+    ),
+]
+
+LoadedLatency = Annotated[
+    bool,
+    typer.Option(
+        "--loaded-latency",
+        rich_help_panel=OBJECTIVES,
+        metavar="",
+        help="Probe the target alone first, then beside the load: how much longer it takes, and "
+        "responsiveness.",
+    ),
+]
+
+FindMax = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--find-max",
+        metavar="OBJECTIVE",
+        parser=read_by(check_objective),
+        rich_help_panel=OBJECTIVES,
+        help="Search for the highest rate at which this holds, in runs of -z each (5s): 'p(99)<10ms'.",
+    ),
+]

@@ -32,10 +32,13 @@ def show_comparison(
         names: what the old and the new results were read from.
         allowed: by what share it may be slower; `None` if nobody asked.
     """
-    return print_to(console, *_parts(comparison, names, allowed))
+    return print_to(console, *parts(comparison, names, allowed))
 
 
-def _parts(comparison: Comparison, names: tuple[str, str], allowed: float | None) -> Iterator[RenderableType]:
+def parts(
+    comparison: Comparison, names: tuple[str, str], allowed: float | None = None
+) -> Iterator[RenderableType]:
+    """Return what is shown, from top to bottom; see `show_comparison`."""
     yield _labelled((label, Text(escape(name), "bold")) for label, name in zip(_SIDES, names, strict=True))
     yield ""
     yield _changes(comparison)

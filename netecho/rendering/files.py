@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import secrets
 import stat
@@ -88,7 +89,7 @@ class ResultFile:
                 with open(self._path, "wb") as device:
                     device.write(text.encode("utf-8", "backslashreplace"))
             else:
-                _replace(self._target, text.encode("utf-8", "backslashreplace"))
+                _replace(self._target, text.encode("utf-8", "backslashreplace")).close()
         except BrokenPipeError:
             return False
         except OSError as error:
@@ -98,6 +99,45 @@ class ResultFile:
     def _complaint(self, error: OSError | ValueError) -> str:
         reason = getattr(error, "strerror", None) or str(error)
         return f"{self._flag} {self._path!r} cannot be written: {reason[:1].lower()}{reason[1:]}"
+
+
+class GrowingFile(ResultFile):
+    """A file named on the command line that text is added to while a run goes on.
+
+    An old file is left whole until there is something to take its place. From then on the new one is
+    there to be read, and followed, with all that has been added.
+    """
+
+    _file: IO[bytes] | None = None
+
+    def write(self, text: str) -> bool:
+        """Add to the file; return whether anybody was there to read it, if it is a pipe.
+
+        Raises:
+            NetechoError: it could not be written after all.
+        """
+        if self.is_stdout:
+            return write_out(text, self._stdout)
+        content = text.encode("utf-8", "backslashreplace")
+        try:
+            if self._file is None and self._target is not None:
+                self._file = _replace(self._target, content)
+            else:
+                self._file = self._file or open(self._path, "wb")  # noqa: SIM115  # `close` does
+                self._file.write(content)
+                self._file.flush()
+        except BrokenPipeError:
+            return False
+        except OSError as error:
+            raise NetechoError(self._complaint(error)) from None
+        return True
+
+    def close(self) -> None:
+        """Add nothing more."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):  # as has been said, when it was added to
+                file.close()
 
 
 def _is_same_file(path: str, stream: IO[str] | None) -> bool:
@@ -117,33 +157,44 @@ def _create_beside(target: str) -> tuple[int, str]:
     return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temporary
 
 
-def _replace(target: str, content: bytes) -> None:
+def _replace(target: str, content: bytes) -> IO[bytes]:
+    """Put a new file in the place of an old one, at once; return it, open, with all of `content` in it."""
     descriptor, temporary = _create_beside(target)
+    file = os.fdopen(descriptor, "wb")
     try:
-        with open(descriptor, "wb") as file:
-            with contextlib.suppress(FileNotFoundError):
-                os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
         # Ctrl-C may come in here too.
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            file.close()
         raise
+    return file
 
 
 @dataclasses.dataclass(frozen=True)
 class SavedForms:
-    """The files that `--json` and `--csv` name, either of which may be absent."""
+    """The files that `--json`, `--csv` and `--hdr-log` name, any of which may be absent."""
 
     json: ResultFile | None
     csv: ResultFile | None
+    log: GrowingFile | None = None
 
     @classmethod
     def open(
-        cls, json: str | None, csv: str | None, stdout: IO[str] | None, *, json_stream: bool = False
+        cls,
+        json: str | None,
+        csv: str | None,
+        stdout: IO[str] | None,
+        *,
+        json_stream: bool = False,
+        hdr_log: str | None = None,
     ) -> SavedForms:
         """Check the files that were named.
 
@@ -153,14 +204,18 @@ class SavedForms:
         forms = cls(
             None if json is None else ResultFile(json, "--json", stdout),
             None if csv is None else ResultFile(csv, "--csv", stdout),
+            None if hdr_log is None else GrowingFile(hdr_log, "--hdr-log", stdout),
         )
-        if json is not None and csv is not None and json != "-" and _same_place(json, csv):
-            raise UsageError(f"--json and --csv are both to be written to {json!r}")
+        named = [("--json", json), ("--csv", csv), ("--hdr-log", hdr_log)]
+        for (flag, path), (other, its) in itertools.combinations(named, 2):
+            if path is not None and its is not None and path != "-" and _same_place(path, its):
+                raise UsageError(f"{flag} and {other} are both to be written to {path!r}")
         on_stdout = [
             flag
             for flag, taken in (
                 ("--json -", forms.json is not None and forms.json.is_stdout),
                 ("--csv -", forms.csv is not None and forms.csv.is_stdout),
+                ("--hdr-log -", forms.log is not None and forms.log.is_stdout),
                 ("--json-stream", json_stream),
             )
             if taken
@@ -172,7 +227,7 @@ class SavedForms:
     @property
     def take_stdout(self) -> bool:
         """Standard output is taken, and text must not go there."""
-        return any(one is not None and one.is_stdout for one in (self.json, self.csv))
+        return any(one is not None and one.is_stdout for one in (self.json, self.csv, self.log))
 
     def save(self, summaries: Sequence[Summary]) -> None:
         """Write the results: a single one as an indented object, several as JSON Lines.

@@ -13,13 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from netecho.measure import humanise
+from netecho.measure.comparison import Comparison
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
+from netecho.measure.responsiveness import LoadedLatency
 from netecho.measure.sending import Sending
 from netecho.measure.setup import PIECES
 from netecho.measure.slo import Unit, Verdict
 from netecho.measure.summary import LATENCIES, Summary
+from netecho.measure.trials import Found
 from netecho.plans import Arrival, Mode, Verify
-from netecho.rendering import bars, datagrams
+from netecho.rendering import bars, capacity, comparison, datagrams, loaded_latency
 from netecho.rendering.streams import escape, print_to, speaks_unicode
 
 _LABEL_WIDTH: Final = 11
@@ -62,6 +65,9 @@ def bench_parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
         yield _latencies(summary, console)
     yield ""
     yield _verdict(summary)
+    yield from _search(summary)
+    yield from _loaded_latency(summary)
+    yield from _comparison(summary)
 
 
 def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
@@ -355,6 +361,48 @@ def _row_label(row: bars.Row, second: bars.Row) -> str:
     if row.start_ns is None:
         return f"<{humanise.span(second.start_ns or 0)}"
     return (">" if row.open_ended else "") + humanise.span(row.start_ns)
+
+
+def _search(summary: Summary) -> Iterator[RenderableType]:
+    """Yield the search for the highest rate, if there is one that can be read."""
+    try:
+        found = None if summary.search is None else Found.from_json(summary.search)
+    except ValueError:  # it has come from a file that says anything
+        return
+    if found is not None:
+        yield ""
+        yield from capacity.parts(found)
+
+
+def _loaded_latency(summary: Summary) -> Iterator[RenderableType]:
+    """Yield what probes came to under load, if there were any and it can be read."""
+    told = summary.loaded_latency
+    try:
+        latency = None if told is None else LoadedLatency.from_json(told)
+    except ValueError:  # it has come from a file that says anything
+        return
+    if latency is not None:
+        yield ""
+        yield from loaded_latency.parts(latency)
+
+
+def _comparison(summary: Summary) -> Iterator[RenderableType]:
+    """Yield the comparison with a baseline, if there is one that can be read."""
+    told = summary.comparison
+    if told is None:
+        return
+    try:
+        read = Comparison.from_json(told)
+    except ValueError:  # it has come from a file that says anything
+        return
+    if read.changes:
+        allowed = told.get("allowed")
+        yield ""
+        yield from comparison.parts(
+            read,
+            (str(told.get("baseline")), "this run"),
+            allowed if isinstance(allowed, float) else None,
+        )
 
 
 def _objective(objective: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from netecho.measure.flows import FlowTotal, datagrams_of
 from netecho.measure.merging import Part, distributions_of
 from netecho.measure.payload import Payload
 from netecho.measure.prospects import out_of_reach
-from netecho.measure.recorder import Recorder
+from netecho.measure.recorder import Interval, Recorder
 from netecho.measure.setup import RESOLVE
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Connections, IntervalSummary, Phase, Progress, Summary, brief
@@ -44,6 +44,8 @@ INTERVAL: Final = 1.0
 SWEEPS_PER_TIMEOUT: Final = 20
 """How often in one timeout its expiry is looked for."""
 OnProgress = Callable[[Progress], object]
+OnInterval = Callable[[Interval], object]
+"""Called with each interval of what is measured, when it has ended."""
 
 
 class Benchmark:
@@ -57,6 +59,7 @@ class Benchmark:
         key: tells this run's payloads from others, 32 bits.
         on_progress: told once every `INTERVAL`.
         when_connected: waited for when all connections have been opened, before anything is sent.
+        on_interval: told of each interval of what is measured, with all that was recorded in it.
         clock: monotonic time in nanoseconds.
     """
 
@@ -69,6 +72,7 @@ class Benchmark:
         key: int,
         on_progress: OnProgress | None = None,
         when_connected: Callable[[], Awaitable[None]] | None = None,
+        on_interval: OnInterval | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.reactor = reactor
@@ -94,6 +98,7 @@ class Benchmark:
         self.elapsed_ns = 0
         self._on_progress = on_progress
         self._when_connected = when_connected
+        self._on_interval = on_interval
         self._objectives = tuple(map(Objective.parse, plan.slo))
         self._out_of_reach: tuple[Objective, ...] = ()
         self._looped, paced = kinds_of(plan)
@@ -388,6 +393,8 @@ class Benchmark:
         now = self.clock()
         interval = self.recorder.end_interval(self._interval_ns - self._begun_ns, now - self._begun_ns)
         self._interval_ns = now
+        if self._on_interval is not None and self._phase in ("measuring", "finishing"):
+            self._on_interval(interval)
         if self._on_progress is not None:
             self._on_progress(self._progress(now, IntervalSummary.of(interval)))
         if self._phase in ("connecting", "warm-up"):
@@ -423,7 +430,9 @@ class Benchmark:
         self.elapsed_ns = self._last_ns - self._begun_ns
         self.cpu_share = (time.process_time_ns() - self._cpu_ns) / (self.clock() - self._begun_ns)
         if self._last_ns > self._interval_ns:
-            self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
+            last = self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
+            if self._on_interval is not None:
+                self._on_interval(last)
 
     def summary(self, started: str, system: Mapping[str, Any]) -> Summary:
         """Return what the run means.
@@ -444,7 +453,7 @@ class Benchmark:
             if total is not None:  # one that came after another had gone may have its number
                 earlier = flows.get(total.number)
                 flows[total.number] = total if earlier is None else earlier + total
-        datagrams = datagrams_of(flows.values())
+        datagrams = datagrams_of(flows[number] for number in sorted(flows))
         recorder.one_way.losses = datagrams.losses or Losses()
         return Part(
             counts=recorder.counts,

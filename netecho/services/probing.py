@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -34,6 +35,7 @@ from netecho.measure.summary import Connections, ProbeReply, Summary, brief, lat
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
 from netecho.services import system
+from netecho.services.benchmark import INTERVAL, OnInterval
 from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
 
@@ -60,6 +62,7 @@ class ProbeRun:
         on_probe: called with what became of each probe, as soon as it is known.
         clock: monotonic, in nanoseconds.
         key: tells this run's payloads from others; random by default.
+        on_interval: called with all that was recorded in each interval, when it has ended.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class ProbeRun:
         on_probe: Callable[[ProbeReply], object],
         clock: Callable[[], int] = time.monotonic_ns,
         key: int | None = None,
+        on_interval: OnInterval | None = None,
     ) -> None:
         self.transport: Any = None
         """The connection's, once there is one."""
@@ -82,6 +86,10 @@ class ProbeRun:
         self._route = route
         self._on_probe = on_probe
         self._clock = clock
+        self._on_interval = on_interval
+        self._ticks = LoopingCall(self._tick)
+        self._ticks.clock = reactor
+        self._interval_ns = 0
         key = random.getrandbits(32) if key is None else key
         self._payload = Payload(plan.size, key, plan.message)
         self._pacer = Pacer(plan.interval_ns, plan.count, plan.duration_ns)
@@ -139,7 +147,9 @@ class ProbeRun:
         """Send the probes over the connection, wait for the last reply, and say what it all means."""
         self._started = datetime.datetime.now().astimezone().isoformat()
         self._cpu_s = time.process_time()
-        self._start_ns = self._end_ns = self._clock()
+        self._start_ns = self._end_ns = self._interval_ns = self._clock()
+        if self._on_interval is not None:
+            self._ticks.start(INTERVAL, now=False).addErrback(self._ended.errback)
         if self.failure is None:
             self._send_due()
         else:  # the connection was lost before anything was sent
@@ -273,11 +283,22 @@ class ProbeRun:
             self._recorder.failed(kind)
         self._finish()
 
+    def _tick(self) -> None:
+        """End an interval."""
+        if self._on_interval is not None:
+            now, begun_ns = self._clock(), self._start_ns
+            self._on_interval(self._recorder.end_interval(self._interval_ns - begun_ns, now - begun_ns))
+            self._interval_ns = now
+            self._recorder.intervals.clear()  # the probes of a client go on for ever, perhaps
+
     def _finish(self) -> None:
         if not self._ended.called:
             self._ended.callback(None)
 
     def _close(self) -> None:
+        if self._ticks.running:
+            self._ticks.stop()
+            self._tick()
         for call in (self._send_call, self._expiry_call):
             if call is not None and call.active():
                 call.cancel()

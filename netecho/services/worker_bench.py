@@ -23,12 +23,13 @@ from netecho.measure.flows import OF_FLOWS
 from netecho.measure.merging import Account, Part, merge, so_far_of
 from netecho.measure.prospects import out_of_reach
 from netecho.measure.recorder import Interval
+from netecho.measure.segments import align
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Progress, Summary
 from netecho.plans import SECOND, BenchPlan, ReactorName
 from netecho.protocols._contract import Adapter, Route
 from netecho.services import plan_json
-from netecho.services.benchmark import Benchmark, OnProgress
+from netecho.services.benchmark import Benchmark, OnInterval, OnProgress
 from netecho.services.conclusion import conclude
 from netecho.services.routing import route_by
 from netecho.services.worker_progress import STAGES, Board, Tick
@@ -54,6 +55,8 @@ class BenchWorkers:
         route: the way to the target, resolved.
         on_progress: told of all of them together, once every interval.
         on_worker: told of workers as they come and die.
+        on_interval: told of each interval of what is measured, with all that they recorded in it together;
+            of the same time again, if a worker tells late.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class BenchWorkers:
         route: Route,
         on_progress: OnProgress,
         on_worker: OnWorker,
+        on_interval: OnInterval | None = None,
     ) -> None:
         check_supported()
         self._reactor = reactor
@@ -73,11 +77,12 @@ class BenchWorkers:
         self._adapter = adapter
         self._route = route
         shares = plan.split(plan.workers)
-        board = Board(plan, len(shares), self._ticked)
+        board = Board(plan, len(shares), self._ticked, on_interval)
         self._members = [
             _Member(reactor, index, share, board, on_worker) for index, share in enumerate(shares)
         ]
         self._on_progress = on_progress
+        self._on_interval = on_interval
         self._objectives = tuple(map(Objective.parse, plan.slo))
         self._out_of_reach: tuple[Objective, ...] = ()
         self.interrupted = False
@@ -105,6 +110,9 @@ class BenchWorkers:
                     member.worker.tell({"begin_ns": at_ns})
             for member in members:
                 await member.ended
+            if self._on_interval is not None:
+                for interval in align(one for member in members for one in member.last):
+                    self._on_interval(interval)
         finally:
             listening.stop()
             for member in members:
@@ -172,6 +180,8 @@ class _Member:
         self.account = Account(share.connections)
         self.failure: str | None = None
         """Why it has not a single connection."""
+        self.last: tuple[Interval, ...] = ()
+        """What it told at its end: intervals that are in no tick."""
         self.how = "goes on"
         """How it ended."""
         self.connected: Deferred[None] = Deferred()
@@ -213,7 +223,9 @@ class _Member:
         # Only what is measured has intervals in the result.
         measuring = tick is None or STAGES[tick.phase] == STAGES["measuring"]
         self.account.told(part if measuring else dataclasses.replace(part, intervals=()))
-        if tick is not None:
+        if tick is None:
+            self.last += part.intervals
+        else:
             self._board.told(self._index, tick, part)
         self.failure = self.failure or message.get("failure")
         if "connected" in message:

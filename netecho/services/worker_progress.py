@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from netecho.measure.histogram import Histogram
@@ -13,7 +13,7 @@ from netecho.measure.recorder import Counts, Interval
 from netecho.measure.segments import align
 from netecho.measure.summary import IntervalSummary, Phase, Progress, brief
 from netecho.plans import BenchPlan
-from netecho.services.benchmark import OnProgress
+from netecho.services.benchmark import OnInterval, OnProgress
 
 STAGES: Final[Mapping[str, int]] = {"connecting": 0, "warm-up": 1, "measuring": 2, "finishing": 2}
 """In which order phases come; workers do not change together from one to another of the same number."""
@@ -54,12 +54,16 @@ class Board:
         plan: of all of them together.
         workers: how many there are.
         on_progress: told of the sum.
+        on_interval: told of it too, with all that was recorded, while it is measured.
     """
 
-    def __init__(self, plan: BenchPlan, workers: int, on_progress: OnProgress) -> None:
+    def __init__(
+        self, plan: BenchPlan, workers: int, on_progress: OnProgress, on_interval: OnInterval | None = None
+    ) -> None:
         self._plan = plan
         self._working = set(range(workers))
         self._on_progress = on_progress
+        self._on_interval = on_interval
         self._parts: dict[int, Part] = {}
         self._open: dict[int, int] = {}
         self._places: dict[_Place, dict[int, tuple[Tick, tuple[Interval, ...]]]] = {}
@@ -73,6 +77,8 @@ class Board:
         if tick.place > self._shown:
             self._places.setdefault(tick.place, {})[worker] = tick, part.intervals
             self._show()
+        elif tick.place[0] == STAGES["measuring"]:  # it is too late to be shown with the others
+            self._record(part.intervals)
 
     def left(self, worker: int, part: Part) -> None:
         """Note that a worker has ended, with all that it recorded: nobody waits for it any more."""
@@ -89,6 +95,11 @@ class Board:
             if place <= until:
                 self._pass_on(place)
 
+    def _record(self, intervals: Iterable[Interval]) -> None:
+        if self._on_interval is not None:
+            for one in intervals:
+                self._on_interval(one)
+
     def _pass_on(self, place: _Place) -> None:
         told = self._places.pop(place).values()
         self._shown = place
@@ -97,6 +108,8 @@ class Board:
         sums = align((one for _, intervals in told for one in intervals), grid_ns=1 << 62)
         for one in sums:
             self._response.add(one.response)
+        if self._stage == STAGES["measuring"]:
+            self._record(sums)
         counts = Counts()
         errors: collections.Counter[str] = collections.Counter()
         for part in self._parts.values():

@@ -1,0 +1,110 @@
+"""Probes with a connection of their own each: opened, used for one exchange, closed."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from netecho.measure.histogram import Histogram
+from netecho.measure.payload import Payload
+from netecho.measure.responsiveness import CONNECT, ECHO, HANDSHAKE, STEPS, Probed
+from netecho.plans import SECOND
+from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
+
+
+class ForeignProbes:
+    """Sends one probe after each interval, whatever has become of those before, until it is stopped.
+
+    Args:
+        reactor: runs us.
+        adapter: the target's protocol.
+        route: the way to the target.
+        size: bytes in a payload.
+        clock: monotonic time in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        adapter: Adapter,
+        route: Route,
+        size: int,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._reactor = reactor
+        self._adapter = adapter
+        self._route = route
+        self._payload = Payload(size, secrets.randbits(32)).make(0)
+        self._clock = clock
+        self._loop = LoopingCall(self._send)
+        self._loop.clock = reactor
+        self._samples: dict[str, list[int]] = {step: [] for step in STEPS}
+        self._under_way: set[Deferred[None]] = set()
+        self._sent = 0
+
+    def start(self, interval_ns: int) -> None:
+        """Begin, with a probe at once."""
+        self._loop.start(interval_ns / SECOND)
+
+    def stop(self) -> Probed:
+        """End; return what became of the probes. Those that are under way are left out: nobody knows."""
+        if self._loop.running:
+            self._loop.stop()
+        self._sent -= len(self._under_way)
+        for probe in list(self._under_way):
+            probe.cancel()
+        times = {step: Histogram.of(samples) for step, samples in self._samples.items() if samples}
+        return Probed(self._sent, len(self._samples[ECHO]), times)
+
+    def _send(self) -> None:
+        self._sent += 1
+        probe = Deferred.fromCoroutine(self._probe())
+        if not probe.called:
+            self._under_way.add(probe)
+            probe.addBoth(lambda _: self._under_way.discard(probe))
+
+    async def _probe(self) -> None:
+        """Make one; what fails is a probe without an echo."""
+        ended: Deferred[bytes] = Deferred()
+        begun = connected = self._clock()
+
+        def on_connected() -> None:
+            nonlocal connected
+            connected = self._clock()
+
+        def on_reply(_: int | None, payload: bytes, *__: object) -> None:
+            if not ended.called:
+                ended.callback(payload)
+
+        def on_lost(reason: Failure) -> None:
+            if not ended.called:
+                ended.errback(reason)
+
+        exchanger: Exchanger | None = None
+        with contextlib.suppress(Exception):
+            try:
+                exchanger = await self._adapter.connect(
+                    self._reactor, self._route, on_reply, on_lost, on_connected
+                )
+                ready = self._clock()
+                exchanger.send(0, self._payload)
+                echo = await ended.addTimeout(self._route.timeout, self._reactor)
+                if echo == self._payload:
+                    self._record(begun, connected, ready, self._clock())
+            finally:
+                if exchanger is not None:
+                    exchanger.close()
+
+    def _record(self, begun: int, connected: int, ready: int, ended: int) -> None:
+        if self._adapter.kind is not Kind.DATAGRAM:
+            self._samples[CONNECT].append(connected - begun)
+        if self._route.target.secure:
+            self._samples[HANDSHAKE].append(ready - connected)
+        self._samples[ECHO].append(ended - ready)

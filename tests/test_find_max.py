@@ -1,0 +1,186 @@
+"""`bench --find-max`: the highest rate that holds, of servers whose highest rate is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from netecho.commands.bench import exit_status
+from netecho.errors import ConnectError, ExitStatus, NetechoError
+from netecho.measure.capacity import Search
+from netecho.measure.slo import Objective
+from netecho.measure.summary import Summary
+from netecho.measure.trials import Trial
+from netecho.plans import SECOND
+from netecho.protocols._contract import Kind
+from netecho.services.capacity import CapacitySearch
+from tests.benches import checked, echo, running, serving
+from tests.servers import netecho
+from tests.test_measure_trials import UNDER_10_MS, run
+
+PAUSE = 0.005
+"""Seconds that a server takes for each message, so that it has no more than 200 a second."""
+
+
+def slowly(connection: socket.socket) -> None:
+    """Send each message back after a pause in which nothing else is done."""
+    pause = threading.Event()
+    while data := connection.recv(64):
+        pause.wait(PAUSE)
+        connection.sendall(data)
+
+
+def search(
+    outcomes: Callable[[float], Summary | NetechoError], objectives: Sequence[Objective] = UNDER_10_MS
+) -> tuple[Summary, list[Trial]]:
+    """Search among made-up runs."""
+    trials: list[Trial] = []
+    results: list[Summary] = []
+
+    async def run_at(rate: float) -> Summary:
+        outcome = outcomes(rate)
+        if isinstance(outcome, NetechoError):
+            raise outcome
+        return outcome
+
+    searching = CapacitySearch(run_at, objectives, Search(1000), trials.append)
+    Deferred.fromCoroutine(searching.run()).addCallback(results.append)
+    return results[0], trials
+
+
+def limit_of(rate: float) -> Callable[[float], Summary]:
+    """Return runs of a target that can do so much."""
+    return lambda asked: run(2_000_000 if asked <= rate else 20_000_000)
+
+
+def test_the_result_is_that_of_the_highest_rate_that_held() -> None:
+    """With all the runs; each was told of as it ended."""
+    result, trials = search(limit_of(5_000))
+    assert result.search is not None
+    assert 5_000 / 1.05 < result.search["rate_per_s"] <= 5_000
+    assert result.search["confirmed"]
+    assert result.search["steps"] == [one.to_json() for one in trials]
+    assert result.latencies["response"].maximum == 2_000_000
+    assert not result.interrupted
+
+
+def test_if_none_held_it_is_the_last_one() -> None:
+    """And there is no rate."""
+    result, _ = search(limit_of(0))
+    assert result.search is not None
+    assert result.search["rate_per_s"] is None
+    assert result.latencies["response"].maximum == 20_000_000
+
+
+def test_a_limit_of_the_client_is_not_to_be_trusted() -> None:
+    """The result says first what it is."""
+    result, _ = search(lambda rate: run(cpu_share=0.5) if rate < 5_000 else run(20_000_000, cpu_share=0.99))
+    assert result.search is not None
+    assert result.search["limited_by"] == "client"
+    assert not result.trustworthy
+    assert result.caveats[0].startswith("the highest rate is the limit of this client")
+
+
+def test_an_interrupted_run_ends_it_with_the_best_so_far() -> None:
+    """The run itself is no step: it was not whole."""
+    result, trials = search(lambda rate: run(interrupted=rate > 2_000))
+    assert [one.rate for one in trials] == [1_000, 2_000]
+    assert result.interrupted
+    assert result.search is not None
+    assert (result.search["rate_per_s"], result.search["confirmed"]) == (2_000, False)
+    assert result.caveats[-1] == "the search was interrupted: this is the best of what was tried"
+
+
+def test_an_interrupted_first_run_is_the_result() -> None:
+    """There is nothing else."""
+    result, trials = search(lambda _: run(interrupted=True))
+    assert (result.interrupted, trials) == (True, [])
+    assert result.search is not None
+    assert (result.search["rate_per_s"], result.search["answer"]) == (None, "no rate held; not confirmed")
+
+
+def test_a_run_that_cannot_be_made_is_a_miss() -> None:
+    """A server that a rate was too much for holds none above it; but at first it is an error."""
+    result, _ = search(lambda rate: run() if rate < 5_000 else ConnectError("refused"))
+    assert result.search is not None
+    assert result.search["steps"][-1]["reasons"] in ([], ["refused"])
+    assert 5_000 / 1.05 / 1.05 < result.search["rate_per_s"] < 5_000
+    caught: list[Any] = []
+
+    async def refused(_: float) -> Summary:
+        raise ConnectError("refused")
+
+    searching = CapacitySearch(refused, UNDER_10_MS, Search(1000), lambda _: None)
+    Deferred.fromCoroutine(searching.run()).addErrback(caught.append)
+    assert caught[0].check(ConnectError)
+
+
+def test_a_server_of_known_capacity() -> None:
+    """What is found is no more than it has; each step is said as it ends, and the answer last."""
+    with serving(slowly) as url:
+        done = netecho("bench", url, "-q", "50", "-z", "250ms", "--find-max", "p(50)<100ms", "--json-stream")
+    assert done.returncode == 0
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    steps = [one for one in events if one["event"] == "step"]
+    result = checked(events[-1]["result"])
+    found = result["search"]
+    assert 50 <= found["rate_per_s"] <= 1.1 / PAUSE
+    assert [one["number"] for one in steps] == list(range(1, len(steps) + 1))
+    assert [one["rate_per_s"] for one in steps] == [one["rate_per_s"] for one in found["steps"]]
+    assert result["plan"]["rate_per_s"] == found["rate_per_s"]
+    assert all(one["passed"] for one in result["slo"])
+    said = [line for line in done.stderr.decode().splitlines() if line.startswith("step ")]
+    assert len(said) == len(steps)
+    assert said[0].startswith("step 1: 50/s held (p(50)<100ms: ")
+
+
+def test_no_rate_holds() -> None:
+    """The exit status is that of an objective which was missed, and the text says so."""
+    with serving(echo) as url:
+        done = netecho("bench", url, "-q", "5", "-z", "200ms", "--find-max", "p(50)<1ns", "--quiet")
+    assert (done.returncode, done.stderr) == (99, b"")
+    assert "no rate held, down to 1/s" in done.stdout.decode()
+
+
+def test_no_rate_is_an_objective_that_was_missed() -> None:
+    """Also where the run itself met it, at another rate than was asked for."""
+    found, _ = search(limit_of(5_000))
+    assert exit_status(found, Kind.STREAM) is ExitStatus.GOOD
+    none, _ = search(lambda _: run(took_ns=2 * SECOND))
+    assert all(one["passed"] for one in none.slo)
+    assert exit_status(none, Kind.STREAM) is ExitStatus.SLO_MISSED
+    assert exit_status(dataclasses.replace(none, interrupted=True), Kind.STREAM) is ExitStatus.INTERRUPTED
+
+
+def test_interrupted() -> None:
+    """Ctrl-C ends it with what is known."""
+    with serving(echo) as url:
+        words = (url, "-q", "20", "-z", "300ms", "--find-max", "p(50)<10s", "--json", "-")
+        with running(*words) as process:
+            assert process.stderr is not None
+            while not process.stderr.readline().startswith(b"step 2"):
+                pass
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate()
+            assert process.returncode == 130
+    result = checked(json.loads(out))
+    assert result["interrupted"]
+    assert len(result["search"]["steps"]) >= 2
+    assert not result["search"]["confirmed"]
+
+
+def test_mistakes() -> None:
+    """What makes no sense with many runs is not taken."""
+    for words in (["-n", "10"], ["--slo", "errors==0"], ["--connections-stages", "1s:2"]):
+        done = netecho("bench", "127.0.0.1", "1", "--find-max", "p(50)<1s", *words)
+        assert done.returncode == 2
+        assert done.stderr.decode() == (
+            f"netecho: --find-max makes runs of its own, of -z each, from -q on: leave out {words[0]}\n"
+        )
