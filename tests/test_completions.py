@@ -52,7 +52,7 @@ def flags_of(command: str) -> set[str]:
         flag
         for parameter in parameters
         if parameter.param_type_name == "option" and not getattr(parameter, "hidden", False)
-        for flag in parameter.opts
+        for flag in (*parameter.opts, *parameter.secondary_opts)
     }
 
 
