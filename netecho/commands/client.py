@@ -17,7 +17,14 @@ from netecho.errors import ExitStatus, LostError, UsageError
 from netecho.measure.histogram import Histogram
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
 from netecho.measure.summary import ProbeReply, Summary
-from netecho.options import check_reflection, check_size, resolve_request, resolve_target, size_of
+from netecho.options import (
+    check_reflection,
+    check_size,
+    check_starttls,
+    resolve_request,
+    resolve_target,
+    size_of,
+)
 from netecho.plans import SECOND, ClientTLS, ProbePlan, ReactorName, SocketOptions, TalkPlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
@@ -77,6 +84,7 @@ def run(
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
+    check_starttls(goal, client_tls)
     request = resolve_request(adapter, method, headers, body, http2)
     if request is not None and message is None:
         message = request.message
@@ -100,6 +108,7 @@ def run(
             client_tls,
             hmac_key,
             request,
+            adapter.has_receipts,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
@@ -226,7 +235,7 @@ async def _pipe(reactor: Any, adapter: Adapter, plan: TalkPlan, block: int, verb
     if adapter.kind is Kind.STREAM:
         pipe = StreamPipe(reactor, 0, 1, block)
     else:
-        pipe = DatagramPipe(reactor, 0, 1, block, timeout)
+        pipe = DatagramPipe(reactor, 0, 1, block, timeout, receipts=adapter.has_receipts)
     await _talk(reactor, adapter, plan, pipe, verbose)
     try:
         await pipe.ended
@@ -248,7 +257,7 @@ async def _converse(
     def show(heard: Heard) -> None:
         terminal.show(rendered.heard_line(heard))
 
-    dialogue = Dialogue(stream=adapter.kind is Kind.STREAM, on_heard=show)
+    dialogue = Dialogue(stream=adapter.kind is Kind.STREAM, receipts=adapter.has_receipts, on_heard=show)
     terminal = Terminal(reactor, lambda line: dialogue.say(line.encode("utf-8", "surrogateescape")))
     await _talk(reactor, adapter, plan, dialogue, verbose)
     dialogue.ended.addCallback(end)

@@ -6,7 +6,9 @@ Nothing here imports Twisted before a target is resolved.
 from netecho.options.targets import (
     check_mode,
     check_reflection,
+    check_replies,
     check_size,
+    check_starttls,
     resolve_listeners,
     resolve_own_server,
     resolve_request,
@@ -17,7 +19,9 @@ from netecho.options.targets import (
 __all__ = [
     "check_mode",
     "check_reflection",
+    "check_replies",
     "check_size",
+    "check_starttls",
     "resolve_listeners",
     "resolve_own_server",
     "resolve_request",

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from OpenSSL.SSL import Error
 
-from netecho.errors import UsageError
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http1_server import HTTP1Server
@@ -209,13 +208,7 @@ class HTTPFactory(ReplyFactory):
 def http_factory(
     reactor: Any, target: Target, settings: ListenSettings, patience: Patience = PATIENCE
 ) -> tuple[HTTPFactory, Any]:
-    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked.
-
-    Raises:
-        UsageError: HTTP has no such way to answer.
-    """
-    if settings.reply is ReplyMode.CHARGEN:
-        raise UsageError(f"{target} answers requests, and cannot with --reply chargen")
+    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked."""
     books: Any = HTTPFactory(reactor, settings, patience)
     if settings.tls is None:
         return books, books

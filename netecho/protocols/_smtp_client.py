@@ -73,8 +73,8 @@ class SMTPExchanger(Protocol):
         self._offers: dict[str, str] = {}
         self._key = secrets.token_hex(4)
         self._addresses = SENDER, RECIPIENT
-        self._begun: _Sending | None = None
-        """A mail that the server has begun to take, and that will never be whole: it is to be forgotten."""
+        self._has_begun = False
+        """The server has begun to take a mail that will never be whole, and is to forget it."""
         self._is_starting_tls = False
 
     def connectionMade(self) -> None:
@@ -99,7 +99,7 @@ class SMTPExchanger(Protocol):
             lines = [line.decode("ascii", "replace").upper().partition(" ") for line in text.split(b"\n")[1:]]
             self._offers = {word: value for word, _, value in lines}
             self._secure_or_begin()
-        elif 500 <= code and not self._route.starttls:
+        elif code >= 500 and not self._route.starttls:
             self._say(f"HELO {self._name()}", self._known)
         else:
             self._refuse(f"it answers EHLO with {_words(code, text)}")
@@ -121,6 +121,9 @@ class SMTPExchanger(Protocol):
     def _begin_tls(self, code: int, text: bytes) -> None:
         if code != 220:
             self._refuse(f"it answers STARTTLS with {_words(code, text)}", TLSError)
+            return
+        if self._replies.has_rest:  # whoever said that was not the server (CVE-2011-0411)
+            self._refuse("it goes on in clear behind STARTTLS", TLSError)
             return
         self._is_starting_tls = True
         begin_tls(self.transport, self, self._route.tls, self._reactor, is_client=True)
@@ -159,8 +162,8 @@ class SMTPExchanger(Protocol):
         sending = self._waiting.popleft()
         expected, offers = self._expected, self._offers
         words = b""
-        if self._begun is not None:
-            self._begun = None
+        if self._has_begun:
+            self._has_begun = False
             words = b"RSET\r\n"
             expected.append(self._forgotten)
         sender, recipient = self._addresses
@@ -224,8 +227,7 @@ class SMTPExchanger(Protocol):
 
     def _ended(self, sending: _Sending, code: int, text: bytes) -> None:
         """Pass on what has become of a mail, and begin the next."""
-        if sending.is_accepted:
-            self._begun = sending
+        self._has_begun = sending.is_accepted
         payload = b"%d %s" % (code, text)
         if code == 250 and sending.refusal is None:
             if sending.mail.receipt in text:
@@ -252,8 +254,6 @@ class SMTPExchanger(Protocol):
             if not expected:
                 if code != 421:  # which says that the connection is about to be closed
                     self._fail(Failure(NotSMTPError(f"nothing asked for {_words(code, text)}")))
-                return
-            if self._is_starting_tls and not self._offers:
                 return
             expected.popleft()(code, text)
 

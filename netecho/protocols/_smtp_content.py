@@ -1,4 +1,4 @@
-"""The content of a mail on the wire, between DATA and the line with a dot alone (RFC 5321 section 4.1.1.4)."""
+"""A mail's content on the wire, between DATA and the line with a dot alone (RFC 5321 section 4.1.1.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message as a mail (RFC 5322): its header, and its bytes as lines of text, or in base64 if they are none."""
+"""A message as a mail (RFC 5322): a header, and its bytes as lines of text, or in base64 if they are none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import email.utils
 import functools
 import hashlib
+import time
 from typing import Final
 
 from netecho.protocols._smtp_content import LINE_END, on_the_wire
@@ -54,7 +55,7 @@ def mail_of(number: int, key: str, payload: bytes, *, takes_8bit: bool, addresse
         addresses: whom the mail says it is from, and for.
     """
     body = (_kept if len(payload) <= _MOST_KEPT else body_of)(payload, takes_8bit)
-    head = _head(int(email.utils.time.time()), *addresses) + b"Message-ID: <%d.%s@netecho.invalid>\r\n%s\r\n" % (
+    head = _head(int(time.time()), *addresses) + b"Message-ID: <%d.%s@netecho.invalid>\r\n%s\r\n" % (
         number,
         key.encode("ascii"),
         body.fields,

@@ -40,7 +40,7 @@ class SMTPConnection(Receiver):
         if self._session is not None:
             self.transport.registerProducer(self, True)
             self._shaking_hands = True
-            self.setTimeout(HANDSHAKE_TIMEOUT)
+            self.setTimeout(HANDSHAKE_TIMEOUT)  # type: ignore[no-untyped-call]
             return
         factory = self.factory
         self._progress = Progress(factory.reactor.seconds())

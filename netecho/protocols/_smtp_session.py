@@ -3,10 +3,10 @@
 It takes mails and keeps none: the reply to each says under which name it was received, how many octets it
 had, and their SHA-256.
 
-There is no maintained library of SMTP's server side without a network of its own. Twisted's `twisted.mail.smtp`
-knows none of the extensions offered here, calls a method for each line of a mail, and takes a CR or LF
-alone in one, and commands that come before the reply they have to wait for: to have it refuse those would be
-to replace nearly all of it. This takes a fifth of its time for a mail of 10 KiB.
+There is no maintained library of SMTP's server side without a network of its own (smtpproto is for clients,
+aiosmtpd for asyncio). Twisted's `twisted.mail.smtp` knows none of the extensions offered here, calls a method
+for each line of a mail, and takes a CR or LF alone in one, and commands that come before the reply they have
+to wait for: to have it refuse those would be to replace nearly all of it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Session:
         host: str,
         identify: Callable[[], str],
         reply: ReplyMode = ReplyMode.ECHO,
-        limits: Limits = Limits(),  # noqa: B008 - it does not change
+        limits: Limits = Limits(),
         *,
         offers_tls: bool = False,
     ) -> None:

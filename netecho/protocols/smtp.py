@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Protocol
 
-from netecho.plans import DEFAULT_PORT, ReplyMode, Target
+from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._http_conversation import HTTPConversation
 from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
@@ -36,8 +36,8 @@ class SMTP:
     default_port: int | None = DEFAULT_PORT
     secure_scheme: str | None = "smtps"
     minimum_size = 0
-    maximum_size: int | None = 32 << 20
-    default_size = 1024
+    maximum_size: int | None = None
+    default_size = DEFAULT_SIZE
     framed = True
     numbered = True
     reflects = False

@@ -105,6 +105,10 @@ class UDP:
     reflects = False
     has_requests = False
     alpn: tuple[str, ...] = ()
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.CHARGEN})
+    has_receipts = False
+    is_text = False
+    upgrades = False
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""
