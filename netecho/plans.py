@@ -722,6 +722,12 @@ def _above_zero(flag: str, value: float | None) -> None:
 
 
 def _not_in_vain(tls: ClientTLS, target: Target) -> None:
+    if tls.starttls:
+        if not target.upgrades:
+            raise UsageError("--starttls is for protocols that begin in clear: add --proto smtp")
+        if target.secure:
+            raise UsageError("--starttls and --tls exclude each other: TLS comes later or is there at once")
+        return
     # A key log may be asked for by the environment, for whatever will speak TLS.
     if not target.secure and dataclasses.replace(tls, keylog=None) != ClientTLS():
         raise UsageError(f"flags for TLS are given, but {target} does not speak it: add --tls")

@@ -19,7 +19,6 @@ from netecho.options import (
     check_mode,
     check_reflection,
     check_size,
-    check_starttls,
     resolve_own_server,
     resolve_request,
     resolve_target,
@@ -101,7 +100,8 @@ def run(
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
     check_mode(adapter, mode, size)
-    check_starttls(goal, client_tls, embedded=embedded)
+    if embedded and client_tls.starttls:
+        raise UsageError("--starttls takes a target: a server of its own has no certificate for it")
     size = size_of(request, adapter, size)
     if mode is not Mode.EXCHANGE:  # nothing is sent, and nothing compared
         if loaded_latency:

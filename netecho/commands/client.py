@@ -20,7 +20,6 @@ from netecho.measure.summary import ProbeReply, Summary
 from netecho.options import (
     check_reflection,
     check_size,
-    check_starttls,
     resolve_request,
     resolve_target,
     size_of,
@@ -84,7 +83,6 @@ def run(
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
-    check_starttls(goal, client_tls)
     request = resolve_request(adapter, method, headers, body, http2)
     if request is not None and message is None:
         message = request.message

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from netecho.errors import UsageError
-from netecho.plans import LOOPBACK, ClientTLS, Location, Mode, ReplyMode, RequestPlan, Target
+from netecho.plans import LOOPBACK, Location, Mode, ReplyMode, RequestPlan, Target
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
@@ -202,22 +202,6 @@ def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:
         raise UsageError(f"--mode {mode} is for protocols that connect, which {adapter.name} does not")
     if size is not None:
         raise UsageError(f"-l/--size is of no use with --mode {mode}, which sends no messages")
-
-
-def check_starttls(target: Target, tls: ClientTLS, *, embedded: bool = False) -> None:
-    """Check that a connection can begin in clear and turn to TLS, if that is asked for.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    if not tls.starttls:
-        return
-    if not target.upgrades:
-        raise UsageError("--starttls is for protocols that begin in clear: add --proto smtp")
-    if target.secure:
-        raise UsageError("--starttls and --tls exclude each other: TLS is there from the beginning, or not")
-    if embedded:
-        raise UsageError("--starttls takes a target: a server of its own has no certificate for it")
 
 
 def check_size(adapter: Adapter, size: int, flag: str) -> None:

@@ -180,8 +180,7 @@ class HTTPFactory(ReplyFactory):
     """Builds the connections of one listener, and looks whether they get on."""
 
     def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
-        super().__init__(reactor, settings)
-        self.protocol = HTTPConnection
+        super().__init__(reactor, settings, HTTPConnection)
         self._patience = patience
         self._call: Any = None
 

@@ -121,8 +121,7 @@ class SMTPFactory(ReplyFactory):
     def __init__(
         self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE, limits: Limits = LIMITS
     ) -> None:
-        super().__init__(reactor, settings)
-        self.protocol = SMTPConnection
+        super().__init__(reactor, settings, SMTPConnection)
         self.limits = limits
         self._patience = patience
         self._call: Any = None
