@@ -335,7 +335,10 @@ NO_TARGETS = [
     (("host", 0, None, False), "port 0"),
     (("tcp://host:0", None, None, False), "port 0"),
     (("host", 70000, None, False), "65535"),
-    (("foo://host", None, None, False), "unknown scheme 'foo': it is one of tcp, udp, unix, http, https, tls"),
+    (
+        ("foo://host", None, None, False),
+        "unknown scheme 'foo': it is one of tcp, udp, unix, http, https, tls",
+    ),
     (("tcp:/path", None, None, False), "tcp://HOST:PORT"),
     (("tcp://host/path", None, None, False), "has a path"),
     (("host/path", None, None, False), "has a path"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ MOST_HEAD: Final = 256 << 10
 """Bytes of an answer's head."""
 ANSWERS: Final = {status: Answer(str(status), status >= 400) for status in range(100, 600)}
 """What each status code says: there is no echo in an error."""
+
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 
 
 class NotHTTPError(ConnectionLost):
@@ -43,6 +46,9 @@ def request_head(route: Route, size: int) -> bytes:
 
 class HTTP1Exchanger(Protocol):
     """Exchanges in requests; provides `netecho.protocols._contract.Exchanger`.
+
+    A server's answers have heads that are alike to the byte, but for a date once a second: what was parsed
+    once and comes again is known, and not parsed again.
 
     Answers come in the order of the requests. A connection that the server closes when it has answered all is
     not lost, but opened again for the next message, as the time of that message's exchange.
@@ -76,6 +82,13 @@ class HTTP1Exchanger(Protocol):
         self._kept_back: list[bytes] = []
         """What waits until it is open again."""
         self._answered = 0
+        self._is_amid = False
+        """Some of an answer has come, and not all of it."""
+        self._known = b""
+        """A head that has been parsed, and says how many bytes follow it; and:"""
+        self._known_size = -1
+        """Bytes of an answer that begins so; -1 if none is known."""
+        self._known_answer: Answer | None = None
         self._head_for = -1
         self._head = b""
         self._parser: Any = None
@@ -92,7 +105,8 @@ class HTTP1Exchanger(Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._pieces.clear()
         self._size = self._unparsed = 0
-        self._in_body = False
+        self._in_body = self._is_amid = False
+        self._known_size = -1
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
 
@@ -126,6 +140,12 @@ class HTTP1Exchanger(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take answers, or some of one."""
+        was_amid, answered = self._is_amid, self._answered
+        if not was_amid and len(data) == self._known_size and data.startswith(self._known) and self._awaited:
+            self._answered += 1
+            sequence, _ = self._awaited.popleft()
+            self._on_reply(sequence, data[len(self._known) :], None, self._known_answer)
+            return
         before = self._size
         try:
             if self._bodiless:
@@ -138,10 +158,19 @@ class HTTP1Exchanger(Protocol):
                 raise (cause or error) from None
             self._fail(f"{NotHTTPError.__doc__}: {cause or error}")
             return
-        if not self._in_body and self._awaited:
+        if not (was_amid or self._is_amid) and self._answered == answered + 1:
+            self._learn(data)
+        elif not self._in_body and self._awaited:
             self._unparsed += len(data) - max(0, self._size - before)
             if self._unparsed > MOST_HEAD and self._size == 0:
                 self._fail("the head of an answer has no end")
+
+    def _learn(self, data: bytes) -> None:
+        """Know the head of an answer again that came alone and whole, if it says how much followed it."""
+        head, end, body = data.partition(b"\r\n\r\n")
+        if not self._is_closed and _LENGTH.findall(head) == [b"%d" % len(body)]:
+            self._known, self._known_size = head + end, len(data)
+            self._known_answer = ANSWERS.get(self._parser.get_status_code())
 
     def _heads(self, data: bytes) -> None:
         """Take answers that have no body, whatever their heads say: each has a parser of its own."""
@@ -166,7 +195,7 @@ class HTTP1Exchanger(Protocol):
 
     def on_message_complete(self) -> None:
         """Pass an answer on, unless it only says that one will come."""
-        self._in_body = False
+        self._in_body = self._is_amid = False
         if self._parser.get_status_code() >= 200:
             self._complete()
 
@@ -221,6 +250,7 @@ class HTTP1Exchanger(Protocol):
 
     def on_message_begin(self) -> None:
         """Know nothing of the next answer."""
+        self._is_amid = True
         self._bounded = False
 
     def close(self) -> None:
