@@ -192,6 +192,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         "client --tls --cacert a --cert c --key k -k --sni n --alpn h2 --keylog l",
         {**CLIENT, "tls": True, "client_tls": ClientTLS("a", "c", "k", True, "n", ("h2",), "l")},
     ),
+    ("client --starttls -k", {**CLIENT, "client_tls": ClientTLS(insecure=True, starttls=True)}),
     (
         "client -v --quiet --json - --csv f --hdr-log g",
         {**CLIENT, "verbose": True, "quiet": True, "json": "-", "csv": "f", "hdr_log": "g"},

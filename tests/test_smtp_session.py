@@ -16,7 +16,9 @@ ENVELOPE = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n"
 FEW = Limits(size=1000, command=100, recipients=3, commands=10, errors=3)
 
 
-def begin(reply: ReplyMode = ReplyMode.ECHO, limits: Limits = Limits(), *, offers_tls: bool = False) -> Session:
+def begin(
+    reply: ReplyMode = ReplyMode.ECHO, limits: Limits = Limits(), *, offers_tls: bool = False
+) -> Session:
     """Return a session whose mails are named 1, 2, 3."""
     names = map(str, itertools.count(1))
     return Session("host.example", lambda: next(names), reply, limits, offers_tls=offers_tls)
@@ -114,7 +116,13 @@ def test_senders(path: bytes, code: int) -> None:
     assert say(begin(), HELLO, b"MAIL FROM:" + path + b"\r\n") == [250, code]
 
 
-RECIPIENTS = [(b"<b@c>", 250), (b"<Postmaster>", 250), (b"<>", 501), (b"<b@c> NOTIFY=NEVER", 555), (b"b", 501)]
+RECIPIENTS = [
+    (b"<b@c>", 250),
+    (b"<Postmaster>", 250),
+    (b"<>", 501),
+    (b"<b@c> NOTIFY=NEVER", 555),
+    (b"b", 501),
+]
 
 
 @pytest.mark.parametrize(("path", "code"), RECIPIENTS)
