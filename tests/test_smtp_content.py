@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import pytest
 from hypothesis import given
@@ -31,7 +32,7 @@ def test_round_trip(text: list[bytes], cuts: list[int], following: bytes) -> Non
     sent = b"".join(line + b"\r\n" for line in text)
     wire = on_the_wire(sent)
     places = sorted({0, len(wire), *(cut for cut in cuts if cut < len(wire))})
-    pieces = [wire[start:end] for start, end in zip(places, places[1:], strict=False)]
+    pieces = [wire[start:end] for start, end in itertools.pairwise(places)]
     pieces[-1] += following
     content, rest = take(pieces)
     assert rest == following

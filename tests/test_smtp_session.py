@@ -17,11 +17,11 @@ FEW = Limits(size=1000, command=100, recipients=3, commands=10, errors=3)
 
 
 def begin(
-    reply: ReplyMode = ReplyMode.ECHO, limits: Limits = Limits(), *, offers_tls: bool = False
+    reply: ReplyMode = ReplyMode.ECHO, limits: Limits | None = None, *, offers_tls: bool = False
 ) -> Session:
     """Return a session whose mails are named 1, 2, 3."""
     names = map(str, itertools.count(1))
-    return Session("host.example", lambda: next(names), reply, limits, offers_tls=offers_tls)
+    return Session("host.example", lambda: next(names), reply, limits or Limits(), offers_tls=offers_tls)
 
 
 def codes(words: bytes) -> list[int]:
