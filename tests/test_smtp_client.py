@@ -30,7 +30,7 @@ class Talk:
     """A client's exchanger, and what it has said and passed on."""
 
     def __init__(self, *, starttls: bool = False) -> None:
-        self.transport = StringTransport(
+        self.transport: Any = StringTransport(
             hostAddress=IPv4Address("TCP", "127.0.0.1", 4321), peerAddress=IPv4Address("TCP", "127.0.0.1", 25)
         )
         route = Route(Target("smtp", "smtp", False, port=25, upgrades=True), starttls=starttls)
@@ -39,9 +39,11 @@ class Talk:
         self.exchanger = SMTPExchanger(MemoryReactorClock(), route, self._reply, self.lost.append)
         self.failures: list[Failure] = []
         self.exchanger.ready.addErrback(self.failures.append)
-        self.exchanger.makeConnection(self.transport)
+        self.exchanger.makeConnection(self.transport)  # type: ignore[no-untyped-call]
 
-    def _reply(self, sequence: int | None, payload: bytes, _: object, answer: Answer | None = None) -> None:
+    def _reply(
+        self, sequence: int | None, payload: bytes, _: object = None, answer: Answer | None = None, /
+    ) -> None:
         self.replies.append((sequence, payload, answer))
 
     def hear(self, *words: bytes) -> bytes:
@@ -49,7 +51,8 @@ class Talk:
         self.transport.clear()
         for word in words:
             self.exchanger.dataReceived(word)
-        return self.transport.value()
+        said: bytes = self.transport.value()
+        return said
 
     @property
     def error(self) -> BaseException | None:
@@ -61,7 +64,8 @@ class Talk:
         self.transport.clear()
         for number, payload in enumerate(payloads, 7):
             self.exchanger.send(number, payload)
-        return self.transport.value()
+        said: bytes = self.transport.value()
+        return said
 
 
 def begin(offers: bytes = OFFERS) -> Talk:
