@@ -62,6 +62,12 @@ def test_a_good_run_at_a_glance(width: int) -> None:
         assert words in text
 
 
+def test_several_workers_at_a_glance() -> None:
+    """What the share of a processor is of, is said."""
+    text = " ".join(text_of(samples.bench(workers=4, cpu_shares=(0.2, 0.2, 0.3, 0.43)), 120).split())
+    assert "✔ trustworthy: the busiest of 4 workers used 43% of a processor" in text
+
+
 def test_what_has_nothing_to_say_is_not_there() -> None:
     """No zeros in rows of their own."""
     text = text_of(samples.bench())

@@ -21,6 +21,9 @@ from netecho.plans import Mode
 
 BUSY_CPU_SHARE: Final = 0.9
 """Above this share of one processor, exchanges wait for the instrument and not for the network."""
+CROWDED_CPU_SHARE: Final = 0.75
+"""Above this share of processors that are fewer than the workers on them, a worker is more likely than not to
+wait for another (Erlang's C formula, for up to four processors)."""
 ACHIEVED_SHARE: Final = 0.99
 """Below this share of the rate that was asked for, another load was measured than was to be."""
 UNSENT_SHARE: Final = 0.001
@@ -58,8 +61,12 @@ class Observed:
     """`None`: the other end is no reflector."""
     workers: int = 1
     workers_died: int = 0
+    cpu_total: float | None = None
+    """Of one processor, by all workers together."""
     cpus: int | None = None
     """How many processors the instrument's machine has."""
+    embedded: bool = False
+    """It was a server of its own that was measured: one process, on the same machine."""
     mode: Mode = Mode.EXCHANGE
     no_port: int = 0
     """How many connections had no local port to come from."""
@@ -108,6 +115,8 @@ def limits_of_the_client(observed: Observed) -> Iterator[str]:
             f"this client used {observed.cpu_share:.0%} of a processor: rates and latencies are partly "
             f"its own; {_relief(observed)}"
         )
+    else:
+        yield from _crowd(observed)
     if observed.no_port:
         yield (
             f"{humanise.count(observed.no_port, 'connection')} found no local port free: each that was "
@@ -127,6 +136,22 @@ def limits_of_the_client(observed: Observed) -> Iterator[str]:
     late = _lateness(observed)
     if late is not None and late.lateness_ns > LATE_NS:
         yield f"{late}: the client did not keep to its schedule; {_relief(observed)}"
+
+
+def _crowd(observed: Observed) -> Iterator[str]:
+    """Yield how workers that are more than processors were in each other's way."""
+    if observed.cpu_total is None or observed.cpus is None:
+        return
+    left = max(1, observed.cpus - observed.embedded)
+    share = observed.cpu_total / left
+    if observed.workers > left and share > CROWDED_CPU_SHARE:
+        place = humanise.count(left, "processor")
+        if observed.embedded:
+            place += ", as the server of its own has another"
+        yield (
+            f"{observed.workers} workers together used {share:.0%} of {place}: they waited for each other, "
+            f"and rates and latencies are partly their own; {_relief(observed)}"
+        )
 
 
 def _remarks(observed: Observed) -> Iterator[str]:

@@ -123,7 +123,9 @@ def _observe(summary: Summary) -> Observed:
         service=summary.distribution("service"),
         lateness=summary.distribution(LATENESS),
         workers=summary.workers,
+        cpu_total=sum(summary.cpu_shares) if summary.cpu_shares else summary.cpu_share,
         cpus=summary.system.get("cpus"),
+        embedded=summary.plan.get("embedded") is True,
     )
 
 

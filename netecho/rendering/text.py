@@ -427,7 +427,8 @@ def _verdict(summary: Summary) -> RenderableType:
     if summary.trustworthy:
         text = Text("trustworthy", "green")
         if summary.cpu_share is not None:
-            text.append(f": the client used {summary.cpu_share:.0%} of a processor", style="default")
+            who = "the client" if summary.workers == 1 else f"the busiest of {summary.workers} workers"
+            text.append(f": {who} used {summary.cpu_share:.0%} of a processor", style="default")
         grid.add_row(Text("✔", "green"), text)
     else:
         grid.add_row(Text("✘", "bold red"), Text("not trustworthy", "bold red"))

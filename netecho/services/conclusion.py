@@ -39,6 +39,7 @@ def conclude(
             verified=plan.verify is Verify.FULL,
             unnumbered=not (adapter.numbered or plan.size) and plan.mode is Mode.EXCHANGE,
             cpus=system.get("cpus"),
+            embedded=plan.embedded,
             mode=plan.mode,
         )
     )
