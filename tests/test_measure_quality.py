@@ -114,6 +114,19 @@ RECORDED: dict[str, tuple[Observed, bool, list[tuple[str, ...]]]] = {
         False,
         [("late by 900 ms at p99", "did not keep to its schedule", "use --workers 2, or a lower rate (-q)")],
     ),
+    "the client stood still for a second of 5, and then held back what it had missed": (
+        open_loop(
+            late_ns=(96_700, 955 * MS),
+            held_back=HeldBack(21_840, 0, 1000 * MS),
+            response_ns=400 * MS,
+            cpu_share=0.3,
+        ),
+        False,
+        [
+            ("late by 955 ms at p99", "did not keep to its schedule"),
+            ("service time (p99 387 µs) from when it left: 21,840 exchanges had to wait, up to 1.00 s, and",),
+        ],
+    ),
     "a timer that is late by a third of a loopback round trip": (
         open_loop(late_ns=(60_000, 150_000), response_ns=150_000, service_ns=80_000),
         True,

@@ -69,6 +69,10 @@ REASONS: list[tuple[Summary, list[str]]] = [
         ["p(99)<10ms: 40.0 ms, missed", "it was the client that was too slow"],
     ),
     (
+        run(40_000_000, distributions={LATENESS: LATE}, held_back=HeldBack(200, 0, 40_000_000)),
+        ["p(99)<10ms: 40.0 ms, missed", "it was the client that was too slow"],
+    ),
+    (
         run(40_000_000, cpu_share=0.99),
         ["p(99)<10ms: 40.0 ms, missed", "it was the client that was too slow"],
     ),

@@ -133,9 +133,8 @@ def limits_of_the_client(observed: Observed) -> Iterator[str]:
             f"{humanise.rate(sending.achieved_per_s)} of the {humanise.rate(sending.asked_per_s)} that were "
             f"due left: the client was too slow; {_relief(observed)}"
         )
-    late = _lateness(observed)
-    if late is not None and late.lateness_ns > LATE_NS:
-        yield f"{late}: the client did not keep to its schedule; {_relief(observed)}"
+    if is_late(observed):
+        yield f"{_lateness(observed)}: the client did not keep to its schedule; {_relief(observed)}"
 
 
 def _crowd(observed: Observed) -> Iterator[str]:
@@ -166,7 +165,7 @@ def _remarks(observed: Observed) -> Iterator[str]:
     if observed.sending is not None:
         yield from _remarks_on_sending(observed, observed.sending)
     late = _lateness(observed)
-    if late is not None and late.lateness_ns <= LATE_NS:
+    if late is not None and not is_late(observed):
         yield f"{late}: service times are without it"
     if not (observed.verified or opening):
         yield "replies were not compared with what was sent (--verify none)"
@@ -183,14 +182,15 @@ def _remarks(observed: Observed) -> Iterator[str]:
 def _remarks_on_sending(observed: Observed, sending: Sending) -> Iterator[str]:
     response_ns, service_ns = _percentile(observed.response, 99), _percentile(observed.service, 99)
     held_back = humanise.count(sending.held_back.count, "exchange")
+    late = is_late(observed)
+    waited = "had to wait" if late else "had to wait for a connection"
     if sending.held_back.count and service_ns and response_ns > STALLED_TIMES * service_ns:
         yield (
             f"response time (p99 {humanise.duration(response_ns)}) counts from when an exchange was due, "
-            f"service time (p99 {humanise.duration(service_ns)}) from when it left: {held_back} had to wait "
-            f"for a connection, up to {humanise.duration(sending.held_back.longest_ns)}, and service time "
-            "alone hides that"
+            f"service time (p99 {humanise.duration(service_ns)}) from when it left: {held_back} {waited}, "
+            f"up to {humanise.duration(sending.held_back.longest_ns)}, and service time alone hides that"
         )
-    if is_held_back(sending):
+    if is_held_back(sending) and not late:  # else they waited for us, and more connections are no use
         yield (
             f"{held_back} ({humanise.share(sending.held_back.count, sending.due)} of those due) found no "
             f"connection free; {_room(observed, sending)}"
@@ -200,6 +200,12 @@ def _remarks_on_sending(observed: Observed, sending: Sending) -> Iterator[str]:
 def is_held_back(sending: Sending) -> bool:
     """Return whether it is for want of connections that exchanges leave late."""
     return sending.held_back.count > sending.due * HELD_BACK_SHARE
+
+
+def is_late(observed: Observed) -> bool:
+    """Return whether it is the client's own fault that exchanges leave late."""
+    late = _lateness(observed)
+    return late is not None and late.lateness_ns > LATE_NS
 
 
 def _room(observed: Observed, sending: Sending) -> str:
