@@ -336,6 +336,12 @@ def unlike(old: Sequence[Summary], new: Sequence[Summary]) -> tuple[str, ...]:
     return tuple(differences)
 
 
+def is_repeated(summaries: Sequence[Summary]) -> bool:
+    """Return whether one run is there twice, whatever was added to its result when it was saved again."""
+    runs = [(one.started, one.elapsed_ns, one.counts, one.latencies) for one in summaries]
+    return any(run in runs[:place] for place, run in enumerate(runs))
+
+
 def too_short(old: Sequence[Summary], length_ns: int | None) -> str | None:
     """Return why a run that is still to be made could not be compared with results; `None` if it could.
 
