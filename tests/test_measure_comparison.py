@@ -413,7 +413,8 @@ def test_what_differs_is_named_before_a_run() -> None:
     """The protocol too, though not where it is spoken."""
     old, plan = samples.bench(), samples.bench().plan
     assert unlike([old], [old]) == ()
-    moved = dataclasses.replace(old, plan={**plan, "target": "tcp://elsewhere:1", "slo": ["errors==0"]})
+    elsewhere = {**plan, "target": "tcp://elsewhere:1", "slo": ["errors==0"], "overhead": 44}
+    moved = dataclasses.replace(old, plan=elsewhere)
     assert unlike([old], [moved]) == ()
     other = dataclasses.replace(old, plan={**plan, "target": "udp://127.0.0.1:1", "size": 512})
     assert unlike([old], [other]) == ("protocol tcp and udp", "size 64 and 512")

@@ -62,6 +62,22 @@ def test_a_good_run_at_a_glance(width: int) -> None:
         assert words in text
 
 
+@pytest.mark.parametrize(
+    ("size", "overhead", "messages", "rate"),
+    [
+        (0, 44, "44 B messages, 10 s", "4.30 KiB/s out, 3.87 KiB/s back"),
+        (64, 116, "180 B messages with 64 B of payload, 10 s", "17.6 KiB/s out, 15.8 KiB/s back"),
+    ],
+)
+def test_what_the_protocol_adds_is_shown(size: int, overhead: int, messages: str, rate: str) -> None:
+    """Packets without a payload are something on the wire; an answer that came late or twice is too."""
+    plan = {**samples.bench().plan, "size": size, "overhead": overhead}
+    counts = Counts(1000, 870, 130, 20, 10, bytes_sent=1000 * size, bytes_received=900 * size)
+    text = " ".join(text_of(samples.bench(plan=plan, counts=counts), 120).split())
+    assert messages in text
+    assert rate in text
+
+
 def test_several_workers_at_a_glance() -> None:
     """What the share of a processor is of, is said."""
     text = " ".join(text_of(samples.bench(workers=4, cpu_shares=(0.2, 0.2, 0.3, 0.43)), 120).split())

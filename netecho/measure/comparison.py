@@ -64,10 +64,11 @@ _PARTS: Final = {_WHOLE: "a run", _HALVES: "half of a run", _QUARTERS: "a quarte
 _UNCOMPARED: Final = frozenset(
     (
         *("target", "duration_ns", "exchanges", "count", "warmup_ns", "timeout_ns", "connect_rate_per_s"),
-        *("seed", "slo"),
+        *("seed", "slo", "overhead"),
     )
 )
-"""What of a plan may differ between results that are alike: where, for how long, and to what end."""
+"""What of a plan may differ between results that are alike: where, for how long, and to what end. (The
+overhead comes with the protocol, and older results do not have it.)"""
 
 
 class Verdict(enum.StrEnum):

@@ -164,7 +164,10 @@ def _what_was_run(summary: Summary) -> str:
     if isinstance(stages := plan.get("stages"), list) and stages:
         words.append(f"in {humanise.count(len(stages), 'stage')}")
     if opened is None:
-        words.append(f"{humanise.size_exactly(_number(plan, 'size') or 0)} messages")
+        size, overhead = (_number(plan, key) or 0 for key in ("size", "overhead"))
+        words.append(f"{humanise.size_exactly(size + overhead)} messages")
+        if size and overhead:
+            words[-1] += f" with {humanise.size_exactly(size)} of payload"
     else:
         words.append(f"opened and closed in order{' with TLS' if opened == 'handshakes' else ''}")
     if plan.get("resume") is True:
@@ -218,12 +221,17 @@ def _rate(summary: Summary) -> Text:
     opened = _opened(summary.plan)
     text = Text.assemble((shown, "bold green" if rate else "bold red"), f" {opened or 'exchanges'}/s")
     if summary.elapsed_ns and opened is None:
-        out, back = (
-            f"{humanise.size(count * 1e9 / summary.elapsed_ns)}/s"
-            for count in (summary.counts.bytes_sent, summary.counts.bytes_received)
-        )
+        out, back = (f"{humanise.size(each * 1e9 / summary.elapsed_ns)}/s" for each in _bytes(summary))
         text.append(f", {out} each way" if out == back else f", {out} out, {back} back", style="dim")
     return text
+
+
+def _bytes(summary: Summary) -> tuple[int, int]:
+    """Return how many bytes went out and came back, with what the protocol adds to each payload."""
+    counts = summary.counts
+    overhead = _number(summary.plan, "overhead") or 0
+    answers = counts.completed + counts.late + counts.duplicated
+    return counts.bytes_sent + overhead * counts.sent, counts.bytes_received + overhead * answers
 
 
 def _exchanges(summary: Summary) -> Text:
