@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from typing import Any
@@ -20,7 +21,7 @@ from netecho.measure.oneway import Offset
 from netecho.measure.recorder import Counts
 from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
-from netecho.measure.summary import Summary
+from netecho.measure.summary import IntervalSummary, Summary
 from netecho.plans import SECOND, Arrival, BenchPlan, Stage, Target
 from netecho.rendering import bars
 from netecho.rendering.streams import console_on
@@ -76,6 +77,16 @@ def test_what_the_protocol_adds_is_shown(size: int, overhead: int, messages: str
     text = " ".join(text_of(samples.bench(plan=plan, counts=counts), 120).split())
     assert messages in text
     assert rate in text
+
+
+@pytest.mark.parametrize(
+    ("length_ns", "words"), [(99_999_999, "  45.0k/s to 46.8k/s"), (10**8, "  0/s to 46.8k/s")]
+)
+def test_a_sliver_of_time_is_no_rate(length_ns: int, words: str) -> None:
+    """What is left after the last full second tells of a few echoes, or none: not of the rate."""
+    summary = samples.bench()
+    sliver = IntervalSummary(10 * SECOND, length_ns, 0, 0, None)
+    assert words in text_of(dataclasses.replace(summary, intervals=(*summary.intervals, sliver)))
 
 
 def test_several_workers_at_a_glance() -> None:

@@ -34,6 +34,8 @@ _FEWEST_SAMPLES: Final = 20
 """Below this many echoes a histogram shows less than the numbers do."""
 _SERIES_WIDTH: Final = 30
 _FEWEST_INTERVALS: Final = 4
+_SLIVER_SHARE: Final = 0.1
+"""Below this share of an interval, what is left after the last whole one says nothing of the rate."""
 _SHORT: Final = {"handshake_resumed": "resumed", "first_byte": "1st byte"}
 """Latencies whose names are too long for a column."""
 _OPENED: Final[Mapping[str, str]] = {Mode.CONNECT: "connections", Mode.HANDSHAKE: "handshakes"}
@@ -191,7 +193,12 @@ def _facts(summary: Summary, console: Console) -> Table:
     grid.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
     grid.add_column()
     grid.add_row("rate", _rate(summary))
-    series = [interval.exchanges_per_s for interval in summary.intervals]
+    longest_ns = max((interval.length_ns for interval in summary.intervals), default=0)
+    series = [
+        interval.exchanges_per_s
+        for interval in summary.intervals
+        if interval.length_ns >= longest_ns * _SLIVER_SHARE
+    ]
     if len(series) >= _FEWEST_INTERVALS:
         drawn = bars.sparkline(
             bars.condense(series, _SERIES_WIDTH), ascii_only=not speaks_unicode(console.file)
