@@ -26,8 +26,9 @@ from netecho.protocols._stamp_packets import (
 )
 from netecho.protocols._stamp_reflector import REFLECTED, Reflector, Sessions
 from netecho.protocols._stamp_sender import Session
-from netecho.protocols._timestamps import ErrorEstimate, ntp_from, ptp_from
+from netecho.protocols._timestamps import ErrorEstimate, ntp_from
 from netecho.protocols.stamp import adapter
+from tests.test_stamp_timestamps import ptp_from
 
 SECOND = 10**9
 NOW = 1_583_020_800 * SECOND
