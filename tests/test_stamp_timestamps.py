@@ -40,7 +40,7 @@ PTP = [
 
 
 def ptp_from(unix_ns: int) -> int:
-    """Return nanoseconds since 1970 as a truncated PTP timestamp, as reflectors may send it and we never do."""
+    """Return nanoseconds since 1970 as a truncated PTP timestamp, as only reflectors send it."""
     seconds, nanoseconds = divmod(unix_ns, SECOND)
     return seconds % 2**32 << 32 | nanoseconds
 
