@@ -182,6 +182,14 @@ class Adapter(typing.Protocol):
     reflects: bool
     """Whether the server is a reflector (RFC 8762), which takes `ListenSettings.key` and `stateful`."""
 
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return how many bytes the protocol adds to a message.
+
+        Args:
+            size: its payload in bytes.
+            authenticated: whether both ends have a key.
+        """
+
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> Listener:
         """Open a listener on an address (not a name) and port, or a path.
 

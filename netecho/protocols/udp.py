@@ -104,6 +104,10 @@ class UDP:
     numbered = False
     reflects = False
 
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return 0: payloads are all there is."""
+        return 0
+
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""
         return open_listener(reactor, _listen, target, ReplyDatagrams(reactor, settings), settings)
