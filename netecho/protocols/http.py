@@ -77,7 +77,7 @@ class HTTP:
             return connect_protocol(reactor, endpoint, route, exchanger)
 
         exchanger = (
-            HTTP2Exchanger(route, on_reply, on_lost)
+            HTTP2Exchanger(route, on_reply, on_lost, reopen)
             if route.request.http2
             else HTTP1Exchanger(route, on_reply, on_lost, reopen)
         )
