@@ -256,6 +256,9 @@ def test_sender_counts() -> None:
         "reordered": 1,
         "corrupted": 2,
         "in_flight": 0,
+        "lost_out": None,
+        "lost_back": None,
+        "lost_unknown": 1,
         "errors": {"timeout": 1},
     }
 
