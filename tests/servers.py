@@ -81,7 +81,7 @@ class Listening:
             datagrams.connect(self.address)
             return datagrams
         plain = socket.create_connection(self.address, TIMEOUT)
-        if self.scheme == "tcp":
+        if self.scheme in ("tcp", "http"):
             return plain
         return self.context(**tls).wrap_socket(plain, server_hostname="localhost")
 

@@ -22,7 +22,16 @@ from twisted.python.failure import Failure
 from netecho import protocols
 from netecho.measure.oneway import Reflection
 from netecho.plans import ClientTLS, ServerTLS, Target
-from netecho.protocols._contract import Adapter, Exchanger, Kind, Listener, ListenSettings, Route, Totals
+from netecho.protocols._contract import (
+    Adapter,
+    Answer,
+    Exchanger,
+    Kind,
+    Listener,
+    ListenSettings,
+    Route,
+    Totals,
+)
 from netecho.services import tls
 from tests import reactors
 from tests.servers import Listening, Server, exchange, receive_all, receive_exactly
@@ -225,7 +234,15 @@ class Both:
         self._look()
         await waiting
 
-    def _reply(self, sequence: int | None, payload: bytes, reflection: Reflection | None = None, /) -> None:
+    def _reply(
+        self,
+        sequence: int | None,
+        payload: bytes,
+        reflection: Reflection | None = None,
+        answer: Answer | None = None,
+        /,
+    ) -> None:
+        assert (answer is not None) == self.adapter.has_requests
         self.replies.append((sequence, payload, reflection))
         self._look()
 

@@ -319,3 +319,17 @@ def test_what_a_worker_that_died_told_of_datagrams() -> None:
     account.told(told)
     assert not account.ended()
     assert account.part.distribution("extent") == Histogram.of([3])
+
+
+def test_statuses_of_workers() -> None:
+    """What servers said to all workers adds up, and is told by a result that has any of it."""
+    parts = [
+        Part(Counts(), Connections(1, 1, 0), statuses={"200": 3, "503": 1}, whole=True),
+        Part(Counts(), Connections(1, 1, 0), statuses={"200": 4}, whole=True),
+    ]
+    total = merge(map(through_json, parts))
+    assert total.statuses == {"200": 7, "503": 1}
+    result = summary_of(total, 2).to_json()
+    assert result["exchanges"]["statuses"] == total.statuses
+    assert Summary.from_json(result).statuses == total.statuses
+    assert "statuses" not in summary_of(dataclasses.replace(total, statuses={}), 2).to_json()["exchanges"]

@@ -464,3 +464,34 @@ def test_overdue() -> None:
         False,
         False,
     ]
+
+
+def test_statuses() -> None:
+    """What the other end says is counted where its exchange is, or where it is heard if it has none."""
+    flow = flow_of(2)
+    first = flow.recorder
+    flow.record_in(Recorder(closed_loop=True))
+    assert flow.sent(300, 300, 64) == 2
+    for sequence in (0, 2, None):
+        flow.answered(sequence, "200")
+    assert first.statuses == {"200": 1}
+    assert flow.recorder.statuses == {"200": 2}
+
+
+def test_refused() -> None:
+    """An exchange that has an answer and no echo is lost, by its kind, once; what answers none is a stray."""
+    flow = flow_of(2)
+    recorder = flow.recorder
+    assert flow.refuse(1, 10, "status 503")
+    assert not flow.refuse(1, 10, "status 503")
+    assert not flow.refuse(None, 5, "status 503")
+    assert recorder.errors == {"status 503": 1}
+    counts = recorder.counts
+    assert (counts.sent, counts.lost, counts.in_flight, counts.duplicated, counts.corrupted) == (
+        2,
+        1,
+        1,
+        1,
+        1,
+    )
+    assert counts.bytes_received == 25

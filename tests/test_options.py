@@ -244,6 +244,7 @@ class Words:
     name: str
     default_port: int | None
     secure_scheme: str | None
+    has_requests: bool = False
 
 
 @pytest.fixture
@@ -253,6 +254,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> None:
         "tcp": Words("tcp", 8000, "tls"),
         "udp": Words("udp", 7000, None),
         "unix": Words("unix", None, None),
+        "http": Words("http", 8000, "https", has_requests=True),
     }
     monkeypatch.setattr(protocols, "names", lambda: tuple(adapters))
     monkeypatch.setattr(protocols, "load", adapters.__getitem__)
@@ -333,7 +335,10 @@ NO_TARGETS = [
     (("host", 0, None, False), "port 0"),
     (("tcp://host:0", None, None, False), "port 0"),
     (("host", 70000, None, False), "65535"),
-    (("foo://host", None, None, False), "unknown scheme 'foo': it is one of tcp, udp, unix, tls"),
+    (
+        ("foo://host", None, None, False),
+        "unknown scheme 'foo': it is one of tcp, udp, unix, http, https, tls",
+    ),
     (("tcp:/path", None, None, False), "tcp://HOST:PORT"),
     (("tcp://host/path", None, None, False), "has a path"),
     (("host/path", None, None, False), "has a path"),

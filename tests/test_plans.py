@@ -24,6 +24,7 @@ from netecho.plans import (
     Mode,
     Portion,
     ProbePlan,
+    RequestPlan,
     ServerTLS,
     SocketOptions,
     Stage,
@@ -38,6 +39,8 @@ LOCATIONS = [
     ("tcp://:80", Location("tcp", None, 80)),
     ("tcp://*:80", Location("tcp", "*", 80)),
     ("http://host/path", Location("http", "host", None, "/path")),
+    ("http://host?query", Location("http", "host", None, None, "query")),
+    ("http://host/path?a=b&c", Location("http", "host", None, "/path", "a=b&c")),
     ("//host:80", Location(None, "host", 80)),
     ("host:80", Location(None, "host", 80)),
     ("host", Location(None, "host")),
@@ -76,9 +79,8 @@ NOT_LOCATIONS = {
     "://host": "is not a URL or host",
     "tcp://user@host": "user name or password",
     "tcp://user:word@host": "user name or password",
-    "tcp://host?query": "query or fragment",
-    "tcp://host#part": "query or fragment",
-    "?": "query or fragment",
+    "tcp://host#part": "fragment",
+    "?": "is not a URL or host",
 }
 
 
@@ -470,3 +472,43 @@ def test_load_json() -> None:
     absent = ("rate_per_s", "rate_per_connection_per_s", "arrival", "seed", "stages", "max_in_flight")
     assert [closed[key] for key in absent] == [None] * len(absent)
     assert BenchPlan(Target(), **RAMP).to_json()["seed"] is None
+
+
+def test_request() -> None:
+    """How messages travel in requests: what is sent, what is told of it, and when it is echoed."""
+    usual = RequestPlan()
+    assert usual.message is None
+    assert usual.alpn == ("http/1.1",)
+    assert usual.has_content
+    assert usual.is_echoed(0)
+    other = RequestPlan("GET", ("Authorization: secret", "X:"), "\xff", http2=True)
+    assert other.message == b"\xff"
+    assert other.alpn == ("h2",)
+    assert not other.has_content
+    assert other.is_echoed(1)
+    assert not other.is_echoed(0)
+    assert not RequestPlan("HEAD").is_echoed(1)
+    assert other.to_json() == {"method": "GET", "headers": ["Authorization", "X"], "http2": True}
+    target = Target("http", "http", resource="/a?b")
+    assert str(target) == "http://127.0.0.1:8000/a?b"
+    assert BenchPlan(target, request=other).to_json()["request"] == other.to_json()
+    assert BenchPlan(target).to_json()["request"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "header", "reason"),
+    [
+        ("G T", "a: b", "--method"),
+        ("", "a: b", "--method"),
+        ("CONNECT", "a: b", "--method"),
+        ("GET", "a", "--header"),
+        ("GET", "a b: c", "--header"),
+        ("GET", ": c", "--header"),
+        ("GET", "a: b\r\nc: d", "--header"),
+        ("GET", "Content-Length: 3", "leave it out"),
+    ],
+)
+def test_no_request(method: str, header: str, reason: str) -> None:
+    """What HTTP cannot carry, and what would change where a message ends, is refused."""
+    with pytest.raises(UsageError, match=reason):
+        RequestPlan(method, (header,))

@@ -71,7 +71,9 @@ def test_loss_by_direction(stateful: bool) -> None:
         route = Route(Target("stamp", "stamp", port=port.getHost().port), (target.host,))
         all_came: Deferred[None] = Deferred()
 
-        def on_reply(sequence: int | None, _: bytes, reflection: Reflection | None = None, /) -> None:
+        def on_reply(
+            sequence: int | None, _: bytes, reflection: Reflection | None = None, __: object = None, /
+        ) -> None:
             assert sequence is not None
             assert reflection is not None
             directions.answered(sequence, reflection.number)

@@ -15,7 +15,15 @@ from netecho.commands.baseline import Baseline
 from netecho.commands.find_max import FIRST_RATE, Measure, TrialView, check_alone, search
 from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
-from netecho.options import check_mode, check_reflection, check_size, resolve_own_server, resolve_target
+from netecho.options import (
+    check_mode,
+    check_reflection,
+    check_size,
+    resolve_own_server,
+    resolve_request,
+    resolve_target,
+    size_of,
+)
 from netecho.plans import Arrival, BenchPlan, ClientTLS, Mode, ReactorName, SocketOptions, Stage, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import text
@@ -72,6 +80,10 @@ def run(
     sockets: SocketOptions,
     client_tls: ClientTLS,
     hmac_key: str | None,
+    method: str | None,
+    headers: tuple[str, ...],
+    body: str | None,
+    http2: bool,
     quiet: bool,
     json: str | None,
     json_stream: bool,
@@ -84,13 +96,17 @@ def run(
     goal = resolve_own_server(proto, tls) if embedded else resolve_target(target, port, proto, tls)
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
+    request = resolve_request(adapter, method, headers, body, http2)
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
     check_mode(adapter, mode, size)
+    size = size_of(request, adapter, size)
     if mode is not Mode.EXCHANGE:  # nothing is sent, and nothing compared
         if loaded_latency:
             raise UsageError("--loaded-latency is of exchanges: it does not go with --mode")
         size, verify = 0, Verify.NONE
+    elif request is not None and not request.is_echoed(size):
+        verify = Verify.NONE
     if find_max:
         check_alone(
             {
@@ -112,7 +128,7 @@ def run(
         connections,
         exchanges,
         duration_ns,
-        adapter.default_size if size is None else size,
+        size,
         pipeline,
         warmup_ns,
         timeout_ns,
@@ -132,6 +148,7 @@ def run(
         slo,
         abort_on_fail,
         hmac_key=hmac_key,
+        request=request,
         mode=mode,
         resume=resume,
         connections_lifetime_ns=connections_lifetime_ns,
@@ -207,7 +224,14 @@ async def _measure(
             url, authority = await server.start()
             plan = _aimed(plan, url, authority)
         route = await find_route(
-            reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
+            reactor,
+            adapter,
+            plan.target,
+            plan.sockets,
+            plan.tls,
+            plan.timeout_ns,
+            plan.hmac_key,
+            plan.request,
         )
         return await measure(plan, route)
     finally:

@@ -17,7 +17,7 @@ from netecho.errors import ExitStatus, LostError, UsageError
 from netecho.measure.histogram import Histogram
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
 from netecho.measure.summary import ProbeReply, Summary
-from netecho.options import check_reflection, check_size, resolve_target
+from netecho.options import check_reflection, check_size, resolve_request, resolve_target, size_of
 from netecho.plans import SECOND, ClientTLS, ProbePlan, ReactorName, SocketOptions, TalkPlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
@@ -56,6 +56,10 @@ def run(
     sockets: SocketOptions,
     client_tls: ClientTLS,
     hmac_key: str | None,
+    method: str | None,
+    headers: tuple[str, ...],
+    body: str | None,
+    http2: bool,
     verify: Verify,
     verbose: bool,
     quiet: bool,
@@ -73,36 +77,42 @@ def run(
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
+    request = resolve_request(adapter, method, headers, body, http2)
+    if request is not None and message is None:
+        message = request.message
     asked = (count, interval_ns, duration_ns, json, csv, hdr_log, message)
     if any(flag is not None for flag in asked) or json_stream:
         if message is not None and count is None and interval_ns is None and duration_ns is None:
             count = 1
         if interval_ns == 0:
             raise UsageError("-i/--interval 0 leaves no time between probes: for a load, use netecho bench")
+        size = len(message) if message is not None else size_of(request, adapter, size)
         plan = ProbePlan(
             goal,
             count,
             SECOND if interval_ns is None else interval_ns,
             duration_ns,
-            adapter.default_size if size is None else size,
+            size,
             message,
             timeout_ns,
-            verify,
+            verify if request is None or request.is_echoed(size) else Verify.NONE,
             sockets,
             client_tls,
             hmac_key,
+            request,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
         forms = _Forms(saved, verbose, quiet, json_stream)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
-    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key)
+    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request)
     if sys.stdin.isatty() and sys.stdout.isatty():
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
     if adapter.kind is Kind.STREAM:
         block = BLOCK
     else:
-        block = DATAGRAM_SIZE if size is None else size
+        usual = DATAGRAM_SIZE if adapter.kind is Kind.DATAGRAM else BLOCK
+        block = usual if size is None else size
         check_size(adapter, block, "-l/--size")
     return running.run(lambda reactor, _: _pipe(reactor, adapter, talk, block, verbose))
 
@@ -143,7 +153,14 @@ async def _probe(
             probes.interrupt()  # nobody reads what is written any more
 
     route = await find_route(
-        reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
+        reactor,
+        adapter,
+        plan.target,
+        plan.sockets,
+        plan.tls,
+        plan.timeout_ns,
+        plan.hmac_key,
+        plan.request,
     )
     log = None if forms.saved.log is None else HistogramLog(forms.saved.log, f"client {plan.target}")
     probes = ProbeRun(reactor, plan, adapter, route, on_probe, on_interval=None if log is None else log.add)
@@ -175,7 +192,14 @@ def _describe(transport: Any, route: Route, setup: Mapping[str, Histogram]) -> N
 async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, verbose: bool) -> None:
     """Connect a protocol to the plan's target."""
     route = await find_route(
-        reactor, adapter, plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
+        reactor,
+        adapter,
+        plan.target,
+        plan.sockets,
+        plan.tls,
+        plan.timeout_ns,
+        plan.hmac_key,
+        plan.request,
     )
     setup = Setup()
     begun = connected = time.monotonic_ns()

@@ -79,6 +79,8 @@ class Part:
     """Nothing comes after it."""
     one_way: OneWay | None = None
     """What a reflector has told, with what is lost by direction; `None`: the other end is none."""
+    statuses: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """How often the other end said what of an exchange."""
 
     def distribution(self, name: str) -> Histogram | None:
         """Return the distribution of that name; `None` if it has no samples, or is not told yet."""
@@ -106,6 +108,7 @@ class Part:
             "workers": self.workers,
             "died": self.died,
             "whole": self.whole,
+            "statuses": dict(self.statuses),
         }
 
     @classmethod
@@ -134,6 +137,7 @@ class Part:
                 natural(part, "died"),
                 checked(part, "whole", bool),
                 None if one_way is None else OneWay.unpack(one_way),
+                naturals(part["statuses"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a worker's part of a result: {error!r}") from error
@@ -217,7 +221,7 @@ def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
     return Part(
         _counts(one.counts for one in every),
         _connections(one.connections for one in every),
-        _errors(one.errors for one in every),
+        _words(one.errors for one in every),
         _distributions(one.distributions for one in every),
         align((interval for one in every for interval in one.intervals), grid_ns),
         _counts(warmups) if warmups else None,
@@ -231,6 +235,7 @@ def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
         sum(one.died for one in every),
         all(one.whole for one in every),
         _one_way([one.one_way for one in every if one.one_way is not None]),
+        _words(one.statuses for one in every),
     )
 
 
@@ -245,7 +250,7 @@ def _connections(every: Iterable[Connections]) -> Connections:
     return Connections(*map(sum, zip(*map(dataclasses.astuple, every), strict=True)))
 
 
-def _errors(every: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _words(every: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: collections.Counter[str] = collections.Counter()
     for one in every:
         total.update(one)
@@ -336,6 +341,7 @@ def summarise(
         connections=part.connections,
         counts=part.counts,
         errors=part.errors,
+        statuses=part.statuses,
         latencies={name: one for name, one in latencies.items() if one.count},
         intervals=tuple(map(IntervalSummary.of, part.intervals)),
         warmup=part.warmup,

@@ -98,6 +98,8 @@ class Recorder:
         self.closed_loop = closed_loop
         self.counts = Counts()
         self.errors: collections.Counter[str] = collections.Counter()
+        self.statuses: collections.Counter[str] = collections.Counter()
+        """How often the other end said what of an exchange, on protocols that have a word for it."""
         self.intervals: list[Interval] = []
         self.setup = Setup()
         """What connections took that were opened in this phase; before the first, in what is measured."""
@@ -297,6 +299,26 @@ class Flow:
             return Outcome.LATE
         counts.duplicated += 1
         return Outcome.DUPLICATED
+
+    def answered(self, sequence: int | None, status: str) -> None:
+        """Count what the other end said of an exchange, beside the echo that may come with it."""
+        known = sequence is None or sequence >= self._since
+        recorder = self.recorder if known else self._recorder_of(sequence or 0)
+        recorder.statuses[status] += 1
+
+    def refuse(self, sequence: int | None, size: int, kind: str) -> bool:
+        """Count an exchange as lost, by `kind`: an answer of `size` bytes says that it has no echo.
+
+        Return whether that ends one: nothing is said twice, or of what was never sent.
+        """
+        if sequence is None or sequence not in self._outstanding:
+            self._unexpected(sequence, size)
+            return False
+        del self._outstanding[sequence]
+        recorder = self._recorder_of(sequence)
+        recorder.counts.bytes_received += size
+        recorder.failed(kind, 1)
+        return True
 
     def is_overdue(self, sequence: int | None, sent_by_ns: int) -> bool:
         """Return whether an exchange is in flight that left by that time."""

@@ -185,6 +185,8 @@ class Summary:
     """Of what those did after they last told, nothing is known."""
     cpu_shares: tuple[float, ...] = ()
     """Of one processor, used by each of several workers while it measured, the idlest first."""
+    statuses: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """How often the other end said what of an exchange: its status codes, of HTTP."""
     comparison: Mapping[str, Any] | None = None
     """With its baseline: a `Comparison` as JSON, with `baseline`, where that was read from; `allowed`, by
     what share it may be slower; and `regressions`, what is shown to be slower by more."""
@@ -234,7 +236,12 @@ class Summary:
             "system": dict(self.system),
             "plan": dict(self.plan),
             "connections": dataclasses.asdict(self.connections),
-            "exchanges": {**counts.to_json(), **self._lost_by_way(), "errors": dict(self.errors)},
+            "exchanges": {
+                **counts.to_json(),
+                **self._lost_by_way(),
+                "errors": dict(self.errors),
+                **self._statuses(),
+            },
             "throughput": {
                 "exchanges_per_s": round(self.exchanges_per_s, 3),
                 "bytes_sent": counts.bytes_sent,
@@ -267,6 +274,9 @@ class Summary:
         """Return the distribution of that name, of latencies or others; `None` if it has no samples."""
         histogram = {**self.distributions, **self.latencies}.get(name)
         return histogram if histogram is not None and histogram.count else None
+
+    def _statuses(self) -> dict[str, Any]:
+        return {"statuses": dict(self.statuses)} if self.statuses else {}
 
     def _lost_by_way(self) -> dict[str, int | None]:
         return {} if self.reflected is None else self.reflected.losses.to_json()
@@ -334,6 +344,7 @@ class Summary:
             connections=Connections(**naturals(result["connections"], Connections)),
             counts=counts,
             errors=naturals(exchanges["errors"]),
+            statuses=naturals(exchanges.get("statuses", {})),
             latencies={
                 name: _histogram(encoded, latencies[name])
                 for name, encoded in histograms.items()

@@ -9,7 +9,9 @@ from netecho.options.targets import (
     check_size,
     resolve_listeners,
     resolve_own_server,
+    resolve_request,
     resolve_target,
+    size_of,
 )
 
 __all__ = [
@@ -18,5 +20,7 @@ __all__ = [
     "check_size",
     "resolve_listeners",
     "resolve_own_server",
+    "resolve_request",
     "resolve_target",
+    "size_of",
 ]

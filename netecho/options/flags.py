@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
@@ -15,7 +16,7 @@ from netecho.plans import ClientTLS, Family, ReactorName, SocketOptions
 _T = TypeVar("_T")
 
 NETWORK, TLS, LIMITS, LOAD, OUTPUT = "Sockets", "TLS", "Limits", "What is sent", "Output"
-REFLECTOR, OPEN_LOOP = "Reflector", "Open loop"
+REFLECTOR, REQUESTS, OPEN_LOOP = "Reflector", "HTTP", "Open loop"
 OBJECTIVES, RESULTS = "Objectives", "Several results"
 """The panels that help shows flags in."""
 
@@ -346,6 +347,61 @@ Merge = Annotated[
         help="Add all results up to one, histogram logs among them.",
     ),
 ]
+
+
+# HTTP.
+
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="WORD",
+        show_default="POST",
+        rich_help_panel=REQUESTS,
+        help="Send requests of this method.",
+    ),
+]
+Header = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        metavar="FIELD",
+        rich_help_panel=REQUESTS,
+        help="Send this field with each request: 'Name: value'.",
+    ),
+]
+Body = Annotated[
+    str | None,
+    typer.Option(
+        "--body",
+        metavar="TEXT",
+        rich_help_panel=REQUESTS,
+        help="Send this in each request, or the bytes of a file: @FILE.",
+    ),
+]
+HTTP2 = Annotated[
+    bool,
+    typer.Option(
+        "--http2", metavar="", rich_help_panel=REQUESTS, help="Speak HTTP/2, whether over TLS or in clear."
+    ),
+]
+
+
+def read_body(text: str | None) -> str | None:
+    """Return what --body says to send, one character a byte, as plans have it.
+
+    Raises:
+        UsageError: it names a file that cannot be read.
+    """
+    if text is None:
+        return None
+    if not text.startswith("@"):
+        return os.fsencode(text).decode("latin-1")
+    try:
+        with open(text[1:], "rb") as file:
+            return file.read().decode("latin-1")
+    except OSError as error:
+        raise UsageError(f"--body {text}: {error.strerror or error}") from None
 
 
 def socket_options(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from netecho.errors import UsageError
-from netecho.plans import LOOPBACK, Location, Mode, Target
+from netecho.plans import LOOPBACK, Location, Mode, RequestPlan, Target
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
@@ -34,6 +34,39 @@ def resolve_target(text: str | None, port: int | None, proto: str | None, tls: b
     if target.path is None and target.port == 0:
         raise UsageError("port 0 cannot be talked to")
     return target
+
+
+def resolve_request(
+    adapter: Adapter, method: str | None, headers: Sequence[str], body: str | None, http2: bool
+) -> RequestPlan | None:
+    """Return what the flags for HTTP requests ask for; `None` for a protocol that has none.
+
+    Raises:
+        UsageError: they are no request, or of no use.
+    """
+    if not adapter.has_requests:
+        given = [("--method", method), ("--header", headers), ("--body", body), ("--http2", http2)]
+        for flag, value in given:
+            if value:
+                raise UsageError(f"{flag} is for requests: add --proto http")
+        return None
+    return RequestPlan("POST" if method is None else method, tuple(headers), body, http2)
+
+
+def size_of(request: RequestPlan | None, adapter: Adapter, size: int | None) -> int:
+    """Return how many bytes each message has, if -l says `size` of it, or nothing.
+
+    Raises:
+        UsageError: it says one thing, and --body another.
+    """
+    content = None if request is None else request.message
+    if content is not None:
+        if size is not None:
+            raise UsageError("--body and -l/--size exclude each other: a body has its own size")
+        return len(content)
+    if size is not None:
+        return size
+    return 0 if request is not None and not request.has_content else adapter.default_size
 
 
 def resolve_own_server(proto: str | None, tls: bool) -> Target:
@@ -74,6 +107,10 @@ def resolve_listeners(
     for location, text in zip(locations, texts, strict=True):
         adapter, secure = _protocol(location, text, proto, tls)
         target = _complete(location, text, adapter, secure, host=host or LOOPBACK, port=port)
+        if target.resource:
+            raise UsageError(
+                f"{text} has a path, and a listener answers for all: write {target.scheme}://HOST:PORT"
+            )
         targets.append(dataclasses.replace(target, host="::") if target.host == "*" else target)
     return tuple(targets)
 
@@ -110,7 +147,10 @@ def _complete(
         if location.host is not None or location.port is not None or not location.path:
             raise UsageError(f"{adapter.name} takes a path: write {adapter.name}:/path")
         return Target(scheme, adapter.name, secure, path=location.path)
-    if location.path not in (None, "/"):
+    resource = location.path or ""
+    if location.query is not None:
+        resource = f"{resource or '/'}?{location.query}"
+    if resource not in ("", "/") and not adapter.has_requests:
         raise UsageError(f"{text} has a path, which {adapter.name} does not take: write {scheme}://HOST:PORT")
     host = location.host or host
     if host is None:
@@ -119,7 +159,8 @@ def _complete(
         raise UsageError(f"{host} is a number, not a host: a port follows one: {scheme}://HOST:{host}")
     if location.port is not None:
         port = location.port
-    return Target(scheme, adapter.name, secure, host, adapter.default_port if port is None else port)
+    port = adapter.default_port if port is None else port
+    return Target(scheme, adapter.name, secure, host, port, resource=resource.removeprefix("/") and resource)
 
 
 def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful: bool = False) -> None:

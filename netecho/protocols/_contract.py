@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from netecho.plans import ReplyMode, SocketOptions, Target
+from netecho.plans import ReplyMode, RequestPlan, SocketOptions, Target
 
 if typing.TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -35,10 +35,27 @@ class Kind(enum.Enum):
     """Messages, each answered in order."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What the other end says of an exchange beside its echo, on protocols that have such a word."""
+
+    status: str
+    """In the protocol's own code: `200`."""
+    refused: bool = False
+    """It says that there is no echo: what comes with it is none."""
+
+
 class OnReply(typing.Protocol):
     """Called once per echo."""
 
-    def __call__(self, sequence: int | None, payload: bytes, reflection: Reflection | None = None, /) -> None:
+    def __call__(
+        self,
+        sequence: int | None,
+        payload: bytes,
+        reflection: Reflection | None = None,
+        answer: Answer | None = None,
+        /,
+    ) -> None:
         """Take an echo.
 
         Args:
@@ -46,6 +63,7 @@ class OnReply(typing.Protocol):
                 exchange is meant is for the payload itself to say; on one that is: it answers none.
             payload: as it came back.
             reflection: the times of the exchange, where the other end is a reflector and told them.
+            answer: what the other end says of the exchange, where it has a word for it.
         """
 
 
@@ -83,6 +101,8 @@ class Route:
     """With which a reflector authenticates its packets, and we ours; `None`: neither does."""
     resolve_ns: int | None = None
     """How long it took to resolve the host; `None` if it was an address already."""
+    request: RequestPlan = dataclasses.field(default_factory=RequestPlan, repr=False)
+    """How messages travel, on a protocol that `has_requests`."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -181,6 +201,10 @@ class Adapter(typing.Protocol):
     """Whether it is known without looking at the payload which exchange an echo answers."""
     reflects: bool
     """Whether the server is a reflector (RFC 8762), which takes `ListenSettings.key` and `stateful`."""
+    has_requests: bool
+    """Whether messages travel in HTTP requests: it takes `Route.request`, and targets with a resource."""
+    alpn: tuple[str, ...]
+    """What its server chooses from in a TLS handshake (RFC 7301), best first, unless the user says."""
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return how many bytes the protocol adds to a message.

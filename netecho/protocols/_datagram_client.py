@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
@@ -13,9 +13,6 @@ from twisted.python.failure import Failure
 
 from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
 from netecho.protocols._sockets import RECEIVE_SIZE, grow_buffers, is_ipv6, set_options
-
-if TYPE_CHECKING:
-    from netecho.measure.oneway import Reflection
 
 
 class DatagramExchanger(DatagramProtocol):
@@ -68,7 +65,7 @@ class DatagramExchanger(DatagramProtocol):
                 self.transport.stopListening()
 
 
-def _ignore(sequence: int | None, payload: bytes, reflection: Reflection | None = None) -> None:
+def _ignore(*_: object) -> None:
     """Take an echo that nobody waits for any more."""
 
 

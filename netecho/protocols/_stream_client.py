@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -17,9 +17,6 @@ from zope.interface import implementer
 
 from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
 from netecho.protocols._tls import HalfCloseableTLSFactory
-
-if TYPE_CHECKING:
-    from netecho.measure.oneway import Reflection
 
 
 class StreamExchanger(Protocol):
@@ -109,7 +106,7 @@ class StreamExchanger(Protocol):
             self.transport.loseConnection()
 
 
-def _ignore(sequence: int | None, payload: bytes, reflection: Reflection | None = None) -> None:
+def _ignore(*_: object) -> None:
     """Take an echo that nobody waits for any more."""
 
 

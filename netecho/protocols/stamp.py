@@ -43,6 +43,8 @@ class STAMP:
     framed = True
     numbered = True
     reflects = True
+    has_requests = False
+    alpn: tuple[str, ...] = ()
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return the size of a packet, less its payload's."""

@@ -34,6 +34,8 @@ class TCP:
     framed = False
     numbered = True
     reflects = False
+    has_requests = False
+    alpn: tuple[str, ...] = ()
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""

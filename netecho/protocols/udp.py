@@ -103,6 +103,8 @@ class UDP:
     framed = False
     numbered = False
     reflects = False
+    has_requests = False
+    alpn: tuple[str, ...] = ()
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""

@@ -45,6 +45,8 @@ class UNIX:
     framed = False
     numbered = True
     reflects = False
+    has_requests = False
+    alpn: tuple[str, ...] = ()
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""

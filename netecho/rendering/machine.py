@@ -53,6 +53,8 @@ CSV_COLUMNS: Final = (
     *_under("reflector", "clock_offset_ns clock_uncertainty_ns clocks_agree clock_error_ns implausible"),
     *_under("plan", "mode resume connections_lifetime_ns"),
     "connections.churned",
+    "plan.request",
+    "exchanges.statuses",
     *(
         f"latency_ns.{name}.{statistic}"
         for name in LATENCIES

@@ -95,12 +95,14 @@ def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]
     ]
     if set_up:
         yield Text(", ".join(set_up), style="dim")
+    if summary.statuses:
+        yield Text(f"statuses: {_words(summary.statuses)}", style="dim")
     for name, said in datagrams.rows(summary):
         yield Text(f"{name} {said}")
     if summary.reflected is not None:
         yield from _ways(summary)
     if summary.errors:
-        yield Text(f"errors: {_errors(summary.errors)}", style="red")
+        yield Text(f"errors: {_words(summary.errors)}", style="red")
     if response is not None and response.count >= _FEWEST_SAMPLES:
         yield ""
         yield _histogram(response, console, min(console.width, _WIDEST_HISTOGRAM))
@@ -208,8 +210,10 @@ def _facts(summary: Summary, console: Console) -> Table:
         )
         grid.add_row("over time", text)
     grid.add_row("exchanges", _exchanges(summary))
+    if summary.statuses:
+        grid.add_row("statuses", Text(_words(summary.statuses)))
     if summary.errors:
-        grid.add_row("errors", Text(_errors(summary.errors), style="red"))
+        grid.add_row("errors", Text(_words(summary.errors), style="red"))
     if summary.sending is not None:
         grid.add_row("schedule", _schedule(summary.sending))
         if summary.lateness is not None:
@@ -283,8 +287,8 @@ def _irregularities(summary: Summary) -> list[str]:
     return [f"{number:,} {kind}" for kind in kinds if (number := getattr(counts, kind))]
 
 
-def _errors(errors: Mapping[str, int]) -> str:
-    ordered = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
+def _words(counted: Mapping[str, int]) -> str:
+    ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{number:,} {escape(kind)}" for kind, number in ordered)
 
 

@@ -25,7 +25,7 @@ from netecho.services.sessions import is_resumed
 
 if TYPE_CHECKING:
     from netecho.measure.oneway import Reflection
-    from netecho.protocols._contract import OnReply
+    from netecho.protocols._contract import Answer, OnReply
     from netecho.services.benchmark import Benchmark
 
 RETRY_FIRST: Final = 0.05
@@ -147,10 +147,17 @@ class Connection:
         sequence = self.flow.sent(now, now, benchmark.size)
         exchanger.send(sequence, made[sequence % PERIOD] if made else self._make(sequence))
 
-    def _replied(self, sequence: int | None, payload: bytes, _: Reflection | None = None) -> None:
+    def _replied(
+        self, sequence: int | None, payload: bytes, _: Reflection | None = None, answer: Answer | None = None
+    ) -> None:
         """Take an echo on a protocol that says which exchange it answers."""
         clock, made = self._clock, self._made
         now = clock()
+        if answer is not None:
+            self.flow.answered(sequence, answer.status)
+            if answer.refused:
+                self._refused(sequence, len(payload), answer.status, now)
+                return
         if (
             sequence is not None
             and self._benchmark.sending
@@ -167,7 +174,16 @@ class Connection:
             else:
                 self._benchmark.exchange_ended(now)
 
-    def _replied_by_payload(self, _: int | None, payload: bytes, __: Reflection | None = None) -> None:
+    def _refused(self, sequence: int | None, size: int, status: str, now_ns: int) -> None:
+        if self.flow.refuse(sequence, size, f"status {status}"):
+            if self._benchmark.sending:
+                self.send()
+            else:
+                self._benchmark.exchange_ended(now_ns)
+
+    def _replied_by_payload(
+        self, _: int | None, payload: bytes, __: Reflection | None = None, ___: Answer | None = None
+    ) -> None:
         """Take an echo that says itself which exchange it answers."""
         benchmark = self._benchmark
         now = benchmark.clock()

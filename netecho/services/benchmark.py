@@ -81,7 +81,8 @@ class Benchmark:
         self.route = route
         self.clock = clock
         self.is_datagram = adapter.kind is Kind.DATAGRAM
-        self.payload = Payload(plan.size, key, repeating=adapter.numbered)
+        message = None if plan.request is None else plan.request.message
+        self.payload = Payload(plan.size, key, message, repeating=adapter.numbered)
         self.size = plan.size
         self.verified = plan.verify is Verify.FULL
         self.measured = Recorder(closed_loop=not plan.open_loop)
@@ -459,6 +460,7 @@ class Benchmark:
             counts=recorder.counts,
             connections=self.connections,
             errors=recorder.errors,
+            statuses=recorder.statuses,
             distributions={**distributions_of(recorder), **datagrams.distributions},
             intervals=tuple(recorder.intervals),
             warmup=None if self.warmup is None else self.warmup.counts,

@@ -66,12 +66,13 @@ class EchoServer:
         ports: set[int] = set()
         try:
             for target, descriptor in itertools.zip_longest(plan.listeners, self._descriptors):
+                adapter = protocols.load(target.protocol)
                 settings = ListenSettings(
                     totals=self.totals,
                     reply=plan.reply,
                     max_connections=plan.max_connections,
                     idle_timeout=None if plan.idle_timeout_ns is None else plan.idle_timeout_ns / 1e9,
-                    tls=self.tls if target.secure else None,
+                    tls=self.tls.offering(adapter.alpn) if target.secure and self.tls else None,
                     on_event=self._on_event,
                     udp_ports=ports,
                     descriptor=descriptor,
@@ -79,7 +80,6 @@ class EchoServer:
                     stateful=plan.stateful,
                 )
                 address = await numbered(self._reactor, target)
-                adapter = protocols.load(target.protocol)
                 self.listeners.append(await adapter.listen(self._reactor, address, settings))
         except BaseException:
             self.close()  # before anything is waited for: it may be a second signal that ends this

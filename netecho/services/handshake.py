@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cryptography import x509
@@ -49,6 +49,8 @@ class VerifiedConnection(SSL.Connection):
     verifies = False
     """Whether the peer's certificate is looked at."""
     problem: Problem | None = None
+    alpn: Sequence[bytes] = ()
+    """What a server chooses from, if the user names nothing."""
 
 
 def names(certificate: x509.Certificate) -> tuple[str, ...]:

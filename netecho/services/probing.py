@@ -42,6 +42,7 @@ from netecho.services.resolving import connect_failure
 
 if TYPE_CHECKING:
     from netecho.measure.oneway import Reflection
+    from netecho.protocols._contract import Answer
 
 _BURST: Final = 64
 """Overdue probes sent in one turn of the reactor, so that their replies are read in between."""
@@ -92,7 +93,8 @@ class ProbeRun:
         self._ticks.clock = reactor
         self._interval_ns = 0
         key = random.getrandbits(32) if key is None else key
-        self._payload = Payload(plan.size, key, plan.message)
+        message = plan.message if plan.request is None or plan.message is not None else plan.request.message
+        self._payload = Payload(plan.size, key, message)
         self._pacer = Pacer(plan.interval_ns, plan.count, plan.duration_ns)
         self._recorder = Recorder(closed_loop=False)
         self._flow = _flow_of(adapter)(self._recorder)
@@ -214,7 +216,13 @@ class ProbeRun:
         """Send no more: the connection is gone."""
         self._held = True
 
-    def _replied(self, sequence: int | None, payload: bytes, reflection: Reflection | None = None) -> None:
+    def _replied(
+        self,
+        sequence: int | None,
+        payload: bytes,
+        reflection: Reflection | None = None,
+        answer: Answer | None = None,
+    ) -> None:
         now = self._clock()
         if self._ended.called:
             return
@@ -222,6 +230,11 @@ class ProbeRun:
             sequence = self._payload.sequence_of(payload, self._flow.newest)
             if sequence is None and not self._payload.numbered:
                 sequence = self._flow.newest
+        if answer is not None:
+            self._flow.answered(sequence, answer.status)
+            if answer.refused:
+                self._refused(sequence, len(payload), f"status {answer.status}", now)
+                return
         intact = (
             sequence is None or self._plan.verify is Verify.NONE or self._payload.intact(sequence, payload)
         )
@@ -239,6 +252,12 @@ class ProbeRun:
             _ = self._recorder.response  # which counts the samples, and forgets them
             self._count_lateness()
         self._finish_if_complete()
+
+    def _refused(self, sequence: int | None, size: int, kind: str, now_ns: int) -> None:
+        if self._flow.refuse(sequence, size, kind):
+            self._end_ns = now_ns
+            self._on_probe(ProbeReply(sequence, None, self._payload.size, None, kind))
+            self._finish_if_complete()
 
     def _count_lateness(self) -> None:
         self._lateness.record(self._late_samples)
@@ -312,7 +331,9 @@ class ProbeRun:
             self._end_ns = self._clock()
         elif not counts.completed and self.failure is None:
             self.failure = NoReplyError(
-                f"no reply from {self._plan.target}: does an echo server listen there? (-w waits longer)"
+                f"no echo from {self._plan.target}: it answers with {', '.join(self._recorder.statuses)}"
+                if self._recorder.statuses
+                else f"no reply from {self._plan.target}: does an echo server listen there? (-w waits longer)"
             )
         self._count_lateness()
         elapsed = self._end_ns - self._start_ns
@@ -346,6 +367,7 @@ class ProbeRun:
             connections=Connections(requested=1, opened=1, failed=0, lost=self._lost),
             counts=counts,
             errors=dict(self._recorder.errors),
+            statuses=dict(self._recorder.statuses),
             latencies=latencies_of(self._recorder),
             cpu_share=cpu_share,
             lateness=brief(self._lateness),

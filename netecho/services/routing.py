@@ -6,7 +6,7 @@ import dataclasses
 import time
 from typing import Any
 
-from netecho.plans import SECOND, ClientTLS, SocketOptions, Target
+from netecho.plans import SECOND, ClientTLS, RequestPlan, SocketOptions, Target
 from netecho.protocols._contract import Adapter, Route
 from netecho.services import tls
 from netecho.services.keys import read_key
@@ -21,6 +21,7 @@ async def find_route(
     client_tls: ClientTLS,
     timeout_ns: int,
     hmac_key: str | None = None,
+    request: RequestPlan | None = None,
 ) -> Route:
     """Resolve the target's host, and load what its TLS needs, and the key for a reflector.
 
@@ -29,7 +30,7 @@ async def find_route(
         UsageError: a file or flag for TLS is wrong, or the key's file, or the address is not of the family
             asked for.
     """
-    route = route_by((), target, sockets, client_tls, timeout_ns, hmac_key)
+    route = route_by((), target, sockets, client_tls, timeout_ns, hmac_key, request)
     if target.path is None:
         begun = time.monotonic_ns()
         addresses = await resolve(reactor, target.host, target.port, sockets, adapter.kind)
@@ -45,6 +46,7 @@ def route_by(
     client_tls: ClientTLS,
     timeout_ns: int,
     hmac_key: str | None = None,
+    request: RequestPlan | None = None,
 ) -> Route:
     """Return the way to a target whose host has been resolved before, by another process of ours perhaps.
 
@@ -52,5 +54,8 @@ def route_by(
         UsageError: a file or flag for TLS is wrong, or the key's file.
     """
     key = None if hmac_key is None else read_key(hmac_key)
+    if request is not None and not client_tls.alpn:
+        client_tls = dataclasses.replace(client_tls, alpn=request.alpn)
     context = tls.for_client(client_tls, target.host) if target.secure else None
-    return Route(target, addresses, sockets, context, timeout_ns / SECOND, key)
+    seconds = timeout_ns / SECOND
+    return Route(target, addresses, sockets, context, seconds, key, request=request or RequestPlan())

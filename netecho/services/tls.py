@@ -59,11 +59,18 @@ class ServerContext:
     """Who signed our certificate, when it was made for this run."""
     made: Credentials | None = None
     """Our certificate and key, then."""
+    alpn: tuple[str, ...] = ()
+    """What one listener chooses from, if the plan names nothing: see `offering`."""
+
+    def offering(self, alpn: tuple[str, ...]) -> ServerContext:
+        """Return a context for a listener that chooses from these protocols, if the plan names none."""
+        return dataclasses.replace(self, alpn=alpn)
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection."""
         connection = VerifiedConnection(self.context, None)
         connection.verifies = self.verifies
+        connection.alpn = [name.encode() for name in self.alpn]
         return connection
 
     def close(self) -> None:
@@ -126,8 +133,7 @@ def for_server(
     _set_groups(context, INTERMEDIATE_GROUPS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(b"netecho")  # client certificates with session tickets need one
-    if plan.alpn:
-        context.set_alpn_select_callback(_chooser(_protocol_names(plan.alpn)))
+    context.set_alpn_select_callback(_chooser(_protocol_names(plan.alpn)))
     if plan.client_ca is not None:
         _trust(context, plan.client_ca, "--client-ca")
         context.load_client_ca(os.fsencode(plan.client_ca))
@@ -218,11 +224,14 @@ def _protocol_names(words: Iterable[str]) -> list[bytes]:
     return names
 
 
-def _chooser(ours: list[bytes]) -> Callable[[SSL.Connection, list[bytes]], bytes]:
-    def choose(_: SSL.Connection, theirs: list[bytes]) -> bytes:
-        for name in ours:
+def _chooser(ours: list[bytes]) -> Callable[[Any, list[bytes]], Any]:
+    def choose(connection: Any, theirs: list[bytes]) -> Any:
+        known = ours or connection.alpn
+        for name in known:
             if name in theirs:
                 return name
+        if not known:
+            return SSL.NO_OVERLAPPING_PROTOCOLS
         # RFC 7301 section 3.2 has the handshake fail; pyOpenSSL's own sentinel would go on without.
         raise SSL.Error([("SSL routines", "", "no application protocol")])
 

@@ -233,7 +233,13 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
     """
     plan = plan_json.from_json(BenchPlan, order["plan"])
     route = route_by(
-        tuple(order["addresses"]), plan.target, plan.sockets, plan.tls, plan.timeout_ns, plan.hmac_key
+        tuple(order["addresses"]),
+        plan.target,
+        plan.sockets,
+        plan.tls,
+        plan.timeout_ns,
+        plan.hmac_key,
+        plan.request,
     )
     route = dataclasses.replace(route, resolve_ns=order["resolve_ns"])
     begin: Deferred[int] = Deferred()

@@ -1,0 +1,273 @@
+"""HTTP/1.1 as a client speaks it: each message in a request, and its echo in the answer's body."""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import httptools
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from netecho.protocols._contract import Answer, OnLost, OnReply, Route
+
+MOST_ANSWER: Final = 64 << 20
+"""Bytes of an answer beyond those that were sent: more ends the connection."""
+MOST_HEAD: Final = 256 << 10
+"""Bytes of an answer's head."""
+ANSWERS: Final = {status: Answer(str(status), status >= 400) for status in range(100, 600)}
+"""What each status code says: there is no echo in an error."""
+
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
+
+
+class NotHTTPError(ConnectionLost):
+    """What the other end says is not HTTP"""  # noqa: D400, D415 - Twisted shows this as the error's message
+
+
+def request_head(route: Route, size: int) -> bytes:
+    """Return the head of a request that carries a message of so many bytes."""
+    request, target = route.request, route.target
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    lines = [f"{request.method} {target.resource or '/'} HTTP/1.1", f"Host: {host}:{target.port}"]
+    fields = [field.split(":", 1) for field in request.headers]
+    lines += [f"{name}: {value.strip()}" for name, value in fields]
+    if size or request.has_content:
+        if not any(name.lower() == "content-type" for name, _ in fields):
+            lines.append("Content-Type: application/octet-stream")
+        lines.append(f"Content-Length: {size}")
+    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
+
+
+class HTTP1Exchanger(Protocol):
+    """Exchanges in requests; provides `netecho.protocols._contract.Exchanger`.
+
+    A server's answers have heads that are alike to the byte, but for a date once a second: what was parsed
+    once and comes again is known, and not parsed again.
+
+    Answers come in the order of the requests. A connection that the server closes when it has answered all is
+    not lost, but opened again for the next message, as the time of that message's exchange.
+
+    Args:
+        route: says what the requests are.
+        on_reply: called with each answer.
+        on_lost: called when the connection is lost.
+        reopen: connects this protocol again.
+    """
+
+    transport: Any
+
+    def __init__(
+        self,
+        route: Route,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        reopen: Callable[[HTTP1Exchanger], Deferred[Any]],
+    ) -> None:
+        self._route = route
+        self._on_reply: OnReply = on_reply
+        self._on_lost: OnLost | None = on_lost
+        self._awaited: collections.deque[tuple[int, int]] = collections.deque()
+        """The sequence number and size of each message whose answer has not come."""
+        self._reopen = reopen
+        self._is_closed = False
+        """The server has closed the connection, or will, as it may: the next message needs another."""
+        self._is_parting = False
+        """It is not closed yet."""
+        self._kept_back: list[bytes] = []
+        """What waits until it is open again."""
+        self._answered = 0
+        self._is_amid = False
+        """Some of an answer has come, and not all of it."""
+        self._known = b""
+        """A head that has been parsed, and says how many bytes follow it; and:"""
+        self._known_size = -1
+        """Bytes of an answer that begins so; -1 if none is known."""
+        self._known_answer: Answer | None = None
+        self._head_for = -1
+        self._head = b""
+        self._parser: Any = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._unparsed: int = 0
+        """Bytes fed since the last answer ended that are none of its body."""
+        self._in_body = False
+        self._bodiless = route.request.method == "HEAD"
+        self._kept = b""
+
+    def connectionMade(self) -> None:
+        """Begin anew, and let small messages leave at once."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces.clear()
+        self._size = self._unparsed = 0
+        self._in_body = self._is_amid = False
+        self._known_size = -1
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+
+    def send(self, sequence: int, payload: bytes) -> None:
+        """See `Exchanger.send`."""
+        size = len(payload)
+        if size != self._head_for:
+            self._head_for, self._head = size, request_head(self._route, size)
+        self._awaited.append((sequence, size))
+        if self._is_closed:
+            self._open_again(self._head + payload)
+        else:
+            self.transport.write(self._head + payload)
+
+    def _open_again(self, data: bytes) -> None:
+        self._kept_back.append(data)
+        if len(self._kept_back) == 1 and not self._is_parting:
+            self._reopen(self).addCallbacks(self._reopened, self._lost)
+
+    def _reopened(self, _: object) -> None:
+        self._is_closed = False
+        kept_back, self._kept_back = self._kept_back, []
+        self.transport.write(b"".join(kept_back))
+        if self._on_lost is None:
+            self.transport.abortConnection()
+
+    def _lost(self, reason: Failure) -> None:
+        if self._on_lost is not None:
+            on_lost, self._on_lost = self._on_lost, None
+            on_lost(reason)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take answers, or some of one."""
+        was_amid, answered = self._is_amid, self._answered
+        if not was_amid and len(data) == self._known_size and data.startswith(self._known) and self._awaited:
+            self._answered += 1
+            sequence, _ = self._awaited.popleft()
+            self._on_reply(sequence, data[len(self._known) :], None, self._known_answer)
+            return
+        before = self._size
+        try:
+            if self._bodiless:
+                self._heads(data)
+            else:
+                self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(cause, NotHTTPError):
+                raise (cause or error) from None
+            self._fail(f"{NotHTTPError.__doc__}: {cause or error}")
+            return
+        if not (was_amid or self._is_amid) and self._answered == answered + 1:
+            self._learn(data)
+        elif not self._in_body and self._awaited:
+            self._unparsed += len(data) - max(0, self._size - before)
+            if self._unparsed > MOST_HEAD and self._size == 0:
+                self._fail("the head of an answer has no end")
+
+    def _learn(self, data: bytes) -> None:
+        """Know the head of an answer again that came alone and whole, if it says how much followed it."""
+        head, end, body = data.partition(b"\r\n\r\n")
+        if not self._is_closed and _LENGTH.findall(head) == [b"%d" % len(body)]:
+            self._known, self._known_size = head + end, len(data)
+            self._known_answer = ANSWERS.get(self._parser.get_status_code())
+
+    def _heads(self, data: bytes) -> None:
+        """Take answers that have no body, whatever their heads say: each has a parser of its own."""
+        self._kept += data
+        while (end := self._kept.find(b"\r\n\r\n")) >= 0:
+            head, self._kept = self._kept[: end + 4], self._kept[end + 4 :]
+            self._parser = httptools.HttpResponseParser(_HeadOnly())
+            self._parser.feed_data(head)
+            if self._parser.get_status_code() >= 200:
+                self._complete()
+
+    def on_headers_complete(self) -> None:
+        """Begin to take a body."""
+        self._in_body = True
+
+    def on_body(self, data: bytes) -> None:
+        """Take some of it."""
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > MOST_ANSWER + (self._awaited[0][1] if self._awaited else 0):
+            raise NotHTTPError(f"an answer has more than {MOST_ANSWER} bytes")
+
+    def on_message_complete(self) -> None:
+        """Pass an answer on, unless it only says that one will come."""
+        self._in_body = self._is_amid = False
+        if self._parser.get_status_code() >= 200:
+            self._complete()
+
+    def _complete(self) -> None:
+        pieces = self._pieces
+        payload = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._size = self._unparsed = 0
+        self._answered += 1
+        if len(self._awaited) < 2 and not (self._is_closed or self._parser.should_keep_alive()):
+            self._is_closed = self._is_parting = True
+            self.transport.loseConnection()
+        sequence = self._awaited.popleft()[0] if self._awaited else None
+        self._on_reply(sequence, payload, None, ANSWERS.get(self._parser.get_status_code()))
+
+    def _fail(self, words: str) -> None:
+        on_lost, self._on_lost = self._on_lost, None
+        self._on_reply = _ignore
+        self.transport.abortConnection()
+        if on_lost is not None:
+            on_lost(Failure(NotHTTPError(words)))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Say so, unless we did it; an answer whose length nothing told ends with its connection."""
+        in_order = reason.check(ConnectionDone) is not None
+        if self._in_body and in_order and not self._bodiless and self._ends_so():
+            self._in_body = False
+            self._is_closed = True
+            self._complete()
+        elif self._is_parting:
+            self._is_parting = False
+            if self._kept_back:
+                self._reopen(self).addCallbacks(self._reopened, self._lost)
+        elif self._answered and not self._awaited and in_order:
+            self._is_closed = True
+        else:
+            self._lost(reason)
+
+    def _ends_so(self) -> bool:
+        return bool(self._awaited) and self._on_lost is not None and self._unbounded
+
+    @property
+    def _unbounded(self) -> bool:
+        return not self._parser.should_keep_alive() and not self._bounded
+
+    _bounded = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note whether the answer says where it ends."""
+        if name.lower() in (b"content-length", b"transfer-encoding"):
+            self._bounded = True
+
+    def on_message_begin(self) -> None:
+        """Know nothing of the next answer."""
+        self._is_amid = True
+        self._bounded = False
+
+    def close(self) -> None:
+        """See `Exchanger.close`."""
+        self._on_lost = None
+        self._on_reply = _ignore
+        if self._is_closed:
+            return
+        if self._awaited:
+            self.transport.abortConnection()
+        else:  # nothing is under way, and a server has no cause to log a reset
+            self.transport.loseConnection()
+
+
+class _HeadOnly:
+    """Takes nothing of what a parser finds."""
+
+
+def _ignore(*_: object) -> None:
+    """Take an answer that nobody waits for any more."""

@@ -1,0 +1,251 @@
+"""HTTP/2 as a client speaks it: each message in a request on a stream of its own."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from typing import Any, Final
+
+from h2 import events
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.exceptions import H2Error, ProtocolError
+from h2.settings import SettingCodes, Settings
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from netecho.protocols._contract import Answer, OnLost, OnReply, Route
+from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
+
+WINDOW: Final = 1 << 24
+"""Bytes of all answers that may come before it is said that they have."""
+
+FRAME_HEAD: Final = 9
+SETTINGS: Final = 4
+"""Bytes of a frame's head, and what its fourth is in the first frame of a server (RFC 9113 section 3.4)."""
+
+
+class _Exchange:
+    __slots__ = ("answer", "payload", "pieces", "sent", "sequence", "size")
+
+    def __init__(self, sequence: int, payload: bytes) -> None:
+        self.sequence = sequence
+        self.payload = payload
+        self.sent = 0
+        """Bytes of it."""
+        self.answer: Answer | None = None
+        self.pieces: list[bytes] = []
+        self.size = 0
+
+
+class HTTP2Exchanger(Protocol):
+    """Exchanges on streams; provides `netecho.protocols._contract.Exchanger`.
+
+    Args:
+        route: says what the requests are.
+        on_reply: called with each answer.
+        on_lost: called when the connection is lost.
+        reopen: connects this protocol again, for the next message after the server closed what was idle.
+    """
+
+    transport: Any
+
+    def __init__(
+        self,
+        route: Route,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        reopen: Callable[[HTTP2Exchanger], Deferred[Any]],
+    ) -> None:
+        self._reopen = reopen
+        self._is_closed = False
+        """The server has closed the connection, or will, as it may: the next message needs another."""
+        self._route = route
+        self._on_reply: OnReply = on_reply
+        self._on_lost: OnLost | None = on_lost
+        self._exchanges: dict[int, _Exchange] = {}
+        self._sending: dict[int, _Exchange] = {}
+        """Those whose message does not fit in its window."""
+        self._queue: collections.deque[tuple[int, bytes]] = collections.deque()
+        """Messages for which there is no stream yet."""
+        self._is_receiving = False
+        self._first: bytes | None = b""
+        """What has come, as long as it is less than a frame's head."""
+        self._head: list[tuple[str, str]] = []
+
+    def connectionMade(self) -> None:
+        """Say which version this is, and let small messages leave at once."""
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+        request, target = self._route.request, self._route.target
+        host = f"[{target.host}]" if ":" in target.host else target.host
+        self._head = [
+            (":method", request.method),
+            (":scheme", "https" if target.secure else "http"),
+            (":authority", f"{host}:{target.port}"),
+            (":path", target.resource or "/"),
+        ]
+        fields = [field.split(":", 1) for field in request.headers]
+        self._head += [(name.lower(), value.strip()) for name, value in fields]
+        self._has_type = any(name.lower() == "content-type" for name, _ in fields)
+        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+        wanted = {SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: WINDOW}
+        self._h2.local_settings = Settings(client=True, initial_values=wanted)
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(WINDOW)
+        self._is_closed = False
+        self._first = b""
+        self._send_queued()
+        self._flush()
+
+    def send(self, sequence: int, payload: bytes) -> None:
+        """See `Exchanger.send`."""
+        if self._is_closed:
+            self._queue.append((sequence, payload))
+            if len(self._queue) == 1 and not self.connected:
+                self._open_again()
+            return
+        if self._queue or self._h2.open_outbound_streams >= self._h2.remote_settings.max_concurrent_streams:
+            self._queue.append((sequence, payload))
+            return
+        head = self._head
+        if payload or self._route.request.has_content:
+            head = [*head, ("content-length", str(len(payload)))]
+            if not self._has_type:
+                head.append(("content-type", "application/octet-stream"))
+        number = self._h2.get_next_available_stream_id()
+        exchange = self._exchanges[number] = _Exchange(sequence, payload)
+        self._h2.send_headers(number, head, end_stream=not payload)
+        if payload:
+            self._send_more(number, exchange)
+        if not self._is_receiving:
+            self._flush()
+
+    def _send_more(self, number: int, exchange: _Exchange) -> None:
+        payload = exchange.payload
+        while exchange.sent < len(payload):
+            size = min(self._h2.local_flow_control_window(number), self._h2.max_outbound_frame_size)
+            if size <= 0:
+                self._sending[number] = exchange
+                return
+            piece = payload[exchange.sent : exchange.sent + size]
+            exchange.sent += len(piece)
+            self._h2.send_data(number, piece, end_stream=exchange.sent == len(payload))
+        self._sending.pop(number, None)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take answers, or some of one."""
+        if self._first is not None:
+            data = self._first + data
+            self._first = data if len(data) < FRAME_HEAD else None
+            if self._first is not None:
+                return
+            if data[3] != SETTINGS:  # h2 would wait for the end of what looks like a frame of megabytes
+                self._fail(f"{NotHTTPError.__doc__}/2")
+                return
+        try:
+            came = self._h2.receive_data(data)
+        except (ProtocolError, H2Error) as error:
+            self._fail(f"{NotHTTPError.__doc__} (--http2): {error}")
+            return
+        self._is_receiving = True
+        try:
+            for event in came:
+                self._take(event)
+                if self._on_lost is None:
+                    return
+            self._send_queued()
+        finally:
+            self._is_receiving = False
+        self._flush()
+
+    def _send_queued(self) -> None:
+        while self._queue and (
+            self._h2.open_outbound_streams < self._h2.remote_settings.max_concurrent_streams
+        ):
+            queue, self._queue = self._queue, collections.deque()
+            self.send(*queue.popleft())
+            self._queue = queue
+
+    def _open_again(self) -> None:
+        self._reopen(self).addErrback(self._lost)
+
+    def _lost(self, reason: Failure) -> None:
+        if self._on_lost is not None:
+            on_lost, self._on_lost = self._on_lost, None
+            on_lost(reason)
+
+    def _take(self, event: Any) -> None:
+        number = getattr(event, "stream_id", 0)
+        exchange = self._exchanges.get(number)
+        match event:
+            case events.ResponseReceived():
+                status = next((value for name, value in event.headers or () if name == b":status"), b"0")
+                if exchange is not None and status.isdigit():
+                    exchange.answer = ANSWERS.get(int(status))
+            case events.DataReceived():
+                self._h2.acknowledge_received_data(event.flow_controlled_length or 0, number)
+                if exchange is not None and event.data:
+                    exchange.pieces.append(event.data)
+                    exchange.size += len(event.data)
+                    if exchange.size > MOST_ANSWER + len(exchange.payload):
+                        self._fail(f"an answer has more than {MOST_ANSWER} bytes")
+            case events.StreamEnded():
+                self._complete(number, exchange)
+            case events.StreamReset():
+                if exchange is not None:
+                    code = event.error_code
+                    exchange.answer = Answer(f"reset {getattr(code, 'name', code)}", True)
+                self._complete(number, exchange)
+            case events.WindowUpdated() | events.RemoteSettingsChanged():
+                for one, waiting in list(self._sending.items()):
+                    self._send_more(one, waiting)
+            case events.ConnectionTerminated():
+                if self._exchanges or self._queue or event.error_code:
+                    self._fail(f"the other end ends the connection: {event.error_code!r}")
+                else:  # as it may, when there is nothing under way
+                    self._is_closed = True
+                    self.transport.loseConnection()
+
+    def _complete(self, number: int, exchange: _Exchange | None) -> None:
+        if exchange is not None:
+            del self._exchanges[number]
+            self._sending.pop(number, None)
+            self._on_reply(exchange.sequence, b"".join(exchange.pieces), None, exchange.answer)
+
+    def _flush(self) -> None:
+        data = self._h2.data_to_send()
+        if data:
+            self.transport.write(data)
+
+    def _fail(self, words: str) -> None:
+        on_lost, self._on_lost = self._on_lost, None
+        self._on_reply = _ignore
+        self.transport.abortConnection()
+        if on_lost is not None:
+            on_lost(Failure(NotHTTPError(words)))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Say so, unless we did it, or the server closed what was idle."""
+        self.connected = 0
+        if not self._is_closed:
+            self._lost(reason)
+        elif self._queue:
+            self._open_again()
+
+    def close(self) -> None:
+        """See `Exchanger.close`."""
+        self._on_lost = None
+        self._on_reply = _ignore
+        if self._is_closed:
+            return
+        if self._exchanges or self._queue:
+            self.transport.abortConnection()
+        else:  # nothing is under way, and a server has no cause to log a reset
+            self.transport.loseConnection()
+
+
+def _ignore(*_: object) -> None:
+    """Take an answer that nobody waits for any more."""

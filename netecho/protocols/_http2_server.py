@@ -1,0 +1,440 @@
+"""HTTP/2 as a server speaks it (RFC 9113): streams of requests in, and their echoes or pages out.
+
+The frames are those of `h2`, which keeps to the RFC where it counts and is maintained by its own field; it
+takes a tenth of a millisecond for an exchange. A body is taken from the peer as fast as the peer takes its
+echo, so that no more of it is kept than the windows that it has been given.
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, Final
+
+from h2 import events
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.exceptions import H2Error, ProtocolError
+
+from netecho.protocols import _http_pages as pages
+from netecho.protocols._http_limits import (
+    MOST_FIELD,
+    MOST_FIELDS,
+    MOST_TARGET,
+    Patience,
+    Progress,
+    is_host,
+)
+
+if TYPE_CHECKING:
+    from netecho.protocols._http_server import HTTPConnection
+
+WINDOW: Final = 1 << 20
+"""Bytes of all bodies of a connection that may wait for their echoes to be taken."""
+TABLE: Final = 4096
+"""Bytes of header fields that are remembered for a peer, whatever it would have remembered."""
+TURN: Final = 1 << 18
+"""Bytes that are sent in one turn of the reactor."""
+CREDIT: Final = 400.0
+"""Frames that move nothing which a peer may send at once; see `_Credit`."""
+REFILL: Final = 40.0
+"""The same a second."""
+PER_EXCHANGE: Final = 8.0
+"""The same for an exchange that is complete."""
+PER_FRAME: Final = 512
+"""The same for so many bytes of content."""
+
+
+class _Credit:
+    """What a peer may have us do for nothing: pings, settings, resets of what it has begun, and the like.
+
+    Whoever has requests answered earns more of it than any client needs.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._left = CREDIT
+        self._seen = now
+
+    def spend(self, frames: int, now: float) -> bool:
+        """Pay for frames; return whether there was enough for them."""
+        self._left = min(CREDIT, self._left + (now - self._seen) * REFILL) - frames
+        self._seen = now
+        return self._left >= 0
+
+    def earn(self, amount: float) -> None:
+        """Add to it."""
+        self._left = min(CREDIT, self._left + amount)
+
+
+class _Connection(H2Connection):
+    """Remembers fewer of the streams that have ended."""
+
+    MAX_CLOSED_STREAMS = 1000
+
+
+class _Stream:
+    """A request, and its answer."""
+
+    __slots__ = (
+        "call",
+        "content",
+        "ended",
+        "head",
+        "moved",
+        "out",
+        "owed",
+        "page",
+        "progress",
+        "started",
+    )
+
+    def __init__(self, now: float) -> None:
+        self.progress = Progress(now)
+        self.page: pages.Page | None = None
+        self.head: list[tuple[bytes, bytes]] = []
+        self.content: Any = None
+        """What is still to be made."""
+        self.out: collections.deque[bytes] = collections.deque()
+        """What is to be sent."""
+        self.owed = 0
+        """Bytes of the body that its window has not been opened for again."""
+        self.ended = False
+        """The request is complete."""
+        self.started = False
+        """Its answer has been begun."""
+        self.call: Any = None
+        """The end of a pause."""
+        self.moved = 0
+
+
+class HTTP2Server:
+    """One connection's streams. The connection gives it bytes, and writes what it has to say."""
+
+    def __init__(self, connection: HTTPConnection) -> None:
+        self._connection = connection
+        now = connection.now()
+        self._progress = Progress(now)
+        self._credit = _Credit(now)
+        self._streams: dict[int, _Stream] = {}
+        self._unfinished = False
+        """What came last was no whole frame."""
+        self._over = False
+        self._call: Any = None
+        self.exchanges = 0
+        self._h2 = _Connection(H2Configuration(client_side=False, header_encoding=None))
+        # Its own settings are those that are wanted: 100 streams, heads of 64 KiB, windows of 64 KiB.
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(WINDOW - 65_535)
+        self._flush()
+
+    # What the connection asks for.
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is under way."""
+        return not self._streams
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing more should be read: never, as windows see to it."""
+        return False
+
+    def received(self, data: bytes) -> None:
+        """Take what has come."""
+        if self._over:
+            return
+        try:
+            came = self._h2.receive_data(data)
+        except (ProtocolError, H2Error) as error:
+            self._flush()
+            self._end(hard=isinstance(error, H2Error) and not isinstance(error, ProtocolError))
+            return
+        self._unfinished = not came
+        answers = self._h2.data_to_send()
+        if answers:
+            self._connection.write(answers)
+        costs = len(answers) // 9  # a frame has so many bytes or more
+        for event in came:
+            costs += self._take(event)
+            if self._over:
+                return
+        if costs and not self._credit.spend(costs, self._connection.now()):
+            self._refuse_all()
+            return
+        self.proceed()
+
+    def proceed(self) -> None:
+        """Send what the peer takes of each stream."""
+        if self._over or self._call is not None:
+            return
+        left = TURN
+        try:
+            for number in list(self._streams):
+                if self._connection.is_paused or left <= 0:
+                    break
+                left -= self._send(number, left)
+                if left <= 0 and number in self._streams:  # it is the others' turn then
+                    self._streams[number] = self._streams.pop(number)
+        except ProtocolError:
+            self._flush()
+            self._end()
+            return
+        self._flush()
+        if left <= 0 and not self._connection.is_paused:
+            self._call = self._connection.callLater(0, self._resume)
+        if self._connection.draining and not self._streams:
+            self._connection.progressed()
+
+    def _resume(self) -> None:
+        self._call = None
+        self._connection.proceed()
+
+    def look(self, now: float, waiting: int, patience: Patience) -> None:
+        """End what takes too long; see `HTTPConnection.look`."""
+        for number, stream in list(self._streams.items()):
+            overdue = stream.progress.is_overdue(now, stream.call, stream.moved, patience, idle=False)
+            if overdue and stream.call is None:
+                self._reset(number, ErrorCodes.CANCEL)
+        self._flush()
+        is_resting = bool(self.exchanges) and not (self._streams or waiting or self._unfinished)
+        stage = (self.exchanges, is_resting, self._unfinished, bool(self._streams), bool(waiting))
+        if self._streams and not waiting and not self._unfinished:
+            return  # each has its own time
+        taken = self._connection.sent - waiting
+        if self._progress.is_overdue(now, stage, taken, patience, idle=is_resting):
+            self._goodbye(ErrorCodes.NO_ERROR)
+            self._end(hard=bool(waiting))
+
+    def drain(self) -> None:
+        """Come to an end, rather than wait for what is not owed."""
+        for number, stream in list(self._streams.items()):
+            if stream.page is not None and stream.page.is_endless:
+                stream.content = None
+                self._wake(number)
+
+    def close(self) -> None:
+        """Forget everything: the connection has ended."""
+        self._over = True
+        for number in list(self._streams):
+            self._forget(number)
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+
+    # From events to requests.
+
+    def _take(self, event: Any) -> int:
+        """Take an event; return what it costs."""
+        match event:
+            case events.RequestReceived():
+                self._request(event.stream_id, event.headers or [], ended=event.stream_ended is not None)
+                return 0
+            case events.DataReceived():
+                return self._body(event.stream_id, event.data or b"", event.flow_controlled_length or 0)
+            case events.StreamEnded():
+                stream = self._streams.get(event.stream_id)
+                if stream is not None:
+                    stream.ended = True
+                return 0
+            case events.StreamReset():
+                self._forget(event.stream_id)
+                return 4
+            case events.RemoteSettingsChanged():
+                # What we remember for a peer is for us to say.
+                encoder = self._h2.encoder
+                if encoder.header_table_size > TABLE:
+                    encoder.header_table_size = TABLE
+                return 1
+            case events.ConnectionTerminated():
+                self._end()
+                return 0
+        return 1
+
+    def _request(self, number: int, headers: Any, *, ended: bool) -> None:
+        stream = self._streams[number] = _Stream(self._connection.now())
+        try:
+            self._begin(number, stream, [(bytes(name), bytes(value)) for name, value in headers], ended=ended)
+        except pages.RequestError as error:
+            stream.page = pages.error(error.status, str(error))
+        if stream.page is not None and isinstance(stream.page.content, bytes):
+            stream.content = iter((stream.page.content,))
+        elif stream.page is not None:
+            stream.content = stream.page.content
+
+    def _begin(
+        self, number: int, stream: _Stream, headers: list[tuple[bytes, bytes]], *, ended: bool
+    ) -> None:
+        fields = [(name, value) for name, value in headers if not name.startswith(b":")]
+        pseudo = {name: value for name, value in headers if name.startswith(b":")}
+        named = dict(fields)
+        method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
+        stream.head = [(b":method", method)]
+        if len(fields) > MOST_FIELDS or any(len(name) + len(value) > MOST_FIELD for name, value in headers):
+            raise pages.RequestError(431, f"a head has {MOST_FIELDS} fields of {MOST_FIELD} bytes at most")
+        if len(target) > MOST_TARGET:
+            raise pages.RequestError(414, f"a target has at most {MOST_TARGET} bytes")
+        host = pseudo.get(b":authority", named.get(b"host", b""))
+        if not is_host(host):
+            raise pages.RequestError(400, "the authority is not a host and port")
+        if method == b"CONNECT":
+            raise pages.RequestError(405, "this is no method of HTTP that is answered here")
+        given = named.get(b"content-length")
+        length = int(given) if given is not None and given.isdigit() else None
+        if ended:
+            length = 0
+        if named.get(b"expect", b"").lower() == b"100-continue" and length != 0:
+            self._h2.send_headers(number, [(b":status", b"100")])
+        request = pages.Request(method, target, "2", tuple(headers), length)
+        delay, stream.page = pages.decide(request, self._connection.reply, self._connection.seen)
+        if stream.page is None and method == b"HEAD":
+            stream.page = pages.Page()
+        if stream.page is None:
+            kind = named.get(b"content-type", b"application/octet-stream")
+            stream.head += _head(200, kind, length)
+        if delay:
+            stream.call = self._connection.callLater(delay, lambda: self._wake(number))
+
+    def _body(self, number: int, data: bytes, size: int) -> int:
+        """Take some of a body; return what that costs."""
+        stream = self._streams.get(number)
+        if stream is None or stream.page is not None:
+            if size:
+                self._h2.acknowledge_received_data(size, number)
+        else:
+            stream.owed += size - len(data)
+            if data:
+                stream.out.append(data)
+        if stream is not None:
+            stream.moved += len(data)
+        self._credit.earn(len(data) / PER_FRAME)
+        return 0 if data else 1
+
+    # From requests to answers.
+
+    def _send(self, number: int, room: int) -> int:
+        """Send what may be sent of a stream, `room` bytes at most or a little more; return how many were."""
+        stream = self._streams[number]
+        if stream.call is not None or (stream.page is not None and not stream.ended):
+            return 0
+        if not stream.started:
+            if stream.page is None and not (stream.out or stream.ended):
+                return 0
+            if self._start(number, stream):
+                return 0
+        sent = 0
+        while sent < room:
+            if not stream.out and not self._make(number, stream):
+                break
+            size = min(self._h2.local_flow_control_window(number), self._h2.max_outbound_frame_size)
+            if size <= 0:
+                return sent
+            piece = stream.out.popleft()
+            if len(piece) > size:
+                stream.out.appendleft(piece[size:])
+                piece = piece[:size]
+            self._h2.send_data(number, piece)
+            sent += len(piece)
+            self._credit.earn(len(piece) / PER_FRAME)
+            stream.moved += len(piece)
+            if stream.page is None:
+                self._h2.acknowledge_received_data(len(piece) + stream.owed, number)
+                stream.owed = 0
+        if not stream.out and stream.call is None and self._is_whole(stream):
+            self._h2.end_stream(number)
+            self._complete(number)
+        return sent
+
+    def _is_whole(self, stream: _Stream) -> bool:
+        return stream.content is None and stream.ended
+
+    def _start(self, number: int, stream: _Stream) -> bool:
+        """Send the head of an answer; return whether that is all."""
+        stream.started = True
+        method = stream.head[0][1]
+        if stream.page is None:
+            head = stream.head[1:]
+        else:
+            page = stream.page
+            head = _head(page.status, page.content_type.encode("latin-1"), page.size)
+            if method == b"HEAD" or page.status in (204, 304):
+                if page.status in (204, 304):
+                    head = head[:2]
+                self._h2.send_headers(number, head, end_stream=True)
+                self._complete(number)
+                return True
+        self._h2.send_headers(number, head)
+        return False
+
+    def _make(self, number: int, stream: _Stream) -> bool:
+        """Make more of a content; return whether there is some."""
+        if stream.content is None:
+            return False
+        piece = next(stream.content, None)
+        if piece is None:
+            stream.content = None
+            return False
+        if isinstance(piece, pages.Pause):
+            stream.call = self._connection.callLater(piece.seconds, lambda: self._wake(number))
+            return False
+        if piece:
+            stream.out.append(piece)
+        return bool(piece) or self._make(number, stream)
+
+    def _wake(self, number: int) -> None:
+        stream = self._streams.get(number)
+        if stream is not None:
+            call, stream.call = stream.call, None
+            if call is not None and call.active():
+                call.cancel()
+            self._connection.proceed()
+
+    def _complete(self, number: int) -> None:
+        self.exchanges += 1
+        self._credit.earn(PER_EXCHANGE)
+        self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        stream = self._streams.pop(number, None)
+        if stream is None:
+            return
+        if stream.call is not None and stream.call.active():
+            stream.call.cancel()
+        # What it has sent that nobody takes any more must not count against the others.
+        owed = stream.owed + (sum(map(len, stream.out)) if stream.page is None else 0)
+        if owed and not self._over:
+            self._h2.acknowledge_received_data(owed, number)
+
+    def _reset(self, number: int, code: ErrorCodes) -> None:
+        self._h2.reset_stream(number, code)
+        self._forget(number)
+
+    def _refuse_all(self) -> None:
+        """End a connection that is used for nothing but work."""
+        self._goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
+        self._end(hard=True)
+
+    def _goodbye(self, code: ErrorCodes) -> None:
+        self._h2.close_connection(code)
+        self._flush()
+
+    def _end(self, *, hard: bool = False) -> None:
+        self._over = True
+        connection = self._connection
+        connection.finish()
+        if hard:
+            connection.cut_soon()
+
+    def _flush(self) -> None:
+        data = self._h2.data_to_send()
+        if data:
+            self._connection.write(data)
+
+
+def _head(status: int, content_type: bytes, length: int | None) -> list[tuple[bytes, bytes]]:
+    head = [
+        (b":status", b"%d" % status),
+        (b"date", formatdate(int(time.time()), usegmt=True).encode()),
+        (b"content-type", content_type),
+    ]
+    return head if length is None else [*head, (b"content-length", b"%d" % length)]

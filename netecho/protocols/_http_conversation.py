@@ -1,0 +1,75 @@
+"""A conversation in requests: what a Twisted protocol writes goes out in one, and it is given the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+
+from netecho.protocols._contract import Answer, Exchanger, Route
+
+
+class HTTPConversation:
+    """The transport of a protocol each of whose writes is a message, in a request of its own."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+        self._exchanger: Any = None
+        self._transport: Any = None
+        self._sequence = 0
+        self._finishing = False
+        self._awaited = 0
+
+    def begin(
+        self,
+        connect: Callable[..., Deferred[Exchanger]],
+        reactor: Any,
+        route: Route,
+        on_connected: Callable[[], object] | None,
+    ) -> Deferred[Protocol]:
+        """Connect, and let the protocol talk; fires with it once it can."""
+
+        def connected(exchanger: Exchanger) -> Protocol:
+            self._exchanger = exchanger
+            self._transport = exchanger.transport
+            self._protocol.makeConnection(self)
+            return self._protocol
+
+        return connect(reactor, route, self._replied, self._lost, on_connected).addCallback(connected)
+
+    def __getattr__(self, name: str) -> Any:
+        """Be like the transport beneath in all that is not about messages."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send a message."""
+        if self._exchanger is not None:
+            sequence, self._sequence = self._sequence, self._sequence + 1
+            self._awaited += 1
+            self._exchanger.send(sequence, data)
+
+    def loseWriteConnection(self) -> None:
+        """Send nothing more: no peer needs to hear of that."""
+
+    def loseConnection(self) -> None:
+        """End the conversation."""
+        exchanger, self._exchanger = self._exchanger, None
+        if exchanger is not None:
+            exchanger.close()
+
+    abortConnection = loseConnection
+
+    def _replied(
+        self, sequence: int | None, payload: bytes, _: object = None, answer: Answer | None = None
+    ) -> None:
+        self._awaited -= 1
+        if not payload and answer is not None and answer.refused:
+            payload = f"HTTP {answer.status}".encode()
+        self._protocol.dataReceived(payload)
+
+    def _lost(self, reason: Failure) -> None:
+        self._exchanger = None
+        self._protocol.connectionLost(reason)

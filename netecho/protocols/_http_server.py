@@ -1,0 +1,245 @@
+"""How an HTTP server's connections go: which version they speak, how long they may take, how they end."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from OpenSSL.SSL import Error
+
+from netecho.errors import UsageError
+from netecho.plans import ReplyMode, Target
+from netecho.protocols._contract import ListenSettings
+from netecho.protocols._http1_server import HTTP1Server
+from netecho.protocols._http2_server import HTTP2Server
+from netecho.protocols._http_limits import Patience
+from netecho.protocols._sockets import unsent
+from netecho.protocols._stream_server import Receiver, ReplyFactory, address_text
+from netecho.protocols._tls import HalfCloseableTLSFactory
+
+PATIENCE: Final = Patience()
+FAREWELL: Final = 0.2
+"""Seconds in which a peer that is cut off may read why."""
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What every HTTP/2 connection begins with."""
+
+
+class HTTPConnection(Receiver):
+    """A connection of an HTTP server, whichever version it speaks.
+
+    `received` and `sent` count all bytes of HTTP, not of content alone.
+    """
+
+    factory: HTTPFactory
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_paused = False
+        """The peer does not take what it is sent."""
+        self._is_reading = True
+        self._has_ended = False
+        """The peer sends nothing more."""
+        self._undecided: bytes | None = b""
+        """What has come as long as it may be either version's; `None`: it is known which."""
+        self._seen: dict[str, Any] | None = None
+        self.wire: Any = None
+
+    @property
+    def reply(self) -> ReplyMode:
+        """What is answered."""
+        return self.factory.settings.reply
+
+    def connectionMade(self) -> None:
+        """Begin the peer's time."""
+        self.wire = HTTP1Server(self)
+        super().connectionMade()
+
+    def handshakeCompleted(self) -> None:
+        """Speak what has been agreed on."""
+        if self.factory.settings.tls is not None:
+            chosen = self.transport.getHandle().get_alpn_proto_negotiated()
+            self._undecided = None if chosen else b""
+            if chosen == b"h2":
+                self.wire = HTTP2Server(self)
+        super().handshakeCompleted()
+
+    def now(self) -> float:
+        """Return the time, in seconds."""
+        return float(self.factory.reactor.seconds())
+
+    def seen(self) -> dict[str, Any]:
+        """Return what is to be seen of the connection, ready for JSON."""
+        transport = self.transport
+        if self._seen is None:
+            self._seen = {
+                "peer": address_text(transport.getPeer()),
+                "local": address_text(transport.getHost()),
+                "tls": None if self.factory.settings.tls is None else _tls_seen(transport.getHandle()),
+            }
+        return self._seen
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what has come."""
+        if self.finished:
+            return
+        self.received += len(data)
+        if self._undecided is not None and not (data := self._decide(self._undecided + data)):
+            return
+        self.wire.received(data)
+        if self.is_paused or not self._is_reading or self.wire.holds:
+            self._look_to_reading()
+        if self.timeOut is not None or self.draining:
+            self.progressed()
+
+    def _decide(self, data: bytes) -> bytes:
+        """See by its first bytes which version a peer speaks (RFC 9113 section 3.3); return what is known."""
+        known = data[: len(PREFACE)]
+        self._undecided = data
+        if PREFACE.startswith(known) and len(known) < len(PREFACE):
+            return b""
+        self._undecided = None
+        if known == PREFACE:
+            self.wire = HTTP2Server(self)
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Send something."""
+        self.sent += len(data)
+        self.transport.write(data)
+
+    def proceed(self) -> None:
+        """Go on with what had to wait."""
+        if self.finished or self._lost:
+            return
+        self.wire.proceed()
+        self._look_to_reading()
+        self.progressed()
+        if self._has_ended and not self.wire.holds and not self.finished:
+            super().readConnectionLost()
+
+    def _look_to_reading(self) -> None:
+        """Read from the peer if there is room for what it sends."""
+        if self.finished:
+            return
+        wanted = not (self.is_paused or self.wire.holds)
+        if wanted != self._is_reading:
+            self._is_reading = wanted
+            if wanted:
+                self.transport.resumeProducing()
+            else:
+                self.transport.pauseProducing()
+
+    def pauseProducing(self) -> None:
+        """Read and send nothing more: the peer has not taken its answer yet."""
+        self.is_paused = True
+        self._look_to_reading()
+
+    def resumeProducing(self) -> None:
+        """Go on: the peer has taken its answer."""
+        self.is_paused = False
+        self.proceed()
+
+    def readConnectionLost(self) -> None:
+        """The peer has closed its half: what it asked for is still answered, if it asked for it whole."""
+        self._has_ended = True
+        if not self.wire.holds:
+            super().readConnectionLost()
+
+    def drain(self) -> None:
+        """Answer what was asked, then finish."""
+        super().drain()
+        self.wire.drain()
+
+    def cut_soon(self) -> None:
+        """End the connection at once, but for a moment in which the peer may learn why."""
+        self.factory.reactor.callLater(FAREWELL, self._cut_off)
+
+    def _cut_off(self) -> None:
+        if not self._lost:
+            self.cut()
+
+    def is_answered(self) -> bool:
+        """Return whether no request is under way, and all that was received before the drain is read."""
+        return self.wire.is_idle and super().is_answered()
+
+    def look(self, now: float, patience: Patience) -> None:
+        """End the connection if the peer takes too long for what it is at.
+
+        Args:
+            now: in seconds.
+            patience: what it may take.
+        """
+        if not (self._shaking_hands or self.finished or self._lost):
+            self.wire.look(now, unsent(self.transport.fileno()), patience)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """Forget what was still to be sent."""
+        self.wire.close()
+        super().connectionLost(reason)
+
+
+class HTTPFactory(ReplyFactory):
+    """Builds the connections of one listener, and looks whether they get on."""
+
+    def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
+        super().__init__(reactor, settings)
+        self.protocol = HTTPConnection
+        self._patience = patience
+        self._call: Any = None
+
+    def opened(self, connection: Any) -> None:
+        """Look at it from time to time, as at all others."""
+        super().opened(connection)
+        if self._call is None:
+            self._call = self.reactor.callLater(self._patience.look, self._look)
+
+    def closed(self, connection: Any, reason: Any, elapsed_ns: int) -> None:
+        """Look no more, if it was the last."""
+        super().closed(connection, reason, elapsed_ns)
+        if not self.connections and self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _look(self) -> None:
+        self._call = self.reactor.callLater(self._patience.look, self._look)
+        now = self.reactor.seconds()
+        for connection in list(self.connections):
+            connection.look(now, self._patience)  # type: ignore[attr-defined]
+
+
+def http_factory(
+    reactor: Any, target: Target, settings: ListenSettings, patience: Patience = PATIENCE
+) -> tuple[HTTPFactory, Any]:
+    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked.
+
+    Raises:
+        UsageError: HTTP has no such way to answer.
+    """
+    if settings.reply is ReplyMode.CHARGEN:
+        raise UsageError(f"{target} answers requests, and cannot with --reply chargen")
+    books: Any = HTTPFactory(reactor, settings, patience)
+    if settings.tls is None:
+        return books, books
+    return books, HalfCloseableTLSFactory(settings.tls, False, books, reactor)
+
+
+def _tls_seen(handle: Any) -> dict[str, Any]:
+    """Return what is to be seen of a TLS connection."""
+    certificate = None
+    try:
+        shown = handle.get_peer_certificate()
+    except Error:
+        shown = None
+    if shown is not None:
+        subject = ", ".join(
+            f"{name.decode(errors='replace')}={value.decode(errors='replace')}"
+            for name, value in shown.get_subject().get_components()
+        )
+        certificate = {"subject": subject, "sha256": shown.digest("sha256").decode()}
+    name = handle.get_servername()
+    return {
+        "version": handle.get_protocol_version_name(),
+        "cipher": handle.get_cipher_name(),
+        "sni": None if name is None else name.decode("latin-1"),
+        "alpn": handle.get_alpn_proto_negotiated().decode("latin-1") or None,
+        "client_certificate": certificate,
+    }
