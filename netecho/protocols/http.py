@@ -43,6 +43,10 @@ class HTTP:
     has_requests = True
     alpn: tuple[str, ...] = ("h2", "http/1.1")
 
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return nothing: only payloads are counted, whose frames and fields are the connection's own."""
+        return 0
+
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen on a host and port.
 
