@@ -105,6 +105,10 @@ class UDP:
     reflects = False
     has_requests = False
     alpn: tuple[str, ...] = ()
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.CHARGEN})
+    has_receipts = False
+    is_text = False
+    upgrades = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""
