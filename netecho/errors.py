@@ -111,13 +111,6 @@ class NoReplyError(NetechoError):
     kind = "no reply"
 
 
-class CorruptedError(NetechoError):
-    """A reply differed from what was sent."""
-
-    exit_status = ExitStatus.CORRUPTED
-    kind = "corrupted"
-
-
 class UserInterruptError(NetechoError):
     """The person at the terminal pressed Ctrl-C."""
 

@@ -82,7 +82,10 @@ def test_mistakes(tmp_path: pathlib.Path) -> None:
     short = tmp_path / "short.json"
     short.write_text(json.dumps(samples.bench(intervals=(), latencies={}).to_json()))
     good = tmp_path / "good.json"
-    good.write_text("".join(json.dumps(samples.bench().to_json()) + "\n" for _ in range(2)))
+    runs = [json.dumps(samples.bench(elapsed_ns=10 * SECOND + number).to_json()) for number in range(4)]
+    good.write_text("\n".join(runs[:2]))
+    twice = tmp_path / "twice.json"
+    twice.write_text("\n".join(runs + runs))
     probes = tmp_path / "probes.json"
     probes.write_text(json.dumps(samples.probes().to_json()))
     for name, length_ns, says in (
@@ -90,6 +93,7 @@ def test_mistakes(tmp_path: pathlib.Path) -> None:
         ("nowhere", SECOND, "'nowhere' cannot be read: no such file or directory"),
         (str(probes), SECOND, f"{str(probes)!r} is no baseline of a bench: client wrote it"),
         (str(short), 9 * SECOND, f"{str(short)!r} cannot be a baseline: "),
+        (str(twice), 9 * SECOND, f"{str(twice)!r} has the same run twice"),
         (str(good), 3 * SECOND, "3 s is too short to be compared: measure for 4 s or more"),
     ):
         with pytest.raises(UsageError, match=re.escape(says)):
@@ -103,7 +107,9 @@ def test_mistakes(tmp_path: pathlib.Path) -> None:
 def test_another_plan_is_said_before(tmp_path: pathlib.Path) -> None:
     """And before it is found that nobody listens."""
     path = tmp_path / "good.json"
-    path.write_text("".join(json.dumps(samples.bench().to_json()) + "\n" for _ in range(4)))
+    path.write_text(
+        "".join(json.dumps(samples.bench(elapsed_ns=10**10 + by).to_json()) + "\n" for by in range(4))
+    )
     done = netecho("bench", "127.0.0.1", "1", "-l", "512", "--baseline", str(path), "--quiet")
     assert done.returncode == 1
     doubts, failure = done.stderr.decode().splitlines()

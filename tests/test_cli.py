@@ -14,10 +14,10 @@ import pytest
 
 from netecho import cli, protocols
 from netecho.errors import (
-    CorruptedError,
     ExitStatus,
     NetechoError,
     RefusedError,
+    UsageError,
     UserInterruptError,
 )
 from netecho.plans import (
@@ -403,7 +403,7 @@ def test_mistakes(line: str, expected: str, install: Install, capsys: pytest.Cap
     ("error", "status", "line"),
     [
         (RefusedError("no"), 1, "netecho: no\n"),
-        (CorruptedError("two\nlines\x1b"), 3, "netecho: two\\nlines\\x1b\n"),
+        (UsageError("two\nlines\x1b"), 2, "netecho: two\\nlines\\x1b\n"),
         (UserInterruptError("stopped"), 130, "netecho: stopped\n"),
         (NetechoError("one\u2028more \udcff"), 1, "netecho: one\\u2028more \\udcff\n"),
         (FileNotFoundError(2, "No such file", "a\tb"), 1, "netecho: a\\tb: No such file\n"),

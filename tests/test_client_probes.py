@@ -40,6 +40,10 @@ class FakeAdapter:
         self.closed = False
         self.producer: Any = None
 
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Add nothing."""
+        return 0
+
     def connect(self, reactor: Any, route: Route, on_reply: Any, on_lost: Any, on_connected: Any) -> Any:
         """Connect at once."""
         self.reply, self.lose = on_reply, on_lost

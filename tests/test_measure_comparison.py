@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.comparison import Change, Comparison, Method, Verdict, compare, too_short, unlike
+from netecho.measure.comparison import (
+    Change,
+    Comparison,
+    Method,
+    Verdict,
+    compare,
+    is_repeated,
+    too_short,
+    unlike,
+)
 from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import Counts
 from netecho.measure.summary import Summary
@@ -404,10 +413,22 @@ def test_what_differs_is_named_before_a_run() -> None:
     """The protocol too, though not where it is spoken."""
     old, plan = samples.bench(), samples.bench().plan
     assert unlike([old], [old]) == ()
-    moved = dataclasses.replace(old, plan={**plan, "target": "tcp://elsewhere:1", "slo": ["errors==0"]})
+    elsewhere = {**plan, "target": "tcp://elsewhere:1", "slo": ["errors==0"], "overhead": 44}
+    moved = dataclasses.replace(old, plan=elsewhere)
     assert unlike([old], [moved]) == ()
     other = dataclasses.replace(old, plan={**plan, "target": "udp://127.0.0.1:1", "size": 512})
     assert unlike([old], [other]) == ("protocol tcp and udp", "size 64 and 512")
+    secure = dataclasses.replace(old, plan={**plan, "target": "tls://127.0.0.1:1"})
+    assert unlike([old], [secure]) == ("protocol tcp and tls",)
+    assert "not made alike: protocol tcp and tls" in compare([old], [secure]).caveats
+
+
+def test_a_run_that_is_there_twice_is_known() -> None:
+    """Also when its result was saved again with a comparison in it; not so another run like it."""
+    one, other = samples.bench(), samples.bench(elapsed_ns=SECOND)
+    assert is_repeated([one, other, dataclasses.replace(one, comparison={})])
+    assert not is_repeated([one, other])
+    assert not is_repeated([one, samples.bench(latencies={"response": samples.latencies(10)})])
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,8 @@ def test_the_busiest_worker_is_shown() -> None:
 def test_what_the_rules_look_at() -> None:
     """They are told what was recorded, and of the busiest worker."""
     part = dataclasses.replace(recorded([(0, 7, 5, "completed")]), cpu_shares=(0.2, 0.95), died=1, workers=2)
-    assert observe(part, closed_loop=False, verified=True, unnumbered=True, cpus=2) == Observed(
+    observed = observe(part, closed_loop=False, verified=True, unnumbered=True, cpus=2, embedded=True)
+    assert observed == Observed(
         part.counts,
         closed_loop=False,
         verified=True,
@@ -271,8 +272,12 @@ def test_what_the_rules_look_at() -> None:
         lateness=Histogram.of([7]),
         workers=2,
         workers_died=1,
+        cpu_total=0.2 + 0.95,
         cpus=2,
+        embedded=True,
     )
+    nobody = dataclasses.replace(part, cpu_shares=())
+    assert observe(nobody, closed_loop=False, verified=True).cpu_total is None
 
 
 def test_a_closed_loop_has_no_lateness() -> None:

@@ -92,6 +92,19 @@ def open_loop(
     )
 
 
+def crowd(*cpu_shares: float, embedded: bool = False) -> Observed:
+    """Return what was observed of these workers in a closed loop on 2 processors."""
+    return dataclasses.replace(
+        GOOD,
+        closed_loop=True,
+        cpu_share=max(cpu_shares),
+        workers=len(cpu_shares),
+        cpu_total=sum(cpu_shares),
+        cpus=2,
+        embedded=embedded,
+    )
+
+
 MS = SECOND // 1000
 RECORDED: dict[str, tuple[Observed, bool, list[tuple[str, ...]]]] = {
     # name: what was observed, whether it is to be trusted, and the words of each caveat
@@ -100,6 +113,19 @@ RECORDED: dict[str, tuple[Observed, bool, list[tuple[str, ...]]]] = {
         open_loop(late_ns=(30_000, 900 * MS), response_ns=400_000, cpu_share=0.3),
         False,
         [("late by 900 ms at p99", "did not keep to its schedule", "use --workers 2, or a lower rate (-q)")],
+    ),
+    "the client stood still for a second of 5, and then held back what it had missed": (
+        open_loop(
+            late_ns=(96_700, 955 * MS),
+            held_back=HeldBack(21_840, 0, 1000 * MS),
+            response_ns=400 * MS,
+            cpu_share=0.3,
+        ),
+        False,
+        [
+            ("late by 955 ms at p99", "did not keep to its schedule"),
+            ("service time (p99 387 µs) from when it left: 21,840 exchanges had to wait, up to 1.00 s, and",),
+        ],
     ),
     "a timer that is late by a third of a loopback round trip": (
         open_loop(late_ns=(60_000, 150_000), response_ns=150_000, service_ns=80_000),
@@ -120,6 +146,43 @@ RECORDED: dict[str, tuple[Observed, bool, list[tuple[str, ...]]]] = {
         open_loop(cpu_share=0.97, workers=3),
         False,
         [("97% of a processor", "use --workers 4, or a lower rate")],
+    ),
+    "8 workers on the 2 processors that they have to themselves": (
+        crowd(0.2155, 0.22, 0.22, 0.221, 0.222, 0.222, 0.223, 0.224),
+        False,
+        [
+            (
+                "8 workers together used 88% of 2 processors: they waited for each other",
+                "partly their own; use fewer connections (-c) for latency",
+            ),
+            ("closed loop",),
+        ],
+    ),
+    "8 workers on 2 processors, of which a server of its own has one": (
+        crowd(0.11, 0.115, 0.1162, 0.1262, 0.1303, 0.1343, 0.1389, 0.1397, embedded=True),
+        False,
+        [("101% of 1 processor, as the server of its own has another: they",), ("closed loop",)],
+    ),
+    "8 workers that are idle most of the time": (
+        crowd(*[0.18] * 8),
+        True,
+        [("closed loop",)],
+    ),
+    "2 workers with a processor each": (crowd(0.85, 0.86), True, [("closed loop",)]),
+    "2 workers that share a processor, one of them busy": (
+        crowd(0.91, 0.2, embedded=True),
+        False,
+        [("this client used 91% of a processor",), ("closed loop",)],
+    ),
+    "the only processor is the server's too": (
+        dataclasses.replace(crowd(0.5), cpus=1, embedded=True),
+        True,
+        [("closed loop",)],
+    ),
+    "processors that nobody has counted": (
+        dataclasses.replace(crowd(0.5, 0.5), cpus=None),
+        True,
+        [("closed loop",)],
     ),
     "500 connections in a closed loop on one processor": (
         dataclasses.replace(

@@ -69,6 +69,10 @@ REASONS: list[tuple[Summary, list[str]]] = [
         ["p(99)<10ms: 40.0 ms, missed", "it was the client that was too slow"],
     ),
     (
+        run(40_000_000, distributions={LATENESS: LATE}, held_back=HeldBack(200, 0, 40_000_000)),
+        ["p(99)<10ms: 40.0 ms, missed", "it was the client that was too slow"],
+    ),
+    (
         run(40_000_000, cpu_share=0.99),
         ["p(99)<10ms: 40.0 ms, missed", "it was the client that was too slow"],
     ),
@@ -96,6 +100,15 @@ def test_a_busy_client_that_keeps_up_is_no_miss() -> None:
     trial = try_rate(1000, run(cpu_share=0.99), UNDER_10_MS)
     assert trial.held
     assert "99% of a processor" in trial.limits[0]
+
+
+def test_workers_in_each_others_way_are_a_busy_client() -> None:
+    """However little each of them used."""
+    shares: dict[str, Any] = {"cpu_share": 0.25, "cpu_shares": (0.2, *[0.25] * 7), "workers": 8}
+    plan = samples.bench().plan
+    for embedded, limits in ((True, 1), (False, 0)):
+        summary = run(**shares, plan={**plan, "embedded": embedded}, system={**samples.SYSTEM, "cpus": 3})
+        assert len(try_rate(1000, summary, UNDER_10_MS).limits) == limits
 
 
 def test_loss_that_an_objective_allows_is_no_miss() -> None:

@@ -260,7 +260,9 @@ def test_abort_when_made(reactor: Any, link: Link) -> None:
 
 
 @any_link
-@pytest.mark.parametrize("wrong", ["text", bytearray(b"x"), memoryview(b"x"), None, 7], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", ["text", bytearray(b"x"), memoryview(b"x"), None, 7], ids=lambda one: type(one).__name__
+)
 def test_only_bytes_are_written(reactor: Any, link: Link, wrong: Any) -> None:
     """Anything but bytes is refused, and nothing is written of a sequence that has something else in it."""
     client, server = Recorder(), Recorder()

@@ -47,6 +47,23 @@ def test_what_was_what_is_and_how_far_apart() -> None:
     assert " ".join(throughput) == "throughput 19.1k/s 21.0k/s +9.9% +2.0% to 12 times faster"
 
 
+def test_what_a_file_says_is_shown_and_not_obeyed() -> None:
+    """A comparison is in results, which may have come from anywhere."""
+    metric = "p50\x1b[2J"
+    found = Comparison(
+        (Change(metric, 100, 200, 1.9, 2.1, 0.99), Change("\x9b", 100, 101, 0.9, 1.2, 0.99)),
+        {metric: "\x07why"},
+        Method.RUNS,
+        ("\x1b[2J",),
+    )
+    for allowed, words in ((0.05, r"p50\x1b[2J slower by more"), (2.0, r"nothing is slower")):
+        text = text_of(found, width=100, allowed=allowed)
+        assert text.replace("\n", "").isprintable()
+        assert words in text
+    (apart,) = (line for line in text_of(found, width=100, allowed=1.05).splitlines() if "may be" in line)
+    assert r"p50\x1b[2J may be" in apart
+
+
 def test_what_is_not_known_is_said() -> None:
     """And what to do; and by what method the rest is."""
     text = " ".join(text_of().split())

@@ -53,6 +53,16 @@ def test_csv_has_a_row_for_each_result_under_the_json_paths() -> None:
     assert dict(zip(header, good, strict=True))["latency_ns.handshake.min"] == ""
 
 
+def test_csv_has_no_control_characters() -> None:
+    """A result may have come from anywhere, and its table goes to a terminal."""
+    evil = "x\x1b[2J\x9b\n\u202e"
+    plan = {**samples.bench().plan, "target": evil, "mode": evil, "slo": [evil]}
+    summary = samples.bench(started=evil, plan=plan, system={"host": evil, "os": evil}, caveats=(evil,))
+    _, row = to_csv([summary]).splitlines()
+    assert row.isprintable()
+    assert row.count(r"x\x1b[2J\x9b\n\u202e") == 5
+
+
 def test_csv_leaves_out_nothing_that_a_plan_says() -> None:
     """A key added to a plan is to be added to the columns too; TLS is a detail for JSON."""
     for summary in (samples.bench(), samples.probes()):

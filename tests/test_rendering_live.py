@@ -274,6 +274,13 @@ def test_a_line_for_each_probe(reply: ProbeReply, line: str) -> None:
     assert stream.getvalue() == f"{line}\n"
 
 
+@pytest.mark.parametrize(("outcome", "size"), [(Outcome.COMPLETED, "108 bytes"), (Outcome.STRAY, "64 bytes")])
+def test_what_the_protocol_adds_is_in_a_line(outcome: Outcome, size: str) -> None:
+    """As `ping` has it; of what is no answer, all of it is said already."""
+    lines = ProbeLines(None, "127.0.0.1:862", 5 * SECOND, overhead=44)
+    assert lines.line(ProbeReply(3, outcome, 64, 9)).startswith(f"{size} from 127.0.0.1:862: seq=3")
+
+
 def test_probes_for_a_machine() -> None:
     """A lost probe is an event like the others."""
     stream = io.StringIO()

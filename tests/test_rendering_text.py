@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from typing import Any
@@ -20,7 +21,7 @@ from netecho.measure.oneway import Offset
 from netecho.measure.recorder import Counts
 from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
-from netecho.measure.summary import Summary
+from netecho.measure.summary import IntervalSummary, Summary
 from netecho.plans import SECOND, Arrival, BenchPlan, Stage, Target
 from netecho.rendering import bars
 from netecho.rendering.streams import console_on
@@ -60,6 +61,38 @@ def test_a_good_run_at_a_glance(width: int) -> None:
         "closed loop: an exchange waits",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize(
+    ("size", "overhead", "messages", "rate"),
+    [
+        (0, 44, "44 B messages, 10 s", "4.30 KiB/s out, 3.87 KiB/s back"),
+        (64, 116, "180 B messages with 64 B of payload, 10 s", "17.6 KiB/s out, 15.8 KiB/s back"),
+    ],
+)
+def test_what_the_protocol_adds_is_shown(size: int, overhead: int, messages: str, rate: str) -> None:
+    """Packets without a payload are something on the wire; an answer that came late or twice is too."""
+    plan = {**samples.bench().plan, "size": size, "overhead": overhead}
+    counts = Counts(1000, 870, 130, 20, 10, bytes_sent=1000 * size, bytes_received=900 * size)
+    text = " ".join(text_of(samples.bench(plan=plan, counts=counts), 120).split())
+    assert messages in text
+    assert rate in text
+
+
+@pytest.mark.parametrize(
+    ("length_ns", "words"), [(99_999_999, "  45.0k/s to 46.8k/s"), (10**8, "  0/s to 46.8k/s")]
+)
+def test_a_sliver_of_time_is_no_rate(length_ns: int, words: str) -> None:
+    """What is left after the last full second tells of a few echoes, or none: not of the rate."""
+    summary = samples.bench()
+    sliver = IntervalSummary(10 * SECOND, length_ns, 0, 0, None)
+    assert words in text_of(dataclasses.replace(summary, intervals=(*summary.intervals, sliver)))
+
+
+def test_several_workers_at_a_glance() -> None:
+    """What the share of a processor is of, is said."""
+    text = " ".join(text_of(samples.bench(workers=4, cpu_shares=(0.2, 0.2, 0.3, 0.43)), 120).split())
+    assert "✔ trustworthy: the busiest of 4 workers used 43% of a processor" in text
 
 
 def test_what_has_nothing_to_say_is_not_there() -> None:

@@ -213,6 +213,21 @@ def test_a_comparison_for_machines(pair: tuple[str, str], tmp_path: pathlib.Path
     assert json.loads(out.read_text()) == found
 
 
+def test_a_run_is_not_compared_with_itself(pair: tuple[str, str], tmp_path: pathlib.Path) -> None:
+    """It never differs from itself, which would be taken for good news."""
+    old, new = (pathlib.Path(name).read_text() for name in pair)
+    again = saved(tmp_path / "again.json", json.dumps({**json.loads(old), "comparison": {"changes": []}}))
+    twice = saved(tmp_path / "twice.json", 2 * (json.dumps(json.loads(new)) + "\n"))
+    for names, words in (
+        ((pair[0], pair[0]), "have a run in common"),
+        ((pair[0], again), "have a run in common"),
+        ((pair[0], twice), "twice.json' has the same run twice"),
+        ((twice, pair[0]), "twice.json' has the same run twice"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            run(*names, compare=True)
+
+
 def test_several_results_of_each_are_compared_as_runs(
     pair: tuple[str, str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,9 @@ from netecho.protocols._stamp_packets import (
 )
 from netecho.protocols._stamp_reflector import REFLECTED, Reflector, Sessions
 from netecho.protocols._stamp_sender import Session
-from netecho.protocols._timestamps import ErrorEstimate, ntp_from, ptp_from
+from netecho.protocols._timestamps import ErrorEstimate, ntp_from
+from netecho.protocols.stamp import adapter
+from tests.test_stamp_timestamps import ptp_from
 
 SECOND = 10**9
 NOW = 1_583_020_800 * SECOND
@@ -288,6 +290,15 @@ def answer_to(datagram: bytes, key: bytes | None = None, **changes: Any) -> byte
         rest=test.rest,
     )
     return dataclasses.replace(answer, **changes).encode(key)
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["unauthenticated", "authenticated"])
+@pytest.mark.parametrize("size", [0, 1, 100])
+def test_overhead(size: int, key: bytes | None) -> None:
+    """What a packet has beside its payload is known before there is one."""
+    packet = Session(key).packet(0, bytes(size))
+    assert len(packet) == size + adapter.overhead(size, authenticated=key is not None)
+    assert len(answer_to(packet, key)) == len(packet)
 
 
 @pytest.mark.parametrize("key", [None, KEY], ids=["unauthenticated", "authenticated"])

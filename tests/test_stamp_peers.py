@@ -144,7 +144,8 @@ def test_both_sides(authenticated: bool, size: int, key: str) -> None:
 def test_default_size() -> None:
     """Unless told otherwise, a packet is the standard one, without a payload: what any reflector answers."""
     result = measured("bench", "--proto", "stamp", "-n", "10")
-    assert result["plan"]["size"] == 0
+    assert result["plan"]["size"] == result["throughput"]["bytes_sent"] == 0
+    assert result["plan"]["overhead"] == 44
     assert result["exchanges"]["completed"] == 10
 
 
@@ -256,6 +257,9 @@ def test_sender_counts() -> None:
         "reordered": 1,
         "corrupted": 2,
         "in_flight": 0,
+        "lost_out": None,
+        "lost_back": None,
+        "lost_unknown": 1,
         "errors": {"timeout": 1},
     }
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netecho.protocols._timestamps import ErrorEstimate, ntp_from, ptp_from, unix_ns_from
+from netecho.protocols._timestamps import ErrorEstimate, ntp_from, unix_ns_from
 
 SECOND = 10**9
 ERA = 2**32 * SECOND
@@ -37,6 +37,12 @@ PTP = [
     (WRAPS_PTP - 1, 0xFFFFFFFF_3B9AC9FF),
     (WRAPS_PTP, 0),
 ]
+
+
+def ptp_from(unix_ns: int) -> int:
+    """Return nanoseconds since 1970 as a truncated PTP timestamp, as only reflectors send it."""
+    seconds, nanoseconds = divmod(unix_ns, SECOND)
+    return seconds % 2**32 << 32 | nanoseconds
 
 
 @pytest.mark.parametrize(("unix_ns", "timestamp"), NTP)

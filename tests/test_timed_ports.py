@@ -104,15 +104,18 @@ def test_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ours.hops == MOST_HOPS
 
 
-def test_kernel_that_does_not_say_when(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a time in what comes beside a datagram, it is that at which it is read."""
+def test_kernel_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of such a datagram the time is that at which it is read; what was said of the last is forgotten."""
     with TimedSocket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
         ours.bind(("127.0.0.1", 0))
-        ours.received_ns = 1
+        ours.received_ns, ours.hops = 1, 7
+        ours._origin = socket.IPPROTO_IP, 8, socket.inet_aton("192.0.2.1") * 3
         monkeypatch.setattr(TimedSocket, "recvmsg", lambda *_: (b"?", [], 0, ("127.0.0.1", 1)))
         before = time.time_ns()
         assert ours.recvfrom(100) == (b"?", ("127.0.0.1", 1))
         assert before <= ours.received_ns <= time.time_ns()
+        assert ours.hops == MOST_HOPS
+        assert ours._origin is None
 
 
 def test_datagram_for_a_group() -> None:

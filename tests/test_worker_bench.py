@@ -20,8 +20,9 @@ from twisted.python.failure import Failure
 from netecho.measure.histogram import Histogram
 from netecho.measure.merging import Part
 from netecho.plans import BenchPlan, Target
-from netecho.services.worker_bench import SILENT_LOOKS, _Member
+from netecho.services.worker_bench import _Member
 from netecho.services.worker_progress import Board
+from netecho.services.workers import LISTEN_INTERVAL, SILENT_LOOKS
 from tests.benches import SIZE, all_good, bench, checked
 from tests.children import ended, watched
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho
@@ -363,10 +364,9 @@ def test_a_worker_that_stands_still() -> None:
     [process] = clock.spawned
     for _ in range(3):
         process.outReceived(b'{"hello": true}\n')
-        for _ in range(SILENT_LOOKS):
-            member.listen()
+        clock.pump([LISTEN_INTERVAL] * SILENT_LOOKS)
     assert process.transport.signals == []
-    member.listen()
+    clock.advance(LISTEN_INTERVAL)
     assert process.transport.signals == ["KILL"]
     process.processEnded(Failure(ProcessTerminated(signal=signal.SIGKILL)))
     assert told[-1][0] == "worker_died"

@@ -15,11 +15,16 @@ from typing import Any
 
 import pytest
 from twisted.internet import error
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
-from netecho.services.worker_serve import RESTART_LONGEST, _Post
+from netecho.plans import ListenPlan, Target
+from netecho.services import plan_json, worker_serve
+from netecho.services.worker_serve import REPORT_INTERVAL, RESTART_LONGEST, _Post
+from netecho.services.workers import LISTEN_INTERVAL, SILENT_LOOKS
 from tests.children import ended, watched
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho, receive_all, receive_exactly
 
@@ -176,6 +181,26 @@ def test_a_killed_worker_is_reported_in_words() -> None:
         assert process.stderr.readline().startswith(b"worker_started")
         process.terminate()
         assert process.wait(TIMEOUT) == 0
+
+
+def test_a_worker_that_stands_still_is_replaced(tmp_path: pathlib.Path) -> None:
+    """It would keep its share of those who connect waiting for ever; one that is idle is left alone."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from netecho.services import workers\nworkers.LISTEN_INTERVAL = 0.25\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    with (
+        contextlib.ExitStack() as stack,
+        Server("--port", "0", "--workers", "2", env=environment) as server,
+    ):
+        victim = pids(server)[0]
+        os.kill(victim, signal.SIGSTOP)
+        waiting = [stack.enter_context(server.listener.connect()) for _ in range(PEERS)]
+        died = server.wait_for("worker_died")
+        assert died["pid"] == victim
+        assert died["reason"] == "was killed by SIGKILL: it said nothing in 1.5 s"
+        for connection in waiting:
+            greet(connection)
 
 
 def test_sigterm_drains_every_worker() -> None:
@@ -360,6 +385,58 @@ def test_gives_up() -> None:
     assert failures[0].check(NetechoError)
     assert "does not start again" in failures[0].getErrorMessage()
     assert post.left.called
+
+
+def test_silence() -> None:
+    """Whoever has said nothing at so many looks in a row is killed, and replaced like any that dies."""
+    clock = Spawning()
+    told: list[dict[str, Any]] = []
+    post_with(clock, told)
+    first = clock.spawned[-1]
+    for _ in range(2):
+        clock.pump([LISTEN_INTERVAL] * SILENT_LOOKS)
+        first.outReceived(b'{"totals": {}}\n')
+    clock.advance(100 * LISTEN_INTERVAL)  # a machine that stood still finds out about nobody
+    clock.pump([LISTEN_INTERVAL] * (SILENT_LOOKS - 1))
+    assert first.transport.signals == []
+    clock.advance(LISTEN_INTERVAL)
+    assert first.transport.signals == ["KILL"]
+    first.processEnded(Failure(error.ProcessTerminated(signal=signal.SIGKILL)))
+    assert told[-1]["reason"] == "was killed by SIGKILL: it said nothing in 30 s"
+    clock.advance(told[-1]["restart_ns"] / 1e9)
+    assert len(clock.spawned) == 2
+    assert first.transport.signals == ["KILL"]
+
+
+class Hearing:
+    """A parent that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        self.gone: Deferred[None] = Deferred()
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Keep a message."""
+        self.told.append(message)
+
+
+def test_a_worker_with_nothing_to_do_says_so(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence would mean that it stands still."""
+    parent, reactor = Hearing(), MemoryReactorClock()
+    path = str(tmp_path / "echo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        listening.setblocking(False)
+        monkeypatch.setattr(worker_serve, "FIRST_DESCRIPTOR", os.dup(listening.fileno()))
+        plan = ListenPlan((Target("unix", "unix", path=path),))
+        order = {"plan": plan_json.to_json(plan), "credentials": None, "events": False}
+        serving = Deferred.fromCoroutine(worker_serve.serve_share(reactor, parent, order))  # type: ignore[arg-type]
+        assert parent.told == [{"serving": True}]
+        reactor.pump([REPORT_INTERVAL] * 3)
+        assert ["totals" in message for message in parent.told[1:]] == [True] * 3
+        parent.gone.callback(None)
+        assert serving.called
 
 
 def test_no_room_for_workers() -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from netecho.commands.report import label_of, read
+from netecho.commands.report import check_runs, label_of, read
 from netecho.errors import NetechoError, UsageError
 from netecho.measure.comparison import compare, too_short, unlike
 from netecho.measure.summary import Summary
@@ -43,6 +43,7 @@ class Baseline:
         summaries = read(name, sys.stdin)
         if any(one.command != "bench" for one in summaries):
             raise UsageError(f"{label_of(name)} is no baseline of a bench: client wrote it")
+        check_runs(name, summaries)
         with_itself = compare(summaries, summaries)
         if not with_itself.changes:
             reason = next(iter(with_itself.unknown.values()))

@@ -133,13 +133,14 @@ class _Forms:
     quiet: bool
     json_stream: bool
 
-    def view(self, source: str, timeout_ns: int) -> ProbeView | None:
+    def view(self, source: str, timeout_ns: int, overhead: int) -> ProbeView | None:
         """Return what shows each probe; `None` if nothing does."""
         if self.json_stream:
             return ProbeStream(sys.stdout)
         if self.quiet:
             return None
-        return ProbeLines(sys.stderr if self.saved.take_stdout else sys.stdout, source, timeout_ns)
+        stream = sys.stderr if self.saved.take_stdout else sys.stdout
+        return ProbeLines(stream, source, timeout_ns, overhead)
 
     def show(self, summary: Summary) -> bool:
         """Show the result and save it; return whether anybody is still there to read standard output."""
@@ -171,7 +172,8 @@ async def _probe(
     log = None if forms.saved.log is None else HistogramLog(forms.saved.log, f"client {plan.target}")
     probes = ProbeRun(reactor, plan, adapter, route, on_probe, on_interval=None if log is None else log.add)
     await probes.connect()
-    view = forms.view(connection.peer(probes.transport, route), plan.timeout_ns)
+    overhead = adapter.overhead(plan.payload_size, authenticated=plan.hmac_key is not None)
+    view = forms.view(connection.peer(probes.transport, route), plan.timeout_ns, overhead)
     if forms.verbose:
         _describe(probes.transport, route, probes.setup)
     signals.on_first(lambda _: probes.interrupt())

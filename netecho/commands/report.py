@@ -90,6 +90,10 @@ def _compare(
     shown: IO[str] | None,
 ) -> ExitStatus:
     old, new = (read(name, stdin) for name in files)
+    for name, results in zip(files, (old, new), strict=True):
+        check_runs(name, results)
+    if comparing.is_repeated([*old, *new]):
+        raise UsageError(f"{label_of(files[0])} and {label_of(files[1])} have a run in common: compare two")
     comparison = comparing.compare(old, new)
     if not comparison.changes:
         reason = next(iter(comparison.unknown.values()))
@@ -157,6 +161,16 @@ def read(name: str, stdin: IO[str] | None) -> list[Summary]:
         UsageError: it cannot be read, or there is no result in it.
     """
     return _results(name, _read_text(name, stdin))
+
+
+def check_runs(name: str, summaries: Sequence[Summary]) -> None:
+    """Check that each result in a file is of a run of its own, so that they show how runs differ.
+
+    Raises:
+        UsageError: a run is there twice.
+    """
+    if comparing.is_repeated(summaries):
+        raise UsageError(f"{label_of(name)} has the same run twice: it tells nothing of how runs differ")
 
 
 def _read_text(name: str, stdin: IO[str] | None) -> str:

@@ -64,10 +64,11 @@ _PARTS: Final = {_WHOLE: "a run", _HALVES: "half of a run", _QUARTERS: "a quarte
 _UNCOMPARED: Final = frozenset(
     (
         *("target", "duration_ns", "exchanges", "count", "warmup_ns", "timeout_ns", "connect_rate_per_s"),
-        *("seed", "slo"),
+        *("seed", "slo", "overhead"),
     )
 )
-"""What of a plan may differ between results that are alike: where, for how long, and to what end."""
+"""What of a plan may differ between results that are alike: where, for how long, and to what end. (The
+overhead comes with the protocol, and older results do not have it.)"""
 
 
 class Verdict(enum.StrEnum):
@@ -334,6 +335,12 @@ def unlike(old: Sequence[Summary], new: Sequence[Summary]) -> tuple[str, ...]:
         if len(seen[0] | seen[1]) > 1:
             differences.append(f"{key} {' or '.join(seen[0])} and {' or '.join(seen[1])}")
     return tuple(differences)
+
+
+def is_repeated(summaries: Sequence[Summary]) -> bool:
+    """Return whether one run is there twice, whatever was added to its result when it was saved again."""
+    runs = [(one.started, one.elapsed_ns, one.counts, one.latencies) for one in summaries]
+    return any(run in runs[:place] for place, run in enumerate(runs))
 
 
 def too_short(old: Sequence[Summary], length_ns: int | None) -> str | None:

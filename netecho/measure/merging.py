@@ -286,6 +286,7 @@ def observe(
     verified: bool,
     unnumbered: bool = False,
     cpus: int | None = None,
+    embedded: bool = False,
     mode: Mode = Mode.EXCHANGE,
 ) -> Observed:
     """Return what the rules look at, for `judge`."""
@@ -305,7 +306,9 @@ def observe(
         reflected=None if part.one_way is None else Reflected.of(part.one_way),
         workers=part.workers,
         workers_died=part.died,
+        cpu_total=sum(part.cpu_shares) if part.cpu_shares else None,
         cpus=cpus,
+        embedded=embedded,
         mode=mode,
         no_port=part.errors.get(NoPortError.kind, 0),
     )

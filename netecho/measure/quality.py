@@ -21,6 +21,9 @@ from netecho.plans import Mode
 
 BUSY_CPU_SHARE: Final = 0.9
 """Above this share of one processor, exchanges wait for the instrument and not for the network."""
+CROWDED_CPU_SHARE: Final = 0.75
+"""Above this share of processors that are fewer than the workers on them, a worker is more likely than not to
+wait for another (Erlang's C formula, for up to four processors)."""
 ACHIEVED_SHARE: Final = 0.99
 """Below this share of the rate that was asked for, another load was measured than was to be."""
 UNSENT_SHARE: Final = 0.001
@@ -58,8 +61,12 @@ class Observed:
     """`None`: the other end is no reflector."""
     workers: int = 1
     workers_died: int = 0
+    cpu_total: float | None = None
+    """Of one processor, by all workers together."""
     cpus: int | None = None
     """How many processors the instrument's machine has."""
+    embedded: bool = False
+    """It was a server of its own that was measured: one process, on the same machine."""
     mode: Mode = Mode.EXCHANGE
     no_port: int = 0
     """How many connections had no local port to come from."""
@@ -108,6 +115,8 @@ def limits_of_the_client(observed: Observed) -> Iterator[str]:
             f"this client used {observed.cpu_share:.0%} of a processor: rates and latencies are partly "
             f"its own; {_relief(observed)}"
         )
+    else:
+        yield from _crowd(observed)
     if observed.no_port:
         yield (
             f"{humanise.count(observed.no_port, 'connection')} found no local port free: each that was "
@@ -124,9 +133,24 @@ def limits_of_the_client(observed: Observed) -> Iterator[str]:
             f"{humanise.rate(sending.achieved_per_s)} of the {humanise.rate(sending.asked_per_s)} that were "
             f"due left: the client was too slow; {_relief(observed)}"
         )
-    late = _lateness(observed)
-    if late is not None and late.lateness_ns > LATE_NS:
-        yield f"{late}: the client did not keep to its schedule; {_relief(observed)}"
+    if is_late(observed):
+        yield f"{_lateness(observed)}: the client did not keep to its schedule; {_relief(observed)}"
+
+
+def _crowd(observed: Observed) -> Iterator[str]:
+    """Yield how workers that are more than processors were in each other's way."""
+    if observed.cpu_total is None or observed.cpus is None:
+        return
+    left = max(1, observed.cpus - observed.embedded)
+    share = observed.cpu_total / left
+    if observed.workers > left and share > CROWDED_CPU_SHARE:
+        place = humanise.count(left, "processor")
+        if observed.embedded:
+            place += ", as the server of its own has another"
+        yield (
+            f"{observed.workers} workers together used {share:.0%} of {place}: they waited for each other, "
+            f"and rates and latencies are partly their own; {_relief(observed)}"
+        )
 
 
 def _remarks(observed: Observed) -> Iterator[str]:
@@ -141,7 +165,7 @@ def _remarks(observed: Observed) -> Iterator[str]:
     if observed.sending is not None:
         yield from _remarks_on_sending(observed, observed.sending)
     late = _lateness(observed)
-    if late is not None and late.lateness_ns <= LATE_NS:
+    if late is not None and not is_late(observed):
         yield f"{late}: service times are without it"
     if not (observed.verified or opening):
         yield "replies were not compared with what was sent (--verify none)"
@@ -163,14 +187,15 @@ def _remarks(observed: Observed) -> Iterator[str]:
 def _remarks_on_sending(observed: Observed, sending: Sending) -> Iterator[str]:
     response_ns, service_ns = _percentile(observed.response, 99), _percentile(observed.service, 99)
     held_back = humanise.count(sending.held_back.count, "exchange")
+    late = is_late(observed)
+    waited = "had to wait" if late else "had to wait for a connection"
     if sending.held_back.count and service_ns and response_ns > STALLED_TIMES * service_ns:
         yield (
             f"response time (p99 {humanise.duration(response_ns)}) counts from when an exchange was due, "
-            f"service time (p99 {humanise.duration(service_ns)}) from when it left: {held_back} had to wait "
-            f"for a connection, up to {humanise.duration(sending.held_back.longest_ns)}, and service time "
-            "alone hides that"
+            f"service time (p99 {humanise.duration(service_ns)}) from when it left: {held_back} {waited}, "
+            f"up to {humanise.duration(sending.held_back.longest_ns)}, and service time alone hides that"
         )
-    if is_held_back(sending):
+    if is_held_back(sending) and not late:  # else they waited for us, and more connections are no use
         yield (
             f"{held_back} ({humanise.share(sending.held_back.count, sending.due)} of those due) found no "
             f"connection free; {_room(observed, sending)}"
@@ -180,6 +205,12 @@ def _remarks_on_sending(observed: Observed, sending: Sending) -> Iterator[str]:
 def is_held_back(sending: Sending) -> bool:
     """Return whether it is for want of connections that exchanges leave late."""
     return sending.held_back.count > sending.due * HELD_BACK_SHARE
+
+
+def is_late(observed: Observed) -> bool:
+    """Return whether it is the client's own fault that exchanges leave late."""
+    late = _lateness(observed)
+    return late is not None and late.lateness_ns > LATE_NS
 
 
 def _room(observed: Observed, sending: Sending) -> str:

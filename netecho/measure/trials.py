@@ -18,6 +18,7 @@ from netecho.measure.quality import (
     UNSENT_SHARE,
     Observed,
     is_held_back,
+    is_late,
     limits_of_the_client,
 )
 from netecho.measure.reading import checked
@@ -81,9 +82,11 @@ def try_rate(rate: float, summary: Summary, objectives: Sequence[Objective]) -> 
         objectives: what it is to meet.
     """
     verdicts = [one.evaluate(summary) for one in objectives]
-    limits = tuple(limits_of_the_client(_observe(summary)))
+    observed = _observe(summary)
+    limits = tuple(limits_of_the_client(observed))
     missed = [str(verdict) for verdict in verdicts if not verdict.passed]
-    reasons = (*missed, *_another_rate(summary, missed=bool(missed), objectives=objectives))
+    crowded = bool(missed) and not is_late(observed)
+    reasons = (*missed, *_another_rate(summary, crowded=crowded, objectives=objectives))
     if reasons and limits:
         reasons = (*reasons, _CLIENT)
     achieved = 0.0 if summary.sending is None else summary.sending.achieved_per_s
@@ -95,14 +98,20 @@ def failed(rate: float, reason: str) -> Trial:
     return Trial(rate, 0.0, held=False, observed=(), reasons=(reason,))
 
 
-def _another_rate(summary: Summary, *, missed: bool, objectives: Sequence[Objective]) -> Iterator[str]:
-    """Yield how what was measured is not the rate that was asked for."""
+def _another_rate(summary: Summary, *, crowded: bool, objectives: Sequence[Objective]) -> Iterator[str]:
+    """Yield how what was measured is not the rate that was asked for.
+
+    Args:
+        summary: what was measured.
+        crowded: something is wrong for which too few connections may be to blame.
+        objectives: what it was to meet.
+    """
     sending, counts = summary.sending, summary.counts
     if sending is not None and sending.achieved_per_s < sending.asked_per_s * ACHIEVED_SHARE:
         yield f"{humanise.rate(sending.achieved_per_s)} of {humanise.rate(sending.asked_per_s)} left"
     if sending is not None and sending.held_back.unsent > sending.due * UNSENT_SHARE:
         yield f"{humanise.share(sending.held_back.unsent, sending.due)} of what was due never left"
-    elif missed and sending is not None and is_held_back(sending):
+    elif crowded and sending is not None and is_held_back(sending):
         share = humanise.share(sending.held_back.count, sending.due)
         yield f"{share} of what was due found no connection free (-c)"
     spoken_of = any(one.metric in _OF_LOSS for one in objectives)
@@ -123,7 +132,9 @@ def _observe(summary: Summary) -> Observed:
         service=summary.distribution("service"),
         lateness=summary.distribution(LATENESS),
         workers=summary.workers,
+        cpu_total=sum(summary.cpu_shares) if summary.cpu_shares else summary.cpu_share,
         cpus=summary.system.get("cpus"),
+        embedded=summary.plan.get("embedded") is True,
     )
 
 

@@ -231,6 +231,14 @@ class Adapter(typing.Protocol):
     upgrades: bool
     """Whether a connection in clear can turn to TLS: `Route.starttls` and `ListenSettings.upgrade`."""
 
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return how many bytes the protocol adds to a message.
+
+        Args:
+            size: its payload in bytes.
+            authenticated: whether both ends have a key.
+        """
+
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> Listener:
         """Open a listener on an address (not a name) and port, or a path.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 from typing import Any, Final
 
 from h2 import events
@@ -10,6 +11,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes, Settings
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -19,6 +21,10 @@ from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
 
 WINDOW: Final = 1 << 24
 """Bytes of all answers that may come before it is said that they have."""
+
+FRAME_HEAD: Final = 9
+SETTINGS: Final = 4
+"""Bytes of a frame's head, and what its fourth is in the first frame of a server (RFC 9113 section 3.4)."""
 
 
 class _Exchange:
@@ -35,11 +41,27 @@ class _Exchange:
 
 
 class HTTP2Exchanger(Protocol):
-    """Exchanges on streams; provides `netecho.protocols._contract.Exchanger`."""
+    """Exchanges on streams; provides `netecho.protocols._contract.Exchanger`.
+
+    Args:
+        route: says what the requests are.
+        on_reply: called with each answer.
+        on_lost: called when the connection is lost.
+        reopen: connects this protocol again, for the next message after the server closed what was idle.
+    """
 
     transport: Any
 
-    def __init__(self, route: Route, on_reply: OnReply, on_lost: OnLost) -> None:
+    def __init__(
+        self,
+        route: Route,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        reopen: Callable[[HTTP2Exchanger], Deferred[Any]],
+    ) -> None:
+        self._reopen = reopen
+        self._is_closed = False
+        """The server has closed the connection, or will, as it may: the next message needs another."""
         self._route = route
         self._on_reply: OnReply = on_reply
         self._on_lost: OnLost | None = on_lost
@@ -49,10 +71,9 @@ class HTTP2Exchanger(Protocol):
         self._queue: collections.deque[tuple[int, bytes]] = collections.deque()
         """Messages for which there is no stream yet."""
         self._is_receiving = False
+        self._first: bytes | None = b""
+        """What has come, as long as it is less than a frame's head."""
         self._head: list[tuple[str, str]] = []
-        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
-        wanted = {SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: WINDOW}
-        self._h2.local_settings = Settings(client=True, initial_values=wanted)
 
     def connectionMade(self) -> None:
         """Say which version this is, and let small messages leave at once."""
@@ -69,12 +90,23 @@ class HTTP2Exchanger(Protocol):
         fields = [field.split(":", 1) for field in request.headers]
         self._head += [(name.lower(), value.strip()) for name, value in fields]
         self._has_type = any(name.lower() == "content-type" for name, _ in fields)
+        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+        wanted = {SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: WINDOW}
+        self._h2.local_settings = Settings(client=True, initial_values=wanted)
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(WINDOW)
+        self._is_closed = False
+        self._first = b""
+        self._send_queued()
         self._flush()
 
     def send(self, sequence: int, payload: bytes) -> None:
         """See `Exchanger.send`."""
+        if self._is_closed:
+            self._queue.append((sequence, payload))
+            if len(self._queue) == 1 and not self.connected:
+                self._open_again()
+            return
         if self._queue or self._h2.open_outbound_streams >= self._h2.remote_settings.max_concurrent_streams:
             self._queue.append((sequence, payload))
             return
@@ -105,6 +137,14 @@ class HTTP2Exchanger(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take answers, or some of one."""
+        if self._first is not None:
+            data = self._first + data
+            self._first = data if len(data) < FRAME_HEAD else None
+            if self._first is not None:
+                return
+            if data[3] != SETTINGS:  # h2 would wait for the end of what looks like a frame of megabytes
+                self._fail(f"{NotHTTPError.__doc__}/2")
+                return
         try:
             came = self._h2.receive_data(data)
         except (ProtocolError, H2Error) as error:
@@ -116,15 +156,26 @@ class HTTP2Exchanger(Protocol):
                 self._take(event)
                 if self._on_lost is None:
                     return
-            while self._queue and (
-                self._h2.open_outbound_streams < self._h2.remote_settings.max_concurrent_streams
-            ):
-                queue, self._queue = self._queue, collections.deque()
-                self.send(*queue.popleft())
-                self._queue = queue
+            self._send_queued()
         finally:
             self._is_receiving = False
         self._flush()
+
+    def _send_queued(self) -> None:
+        while self._queue and (
+            self._h2.open_outbound_streams < self._h2.remote_settings.max_concurrent_streams
+        ):
+            queue, self._queue = self._queue, collections.deque()
+            self.send(*queue.popleft())
+            self._queue = queue
+
+    def _open_again(self) -> None:
+        self._reopen(self).addErrback(self._lost)
+
+    def _lost(self, reason: Failure) -> None:
+        if self._on_lost is not None:
+            on_lost, self._on_lost = self._on_lost, None
+            on_lost(reason)
 
     def _take(self, event: Any) -> None:
         number = getattr(event, "stream_id", 0)
@@ -152,7 +203,11 @@ class HTTP2Exchanger(Protocol):
                 for one, waiting in list(self._sending.items()):
                     self._send_more(one, waiting)
             case events.ConnectionTerminated():
-                self._fail("the other end ends the connection")
+                if self._exchanges or self._queue or event.error_code:
+                    self._fail(f"the other end ends the connection: {event.error_code!r}")
+                else:  # as it may, when there is nothing under way
+                    self._is_closed = True
+                    self.transport.loseConnection()
 
     def _complete(self, number: int, exchange: _Exchange | None) -> None:
         if exchange is not None:
@@ -173,15 +228,19 @@ class HTTP2Exchanger(Protocol):
             on_lost(Failure(NotHTTPError(words)))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say so, unless we did it."""
-        if self._on_lost is not None:
-            on_lost, self._on_lost = self._on_lost, None
-            on_lost(reason)
+        """Say so, unless we did it, or the server closed what was idle."""
+        self.connected = 0
+        if not self._is_closed:
+            self._lost(reason)
+        elif self._queue:
+            self._open_again()
 
     def close(self) -> None:
         """See `Exchanger.close`."""
         self._on_lost = None
         self._on_reply = _ignore
+        if self._is_closed:
+            return
         if self._exchanges or self._queue:
             self.transport.abortConnection()
         else:  # nothing is under way, and a server has no cause to log a reset

@@ -78,7 +78,7 @@ class TimedSocket(socket.socket):
             self.received_ns = time.time_ns()
             return datagram, address
         datagram, ancillary, _, address = self.recvmsg(bufsize, _ANCILLARY_SIZE, flags)
-        self.received_ns = 0
+        self.received_ns, self.hops, self._origin = 0, MOST_HOPS, None
         for level, kind, data in ancillary:
             if kind == _SO_TIMESTAMPNS and level == socket.SOL_SOCKET:
                 seconds, nanoseconds = _TIME.unpack(data)

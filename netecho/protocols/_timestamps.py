@@ -27,12 +27,6 @@ def ntp_from(unix_ns: int) -> int:
     return (seconds + _NTP_EPOCH & _MASK) << 32 | (nanoseconds << 32) // SECOND
 
 
-def ptp_from(unix_ns: int) -> int:
-    """Return nanoseconds since 1970 as a truncated PTP timestamp, on whatever timescale they are."""
-    seconds, nanoseconds = divmod(unix_ns, SECOND)
-    return (seconds & _MASK) << 32 | nanoseconds
-
-
 def unix_ns_from(timestamp: int, near_ns: int, *, ptp: bool = False) -> int:
     """Return the nanoseconds since 1970 that a timestamp means.
 

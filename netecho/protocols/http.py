@@ -47,6 +47,10 @@ class HTTP:
     is_text = False
     upgrades = False
 
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return nothing: only payloads are counted, whose frames and fields are the connection's own."""
+        return 0
+
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen on a host and port."""
         books, factory = http_factory(reactor, target, settings)
@@ -77,7 +81,7 @@ class HTTP:
             return connect_protocol(reactor, endpoint, route, exchanger)
 
         exchanger = (
-            HTTP2Exchanger(route, on_reply, on_lost)
+            HTTP2Exchanger(route, on_reply, on_lost, reopen)
             if route.request.http2
             else HTTP1Exchanger(route, on_reply, on_lost, reopen)
         )

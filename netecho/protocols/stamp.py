@@ -16,7 +16,7 @@ from netecho.protocols._datagram_client import begin_conversation, connect_excha
 from netecho.protocols._datagram_server import DatagramListener, open_listener
 from netecho.protocols._inherited import Opened, open_sockets
 from netecho.protocols._sockets import RECEIVE_SIZE
-from netecho.protocols._stamp_packets import AUTHENTICATED_SIZE, TLV_SIZE
+from netecho.protocols._stamp_packets import AUTHENTICATED_SIZE, BASE_SIZE, TLV_SIZE
 from netecho.protocols._stamp_reflector import Reflector
 from netecho.protocols._stamp_sender import SenderConversation, SenderExchanger, Session
 from netecho.protocols._timed_ports import TimedPort, adopt_timed, listen_timed
@@ -48,6 +48,10 @@ class STAMP:
     has_receipts = False
     is_text = False
     upgrades = False
+
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return the size of a packet, less its payload's."""
+        return (AUTHENTICATED_SIZE if authenticated else BASE_SIZE) + (TLV_SIZE if size else 0)
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Reflect on a host and port."""

@@ -41,6 +41,10 @@ class TCP:
     is_text = False
     upgrades = False
 
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return 0: payloads are all there is."""
+        return 0
+
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen on a host and port."""
         books, factory = server_factory(reactor, settings)

@@ -110,6 +110,10 @@ class UDP:
     is_text = False
     upgrades = False
 
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return 0: payloads are all there is."""
+        return 0
+
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""
         return open_listener(reactor, _listen, target, ReplyDatagrams(reactor, settings), settings)

@@ -52,6 +52,10 @@ class UNIX:
     is_text = False
     upgrades = False
 
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return 0: payloads are all there is."""
+        return 0
+
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen at a path, where nothing may be but a socket that nobody listens on any more."""
         books, factory = server_factory(reactor, settings)

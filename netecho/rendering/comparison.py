@@ -45,7 +45,7 @@ def parts(
     if comparison.unknown:
         yield ""
         yield _labelled(
-            (metric, Text(f"not compared: {reason}", "yellow"))
+            (escape(metric), Text(f"not compared: {escape(reason)}", "yellow"))
             for metric, reason in comparison.unknown.items()
         )
     yield ""
@@ -71,7 +71,7 @@ def _changes(comparison: Comparison) -> Table:
     table.add_row("", *_SIDES, "change", f"{share} interval", style="dim")
     for change in comparison.changes:
         table.add_row(
-            change.metric,
+            escape(change.metric),
             _number(change, change.old),
             _number(change, change.new),
             _percent(change.ratio),
@@ -96,9 +96,9 @@ def _verdict(comparison: Comparison, allowed: float | None) -> Table:
     grid.add_column(no_wrap=True)
     grid.add_column()
     if allowed is not None:
-        regressions = [change.metric for change in comparison.regressions(allowed)]
+        regressions = [escape(change.metric) for change in comparison.regressions(allowed)]
         by = f"more than {100 * allowed:g}%"
-        open_ones = [change.metric for change in comparison.changes if not change.within(allowed)]
+        open_ones = [escape(change.metric) for change in comparison.changes if not change.within(allowed)]
         if regressions:
             grid.add_row(Text("✘", "bold red"), Text(f"{', '.join(regressions)} slower by {by}", "bold red"))
         elif open_ones:

@@ -2,7 +2,8 @@
 
 CSV columns are named after the JSON keys that lead to them, joined by dots. Their order is fixed, and
 new ones are only added at the end. An empty cell is JSON's null or a key that is not there; true and
-false are spelt as in JSON; a list or object (`exchanges.errors`, `caveats`) is JSON text in its cell.
+false are spelt as in JSON; a list or object (`exchanges.errors`, `caveats`) is JSON text in its cell. Text
+has its control characters as escapes, as it may have come from anywhere and go to a terminal.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Final
 from netecho.measure.comparison import Comparison
 from netecho.measure.histogram import PERCENTILES, percentile_key
 from netecho.measure.summary import DELAYS, LATENCIES, Summary
+from netecho.rendering.streams import escape
 
 _FIRST_LATENCIES: Final = ("response", "service", "connect", "handshake")
 """Those whose columns are not at the end."""
@@ -61,6 +63,7 @@ CSV_COLUMNS: Final = (
         if name not in _FIRST_LATENCIES
         for statistic in _STATISTICS
     ),
+    "plan.overhead",
 )
 
 
@@ -116,4 +119,4 @@ def _at(result: dict[str, Any], column: str) -> object:
 def _cell(value: object) -> object:
     if isinstance(value, (bool, list, dict)):
         return json.dumps(value)
-    return value
+    return escape(value) if isinstance(value, str) else value

@@ -34,11 +34,13 @@ class ProbeLines:
         stream: where to.
         source: whom the replies come from.
         timeout_ns: after which a probe is given up.
+        overhead: bytes that the protocol adds to each payload.
     """
 
-    def __init__(self, stream: IO[str] | None, source: str, timeout_ns: int) -> None:
+    def __init__(self, stream: IO[str] | None, source: str, timeout_ns: int, overhead: int = 0) -> None:
         self._stream = stream
         self._source = source
+        self._overhead = overhead
         self._timeout = humanise.span(timeout_ns)
 
     def reply(self, reply: ProbeReply) -> bool:
@@ -50,7 +52,8 @@ class ProbeLines:
         if reply.outcome is None:
             reason = f"no reply within {self._timeout}" if reply.reason is None else escape(reply.reason)
             return f"seq={reply.sequence} lost ({reason})"
-        words = [f"{humanise.count(reply.size, 'byte')} from {escape(self._source)}:"]
+        size = reply.size if reply.outcome is Outcome.STRAY else reply.size + self._overhead
+        words = [f"{humanise.count(size, 'byte')} from {escape(self._source)}:"]
         if reply.sequence is not None:
             words.append(f"seq={reply.sequence}")
         if reply.time_ns is not None:

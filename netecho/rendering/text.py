@@ -34,6 +34,8 @@ _FEWEST_SAMPLES: Final = 20
 """Below this many echoes a histogram shows less than the numbers do."""
 _SERIES_WIDTH: Final = 30
 _FEWEST_INTERVALS: Final = 4
+_SLIVER_SHARE: Final = 0.1
+"""Below this share of an interval, what is left after the last whole one says nothing of the rate."""
 _SHORT: Final = {"handshake_resumed": "resumed", "first_byte": "1st byte"}
 """Latencies whose names are too long for a column."""
 _OPENED: Final[Mapping[str, str]] = {Mode.CONNECT: "connections", Mode.HANDSHAKE: "handshakes"}
@@ -166,7 +168,10 @@ def _what_was_run(summary: Summary) -> str:
     if isinstance(stages := plan.get("stages"), list) and stages:
         words.append(f"in {humanise.count(len(stages), 'stage')}")
     if opened is None:
-        words.append(f"{humanise.size_exactly(_number(plan, 'size') or 0)} messages")
+        size, overhead = (_number(plan, key) or 0 for key in ("size", "overhead"))
+        words.append(f"{humanise.size_exactly(size + overhead)} messages")
+        if size and overhead:
+            words[-1] += f" with {humanise.size_exactly(size)} of payload"
     else:
         words.append(f"opened and closed in order{' with TLS' if opened == 'handshakes' else ''}")
     if plan.get("resume") is True:
@@ -190,7 +195,12 @@ def _facts(summary: Summary, console: Console) -> Table:
     grid.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
     grid.add_column()
     grid.add_row("rate", _rate(summary))
-    series = [interval.exchanges_per_s for interval in summary.intervals]
+    longest_ns = max((interval.length_ns for interval in summary.intervals), default=0)
+    series = [
+        interval.exchanges_per_s
+        for interval in summary.intervals
+        if interval.length_ns >= longest_ns * _SLIVER_SHARE
+    ]
     if len(series) >= _FEWEST_INTERVALS:
         drawn = bars.sparkline(
             bars.condense(series, _SERIES_WIDTH), ascii_only=not speaks_unicode(console.file)
@@ -222,12 +232,17 @@ def _rate(summary: Summary) -> Text:
     opened = _opened(summary.plan)
     text = Text.assemble((shown, "bold green" if rate else "bold red"), f" {opened or 'exchanges'}/s")
     if summary.elapsed_ns and opened is None:
-        out, back = (
-            f"{humanise.size(count * 1e9 / summary.elapsed_ns)}/s"
-            for count in (summary.counts.bytes_sent, summary.counts.bytes_received)
-        )
+        out, back = (f"{humanise.size(each * 1e9 / summary.elapsed_ns)}/s" for each in _bytes(summary))
         text.append(f", {out} each way" if out == back else f", {out} out, {back} back", style="dim")
     return text
+
+
+def _bytes(summary: Summary) -> tuple[int, int]:
+    """Return how many bytes went out and came back, with what the protocol adds to each payload."""
+    counts = summary.counts
+    overhead = _number(summary.plan, "overhead") or 0
+    answers = counts.completed + counts.late + counts.duplicated
+    return counts.bytes_sent + overhead * counts.sent, counts.bytes_received + overhead * answers
 
 
 def _exchanges(summary: Summary) -> Text:
@@ -431,7 +446,8 @@ def _verdict(summary: Summary) -> RenderableType:
     if summary.trustworthy:
         text = Text("trustworthy", "green")
         if summary.cpu_share is not None:
-            text.append(f": the client used {summary.cpu_share:.0%} of a processor", style="default")
+            who = "the client" if summary.workers == 1 else f"the busiest of {summary.workers} workers"
+            text.append(f": {who} used {summary.cpu_share:.0%} of a processor", style="default")
         grid.add_row(Text("✔", "green"), text)
     else:
         grid.add_row(Text("✘", "bold red"), Text("not trustworthy", "bold red"))

@@ -10,7 +10,7 @@ from netecho.measure.merging import Part, observe, summarise
 from netecho.measure.quality import judge
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
-from netecho.plans import BenchPlan, Mode, Verify
+from netecho.plans import BenchPlan, Mode, ProbePlan, Verify
 from netecho.protocols._contract import Adapter
 
 
@@ -39,6 +39,7 @@ def conclude(
             verified=plan.verify is Verify.FULL,
             unnumbered=not (adapter.numbered or plan.size) and plan.mode is Mode.EXCHANGE,
             cpus=system.get("cpus"),
+            embedded=plan.embedded,
             mode=plan.mode,
         )
     )
@@ -56,7 +57,14 @@ def conclude(
         command="bench",
         started=started,
         system=system,
-        plan=plan.to_json(),
+        plan=plan_of_result(plan, adapter),
         judgement=judgement,
         slo=[one.to_json() for one in verdicts],
     )
+
+
+def plan_of_result(plan: BenchPlan | ProbePlan, adapter: Adapter) -> dict[str, Any]:
+    """Return the `plan` object of `netecho.result/1`, with what its protocol adds to each message."""
+    answer = plan.to_json()
+    overhead = adapter.overhead(answer["size"], authenticated=plan.hmac_key is not None)
+    return {**answer, "overhead": overhead} if overhead else answer

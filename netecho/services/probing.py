@@ -36,6 +36,7 @@ from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Receipt, Route
 from netecho.services import system
 from netecho.services.benchmark import INTERVAL, OnInterval
+from netecho.services.conclusion import plan_of_result
 from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
 
@@ -368,7 +369,7 @@ class ProbeRun:
             elapsed_ns=elapsed,
             interrupted=self._interrupted,
             system=system.describe(self._reactor),
-            plan=self._plan.to_json(),
+            plan=plan_of_result(self._plan, self._adapter),
             connections=Connections(requested=1, opened=1, failed=0, lost=self._lost),
             counts=counts,
             errors=dict(self._recorder.errors),

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 
 from netecho import protocols
 from netecho.errors import ConnectError, NetechoError
@@ -37,11 +37,6 @@ from netecho.services.workers import START_TIMEOUT, STOP_TIMEOUT, OnWorker, Pare
 
 NOTICE_NS: Final = 50_000_000
 """How long before the moment at which all begin they are told of it."""
-LISTEN_INTERVAL: Final = 5.0
-"""Seconds between two looks at who has said something: every worker does, each second."""
-SILENT_LOOKS: Final = 6
-"""Looks in a row that find a worker silent, after which it is killed. They are counted, and not the time,
-as a machine that stands still stops us together, and it is we who go on first."""
 
 
 class BenchWorkers:
@@ -94,9 +89,6 @@ class BenchWorkers:
             NetechoError: not one connection could be opened.
         """
         members = self._members
-        listening = LoopingCall(self._listen)
-        listening.clock = self._reactor
-        listening.start(LISTEN_INTERVAL, now=False)
         try:
             for member in members:
                 # What was resolved once is counted once.
@@ -114,7 +106,6 @@ class BenchWorkers:
                 for interval in align(one for member in members for one in member.last):
                     self._on_interval(interval)
         finally:
-            listening.stop()
             for member in members:
                 member.worker.kill()
         if not self.interrupted and not any(member.account.part.connections.opened for member in members):
@@ -134,10 +125,6 @@ class BenchWorkers:
             if member.failure is not None:
                 return ConnectError(member.failure)
         return NetechoError(f"no worker came so far as to connect: the first {self._members[0].how}")
-
-    def _listen(self) -> None:
-        for member in self._members:
-            member.listen()
 
     def interrupt(self) -> None:
         """Stop now, with what has been recorded so far."""
@@ -173,7 +160,6 @@ class _Member:
         self._board = board
         self._on_worker = on_worker
         self._heard = False
-        self._silent_looks = 0
         self._interrupted = False
         self.share = share
         self.worker = Worker(reactor, self._told, self._ended)
@@ -203,16 +189,10 @@ class _Member:
         self.worker.tell({"interrupt": True})
         self.worker.kill_after(STOP_TIMEOUT, "it did not end")
 
-    def listen(self) -> None:
-        """Kill it if it has stopped for good: all would wait for it, for ever."""
-        self._silent_looks += self._heard
-        if self._silent_looks > SILENT_LOOKS:
-            self.worker.kill(f"it said nothing in {SILENT_LOOKS * LISTEN_INTERVAL:g} s")
-
     def _told(self, message: dict[str, Any]) -> None:
-        self._silent_looks = 0
         if not self._heard:
             self._heard = True
+            self.worker.expect_news()  # all would wait for one that has none, for ever
             if not self._interrupted:
                 self.worker.spare()
             self._on_worker("worker_started", {"worker": self._index, "pid": self.worker.pid})

@@ -37,7 +37,8 @@ RESTART_LONGEST: Final = 5.0
 """Seconds before a worker that has died is replaced: twice as long after each that did not last as long as
 the longest. One that does not even come up after the longest is the end."""
 REPORT_INTERVAL: Final = 1.0
-"""Seconds between what a worker tells of its totals, which is what is known of them if it is killed."""
+"""Seconds between what a worker tells of its totals, also if they are the same: it is what is known of them
+if it is killed, and that it goes on."""
 
 
 class ServerWorkers:
@@ -220,6 +221,7 @@ class _Post:
             self._on_event(message["event"], {**message["particulars"], "worker": self._index})
         elif self._serves_since is None:
             self._serves_since = self._reactor.seconds()
+            worker.expect_news()  # the system goes on giving peers to one that has none
             if not self._leaving:
                 worker.spare()
             self._on_worker("worker_started", {"worker": self._index, "pid": worker.pid})
@@ -288,13 +290,8 @@ async def serve_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
     def tell(name: str, particulars: dict[str, Any]) -> None:
         parent.tell({"event": name, "particulars": particulars})
 
-    told = Totals()
-
     def report() -> None:
-        nonlocal told
-        if server.totals != told:
-            told = dataclasses.replace(server.totals, dropped=dict(server.totals.dropped))
-            parent.tell({"totals": dataclasses.asdict(told)})
+        parent.tell({"totals": dataclasses.asdict(server.totals)})
 
     server = EchoServer(reactor, plan, tell if order["events"] else None, descriptors, credentials)
     await server.start()

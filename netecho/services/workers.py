@@ -20,6 +20,7 @@ from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.stdio import StandardIO
+from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -30,6 +31,11 @@ START_TIMEOUT: Final = 30.0
 """Seconds that a worker may take from its start until it has something to say."""
 STOP_TIMEOUT: Final = 5.0
 """Seconds that a worker may take to end, beyond what its work takes, before it is killed."""
+LISTEN_INTERVAL: Final = 5.0
+"""Seconds between two looks at whether a worker has said something: each does, every second."""
+SILENT_LOOKS: Final = 6
+"""Looks in a row that find it silent, after which it is killed. They are counted, and not the time, as a
+machine that stands still stops us together, and it is we who go on first."""
 FIRST_DESCRIPTOR: Final = 3
 """Where the descriptors that a worker inherits begin, in the order in which they are given."""
 ENDED_WELL: Final = "ended with status 0"
@@ -101,6 +107,9 @@ class Worker(ProcessProtocol):
         self._complaint = b""
         self._kill: Any = None
         self._killed_for = ""
+        self._looks = LoopingCall(self._look)
+        self._looks.clock = reactor
+        self._silent_looks = 0
         self.pid = 0
         """Its process; 0 before it has one."""
 
@@ -143,6 +152,15 @@ class Worker(ProcessProtocol):
         if kill is not None and kill.active():
             kill.cancel()
 
+    def expect_news(self) -> None:
+        """From now on, kill it if it has nothing to say any more: it has stopped for good."""
+        self._looks.start(LISTEN_INTERVAL, now=False)
+
+    def _look(self) -> None:
+        self._silent_looks += 1
+        if self._silent_looks > SILENT_LOOKS:
+            self.kill(f"it said nothing in {SILENT_LOOKS * LISTEN_INTERVAL:g} s")
+
     def kill(self, why: str = "") -> None:
         """End it at once; `why`, what it has done, is said of how it ended."""
         if self.transport is not None:
@@ -154,6 +172,7 @@ class Worker(ProcessProtocol):
 
     def outReceived(self, data: bytes) -> None:
         """Take what it sends."""
+        self._silent_looks = 0
         try:
             self._lines.feed(data)
         except ValueError:
@@ -166,6 +185,8 @@ class Worker(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         """Say how it ended."""
         self.spare()
+        if self._looks.running:
+            self._looks.stop()
         self._on_end(self._how(reason.value))
 
     def _how(self, ended: BaseException | None) -> str:

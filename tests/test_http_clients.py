@@ -1,0 +1,197 @@
+"""The clients of HTTP among servers that close, or that say what is no answer."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from netecho.plans import RequestPlan, Target
+from netecho.protocols import load
+from netecho.protocols._contract import Answer, ListenSettings, Route, Totals
+from netecho.protocols._http_limits import Patience
+from netecho.protocols._http_server import http_factory
+from tests import reactors
+from tests.benches import serving
+
+KEEP = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+Heard = tuple[int | None, bytes, str | None]
+
+
+class Client:
+    """An exchanger, and what it tells."""
+
+    def __init__(self, reactor: Any, port: int, request: RequestPlan) -> None:
+        self.reactor = reactor
+        self.route = Route(Target("http", "http", port=port), ("127.0.0.1",), request=request)
+        self.heard: list[Heard] = []
+        self.lost: Deferred[str] = Deferred()
+        self._waiting: tuple[int, Deferred[None]] | None = None
+
+    async def connect(self) -> Any:
+        """Connect."""
+        return await load("http").connect(self.reactor, self.route, self._reply, self._lost)
+
+    def _lost(self, reason: Failure) -> None:
+        self.lost.callback(str(reason.value))
+
+    def _reply(
+        self, sequence: int | None, payload: bytes, _: object = None, answer: Answer | None = None, /
+    ) -> None:
+        self.heard.append((sequence, payload, None if answer is None else answer.status))
+        if self._waiting is not None and len(self.heard) >= self._waiting[0]:
+            (_count, waiting), self._waiting = self._waiting, None
+            waiting.callback(None)
+
+    async def answered(self, count: int) -> None:
+        """Wait until it has heard so much."""
+        if len(self.heard) < count:
+            self._waiting = count, Deferred()
+            await self._waiting[1]
+
+
+@contextlib.contextmanager
+def saying(*answers: bytes, close: bool = False) -> Iterator[int]:
+    """Serve each of a connection's requests the next of some answers, in pieces; yield the port."""
+
+    def talk(connection: socket.socket) -> None:
+        for answer in answers:
+            if not connection.recv(1 << 16):
+                return
+            connection.sendall(answer)
+        if not close:
+            while connection.recv(1 << 16):
+                pass
+
+    with serving(talk, "http") as url:
+        yield int(url.rpartition(":")[2])
+
+
+@pytest.mark.parametrize(
+    ("answers", "heard"),
+    [
+        ([KEEP, KEEP, KEEP], [(0, b"ok", "200"), (1, b"ok", "200"), (2, b"ok", "200")]),
+        ([KEEP, KEEP[:-2] + b"no", KEEP], [(0, b"ok", "200"), (1, b"no", "200"), (2, b"ok", "200")]),
+        ([KEEP, KEEP.replace(b"200", b"503")], [(0, b"ok", "200"), (1, b"ok", "503")]),
+        ([b"HTTP/1.1 100 Continue\r\n\r\n" + KEEP, KEEP], [(0, b"ok", "200"), (1, b"ok", "200")]),
+        ([b"HTTP/1.1 204 No\r\n\r\n", KEEP], [(0, b"", "204"), (1, b"ok", "200")]),
+        (
+            [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n", KEEP],
+            [(0, b"ok", "200"), (1, b"ok", "200")],
+        ),
+        ([KEEP + KEEP], [(0, b"ok", "200"), (None, b"ok", "200")]),
+    ],
+)
+def test_answers(answers: list[bytes], heard: list[Heard]) -> None:
+    """However an answer says where it ends, it is heard whole, once, with what it says of itself."""
+
+    async def scenario(reactor: Any) -> None:
+        client = Client(reactor, port, RequestPlan())
+        exchanger = await client.connect()
+        for number in range(len(answers)):
+            exchanger.send(number, b"ok")
+            await client.answered(number + 1)
+        await client.answered(len(heard))
+        exchanger.close()
+        assert client.heard == heard
+
+    with saying(*answers) as port:
+        reactors.run("fast", scenario)
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["1.1", "2"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"220 mail.example.org ESMTP\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1_000_000,
+        b"\0\0\4\3\0\0\0\0\0" + b"\0\0\0\0",
+    ],
+    ids=["SMTP", "two lengths", "no end", "a reset of nothing"],
+)
+def test_no_answer(answer: bytes, http2: bool) -> None:
+    """What is no answer ends the connection, and says why."""
+
+    async def scenario(reactor: Any) -> None:
+        client = Client(reactor, port, RequestPlan(http2=http2))
+        exchanger = await client.connect()
+        exchanger.send(0, b"ok")
+        reason = await client.lost
+        assert "HTTP" in reason or "head" in reason
+        assert client.heard == []
+
+    with saying(answer) as port:
+        reactors.run("fast", scenario)
+
+
+def test_answer_that_is_cut_short() -> None:
+    """An answer that ends before its length is none."""
+
+    async def scenario(reactor: Any) -> None:
+        client = Client(reactor, port, RequestPlan())
+        (await client.connect()).send(0, b"ok")
+        await client.lost
+        assert client.heard == []
+
+    with saying(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", close=True) as port:
+        reactors.run("fast", scenario)
+
+
+def test_answer_without_a_length() -> None:
+    """An answer that has no length ends with its connection, and the next message has another."""
+
+    async def scenario(reactor: Any) -> None:
+        client = Client(reactor, port, RequestPlan())
+        exchanger = await client.connect()
+        for number in range(3):
+            exchanger.send(number, b"ok")
+            await client.answered(number + 1)
+        assert client.heard == [(number, b"ok", "200") for number in range(3)]
+        exchanger.close()
+
+    with saying(b"HTTP/1.0 200 OK\r\n\r\nok", close=True) as port:
+        reactors.run("fast", scenario)
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["1.1", "2"])
+def test_idle_connection_is_opened_again(http2: bool) -> None:
+    """What a server has closed as nothing was under way is opened again for the next message."""
+
+    async def scenario(reactor: Any) -> None:
+        totals = Totals()
+        patience = Patience(idle=0.1, look=0.02)
+        books, factory = http_factory(reactor, Target("http", "http"), ListenSettings(totals), patience)
+        gone: list[Deferred[None]] = []
+        closed = books.closed
+
+        def note(*arguments: Any) -> None:
+            closed(*arguments)
+            gone.pop().callback(None)
+
+        books.closed = note  # type: ignore[assignment, method-assign]
+        port = reactor.listenTCP(0, factory, 50, "127.0.0.1")
+        client = Client(reactor, port.getHost().port, RequestPlan(http2=http2))
+        exchanger = await client.connect()
+        for number in range(3):
+            left: Deferred[None] = Deferred()
+            gone.append(left)
+            exchanger.send(number, b"%d" % number)
+            exchanger.send(number + 10, b"again")
+            await left
+        assert sorted(client.heard, key=str) == sorted(
+            [(number, b"%d" % number, "200") for number in range(3)]
+            + [(number + 10, b"again", "200") for number in range(3)],
+            key=str,
+        )
+        assert totals.connections == 3
+        assert not client.lost.called
+        exchanger.close()
+        await port.stopListening()
+
+    reactors.run("fast", scenario)
