@@ -44,6 +44,7 @@ class STAMP:
     numbered = True
     reflects = True
     has_requests = False
+    has_resources = False
     alpn: tuple[str, ...] = ()
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:

@@ -104,6 +104,7 @@ class UDP:
     numbered = False
     reflects = False
     has_requests = False
+    has_resources = False
     alpn: tuple[str, ...] = ()
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
