@@ -10,7 +10,7 @@ import re
 from typing import Any, Final
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.frames import BINARY, CloseCode
+from websockets.frames import BINARY, CLOSE, PING, CloseCode, Frame
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
@@ -32,13 +32,24 @@ _DEFLATE: Final = [
 _HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
 
 
+class _Server(ServerProtocol):
+    """The library's, but that a message which is not complete is no fault in a peer that closes."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Take a frame."""
+        if frame.opcode is CLOSE:
+            # Control frames may come between fragments (RFC 6455 section 5.4).
+            self.current_size = None
+        super().recv_frame(frame)
+
+
 class WebSocketServer:
     """What a WebSocket connection is at; the `wire` of an `HTTPConnection`."""
 
     def __init__(self, connection: HTTPConnection) -> None:
         self._connection: Any = connection
         self._is_echo = connection.reply is ReplyMode.ECHO
-        self._protocol = ServerProtocol(extensions=_DEFLATE, max_size=MOST_MESSAGE, logger=LOG)
+        self._protocol = _Server(extensions=_DEFLATE, max_size=MOST_MESSAGE, logger=LOG)
         self._head = bytearray()
         """The request, as far as it has come."""
         self._is_asked = False
@@ -135,22 +146,29 @@ class WebSocketServer:
             return
         protocol, extensions = self._protocol, self._protocol.extensions
         protocol.receive_data(data)
+        frames: list[Any] = protocol.events_received()
+        said = protocol.data_to_send()
         out: list[bytes] = []
         answers = self._is_echo and not self._has_parted
-        frames: list[Any] = protocol.events_received()
-        for frame in frames:
-            try:
-                # The commonest needs no look.
-                message = frame if frame.fin and frame.opcode is BINARY else self._assembly.take(frame)
-            except UnicodeDecodeError:
-                protocol.fail(CloseCode.INVALID_DATA, "text is not in UTF-8")
-                break
-            if message is not None:
+        try:
+            for frame in frames:
+                if frame.fin and frame.opcode is BINARY:  # the commonest needs no look
+                    message = frame
+                elif frame.opcode is PING:
+                    out.append(said.pop(0))
+                    continue
+                else:
+                    message = self._assembly.take(frame)
+                    if message is None:
+                        continue
                 self._exchanges += 1
                 if answers:
-                    # By itself, since the library may have answered by now the Close frame behind it.
+                    # Not by the library, which has answered a Close frame by now that came after it.
                     out.append(message.serialize(mask=False, extensions=extensions))
-        out += protocol.data_to_send()
+        except UnicodeDecodeError:
+            protocol.fail(CloseCode.INVALID_DATA, "text is not in UTF-8")
+            said += protocol.data_to_send()
+        out += said
         if out:
             self._write(out)
 
