@@ -11,18 +11,17 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
 from websockets.extensions.base import ClientExtensionFactory
 from websockets.frames import BINARY, OK_CLOSE_CODES, TEXT, CloseCode, Frame
-from websockets.protocol import OPEN
+from websockets.protocol import CONNECTING, OPEN
 from websockets.uri import parse_uri
 
 from netecho.errors import ConnectError
 from netecho.plans import Target
 from netecho.protocols._contract import OnLost, OnReply
 from netecho.protocols._http_conversation import HTTPConversation
-from netecho.protocols._ws_messages import LOG, MOST_MESSAGE, Assembly
+from netecho.protocols._ws_messages import LOG, MOST_MESSAGE, Assembly, ClientWire
 
 MOST_HEAD: Final = 64 << 10
 """Bytes of the answer to our request to upgrade."""
@@ -68,7 +67,7 @@ class WebSocketExchanger(Protocol):
         self._on_lost: OnLost | None = on_lost
         self._awaited: collections.deque[int] = collections.deque()
         """The sequence number of each message whose echo has not come."""
-        self._protocol = ClientProtocol(
+        self._protocol = ClientWire(
             parse_uri(str(target)), extensions=extensions, max_size=MOST_MESSAGE, logger=LOG
         )
         self._assembly = Assembly()
@@ -88,8 +87,7 @@ class WebSocketExchanger(Protocol):
         self._flush()
 
     def _flush(self) -> None:
-        data = b"".join(self._protocol.data_to_send())
-        if data:
+        if data := b"".join(self._protocol.data_to_send()):
             self.transport.write(data)
 
     # Messages out.
@@ -119,18 +117,21 @@ class WebSocketExchanger(Protocol):
         """Take messages, or some of one."""
         protocol = self._protocol
         protocol.receive_data(data)
-        if self._is_asking and not self._is_let_in(len(data)):
-            return
+        frames: list[Any] = protocol.events_received()
+        if self._is_asking:
+            if not self._is_let_in(len(data)):
+                return
+            del frames[0]  # is the answer that let us in
+        self._flush()
         try:
-            for frame in protocol.events_received():
-                if isinstance(frame, Frame):
-                    message = frame if frame.fin and frame.opcode is BINARY else self._assembly.take(frame)
-                    if message is not None:
-                        self.message_came(message)
+            for frame in frames:
+                whole = frame.fin and frame.opcode is BINARY  # the commonest needs no look
+                message = frame if whole else self._assembly.take(frame)
+                if message is not None:
+                    self.message_came(message)
         except UnicodeDecodeError as error:
             protocol.fail(CloseCode.INVALID_DATA, "text is not in UTF-8")
             protocol.parser_exc = error
-        if protocol.writes:
             self._flush()
         if protocol.state is not OPEN and self._last_call is None:
             self._part()
@@ -144,7 +145,7 @@ class WebSocketExchanger(Protocol):
         """Look whether our request is answered; return whether messages may come."""
         protocol = self._protocol
         self._head_size += size
-        if protocol.state is OPEN:
+        if protocol.state is not CONNECTING:  # which may be over again by what came with it
             self._is_asking = False
             self.opened.callback(self)
             return True

@@ -6,7 +6,10 @@ import codecs
 import logging
 from typing import Any, Final
 
-from websockets.frames import BINARY, CONT, TEXT, Frame
+from websockets.client import ClientProtocol
+from websockets.frames import BINARY, CLOSE, CONT, TEXT, Frame
+from websockets.protocol import Protocol
+from websockets.server import ServerProtocol
 
 MOST_MESSAGE: Final = 16 << 20
 """Bytes of a message, inflated if it was compressed; and of a frame."""
@@ -18,6 +21,25 @@ _PIECE: Final = 64 << 10
 LOG: Final = logging.getLogger("netecho.websockets")
 """For the library, which has a word for each connection: below warnings it says nothing."""
 LOG.setLevel(logging.WARNING)
+
+
+class _Wire(Protocol):
+    """The library's, but that a peer may close before a message is complete."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Take a frame."""
+        if frame.opcode is CLOSE:
+            # Control frames may come between fragments (RFC 6455 section 5.4).
+            self.current_size = None
+        super().recv_frame(frame)
+
+
+class ServerWire(_Wire, ServerProtocol):
+    """Frames as a server reads them."""
+
+
+class ClientWire(_Wire, ClientProtocol):
+    """Frames as a client reads and writes them."""
 
 
 class Assembly:

@@ -10,9 +10,8 @@ import re
 from typing import Any, Final
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.frames import BINARY, CLOSE, PING, CloseCode, Frame
+from websockets.frames import BINARY, PING, CloseCode
 from websockets.protocol import OPEN
-from websockets.server import ServerProtocol
 
 from netecho.errors import UsageError
 from netecho.plans import ReplyMode, Target
@@ -21,7 +20,7 @@ from netecho.protocols._http_limits import MOST_HEAD, Patience, Progress, is_hos
 from netecho.protocols._http_server import PATIENCE, HTTPConnection, HTTPFactory
 from netecho.protocols._stream_server import LINGER, Receiver
 from netecho.protocols._tls import HalfCloseableTLSFactory
-from netecho.protocols._ws_messages import LOG, MOST_MESSAGE, SLICE, Assembly
+from netecho.protocols._ws_messages import LOG, MOST_MESSAGE, SLICE, Assembly, ServerWire
 
 _DEFLATE: Final = [
     # A window of 4 KiB either way: 64 KiB of memory for a connection in place of 300.
@@ -32,24 +31,13 @@ _DEFLATE: Final = [
 _HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
 
 
-class _Server(ServerProtocol):
-    """The library's, but that a message which is not complete is no fault in a peer that closes."""
-
-    def recv_frame(self, frame: Frame) -> None:
-        """Take a frame."""
-        if frame.opcode is CLOSE:
-            # Control frames may come between fragments (RFC 6455 section 5.4).
-            self.current_size = None
-        super().recv_frame(frame)
-
-
 class WebSocketServer:
     """What a WebSocket connection is at; the `wire` of an `HTTPConnection`."""
 
     def __init__(self, connection: HTTPConnection) -> None:
         self._connection: Any = connection
         self._is_echo = connection.reply is ReplyMode.ECHO
-        self._protocol = _Server(extensions=_DEFLATE, max_size=MOST_MESSAGE, logger=LOG)
+        self._protocol = ServerWire(extensions=_DEFLATE, max_size=MOST_MESSAGE, logger=LOG)
         self._head = bytearray()
         """The request, as far as it has come."""
         self._is_asked = False
