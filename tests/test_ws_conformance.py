@@ -10,7 +10,7 @@ import subprocess
 from typing import Any
 
 import kosoku
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame
 
@@ -84,10 +84,10 @@ def test_client(tmp_path: pathlib.Path) -> None:
         await echo.done
         return echo
 
-    def scenario(number: int, last: int, port: int) -> Any:
+    def scenario(numbers: range, port: int) -> Any:
         async def cases(reactor: Any) -> None:
-            for case in range(number, last):
-                await ask(reactor, port, f"/runCase?case={case}&agent=netecho")
+            paths = [f"/runCase?case={number}&agent=netecho" for number in numbers]
+            await gatherResults([Deferred.fromCoroutine(ask(reactor, port, path)) for path in paths])
 
         return cases
 
@@ -96,8 +96,8 @@ def test_client(tmp_path: pathlib.Path) -> None:
         try:
             port = int(process.stderr.readline().rpartition(":")[2])
             count = reactors.run("fast", lambda reactor: ask(reactor, port, "/getCaseCount", Counter)).count
-            for first in range(1, count + 1, 50):  # none of which takes long alone
-                reactors.run("fast", scenario(first, min(first + 50, count + 1), port))
+            for first in range(1, count + 1, 20):  # some of which wait for a second or two
+                reactors.run("fast", scenario(range(first, min(first + 20, count + 1)), port))
             reactors.run("fast", lambda reactor: ask(reactor, port, "/updateReports?agent=netecho"))
             out, complaints = process.communicate(timeout=TIMEOUT)
         finally:
