@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -17,8 +18,11 @@ def in_ci() -> bool:
 
 
 def need(program: str) -> str:
-    """Return the path of a program; where it is missing, skip the test, or fail it in CI."""
-    path = shutil.which(program)
+    """Return the path of a program; where it is missing, skip the test, or fail it in CI.
+
+    It may be one that came with the packages for development, beside the interpreter.
+    """
+    path = shutil.which(program) or shutil.which(program, path=os.path.dirname(sys.executable))
     if path is None:
         reason = f"{program} is not installed"
         if in_ci():
