@@ -246,6 +246,7 @@ class Words:
     secure_scheme: str | None
     has_requests: bool = False
     upgrades: bool = False
+    has_resources: bool = False
 
 
 @pytest.fixture
@@ -255,7 +256,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> None:
         "tcp": Words("tcp", 8000, "tls"),
         "udp": Words("udp", 7000, None),
         "unix": Words("unix", None, None),
-        "http": Words("http", 8000, "https", has_requests=True),
+        "http": Words("http", 8000, "https", has_resources=True),
     }
     monkeypatch.setattr(protocols, "names", lambda: tuple(adapters))
     monkeypatch.setattr(protocols, "load", adapters.__getitem__)

@@ -151,7 +151,7 @@ def _complete(
     resource = location.path or ""
     if location.query is not None:
         resource = f"{resource or '/'}?{location.query}"
-    if resource not in ("", "/") and not adapter.has_requests:
+    if resource not in ("", "/") and not adapter.has_resources:
         raise UsageError(f"{text} has a path, which {adapter.name} does not take: write {scheme}://HOST:PORT")
     host = location.host or host
     if host is None:

@@ -219,7 +219,9 @@ class Adapter(typing.Protocol):
     reflects: bool
     """Whether the server is a reflector (RFC 8762), which takes `ListenSettings.key` and `stateful`."""
     has_requests: bool
-    """Whether messages travel in HTTP requests: it takes `Route.request`, and targets with a resource."""
+    """Whether messages travel in HTTP requests: it takes `Route.request`."""
+    has_resources: bool
+    """Whether a target may have a resource: the path and query of a URL."""
     alpn: tuple[str, ...]
     """What its server chooses from in a TLS handshake (RFC 7301), best first, unless the user says."""
     replies: frozenset[ReplyMode]

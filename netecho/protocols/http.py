@@ -41,6 +41,7 @@ class HTTP:
     numbered = True
     reflects = False
     has_requests = True
+    has_resources = True
     alpn: tuple[str, ...] = ("h2", "http/1.1")
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
     has_receipts = False

@@ -42,11 +42,16 @@ class SMTP:
     numbered = True
     reflects = False
     has_requests = False
+    has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.REJECT, ReplyMode.TEMPFAIL})
     has_receipts = True
     is_text = True
     upgrades = True
+
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return nothing: only payloads are counted, whose headers and commands are the connection's own."""
+        return 0
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen on a host and port."""

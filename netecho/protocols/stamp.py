@@ -43,6 +43,7 @@ class STAMP:
     numbered = True
     reflects = True
     has_requests = False
+    has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
     has_receipts = False

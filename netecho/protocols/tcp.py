@@ -35,6 +35,7 @@ class TCP:
     numbered = True
     reflects = False
     has_requests = False
+    has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset(REPLIES)
     has_receipts = False

@@ -104,6 +104,7 @@ class UDP:
     numbered = False
     reflects = False
     has_requests = False
+    has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.CHARGEN})
     has_receipts = False

@@ -46,6 +46,7 @@ class UNIX:
     numbered = True
     reflects = False
     has_requests = False
+    has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset(REPLIES)
     has_receipts = False
