@@ -53,5 +53,7 @@ class _Factory(smtp.SMTPFactory):
 
 if __name__ == "__main__":
     host, _, port = sys.argv[1].partition(":")
-    reactor.listenTCP(int(port), _Factory(), 1000, host)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    here: Any = reactor
+    sink: Any = _Factory
+    here.listenTCP(int(port), sink(), 1000, host)
+    here.run()
