@@ -115,3 +115,10 @@ def test_too_large() -> None:
         take([line * 100] * (MOST_EXCESS // 9000), most=1500)
     with pytest.raises(ContentError, match="no end"):
         take([b"a" * 10_000] * (MOST_EXCESS // 9000), most=1500)
+
+
+@pytest.mark.parametrize("alone", [b"x\n", b"x\n.\n", b"\n", b"x\ry", b"\r\r"])
+def test_no_end_of_a_line(alone: bytes) -> None:
+    """Whoever ends lines in another way learns it at once: such a mail would never have an end."""
+    with pytest.raises(ContentError, match="CR LF"):
+        Content(MOST).take(alone)

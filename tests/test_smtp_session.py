@@ -212,6 +212,11 @@ def test_tls() -> None:
     assert session.turns_to_tls
     session.begin_tls()
     assert say(session, b"MAIL FROM:<>\r\n", HELLO, b"DATA\r\n", b"STARTTLS\r\n") == [503, 250, 503, 503]
+    for before, after in (([], b"MAIL FROM:<>\r\n"), ([ENVELOPE], b"DATA\r\n")):
+        forgetful = begin(offers_tls=True)
+        say(forgetful, HELLO, *before, b"STARTTLS\r\n")
+        forgetful.begin_tls()
+        assert say(forgetful, after) == [503]
     injected = begin(offers_tls=True)
     assert say(injected, HELLO, b"STARTTLS\r\nMAIL FROM:<>\r\n", b"RSET\r\n") == [250, 554]
     assert injected.is_over
