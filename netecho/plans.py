@@ -45,6 +45,10 @@ class ReplyMode(enum.StrEnum):
     """Nothing (RFC 863)."""
     CHARGEN = "chargen"
     """Lines of characters, whatever came in (RFC 864)."""
+    REJECT = "reject"
+    """That what came in is refused for good."""
+    TEMPFAIL = "tempfail"
+    """That it is refused for now."""
 
 
 class Verify(enum.StrEnum):
@@ -189,6 +193,8 @@ class Target:
     path: str | None = None
     resource: str = ""
     """What is asked for there, on protocols that have such: path and query of an HTTP URL."""
+    upgrades: bool = False
+    """Whether a connection in clear can turn to TLS, on its protocol."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -235,6 +241,8 @@ class ClientTLS:
     alpn: tuple[str, ...] = ()
     keylog: str | None = None
     """Append the session's secrets to this file, in the NSS key log format."""
+    starttls: bool = False
+    """Begin in clear, and then have the connection turn to TLS."""
 
     def __post_init__(self) -> None:
         if self.key is not None and self.certificate is None:
@@ -367,8 +375,15 @@ class ListenPlan:
         _at_least(1, "--workers", self.workers)
         if self.max_connections is not None and self.max_connections < self.workers:
             raise UsageError("--max-connections is shared out: it must be at least as many as --workers")
-        if self.tls != ServerTLS() and not any(one.secure for one in self.listeners):
+        if self.tls != ServerTLS() and not self.tls_hosts:
             raise UsageError("flags for TLS are given, but no listener speaks it: add --tls")
+
+    @property
+    def tls_hosts(self) -> frozenset[str]:
+        """Where TLS is spoken: on secure listeners, and with a certificate on those that can turn to it."""
+        if self.tls.certificate is None and not any(one.secure for one in self.listeners):
+            return frozenset()
+        return frozenset(one.host for one in self.listeners if one.secure or one.upgrades)
 
     def split(self) -> tuple[ListenPlan, ...]:
         """Divide the plan among its workers: each has all listeners, and a share of the connections."""
@@ -421,6 +436,8 @@ class ProbePlan:
     """As in `TalkPlan`."""
     request: RequestPlan | None = None
     """As in `TalkPlan`."""
+    receipts: bool = False
+    """Receipts stand for echoes."""
 
     def __post_init__(self) -> None:
         _at_least(1, "-n/--count", self.count)
@@ -452,7 +469,8 @@ class ProbePlan:
             "verify": self.verify.value,
             "hmac": self.hmac_key is not None,
             "request": None if self.request is None else self.request.to_json(),
-            **_network_json(self.sockets, self.tls if self.target.secure else None),
+            "receipts": self.receipts,
+            **_network_json(self.sockets, self.tls if self.target.secure or self.tls.starttls else None),
         }
 
 
@@ -532,6 +550,8 @@ class BenchPlan:
     """Connections are closed in order at this age, and opened anew."""
     request: RequestPlan | None = None
     """As in `TalkPlan`."""
+    receipts: bool = False
+    """Receipts stand for echoes."""
 
     def __post_init__(self) -> None:
         # A part of a plan may have none of the connections that there are at first.
@@ -683,10 +703,11 @@ class BenchPlan:
             "reconnect": self.reconnect,
             "hmac": self.hmac_key is not None,
             "request": None if self.request is None else self.request.to_json(),
+            "receipts": self.receipts,
             "mode": self.mode.value,
             "resume": self.resume if self.target.secure else None,
             "connections_lifetime_ns": self.connections_lifetime_ns,
-            **_network_json(self.sockets, self.tls if self.target.secure else None),
+            **_network_json(self.sockets, self.tls if self.target.secure or self.tls.starttls else None),
         }
 
 
@@ -701,6 +722,12 @@ def _above_zero(flag: str, value: float | None) -> None:
 
 
 def _not_in_vain(tls: ClientTLS, target: Target) -> None:
+    if tls.starttls:
+        if not target.upgrades:
+            raise UsageError("--starttls is for protocols that begin in clear: add --proto smtp")
+        if target.secure:
+            raise UsageError("--starttls and --tls exclude each other: TLS comes later or is there at once")
+        return
     # A key log may be asked for by the environment, for whatever will speak TLS.
     if not target.secure and dataclasses.replace(tls, keylog=None) != ClientTLS():
         raise UsageError(f"flags for TLS are given, but {target} does not speak it: add --tls")
@@ -721,5 +748,6 @@ def _network_json(sockets: SocketOptions, tls: ClientTLS | None) -> dict[str, An
             "server_name": tls.server_name,
             "alpn": list(tls.alpn),
             "client_certificate": tls.certificate is not None,
+            **({"starttls": True} if tls.starttls else {}),
         }
     return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -17,8 +18,13 @@ def in_ci() -> bool:
 
 
 def need(program: str) -> str:
-    """Return the path of a program; where it is missing, skip the test, or fail it in CI."""
-    path = shutil.which(program)
+    """Return the path of a program; where it is missing, skip the test, or fail it in CI.
+
+    It may be one that came with the packages for development, beside the interpreter, or one of the system's
+    own, which are where not everybody looks.
+    """
+    elsewhere = os.pathsep.join([os.path.dirname(sys.executable), "/usr/sbin", "/sbin"])
+    path = shutil.which(program) or shutil.which(program, path=elsewhere)
     if path is None:
         reason = f"{program} is not installed"
         if in_ci():

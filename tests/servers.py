@@ -81,7 +81,7 @@ class Listening:
             datagrams.connect(self.address)
             return datagrams
         plain = socket.create_connection(self.address, TIMEOUT)
-        if self.scheme in ("tcp", "http"):
+        if self.scheme in ("tcp", "http", "ws"):
             return plain
         return self.context(**tls).wrap_socket(plain, server_hostname="localhost")
 

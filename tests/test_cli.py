@@ -192,6 +192,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         "client --tls --cacert a --cert c --key k -k --sni n --alpn h2 --keylog l",
         {**CLIENT, "tls": True, "client_tls": ClientTLS("a", "c", "k", True, "n", ("h2",), "l")},
     ),
+    ("client --starttls -k", {**CLIENT, "client_tls": ClientTLS(insecure=True, starttls=True)}),
     (
         "client -v --quiet --json - --csv f --hdr-log g",
         {**CLIENT, "verbose": True, "quiet": True, "json": "-", "csv": "f", "hdr_log": "g"},
@@ -270,7 +271,8 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
 MISTAKES = {
     "serve --prot x": "netecho serve: no such option: --prot (did you mean --proto?)",
     "serve --port http": "netecho serve: --port: 'http' is not a port: it is a number from 0 to 65535",
-    "serve --reply what": "netecho serve: --reply: 'what' is not one of 'echo', 'discard', 'chargen'",
+    "serve --reply what": "netecho serve: --reply: 'what' is not one of "
+    "'echo', 'discard', 'chargen', 'reject', 'tempfail'",
     "serve --reactor iocp": "netecho serve: --reactor: 'iocp' is not one of "
     "'fast', 'epoll', 'poll', 'select', 'asyncio'",
     "serve --key k": "netecho: --key needs --cert: a key alone does not say who the server is",

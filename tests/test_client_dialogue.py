@@ -113,3 +113,13 @@ def test_control_characters_are_shown() -> None:
     line = heard_line(Heard(b"\x1b]0;title\x07 caf\xc3\xa9 \xff\r\n", 1_500_000))
     assert line == "\\x1b]0;title\\x07 caf\xe9 \\xff  (1.50 ms)"
     assert heard_line(Heard(b"220 ready\r\n", None)) == "220 ready  (not an echo)"
+
+
+def test_receipts() -> None:
+    """Where receipts come back, each is for the oldest line, whatever it says; if there is none, for none."""
+    matcher = EchoMatcher(stream=False, receipts=True)
+    matcher.sent(b"one", 0)
+    matcher.sent(b"two", 1)
+    assert list(matcher.heard(b"250 Ok", 10)) == [Heard(b"250 Ok", 10)]
+    assert list(matcher.heard(b"250 Ok", 10)) == [Heard(b"250 Ok", 9)]
+    assert list(matcher.heard(b"421 bye", 10)) == [Heard(b"421 bye", None)]

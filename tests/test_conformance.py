@@ -6,6 +6,7 @@ payloads are in messages of the protocol's own form are seen through the adapter
 
 from __future__ import annotations
 
+import collections
 import os
 import pathlib
 import socket
@@ -29,6 +30,7 @@ from netecho.protocols._contract import (
     Kind,
     Listener,
     ListenSettings,
+    Receipt,
     Route,
     Totals,
 )
@@ -208,6 +210,12 @@ class Both:
         self._target = Target(scheme, self.adapter.name, self.secure, port=0, path=path)
         self.replies: list[tuple[int | None, bytes, Reflection | None]] = []
         self._waiting: tuple[int, Deferred[None]] | None = None
+        self._sent: collections.deque[bytes] = collections.deque()
+
+    def send(self, exchanger: Exchanger, sequence: int, payload: bytes) -> None:
+        """Send a message."""
+        self._sent.append(payload)
+        exchanger.send(sequence, payload)
 
     async def listen(self) -> Listener:
         """Open a listener, and make a route to it."""
@@ -242,7 +250,13 @@ class Both:
         answer: Answer | None = None,
         /,
     ) -> None:
-        assert (answer is not None) == self.adapter.has_requests
+        assert (answer is not None) == (self.adapter.has_requests or self.adapter.has_receipts)
+        if self.adapter.has_receipts:
+            # The exchanger has compared it with what it sent, of which it has sent the oldest first.
+            assert answer is not None
+            assert answer.receipt is Receipt.MATCHES
+            assert b"sha256=" in payload
+            payload = self._sent.popleft()
         self.replies.append((sequence, payload, reflection))
         self._look()
 
@@ -276,7 +290,7 @@ def test_exchanges(scheme: str, kind: str, tmp_path: pathlib.Path) -> None:
         exchanger = await both.connect()
         for sequence, size in enumerate(sizes_of(both.adapter)):
             payload = os.urandom(size)
-            exchanger.send(sequence, payload)
+            both.send(exchanger, sequence, payload)
             await both.answered(sequence + 1)
             number, came, reflection = both.replies[sequence]
             assert came == payload
@@ -298,7 +312,7 @@ def test_exchanges_in_flight(scheme: str, tmp_path: pathlib.Path) -> None:
         exchanger = await both.connect()
         payloads = [b"%04d" % number for number in range(100)]
         for sequence, payload in enumerate(payloads):
-            exchanger.send(sequence, payload)
+            both.send(exchanger, sequence, payload)
         await both.answered(len(payloads))
         assert sorted(payload for _, payload, _ in both.replies) == payloads
         if both.adapter.numbered:
@@ -310,12 +324,13 @@ def test_exchanges_in_flight(scheme: str, tmp_path: pathlib.Path) -> None:
 
 
 class Talker(Protocol):
-    """A protocol that says something, and waits for its echo."""
+    """A protocol that says something, and waits for its echo, or for a receipt in its place."""
 
     transport: Any
 
-    def __init__(self, message: bytes) -> None:
+    def __init__(self, message: bytes, *, receipt: bool) -> None:
         self.message = message
+        self.receipt = receipt
         self.heard = b""
         self.done: Deferred[None] = Deferred()
 
@@ -326,7 +341,7 @@ class Talker(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Hear."""
         self.heard += data
-        if len(self.heard) == len(self.message):
+        if self.receipt or len(self.heard) == len(self.message):
             self.done.callback(None)
 
 
@@ -337,12 +352,15 @@ def test_conversation(scheme: str, tmp_path: pathlib.Path) -> None:
     async def scenario(reactor: Any) -> None:
         both = Both(reactor, scheme, tmp_path)
         listener = await both.listen()
-        talker = Talker(os.urandom(1000))
+        talker = Talker(os.urandom(1000), receipt=both.adapter.has_receipts)
         connected: list[bool] = []
         await both.adapter.converse(reactor, both.route, talker, lambda: connected.append(True))
         assert connected == [True]
         await talker.done
-        assert talker.heard == talker.message
+        if talker.receipt:
+            assert b" sha256=" in talker.heard
+        else:
+            assert talker.heard == talker.message
         talker.transport.loseConnection()
         await listener.drain()
 

@@ -134,3 +134,27 @@ def test_too_short_to_say(size: int, cut: int) -> None:
     made = Payload(size, key=1).make(5)[:cut]
     whole = cut >= min(size, HEADER.size)
     assert Payload(size, key=1).sequence_of(made, newest=5) == (5 if whole else None)
+
+
+@given(st.integers(0, 500), keys, sequences)
+def test_text(size: int, key: int, sequence: int) -> None:
+    """Payloads of text have the size asked for, in lines as long as mail has them, and differ by number."""
+    payload = Payload(size, key, text=True)
+    made = payload.make(sequence)
+    assert len(made) == size
+    assert payload.intact(sequence, made)
+    assert not payload.numbered
+    assert payload.sequence_of(made, newest=sequence) is None
+    if size < 2:
+        assert made.isalnum() or size == 0
+        return
+    *lines, rest = made.split(b"\r\n")
+    assert rest == b""
+    assert all(len(line) <= 77 and (line.isalnum() or size == 2) for line in lines)
+    assert size < 18 or made != payload.make(sequence + 1)
+
+
+def test_text_repeating() -> None:
+    """Text comes again after a while as bytes do."""
+    payload = Payload(100, key=1, text=True, repeating=True)
+    assert payload.make(3) == payload.make(3 + PERIOD) == Payload(100, key=1, text=True).make(3)

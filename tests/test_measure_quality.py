@@ -289,3 +289,13 @@ def test_a_reflector() -> None:
     assert judgement.trustworthy
     assert judgement.caveats == tuple(reflected.remarks())
     assert len(judgement.caveats) == 1
+
+
+def test_untold() -> None:
+    """Answers that do not say what was received are remarked on, unless nobody wanted to compare."""
+    counts = Counts(sent=10, completed=10, untold=3)
+    judgement = judge(dataclasses.replace(GOOD, counts=counts))
+    assert judgement.trustworthy
+    assert any(caveat.startswith("3 answers did not say") for caveat in judgement.caveats)
+    unverified = judge(dataclasses.replace(GOOD, counts=counts, verified=False))
+    assert not any("did not say" in caveat for caveat in unverified.caveats)

@@ -495,3 +495,15 @@ def test_refused() -> None:
         1,
     )
     assert counts.bytes_received == 25
+
+
+def test_untold() -> None:
+    """How often an answer did not tell what had been received is counted, and said only if it was."""
+    recorder = Recorder(closed_loop=True)
+    flow = Flow(recorder)
+    for untold in (True, False, True):
+        sequence = flow.sent(0, 0, 10)
+        flow.answered(sequence, "250", untold=untold)
+        flow.replied(sequence, 1, 10)
+    assert recorder.counts.untold == recorder.counts.to_json()["untold"] == 2
+    assert "untold" not in Counts(sent=1, completed=1).to_json()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from netecho import protocols
 from netecho.errors import UsageError
-from netecho.options import check_reflection, flags, resolve_listeners, resolve_target, units
-from netecho.plans import Family, Stage, Target
+from netecho.options import check_reflection, check_replies, flags, resolve_listeners, resolve_target, units
+from netecho.plans import Family, ReplyMode, Stage, Target
 
 SECOND = 1_000_000_000
 
@@ -245,6 +245,8 @@ class Words:
     default_port: int | None
     secure_scheme: str | None
     has_requests: bool = False
+    upgrades: bool = False
+    has_resources: bool = False
 
 
 @pytest.fixture
@@ -254,7 +256,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> None:
         "tcp": Words("tcp", 8000, "tls"),
         "udp": Words("udp", 7000, None),
         "unix": Words("unix", None, None),
-        "http": Words("http", 8000, "https", has_requests=True),
+        "http": Words("http", 8000, "https", has_resources=True),
     }
     monkeypatch.setattr(protocols, "names", lambda: tuple(adapters))
     monkeypatch.setattr(protocols, "load", adapters.__getitem__)
@@ -420,3 +422,13 @@ def test_no_listeners(asked: Asked, reason: str) -> None:
     """What contradicts itself, or would be ignored, is refused."""
     with pytest.raises(UsageError, match=reason):
         resolve_listeners(*asked)
+
+
+def test_replies() -> None:
+    """A listener whose protocol cannot answer so is named, with what it can."""
+    adapters = [protocols.load(name) for name in ("tcp", "smtp")]
+    check_replies(adapters, ReplyMode.DISCARD)
+    with pytest.raises(UsageError, match="smtp cannot answer with --reply chargen: it takes echo, dis"):
+        check_replies(adapters, ReplyMode.CHARGEN)
+    with pytest.raises(UsageError, match="tcp cannot answer with --reply reject: it takes echo, disc"):
+        check_replies(adapters, ReplyMode.REJECT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import string
@@ -512,3 +513,37 @@ def test_no_request(method: str, header: str, reason: str) -> None:
     """What HTTP cannot carry, and what would change where a message ends, is refused."""
     with pytest.raises(UsageError, match=reason):
         RequestPlan(method, (header,))
+
+
+MAIL = Target("smtp", "smtp", upgrades=True)
+
+
+@pytest.mark.parametrize("plan", [TalkPlan, ProbePlan, BenchPlan])
+def test_starttls(plan: type[TalkPlan | ProbePlan | BenchPlan]) -> None:
+    """TLS comes later, or at once, and not at all on protocols that begin in clear and stay so."""
+    tls = ClientTLS(authorities="a", starttls=True)
+    assert plan(MAIL, tls=tls).tls == tls
+    with pytest.raises(UsageError, match="add --proto smtp"):
+        plan(Target(), tls=tls)
+    with pytest.raises(UsageError, match="exclude each other"):
+        plan(dataclasses.replace(MAIL, secure=True), tls=tls)
+
+
+def test_starttls_in_a_result() -> None:
+    """A result says that TLS came later, and nothing of it where it did not."""
+    assert ProbePlan(MAIL, tls=ClientTLS(starttls=True)).to_json()["tls"]["starttls"] is True
+    assert "starttls" not in ProbePlan(dataclasses.replace(MAIL, secure=True)).to_json()["tls"]
+    assert ProbePlan(MAIL).to_json()["tls"] is None
+
+
+def test_where_tls_is_spoken() -> None:
+    """On secure listeners, and where there is a certificate on those that can turn to TLS."""
+    clear, secure = Target(), Target("tls", "tcp", True, port=8443)
+    certified = ServerTLS(certificate="c")
+    assert ListenPlan((clear, MAIL)).tls_hosts == frozenset()
+    assert ListenPlan((MAIL,), tls=certified).tls_hosts == {MAIL.host}
+    mail = dataclasses.replace(MAIL, host="::1")
+    assert ListenPlan((clear, mail, secure)).tls_hosts == {secure.host, "::1"}
+    for tls in (certified, ServerTLS(alpn=("h2",))):
+        with pytest.raises(UsageError, match="no listener speaks it"):
+            ListenPlan((clear,) if tls is certified else (MAIL,), tls=tls)

@@ -100,6 +100,8 @@ def run(
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
     check_mode(adapter, mode, size)
+    if embedded and client_tls.starttls:
+        raise UsageError("--starttls takes a target: a server of its own has no certificate for it")
     size = size_of(request, adapter, size)
     if mode is not Mode.EXCHANGE:  # nothing is sent, and nothing compared
         if loaded_latency:
@@ -149,6 +151,7 @@ def run(
         abort_on_fail,
         hmac_key=hmac_key,
         request=request,
+        receipts=adapter.has_receipts,
         mode=mode,
         resume=resume,
         connections_lifetime_ns=connections_lifetime_ns,

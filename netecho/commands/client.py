@@ -17,7 +17,13 @@ from netecho.errors import ExitStatus, LostError, UsageError
 from netecho.measure.histogram import Histogram
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
 from netecho.measure.summary import ProbeReply, Summary
-from netecho.options import check_reflection, check_size, resolve_request, resolve_target, size_of
+from netecho.options import (
+    check_reflection,
+    check_size,
+    resolve_request,
+    resolve_target,
+    size_of,
+)
 from netecho.plans import SECOND, ClientTLS, ProbePlan, ReactorName, SocketOptions, TalkPlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
@@ -100,6 +106,7 @@ def run(
             client_tls,
             hmac_key,
             request,
+            adapter.has_receipts,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
@@ -228,7 +235,7 @@ async def _pipe(reactor: Any, adapter: Adapter, plan: TalkPlan, block: int, verb
     if adapter.kind is Kind.STREAM:
         pipe = StreamPipe(reactor, 0, 1, block)
     else:
-        pipe = DatagramPipe(reactor, 0, 1, block, timeout)
+        pipe = DatagramPipe(reactor, 0, 1, block, timeout, receipts=adapter.has_receipts)
     await _talk(reactor, adapter, plan, pipe, verbose)
     try:
         await pipe.ended
@@ -250,7 +257,7 @@ async def _converse(
     def show(heard: Heard) -> None:
         terminal.show(rendered.heard_line(heard))
 
-    dialogue = Dialogue(stream=adapter.kind is Kind.STREAM, on_heard=show)
+    dialogue = Dialogue(stream=adapter.kind is Kind.STREAM, receipts=adapter.has_receipts, on_heard=show)
     terminal = Terminal(reactor, lambda line: dialogue.say(line.encode("utf-8", "surrogateescape")))
     await _talk(reactor, adapter, plan, dialogue, verbose)
     dialogue.ended.addCallback(end)

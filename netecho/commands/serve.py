@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.errors import ExitStatus, NetechoError
-from netecho.options import check_reflection, resolve_listeners
+from netecho.options import check_reflection, check_replies, resolve_listeners
 from netecho.plans import ListenPlan, ReactorName, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
 from netecho.services import running
@@ -57,7 +57,9 @@ def run(
             hmac_key,
             stateful,
         )
-        check_reflection([protocols.load(one.protocol) for one in plan.listeners], hmac_key, stateful)
+        adapters = [protocols.load(one.protocol) for one in plan.listeners]
+        check_reflection(adapters, hmac_key, stateful)
+        check_replies(adapters, reply)
         view: ServerView = (
             ServerJSON(sys.stdout, verbose=verbose)
             if json_stream

@@ -20,6 +20,9 @@ _PERIOD_SIZE: Final = 4096
 HEADER: Final = struct.Struct("<II")
 """Sequence number, and CRC-32 of it under the run's key; little-endian, so that short payloads differ."""
 _NUMBER_SIZE: Final = 4
+_LINE: Final = 78
+"""Bytes in a line of text, with its end."""
+_END: Final = b"\r\n"
 
 
 class Payload:
@@ -31,17 +34,29 @@ class Payload:
         message: when given, every payload is this, and none can be told from another.
         repeating: whether those of up to 4 KiB may be the same again after `PERIOD` others, and are
             made once. `sequence_of` is for those that do not.
+        text: whether they are lines of letters and digits, each with CR LF at its end, as far as the size
+            allows. `sequence_of` is not for these either.
     """
 
-    __slots__ = ("_key", "_number_size", "_tail", "made", "message", "size")
+    __slots__ = ("_key", "_number_size", "_tail", "_text", "made", "message", "size")
 
-    def __init__(self, size: int, key: int, message: bytes | None = None, *, repeating: bool = False) -> None:
+    def __init__(
+        self,
+        size: int,
+        key: int,
+        message: bytes | None = None,
+        *,
+        repeating: bool = False,
+        text: bool = False,
+    ) -> None:
         self.size = size if message is None else len(message)
         self._key = key
         self.message = message
-        self._number_size = 0 if message is not None else min(self.size, _NUMBER_SIZE)
+        self._text = text
+        self._number_size = 0 if message is not None or text else min(self.size, _NUMBER_SIZE)
         # A plain generator suffices: the bytes are to be told apart, not to be unguessable.
-        self._tail = random.Random(key).randbytes(max(0, size - HEADER.size))  # noqa: S311
+        chosen = random.Random(key)  # noqa: S311
+        self._tail = _lines(chosen, size) if text else chosen.randbytes(max(0, size - HEADER.size))
         self.made: tuple[bytes, ...] = ()
         """The payloads that repeat, one for each number modulo `PERIOD`; empty if they do not."""
         if repeating and message is None and self.size <= _PERIOD_SIZE:
@@ -62,6 +77,9 @@ class Payload:
             return self.message
         number = sequence & 0xFFFFFFFF
         header = HEADER.pack(number, zlib.crc32(number.to_bytes(_NUMBER_SIZE, "little"), self._key))
+        if self._text:
+            head = header.hex().encode("ascii")[: self.size - 2 if self.size > 1 else self.size]
+            return head + self._tail[len(head) :]
         return header + self._tail if self.size >= HEADER.size else header[: self.size]
 
     def sequence_of(self, payload: bytes, newest: int) -> int | None:
@@ -87,3 +105,22 @@ class Payload:
     def intact(self, sequence: int, payload: bytes) -> bool:
         """Return whether `payload` is what exchange `sequence` sent, every byte of it."""
         return payload == self.make(sequence)
+
+
+def _lines(chosen: random.Random, size: int) -> bytes:
+    """Return `size` bytes of text: lines of up to 77 letters and digits, each with CR LF at its end.
+
+    A single byte has no room for that.
+    """
+    letters = chosen.randbytes(size).hex().encode("ascii")
+    if size < len(_END):
+        return letters[:size]
+    pieces: list[bytes] = []
+    left = size
+    while left:
+        length = min(left, _LINE)
+        if left - length == 1:  # which would leave no room for the end of another line
+            length += 1
+        pieces += letters[left : left + length - len(_END)], _END
+        left -= length
+    return b"".join(pieces)

@@ -169,6 +169,11 @@ def _remarks(observed: Observed) -> Iterator[str]:
         yield f"{late}: service times are without it"
     if not (observed.verified or opening):
         yield "replies were not compared with what was sent (--verify none)"
+    if observed.counts.untold and observed.verified:
+        yield (
+            f"{humanise.count(observed.counts.untold, 'answer')} did not say what had been received (its "
+            "size and SHA-256): that the other end took it is all that is known"
+        )
     if observed.reflected is not None:
         yield from observed.reflected.remarks()
     if observed.unnumbered:

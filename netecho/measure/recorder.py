@@ -52,6 +52,8 @@ class Counts:
     corrupted: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
+    untold: int = 0
+    """Completed, by an answer that does not tell what was received."""
 
     @property
     def in_flight(self) -> int:
@@ -62,6 +64,8 @@ class Counts:
         """Return what a result says of exchanges. How many bytes they had it says elsewhere."""
         answer = dataclasses.asdict(self)
         del answer["bytes_sent"], answer["bytes_received"]
+        if not self.untold:
+            del answer["untold"]
         return {**answer, "in_flight": self.in_flight}
 
     def add(self, other: Counts) -> None:
@@ -300,11 +304,18 @@ class Flow:
         counts.duplicated += 1
         return Outcome.DUPLICATED
 
-    def answered(self, sequence: int | None, status: str) -> None:
-        """Count what the other end said of an exchange, beside the echo that may come with it."""
+    def answered(self, sequence: int | None, status: str, *, untold: bool = False) -> None:
+        """Count what the other end said of an exchange, beside the echo that may come with it.
+
+        Args:
+            sequence: the exchange.
+            status: what it said.
+            untold: it did not say what it received, nor sends it back.
+        """
         known = sequence is None or sequence >= self._since
         recorder = self.recorder if known else self._recorder_of(sequence or 0)
         recorder.statuses[status] += 1
+        recorder.counts.untold += untold
 
     def refuse(self, sequence: int | None, size: int, kind: str) -> bool:
         """Count an exchange as lost, by `kind`: an answer of `size` bytes says that it has no echo.

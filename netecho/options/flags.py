@@ -259,6 +259,15 @@ Keylog = Annotated[
         help="Append the sessions' secrets to this file, to decrypt captures with.",
     ),
 ]
+Starttls = Annotated[
+    bool,
+    typer.Option(
+        "--starttls",
+        metavar="",
+        rich_help_panel=TLS,
+        help="Begin in clear, then turn to TLS: of SMTP.",
+    ),
+]
 
 # Reflectors.
 
@@ -423,10 +432,11 @@ def client_tls(
     sni: str | None,
     alpn: list[str] | None,
     keylog: str | None,
+    starttls: bool,
 ) -> ClientTLS:
     """Return what a client's TLS flags ask for.
 
     Raises:
         UsageError: they contradict each other.
     """
-    return ClientTLS(cacert, cert, key, insecure, sni, split_words(alpn), keylog)
+    return ClientTLS(cacert, cert, key, insecure, sni, split_words(alpn), keylog, starttls)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from netecho.errors import UsageError
-from netecho.plans import LOOPBACK, Location, Mode, RequestPlan, Target
+from netecho.plans import LOOPBACK, Location, Mode, ReplyMode, RequestPlan, Target
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
@@ -77,7 +77,8 @@ def resolve_own_server(proto: str | None, tls: bool) -> Target:
     """
     adapter, secure = _protocol(Location(), None, proto, tls)
     scheme = (adapter.secure_scheme if secure else None) or adapter.name
-    return Target(scheme, adapter.name, secure, path="" if adapter.default_port is None else None)
+    path = "" if adapter.default_port is None else None
+    return Target(scheme, adapter.name, secure, path=path, upgrades=adapter.upgrades)
 
 
 def resolve_listeners(
@@ -150,7 +151,7 @@ def _complete(
     resource = location.path or ""
     if location.query is not None:
         resource = f"{resource or '/'}?{location.query}"
-    if resource not in ("", "/") and not adapter.has_requests:
+    if resource not in ("", "/") and not adapter.has_resources:
         raise UsageError(f"{text} has a path, which {adapter.name} does not take: write {scheme}://HOST:PORT")
     host = location.host or host
     if host is None:
@@ -160,7 +161,8 @@ def _complete(
     if location.port is not None:
         port = location.port
     port = adapter.default_port if port is None else port
-    return Target(scheme, adapter.name, secure, host, port, resource=resource.removeprefix("/") and resource)
+    resource = resource.removeprefix("/") and resource
+    return Target(scheme, adapter.name, secure, host, port, resource=resource, upgrades=adapter.upgrades)
 
 
 def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful: bool = False) -> None:
@@ -172,6 +174,18 @@ def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful
     given = [flag for flag, value in (("--hmac-key", hmac_key), ("--stateful", stateful)) if value]
     if given and not any(adapter.reflects for adapter in adapters):
         raise UsageError(f"{given[0]} is for reflectors: add --proto stamp")
+
+
+def check_replies(adapters: Iterable[Adapter], reply: ReplyMode) -> None:
+    """Check that each of the protocols can answer so.
+
+    Raises:
+        UsageError: one cannot.
+    """
+    for adapter in adapters:
+        if reply not in adapter.replies:
+            words = ", ".join(mode for mode in ReplyMode if mode in adapter.replies)
+            raise UsageError(f"{adapter.name} cannot answer with --reply {reply}: it takes {words}")
 
 
 def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:

@@ -35,6 +35,17 @@ class Kind(enum.Enum):
     """Messages, each answered in order."""
 
 
+class Receipt(enum.Enum):
+    """What an answer tells of a message that does not come back itself."""
+
+    MATCHES = "matches"
+    """It was received as it was sent: its size and digest are the same."""
+    DIFFERS = "differs"
+    """It was not."""
+    UNTOLD = "untold"
+    """It was received, and the answer does not tell how."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
     """What the other end says of an exchange beside its echo, on protocols that have such a word."""
@@ -43,6 +54,8 @@ class Answer:
     """In the protocol's own code: `200`."""
     refused: bool = False
     """It says that there is no echo: what comes with it is none."""
+    receipt: Receipt | None = None
+    """What stands for the echo, on a protocol that `has_receipts`."""
 
 
 class OnReply(typing.Protocol):
@@ -61,7 +74,7 @@ class OnReply(typing.Protocol):
         Args:
             sequence: the exchange that it answers. `None` on a protocol that is not `numbered`: which
                 exchange is meant is for the payload itself to say; on one that is: it answers none.
-            payload: as it came back.
+            payload: as it came back; where a receipt stands for it, the words that it was given in.
             reflection: the times of the exchange, where the other end is a reflector and told them.
             answer: what the other end says of the exchange, where it has a word for it.
         """
@@ -103,6 +116,8 @@ class Route:
     """How long it took to resolve the host; `None` if it was an address already."""
     request: RequestPlan = dataclasses.field(default_factory=RequestPlan, repr=False)
     """How messages travel, on a protocol that `has_requests`."""
+    starttls: bool = False
+    """Connections begin in clear, and `tls` is for what follows, on a protocol that `upgrades`."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -150,6 +165,8 @@ class ListenSettings:
     """Seconds without a byte received or sent after which a connection is closed."""
     tls: Any = None
     """An `IOpenSSLServerConnectionCreator`, for the TLS side of each connection; `None` in clear."""
+    upgrade: Any = None
+    """Another, for connections in clear that ask for TLS, on a protocol that `upgrades`; `None`: none may."""
     on_event: OnEvent | None = None
     udp_ports: set[int] = dataclasses.field(default_factory=set)
     """The server's own ports: a datagram that says it comes from one would be answered for ever."""
@@ -202,9 +219,19 @@ class Adapter(typing.Protocol):
     reflects: bool
     """Whether the server is a reflector (RFC 8762), which takes `ListenSettings.key` and `stateful`."""
     has_requests: bool
-    """Whether messages travel in HTTP requests: it takes `Route.request`, and targets with a resource."""
+    """Whether messages travel in HTTP requests: it takes `Route.request`."""
+    has_resources: bool
+    """Whether a target may have a resource: the path and query of a URL."""
     alpn: tuple[str, ...]
     """What its server chooses from in a TLS handshake (RFC 7301), best first, unless the user says."""
+    replies: frozenset[ReplyMode]
+    """What its server can answer."""
+    has_receipts: bool
+    """Whether a receipt stands for the echo: see `Answer.receipt`."""
+    is_text: bool
+    """Whether payloads should be lines of text; others travel in another form, and take longer."""
+    upgrades: bool
+    """Whether a connection in clear can turn to TLS: `Route.starttls` and `ListenSettings.upgrade`."""
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return how many bytes the protocol adds to a message.

@@ -49,7 +49,11 @@ class HTTPConversation:
         if self._exchanger is not None:
             sequence, self._sequence = self._sequence, self._sequence + 1
             self._awaited += 1
-            self._exchanger.send(sequence, data)
+            self.send(sequence, data)
+
+    def send(self, sequence: int, data: bytes) -> None:
+        """Have a message sent."""
+        self._exchanger.send(sequence, data)
 
     def loseWriteConnection(self) -> None:
         """Send nothing more: no peer needs to hear of that."""

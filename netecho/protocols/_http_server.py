@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from OpenSSL.SSL import Error
 
-from netecho.errors import UsageError
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http1_server import HTTP1Server
@@ -181,8 +180,7 @@ class HTTPFactory(ReplyFactory):
     """Builds the connections of one listener, and looks whether they get on."""
 
     def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
-        super().__init__(reactor, settings)
-        self.protocol = HTTPConnection
+        super().__init__(reactor, settings, HTTPConnection)
         self._patience = patience
         self._call: Any = None
 
@@ -209,13 +207,7 @@ class HTTPFactory(ReplyFactory):
 def http_factory(
     reactor: Any, target: Target, settings: ListenSettings, patience: Patience = PATIENCE
 ) -> tuple[HTTPFactory, Any]:
-    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked.
-
-    Raises:
-        UsageError: HTTP has no such way to answer.
-    """
-    if settings.reply is ReplyMode.CHARGEN:
-        raise UsageError(f"{target} answers requests, and cannot with --reply chargen")
+    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked."""
     books: Any = HTTPFactory(reactor, settings, patience)
     if settings.tls is None:
         return books, books

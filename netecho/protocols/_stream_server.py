@@ -279,10 +279,10 @@ class ReplyFactory(Factory):
 
     noisy = False
 
-    def __init__(self, reactor: Any, settings: ListenSettings) -> None:
+    def __init__(self, reactor: Any, settings: ListenSettings, protocol: Any = None) -> None:
         self.reactor = reactor
         self.settings = settings
-        self.protocol: Any = REPLIES[settings.reply]
+        self.protocol: Any = REPLIES[settings.reply] if protocol is None else protocol
         self.connections: set[ReplyProtocol] = set()
         self._drained: Deferred[None] | None = None
 

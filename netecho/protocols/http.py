@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Protocol
 
-from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, Target
+from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._http1_client import HTTP1Exchanger
 from netecho.protocols._http2_client import HTTP2Exchanger
@@ -41,18 +41,19 @@ class HTTP:
     numbered = True
     reflects = False
     has_requests = True
+    has_resources = True
     alpn: tuple[str, ...] = ("h2", "http/1.1")
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
+    has_receipts = False
+    is_text = False
+    upgrades = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return nothing: only payloads are counted, whose frames and fields are the connection's own."""
         return 0
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
-        """Listen on a host and port.
-
-        Raises:
-            UsageError: the settings have it answer with what is no answer to a request.
-        """
+        """Listen on a host and port."""
         books, factory = http_factory(reactor, target, settings)
         if settings.descriptor is not None:
             return StreamListener(adopt_stream(reactor, settings.descriptor, factory), books, target)

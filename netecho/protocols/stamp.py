@@ -10,7 +10,6 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol, Protocol
 
-from netecho.errors import UsageError
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._datagram_client import begin_conversation, connect_exchanger
@@ -44,20 +43,19 @@ class STAMP:
     numbered = True
     reflects = True
     has_requests = False
+    has_resources = False
     alpn: tuple[str, ...] = ()
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
+    has_receipts = False
+    is_text = False
+    upgrades = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return the size of a packet, less its payload's."""
         return (AUTHENTICATED_SIZE if authenticated else BASE_SIZE) + (TLV_SIZE if size else 0)
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
-        """Reflect on a host and port.
-
-        Raises:
-            UsageError: the settings have it answer with something of its own.
-        """
-        if settings.reply is ReplyMode.CHARGEN:
-            raise UsageError(f"{target} reflects, and cannot answer with --reply chargen")
+        """Reflect on a host and port."""
         return open_listener(reactor, _listen, target, Reflector(reactor, settings), settings)
 
     def open(self, target: Target, count: int) -> Opened:

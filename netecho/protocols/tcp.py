@@ -15,7 +15,7 @@ from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings
 from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
 from netecho.protocols._sockets import bound_target, listen_error, tcp_endpoint
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol
-from netecho.protocols._stream_server import StreamListener, server_factory
+from netecho.protocols._stream_server import REPLIES, StreamListener, server_factory
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted; the system may have a lower limit."""
@@ -35,7 +35,12 @@ class TCP:
     numbered = True
     reflects = False
     has_requests = False
+    has_resources = False
     alpn: tuple[str, ...] = ()
+    replies = frozenset(REPLIES)
+    has_receipts = False
+    is_text = False
+    upgrades = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""

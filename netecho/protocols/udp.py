@@ -104,7 +104,12 @@ class UDP:
     numbered = False
     reflects = False
     has_requests = False
+    has_resources = False
     alpn: tuple[str, ...] = ()
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.CHARGEN})
+    has_receipts = False
+    is_text = False
+    upgrades = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""

@@ -23,7 +23,7 @@ from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings
 from netecho.protocols._inherited import Opened, SharedPort
 from netecho.protocols._sockets import listen_error
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol
-from netecho.protocols._stream_server import ReplyFactory, StreamListener, server_factory
+from netecho.protocols._stream_server import REPLIES, ReplyFactory, StreamListener, server_factory
 
 BACKLOG: Final = 4096
 BUSY_PAUSE: Final = 0.01
@@ -46,7 +46,12 @@ class UNIX:
     numbered = True
     reflects = False
     has_requests = False
+    has_resources = False
     alpn: tuple[str, ...] = ()
+    replies = frozenset(REPLIES)
+    has_receipts = False
+    is_text = False
+    upgrades = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""

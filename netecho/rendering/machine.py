@@ -55,6 +55,8 @@ CSV_COLUMNS: Final = (
     "connections.churned",
     "plan.request",
     "exchanges.statuses",
+    "plan.receipts",
+    "exchanges.untold",
     *(
         f"latency_ns.{name}.{statistic}"
         for name in LATENCIES

@@ -186,7 +186,7 @@ def _what_was_run(summary: Summary) -> str:
     if (warmup := _number(plan, "warmup_ns")) is not None:
         words.append(f"after {humanise.span(warmup)} of warm-up")
     if plan.get("verify") == Verify.FULL:
-        words.append("every byte compared")
+        words.append("every receipt compared" if plan.get("receipts") is True else "every byte compared")
     return ", ".join(words)
 
 

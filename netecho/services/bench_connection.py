@@ -17,7 +17,7 @@ from netecho.measure.payload import PERIOD
 from netecho.measure.recorder import Flow, Outcome, Recorder
 from netecho.measure.reflected_flow import ReflectedFlow
 from netecho.measure.setup import CONNECT, FIRST_BYTE, HANDSHAKE, HANDSHAKE_RESUMED
-from netecho.protocols._contract import Kind
+from netecho.protocols._contract import Kind, Receipt
 from netecho.protocols._first_byte import tell_first_byte
 from netecho.services.failures import loss_kind
 from netecho.services.resolving import connect_failure
@@ -154,9 +154,15 @@ class Connection:
         clock, made = self._clock, self._made
         now = clock()
         if answer is not None:
-            self.flow.answered(sequence, answer.status)
+            receipt = answer.receipt
+            self.flow.answered(sequence, answer.status, untold=receipt is Receipt.UNTOLD)
             if answer.refused:
                 self._refused(sequence, len(payload), answer.status, now)
+                return
+            if receipt is not None:
+                intact = receipt is not Receipt.DIFFERS or not self._benchmark.verified
+                if self.flow.replied(sequence, now, len(payload), intact=intact) in _ENDS:
+                    self._go_on(now)
                 return
         if (
             sequence is not None

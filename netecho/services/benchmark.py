@@ -82,7 +82,7 @@ class Benchmark:
         self.clock = clock
         self.is_datagram = adapter.kind is Kind.DATAGRAM
         message = None if plan.request is None else plan.request.message
-        self.payload = Payload(plan.size, key, message, repeating=adapter.numbered)
+        self.payload = Payload(plan.size, key, message, repeating=adapter.numbered, text=adapter.is_text)
         self.size = plan.size
         self.verified = plan.verify is Verify.FULL
         self.measured = Recorder(closed_loop=not plan.open_loop)

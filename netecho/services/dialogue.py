@@ -32,13 +32,15 @@ class EchoMatcher:
 
     Args:
         stream: what comes is a stream of bytes, and not one message at a time.
+        receipts: what comes is a receipt for the oldest message.
     """
 
     KEPT = 10_000
     """Messages whose echo is still waited for; of more, the oldest are forgotten."""
 
-    def __init__(self, *, stream: bool) -> None:
+    def __init__(self, *, stream: bool, receipts: bool = False) -> None:
         self._stream = stream
+        self._receipts = receipts
         self._awaited: collections.deque[tuple[bytes, int]] = collections.deque(maxlen=self.KEPT)
         self._rest = b""
 
@@ -71,7 +73,7 @@ class EchoMatcher:
 
     def _answers(self, data: bytes, now_ns: int) -> int | None:
         for index, (message, sent_ns) in enumerate(self._awaited):
-            if message == data:
+            if message == data or self._receipts:
                 del self._awaited[index]
                 return now_ns - sent_ns
         return None
@@ -112,6 +114,7 @@ class Dialogue(Protocol):
 
     Args:
         stream: messages are lines of a stream; else each is a datagram.
+        receipts: what comes back is a receipt for each.
         on_heard: called with each thing that came.
         clock: monotonic, in nanoseconds.
     """
@@ -122,6 +125,7 @@ class Dialogue(Protocol):
         self,
         *,
         stream: bool,
+        receipts: bool = False,
         on_heard: Callable[[Heard], object],
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -132,7 +136,7 @@ class Dialogue(Protocol):
         """Why it ended, if not in order."""
         self._quiet: Deferred[None] | None = None
         self._stream = stream
-        self._matcher = EchoMatcher(stream=stream)
+        self._matcher = EchoMatcher(stream=stream, receipts=receipts)
         self._on_heard = on_heard
         self._clock = clock
 

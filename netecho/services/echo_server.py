@@ -59,20 +59,20 @@ class EchoServer:
         """
         plan = self._plan
         key = None if plan.hmac_key is None else read_key(plan.hmac_key)
-        secure = [listener for listener in plan.listeners if listener.secure]
-        if secure:
-            hosts = {listener.host for listener in secure}
-            self.tls = tls.for_server(plan.tls, hosts, made=self._credentials)
+        if plan.tls_hosts:
+            self.tls = tls.for_server(plan.tls, plan.tls_hosts, made=self._credentials)
         ports: set[int] = set()
         try:
             for target, descriptor in itertools.zip_longest(plan.listeners, self._descriptors):
                 adapter = protocols.load(target.protocol)
+                offered = None if self.tls is None else self.tls.offering(adapter.alpn)
                 settings = ListenSettings(
                     totals=self.totals,
                     reply=plan.reply,
                     max_connections=plan.max_connections,
                     idle_timeout=None if plan.idle_timeout_ns is None else plan.idle_timeout_ns / 1e9,
-                    tls=self.tls.offering(adapter.alpn) if target.secure and self.tls else None,
+                    tls=offered if target.secure else None,
+                    upgrade=None if target.secure else offered,
                     on_event=self._on_event,
                     udp_ports=ports,
                     descriptor=descriptor,

@@ -16,7 +16,7 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.payload import Payload
 from netecho.measure.responsiveness import CONNECT, ECHO, HANDSHAKE, STEPS, Probed
 from netecho.plans import SECOND
-from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
+from netecho.protocols._contract import Adapter, Answer, Exchanger, Kind, Receipt, Route
 
 
 class ForeignProbes:
@@ -41,7 +41,7 @@ class ForeignProbes:
         self._reactor = reactor
         self._adapter = adapter
         self._route = route
-        self._payload = Payload(size, secrets.randbits(32)).make(0)
+        self._payload = Payload(size, secrets.randbits(32), text=adapter.is_text).make(0)
         self._clock = clock
         self._loop = LoopingCall(self._send)
         self._loop.clock = reactor
@@ -72,16 +72,16 @@ class ForeignProbes:
 
     async def _probe(self) -> None:
         """Make one; what fails is a probe without an echo."""
-        ended: Deferred[bytes] = Deferred()
+        ended: Deferred[bool] = Deferred()
         begun = connected = self._clock()
 
         def on_connected() -> None:
             nonlocal connected
             connected = self._clock()
 
-        def on_reply(_: int | None, payload: bytes, *__: object) -> None:
+        def on_reply(_: int | None, payload: bytes, __: object = None, answer: Answer | None = None) -> None:
             if not ended.called:
-                ended.callback(payload)
+                ended.callback(self._is_echo(payload, answer))
 
         def on_lost(reason: Failure) -> None:
             if not ended.called:
@@ -95,12 +95,16 @@ class ForeignProbes:
                 )
                 ready = self._clock()
                 exchanger.send(0, self._payload)
-                echo = await ended.addTimeout(self._route.timeout, self._reactor)
-                if echo == self._payload:
+                if await ended.addTimeout(self._route.timeout, self._reactor):
                     self._record(begun, connected, ready, self._clock())
             finally:
                 if exchanger is not None:
                     exchanger.close()
+
+    def _is_echo(self, payload: bytes, answer: Answer | None) -> bool:
+        if answer is None or (answer.receipt is None and not answer.refused):
+            return payload == self._payload
+        return not answer.refused and answer.receipt is not Receipt.DIFFERS
 
     def _record(self, begun: int, connected: int, ready: int, ended: int) -> None:
         if self._adapter.kind is not Kind.DATAGRAM:

@@ -33,7 +33,7 @@ from netecho.measure.reflected_flow import ReflectedFlow
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE
 from netecho.measure.summary import Connections, ProbeReply, Summary, brief, latencies_of
 from netecho.plans import SECOND, ProbePlan, Verify
-from netecho.protocols._contract import Adapter, Exchanger, Kind, Route
+from netecho.protocols._contract import Adapter, Exchanger, Kind, Receipt, Route
 from netecho.services import system
 from netecho.services.benchmark import INTERVAL, OnInterval
 from netecho.services.conclusion import plan_of_result
@@ -94,7 +94,7 @@ class ProbeRun:
         self._interval_ns = 0
         key = random.getrandbits(32) if key is None else key
         message = plan.message if plan.request is None or plan.message is not None else plan.request.message
-        self._payload = Payload(plan.size, key, message)
+        self._payload = Payload(plan.size, key, message, text=adapter.is_text)
         self._pacer = Pacer(plan.interval_ns, plan.count, plan.duration_ns)
         self._recorder = Recorder(closed_loop=False)
         self._flow = _flow_of(adapter)(self._recorder)
@@ -230,13 +230,19 @@ class ProbeRun:
             sequence = self._payload.sequence_of(payload, self._flow.newest)
             if sequence is None and not self._payload.numbered:
                 sequence = self._flow.newest
+        receipt = None
         if answer is not None:
-            self._flow.answered(sequence, answer.status)
+            receipt = answer.receipt
+            self._flow.answered(sequence, answer.status, untold=receipt is Receipt.UNTOLD)
             if answer.refused:
                 self._refused(sequence, len(payload), f"status {answer.status}", now)
                 return
         intact = (
-            sequence is None or self._plan.verify is Verify.NONE or self._payload.intact(sequence, payload)
+            sequence is None
+            or self._plan.verify is Verify.NONE
+            or (
+                self._payload.intact(sequence, payload) if receipt is None else receipt is not Receipt.DIFFERS
+            )
         )
         flow = self._flow
         if flow.is_overdue(sequence, now - self._plan.timeout_ns):

@@ -8,6 +8,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+from OpenSSL import SSL
 from twisted.internet import error as twisted_error
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
@@ -27,7 +28,7 @@ from netecho.errors import (
 )
 from netecho.plans import Family, SocketOptions, Target
 from netecho.protocols._contract import Kind
-from netecho.services.handshake import explain
+from netecho.services.handshake import UnverifiedError, explain
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -174,7 +175,7 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         return ConnectError(f"{what} failed: the system does not permit it; check permissions and firewalls")
     if number in _TOO_MANY_FILES:
         return ConnectError(f"{what} failed: too many open files; raise the limit with ulimit -n")
-    if target.secure:
+    if target.secure or isinstance(error, (SSL.Error, UnverifiedError)):
         return explain(failure, target)
     return ConnectError(f"{what} failed: {_words(error)}")
 

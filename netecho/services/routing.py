@@ -56,6 +56,15 @@ def route_by(
     key = None if hmac_key is None else read_key(hmac_key)
     if request is not None and not client_tls.alpn:
         client_tls = dataclasses.replace(client_tls, alpn=request.alpn)
-    context = tls.for_client(client_tls, target.host) if target.secure else None
-    seconds = timeout_ns / SECOND
-    return Route(target, addresses, sockets, context, seconds, key, request=request or RequestPlan())
+    starttls = client_tls.starttls
+    context = tls.for_client(client_tls, target.host) if target.secure or starttls else None
+    return Route(
+        target,
+        addresses,
+        sockets,
+        context,
+        timeout_ns / SECOND,
+        key,
+        request=request or RequestPlan(),
+        starttls=starttls,
+    )

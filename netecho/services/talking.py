@@ -160,13 +160,23 @@ class DatagramPipe(_Piped):
     Echoes are written as they come. A few messages are under way at a time; when nothing has come for
     `timeout` seconds, those are given up. `ended` fails with `NoReplyError` if fewer messages came than were
     sent, and fewer bytes.
+
+    With `receipts`, each thing that comes is one for the oldest message.
     """
 
     def __init__(
-        self, reactor: Any, standard_input: int, standard_output: int, block: int, timeout: float
+        self,
+        reactor: Any,
+        standard_input: int,
+        standard_output: int,
+        block: int,
+        timeout: float,
+        *,
+        receipts: bool = False,
     ) -> None:
         super().__init__(reactor, standard_input, standard_output, block)
         self._timeout = timeout
+        self._receipts = receipts
         self._waiting: Any = None
         self._under_way: collections.deque[bytes] = collections.deque()
         self._all_read = False
@@ -199,6 +209,10 @@ class DatagramPipe(_Piped):
         self._go_on()
 
     def _answered(self, data: bytes) -> None:
+        if self._receipts:
+            if self._under_way:
+                self._under_way.popleft()
+            return
         if data in self._under_way:
             position = self._under_way.index(data)
             del self._under_way[position]
@@ -211,10 +225,14 @@ class DatagramPipe(_Piped):
             size -= len(self._under_way.popleft())
 
     def _go_on(self) -> None:
-        if self._all_read and (not self._under_way or self.received >= self.sent):
+        if self._all_read and (not self._under_way or self._has_all_bytes):
             self.finish(self._verdict())
         elif len(self._under_way) < WINDOW:
             self._input.resumeProducing()
+
+    @property
+    def _has_all_bytes(self) -> bool:
+        return self.received >= self.sent and not self._receipts
 
     def _wait(self) -> None:
         """Begin the time anew after which what is under way is given up."""
@@ -229,7 +247,7 @@ class DatagramPipe(_Piped):
 
     def _verdict(self) -> Exception | None:
         lost = self._messages_sent - self._messages_received
-        if lost <= 0 or self.received >= self.sent:
+        if lost <= 0 or self._has_all_bytes:
             return None
         if self._messages_received == 0:
             return NoReplyError(

@@ -91,9 +91,8 @@ class ServerWorkers:
             NetechoError: a worker did not come up.
         """
         plan = self._plan
-        secure = [listener for listener in plan.listeners if listener.secure]
-        if secure:
-            self.tls = tls.for_server(plan.tls, {listener.host for listener in secure})
+        if plan.tls_hosts:
+            self.tls = tls.for_server(plan.tls, plan.tls_hosts)
         try:
             for target in plan.listeners:
                 address = await numbered(self._reactor, target)

@@ -1,0 +1,295 @@
+"""SMTP as a client speaks it: each message in a mail, and its receipt in the reply to it."""
+
+from __future__ import annotations
+
+import collections
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from netecho.errors import ConnectError, TLSError
+from netecho.protocols._contract import Answer, OnLost, OnReply, Receipt, Route
+from netecho.protocols._smtp_mail import RECIPIENT, SENDER, Mail, mail_of
+from netecho.protocols._smtp_replies import Replies, ReplyError
+from netecho.protocols._starttls import begin_tls
+
+_ANSWERS = {receipt: Answer("250", receipt=receipt) for receipt in Receipt}
+
+
+class NotSMTPError(ConnectionLost):
+    """What the other end says is not SMTP"""  # noqa: D400, D415 - Twisted shows this as the error's message
+
+
+class _Sending:
+    """A mail on its way."""
+
+    __slots__ = ("is_accepted", "mail", "refusal", "sequence")
+
+    def __init__(self, sequence: int, mail: Mail) -> None:
+        self.sequence = sequence
+        self.mail = mail
+        self.is_accepted = False
+        """Its sender is: the server has begun a mail."""
+        self.refusal: tuple[int, bytes] | None = None
+        """The first reply that refuses it."""
+
+
+Expect = Callable[[int, bytes], None]
+
+
+@implementer(IHandshakeListener)
+class SMTPExchanger(Protocol):
+    """Exchanges in mails; provides `netecho.protocols._contract.Exchanger`.
+
+    A server that knows PIPELINING (RFC 2920) has the commands of a mail together, and with several mails in
+    flight those of the next one behind the content of the last.
+
+    Args:
+        reactor: for TLS.
+        route: the way to the server.
+        on_reply: called with the reply to each mail.
+        on_lost: called when the connection is lost.
+    """
+
+    transport: Any
+
+    def __init__(self, reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost) -> None:
+        self._reactor = reactor
+        self._route = route
+        self._on_reply: OnReply = on_reply
+        self._on_lost: OnLost | None = on_lost
+        self.ready: Deferred[SMTPExchanger] = Deferred(lambda _: self.transport.abortConnection())
+        """Fires when mails can be sent."""
+        self._replies = Replies()
+        self._expected: collections.deque[Expect] = collections.deque([self._greeted])
+        self._waiting: collections.deque[_Sending] = collections.deque()
+        self._offers: dict[str, str] = {}
+        self._key = secrets.token_hex(4)
+        self._addresses = SENDER, RECIPIENT
+        self._has_begun = False
+        """The server has begun to take a mail that will never be whole, and is to forget it."""
+        self._is_starting_tls = False
+
+    def connectionMade(self) -> None:
+        """Let small messages leave at once."""
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+
+    # The beginning.
+
+    def _greeted(self, code: int, text: bytes) -> None:
+        if code != 220:
+            self._refuse(f"it greets with {_words(code, text)}")
+            return
+        self._say(f"EHLO {self._name()}", self._extended)
+
+    def _name(self) -> str:
+        host = self.transport.getHost().host.partition("%")[0]
+        return f"[IPv6:{host}]" if ":" in host else f"[{host}]"
+
+    def _extended(self, code: int, text: bytes) -> None:
+        if code == 250:
+            lines = [line.decode("ascii", "replace").upper().partition(" ") for line in text.split(b"\n")[1:]]
+            self._offers = {word: value for word, _, value in lines}
+            self._secure_or_begin()
+        elif code >= 500 and not self._route.starttls:
+            self._say(f"HELO {self._name()}", self._known)
+        else:
+            self._refuse(f"it answers EHLO with {_words(code, text)}")
+
+    def _known(self, code: int, text: bytes) -> None:
+        if code == 250:
+            self.ready.callback(self)
+        else:
+            self._refuse(f"it answers HELO with {_words(code, text)}")
+
+    def _secure_or_begin(self) -> None:
+        if not self._route.starttls or self._is_starting_tls:
+            self.ready.callback(self)
+        elif "STARTTLS" in self._offers:
+            self._say("STARTTLS", self._begin_tls)
+        else:
+            self._refuse("it offers no STARTTLS", TLSError)
+
+    def _begin_tls(self, code: int, text: bytes) -> None:
+        if code != 220:
+            self._refuse(f"it answers STARTTLS with {_words(code, text)}", TLSError)
+            return
+        if self._replies.has_rest:  # whoever said that was not the server (CVE-2011-0411)
+            self._refuse("it goes on in clear behind STARTTLS", TLSError)
+            return
+        self._is_starting_tls = True
+        begin_tls(self.transport, self, self._route.tls, self._reactor, is_client=True)
+
+    def handshakeCompleted(self) -> None:
+        """Ask anew what the server offers, if it was in clear that it said so."""
+        if self._is_starting_tls:
+            self._say(f"EHLO {self._name()}", self._extended)
+
+    def _refuse(self, words: str, kind: type[ConnectError] = ConnectError) -> None:
+        self._fail(Failure(kind(f"{self._route.target} takes no mail: {words}")))
+
+    def _say(self, line: str, expect: Expect) -> None:
+        self._expected.append(expect)
+        self.transport.write(line.encode("ascii") + b"\r\n")
+
+    # The mails.
+
+    def send(self, sequence: int, payload: bytes) -> None:
+        """See `Exchanger.send`."""
+        mail = mail_of(
+            sequence,
+            self._key,
+            payload,
+            takes_8bit="8BITMIME" in self._offers,
+            addresses=self._addresses,
+        )
+        self._waiting.append(_Sending(sequence, mail))
+        if not self._expected:
+            self.transport.write(self._envelope())
+
+    def _envelope(self) -> bytes:
+        """Begin the next mail: return the commands for it, or the first of them; none if there is none."""
+        if not self._waiting:
+            return b""
+        sending = self._waiting.popleft()
+        expected, offers = self._expected, self._offers
+        words = b""
+        if self._has_begun:
+            self._has_begun = False
+            words = b"RSET\r\n"
+            expected.append(self._forgotten)
+        sender, recipient = self._addresses
+        words += b"MAIL FROM:<%s>" % sender.encode()
+        if "SIZE" in offers:
+            words += b" SIZE=%d" % sending.mail.size
+        if sending.mail.is_8bit:
+            words += b" BODY=8BITMIME"
+        if not (sender + recipient).isascii():
+            words += b" SMTPUTF8"
+        words += b"\r\n"
+        expected.append(lambda code, text: self._sender_answered(sending, code, text))
+        if "PIPELINING" in offers:
+            words += b"RCPT TO:<%s>\r\nDATA\r\n" % recipient.encode()
+            expected.append(lambda code, text: self._recipient_answered(sending, code, text))
+            expected.append(lambda code, text: self._data_answered(sending, code, text))
+        return words
+
+    @property
+    def _is_stepwise(self) -> bool:
+        return "PIPELINING" not in self._offers
+
+    def _forgotten(self, code: int, text: bytes) -> None:
+        """Go on, whatever the server makes of RSET: it may not refuse it."""
+
+    def _sender_answered(self, sending: _Sending, code: int, text: bytes) -> None:
+        if code == 250:
+            sending.is_accepted = True
+        else:
+            sending.refusal = code, text
+        if self._is_stepwise:
+            if sending.refusal is None:
+                recipient = self._addresses[1]
+                self._expected.append(lambda code, text: self._recipient_answered(sending, code, text))
+                self.transport.write(b"RCPT TO:<%s>\r\n" % recipient.encode())
+            else:
+                self._ended(sending, *sending.refusal)
+
+    def _recipient_answered(self, sending: _Sending, code: int, text: bytes) -> None:
+        if code not in (250, 251) and sending.refusal is None:
+            sending.refusal = code, text
+        if self._is_stepwise:
+            if sending.refusal is None:
+                self._expected.append(lambda code, text: self._data_answered(sending, code, text))
+                self.transport.write(b"DATA\r\n")
+            else:
+                self._ended(sending, *sending.refusal)
+
+    def _data_answered(self, sending: _Sending, code: int, text: bytes) -> None:
+        if code != 354:
+            self._ended(sending, *(sending.refusal or (code, text)))
+            return
+        # A server may take content though it refused all before (RFC 2920 section 3.1): it gets none.
+        self._expected.append(lambda code, text: self._content_answered(sending, code, text))
+        wire = sending.mail.wire if sending.refusal is None else b".\r\n"
+        self.transport.write(wire + (b"" if self._is_stepwise else self._envelope()))
+
+    def _content_answered(self, sending: _Sending, code: int, text: bytes) -> None:
+        sending.is_accepted = False
+        self._ended(sending, *(sending.refusal or (code, text)))
+
+    def _ended(self, sending: _Sending, code: int, text: bytes) -> None:
+        """Pass on what has become of a mail, and begin the next."""
+        self._has_begun = sending.is_accepted
+        payload = b"%d %s" % (code, text)
+        if code == 250 and sending.refusal is None:
+            if sending.mail.receipt in text:
+                answer = _ANSWERS[Receipt.MATCHES]
+            else:
+                answer = _ANSWERS[Receipt.DIFFERS if b" sha256=" in text else Receipt.UNTOLD]
+        else:
+            answer = Answer(str(code), refused=True)
+        self._on_reply(sending.sequence, payload, None, answer)
+        if not self._expected:
+            self.transport.write(self._envelope())
+
+    # What comes.
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take replies."""
+        try:
+            replies = self._replies.received(data)
+        except ReplyError as error:
+            self._fail(Failure(NotSMTPError(str(error))))
+            return
+        expected = self._expected
+        for code, text in replies:
+            if not expected:
+                if code != 421:  # which says that the connection is about to be closed
+                    self._fail(Failure(NotSMTPError(f"nothing asked for {_words(code, text)}")))
+                return
+            expected.popleft()(code, text)
+
+    def _fail(self, reason: Failure) -> None:
+        on_lost, self._on_lost = self._on_lost, None
+        self._on_reply = _ignore
+        self._expected.clear()
+        self.transport.abortConnection()
+        if not self.ready.called:
+            self.ready.errback(reason)
+        elif on_lost is not None:
+            on_lost(reason)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Say so, unless we did it."""
+        on_lost, self._on_lost = self._on_lost, None
+        if not self.ready.called:
+            self.ready.errback(reason)
+        elif on_lost is not None:
+            on_lost(reason)
+
+    def close(self) -> None:
+        """See `Exchanger.close`."""
+        self._on_lost = None
+        self._on_reply = _ignore
+        if self._expected:
+            self.transport.abortConnection()
+        else:
+            self.transport.write(b"QUIT\r\n")
+            self.transport.loseConnection()
+
+
+def _words(code: int, text: bytes) -> str:
+    line = text.partition(b"\n")[0].decode("utf-8", "backslashreplace")
+    return f"{code} {line}".strip()
+
+
+def _ignore(*_: object) -> None:
+    """Take a reply that nobody waits for any more."""

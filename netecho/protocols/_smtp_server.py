@@ -1,0 +1,171 @@
+"""How an SMTP server's connections go: how long they may take, how they turn to TLS, how they end."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from typing import Any, Final
+
+from netecho.plans import Target
+from netecho.protocols._contract import ListenSettings
+from netecho.protocols._http_limits import Patience, Progress
+from netecho.protocols._smtp_session import Limits, Session
+from netecho.protocols._sockets import unsent
+from netecho.protocols._starttls import begin_tls
+from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, Receiver, ReplyFactory
+from netecho.protocols._tls import HalfCloseableTLSFactory
+
+PATIENCE: Final = Patience(start=60.0, rate=1024.0, idle=300.0)
+"""For a command, from its first byte to its last, or a mail's content, which may take longer as it moves; and
+until the next command, for which RFC 5321 section 4.5.3.2.7 has a server wait so long."""
+LIMITS: Final = Limits()
+
+
+class SMTPConnection(Receiver):
+    """A connection of an SMTP server.
+
+    `received` and `sent` count all bytes of SMTP, not of mails alone.
+    """
+
+    factory: SMTPFactory
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: Any = None
+        self._progress: Any = None
+        self._peer_has_ended = False
+
+    def connectionMade(self) -> None:
+        """Enter the books; again, when it has turned to TLS, only the new transport."""
+        if self._session is not None:
+            self.transport.registerProducer(self, True)
+            self._shaking_hands = True
+            self.setTimeout(HANDSHAKE_TIMEOUT)  # type: ignore[no-untyped-call]
+            return
+        factory = self.factory
+        self._progress = Progress(factory.reactor.seconds())
+        self._session = Session(
+            _literal(self.transport.getHost()),
+            factory.identify,
+            factory.settings.reply,
+            factory.limits,
+            offers_tls=factory.settings.upgrade is not None,
+        )
+        super().connectionMade()
+
+    def handshakeCompleted(self) -> None:
+        """Say who we are, unless that was said before TLS."""
+        super().handshakeCompleted()
+        if not self.sent:
+            self._say(self._session.greeting())
+
+    def _say(self, words: bytes) -> None:
+        if words:
+            self.sent += len(words)
+            self.transport.write(words)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what has come, and answer it."""
+        session = self._session
+        if self.finished:
+            return
+        self.received += len(data)
+        self._say(session.received(data))
+        if session.turns_to_tls:
+            self._begin_tls()
+        elif session.is_over:
+            self.finish()
+        elif self.timeOut is not None or self.draining:
+            self.progressed()
+
+    def _begin_tls(self) -> None:
+        self._session.begin_tls()
+        plain = self.transport
+        plain.unregisterProducer()
+        begin_tls(plain, self, self.factory.settings.upgrade, self.factory.reactor, is_client=False)
+
+    def finish(self) -> None:
+        """Say that this is the end, if that is not said yet, and close our half."""
+        if not self.finished and not self._session.is_over and not self._shaking_hands:
+            self._say(self._session.farewell("is closing the connection"))
+        super().finish()
+
+    def is_answered(self) -> bool:
+        """Return whether no mail is half received, and all that was received before the drain is read."""
+        return self._session.content is None and super().is_answered()
+
+    def look(self, now: float, patience: Patience) -> None:
+        """End the connection if the peer takes too long for what it is at.
+
+        Args:
+            now: in seconds.
+            patience: what it may take.
+        """
+        if self._shaking_hands or self.finished or self._lost:
+            return
+        session = self._session
+        waiting = bool(unsent(self.transport.fileno()))
+        is_idle = session.is_idle and not waiting
+        stage = session.steps, is_idle, waiting
+        if self._progress.is_overdue(now, stage, session.moved, patience, idle=is_idle):
+            if waiting:
+                self.cut()
+            else:
+                self._say(session.farewell("has waited too long"))
+                self.finish()
+
+
+class SMTPFactory(ReplyFactory):
+    """Builds the connections of one listener, and looks whether they get on."""
+
+    def __init__(
+        self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE, limits: Limits = LIMITS
+    ) -> None:
+        super().__init__(reactor, settings, SMTPConnection)
+        self.limits = limits
+        self._patience = patience
+        self._call: Any = None
+        self._names = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
+
+    def identify(self) -> str:
+        """Return a name for a mail that has been received, which no other has."""
+        return next(self._names)
+
+    def opened(self, connection: Any) -> None:
+        """Look at it from time to time, as at all others."""
+        super().opened(connection)
+        if self._call is None:
+            self._call = self.reactor.callLater(self._patience.look, self._look)
+
+    def closed(self, connection: Any, reason: Any, elapsed_ns: int) -> None:
+        """Look no more, if it was the last."""
+        super().closed(connection, reason, elapsed_ns)
+        if not self.connections and self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _look(self) -> None:
+        self._call = self.reactor.callLater(self._patience.look, self._look)
+        now = self.reactor.seconds()
+        for connection in list(self.connections):
+            connection.look(now, self._patience)  # type: ignore[attr-defined]
+
+
+def smtp_factory(
+    reactor: Any,
+    target: Target,
+    settings: ListenSettings,
+    patience: Patience = PATIENCE,
+    limits: Limits = LIMITS,
+) -> tuple[SMTPFactory, Any]:
+    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked."""
+    books: Any = SMTPFactory(reactor, settings, patience, limits)
+    if settings.tls is None:
+        return books, books
+    return books, HalfCloseableTLSFactory(settings.tls, False, books, reactor)
+
+
+def _literal(address: Any) -> str:
+    """Return a Twisted address in the form that stands for a host's name (RFC 5321 section 4.1.3)."""
+    host = address.host.partition("%")[0]
+    return f"[IPv6:{host}]" if ":" in host else f"[{host}]"

@@ -1,0 +1,329 @@
+"""A session of SMTP as a server has it (RFC 5321): bytes in, replies out, and no network beneath.
+
+It takes mails and keeps none: the reply to each says under which name it was received, how many octets it
+had, and their SHA-256.
+
+There is no maintained library of SMTP's server side without a network of its own (smtpproto is for clients,
+aiosmtpd for asyncio). Twisted's `twisted.mail.smtp` knows none of the extensions offered here, calls a method
+for each line of a mail, and takes a CR or LF alone in one, and commands that come before the reply they have
+to wait for: to have it refuse those would be to replace nearly all of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from netecho.plans import ReplyMode
+from netecho.protocols._smtp_commands import Path, path_of
+from netecho.protocols._smtp_content import LINE_END, Content, ContentError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What a session takes from a peer."""
+
+    size: int = 64 << 20
+    """Octets of a mail (RFC 1870)."""
+    command: int = 2048
+    """Octets of a command with its end: RFC 5321 section 4.5.3.1.4, and room for extensions."""
+    recipients: int = 1000
+    """Of a mail."""
+    commands: int = 200
+    """That bring no mail, from one mail to the next; recipients do not count."""
+    errors: int = 20
+    """From one mail to the next."""
+
+
+_SIZE: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
+_GREETING: Final = re.compile(rb"[\x21-\x7e\x80-\xff]{1,255}")
+_OK: Final = b"250 2.0.0 Ok\r\n"
+_SENDER_OK: Final = b"250 2.1.0 Ok\r\n"
+_RECIPIENT_OK: Final = b"250 2.1.5 Ok\r\n"
+_GO_AHEAD: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
+
+
+class _RefusedError(Exception):
+    """A command that gets this reply, and has no effect."""
+
+
+class Session:
+    """One peer's session.
+
+    Args:
+        host: who we say we are, a domain or an address in brackets.
+        identify: makes a name for a mail that has been received.
+        reply: what a mail is answered with.
+        limits: what the peer may take.
+        offers_tls: whether the peer may turn to TLS.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        identify: Callable[[], str],
+        reply: ReplyMode = ReplyMode.ECHO,
+        limits: Limits = Limits(),
+        *,
+        offers_tls: bool = False,
+    ) -> None:
+        self._host = host
+        self._identify = identify
+        self._reply = reply
+        self._limits = limits
+        self.offers_tls = offers_tls
+        self.is_over = False
+        """Nothing more is taken or said."""
+        self.turns_to_tls = False
+        """The peer sends its part of a TLS handshake next, and we ours: see `begin_tls`."""
+        self.content: Content | None = None
+        """The mail that is being received."""
+        self.moved = 0
+        """Octets of mails, so far."""
+        self.steps = 0
+        """Commands and mails, so far: while this stays the same, the peer is at the same thing."""
+        self._rest = b""
+        """A command whose end has not come."""
+        self._peer: bytes | None = None
+        """Who the peer says it is; `None` until it has."""
+        self._errors = self._commands = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget the mail that was begun."""
+        self._has_sender = False
+        self._recipients = 0
+        self._smtputf8 = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the peer has begun nothing that it has not ended, be it a command or a mail's content."""
+        return self.content is None and not self._rest
+
+    def greeting(self) -> bytes:
+        """Return what is said first."""
+        return f"220 {self._host} ESMTP netecho\r\n".encode("ascii")
+
+    def farewell(self, why: str) -> bytes:
+        """Return what is said when the session ends, and we end it; a mail not received whole is not ours."""
+        self.is_over = True
+        return f"421 4.3.2 {self._host} {why}\r\n".encode("ascii")
+
+    def begin_tls(self) -> None:
+        """Begin anew, in TLS: nothing that was said before counts (RFC 3207 section 4.2)."""
+        self.turns_to_tls = self.offers_tls = False
+        self._peer = None
+        self._forget()
+
+    def received(self, data: bytes) -> bytes:
+        """Take what has come, and return what is to be said."""
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        return b"".join(self._replies(data))
+
+    def _replies(self, data: bytes) -> Iterator[bytes]:
+        while data and not self.is_over:
+            if self.content is not None:
+                self.moved += len(data)
+                try:
+                    rest = self.content.take(data)
+                except ContentError as error:
+                    yield self._break(b"554 5.6.0", str(error))
+                    return
+                if rest is None:
+                    return
+                self.moved -= len(rest)
+                data = rest
+                yield self._received_mail(self.content)
+            else:
+                end = data.find(b"\n") + 1
+                line = data[:end] if end else data
+                if len(line) > self._limits.command:
+                    yield self._break(b"500 5.5.2", "the command is too long")
+                elif b"\r" in line[:-2] or (end and not line.endswith(LINE_END)):
+                    yield self._break(b"500 5.5.2", "lines end in CR LF (nc -C sends those)")
+                elif not end:
+                    self._rest = line
+                    return
+                else:
+                    data = data[end:]
+                    yield self._command(line[:-2], data)
+
+    def _break(self, code: bytes, why: str) -> bytes:
+        """Refuse to take anything more: it is not known any longer what is a command."""
+        self.is_over = True
+        return b"%s %s\r\n" % (code, why.encode("ascii"))
+
+    def _command(self, line: bytes, following: bytes) -> bytes:
+        self.steps += 1
+        self._commands += 1
+        if self._commands > self._limits.commands:
+            return self._break(b"421 4.7.0", "too many commands and no mail")
+        verb, _, argument = line.partition(b" ")
+        verb = verb.upper()
+        command = _COMMANDS.get(verb)
+        try:
+            if command is None:
+                raise _RefusedError("500 5.5.1 this command is not known here")
+            if following and verb in (b"HELO", b"EHLO", b"DATA", b"STARTTLS"):
+                # RFC 2920 section 3.1: what follows these cannot be meant for us, or not in clear.
+                self.is_over = True
+                raise _RefusedError(f"554 5.5.0 nothing may follow {verb.decode()} before its reply")
+            return command(self, argument)
+        except _RefusedError as error:
+            self._errors += 1
+            if self._errors > self._limits.errors:
+                return self._break(b"421 4.7.0", "too many errors")
+            return f"{error}\r\n".encode("ascii")
+
+    def _received_mail(self, content: Content) -> bytes:
+        """Say what has become of a mail."""
+        self.content = None
+        self.steps += 1
+        self._errors = self._commands = 0
+        self._forget()
+        if content.is_too_large:
+            return f"552 5.3.4 a mail has at most {self._limits.size} octets\r\n".encode("ascii")
+        if content.has_long_line:
+            return b"554 5.6.0 a line has at most 1000 octets, its end included\r\n"
+        match self._reply:
+            case ReplyMode.REJECT:
+                return b"550 5.7.1 refused, as --reply reject has it\r\n"
+            case ReplyMode.TEMPFAIL:
+                return b"451 4.7.1 try again later, as --reply tempfail has it\r\n"
+            case ReplyMode.DISCARD:
+                return f"250 2.0.0 Ok: thrown away as {self._identify()}\r\n".encode("ascii")
+        told = f"size={content.size} sha256={content.sha256}"
+        return f"250 2.0.0 Ok: received as {self._identify()} {told}\r\n".encode("ascii")
+
+    # The commands.
+
+    def _greeted(self, argument: bytes) -> None:
+        if not _GREETING.fullmatch(argument.strip(b" ")):
+            raise _RefusedError("501 5.5.4 say who you are: EHLO host.example")
+        self._peer = argument
+        self._forget()
+
+    def _helo(self, argument: bytes) -> bytes:
+        self._greeted(argument)
+        return f"250 {self._host}\r\n".encode("ascii")
+
+    def _ehlo(self, argument: bytes) -> bytes:
+        self._greeted(argument)
+        words = [self._host, "PIPELINING", f"SIZE {self._limits.size}"]
+        if self.offers_tls:
+            words.append("STARTTLS")
+        words += ["ENHANCEDSTATUSCODES", "8BITMIME"]
+        return "".join([*(f"250-{word}\r\n" for word in words), "250 SMTPUTF8\r\n"]).encode("ascii")
+
+    def _mail(self, argument: bytes) -> bytes:
+        if self._peer is None:
+            raise _RefusedError("503 5.5.1 say who you are first: EHLO")
+        if self._has_sender:
+            raise _RefusedError("503 5.5.1 a mail has one sender")
+        path = _path(b"FROM", argument, "MAIL FROM:<address>")
+        smtputf8 = False
+        for name, value in path.parameters:
+            match name:
+                case "SIZE" if _SIZE.fullmatch(value):
+                    if int(value) > self._limits.size:
+                        raise _RefusedError(f"552 5.3.4 a mail has at most {self._limits.size} octets")
+                case "BODY" if value.upper() in ("7BIT", "8BITMIME"):
+                    pass
+                case "SMTPUTF8" if not value:
+                    smtputf8 = True
+                case "SIZE" | "BODY" | "SMTPUTF8":
+                    raise _RefusedError(f"501 5.5.4 {name} has another value than it can")
+                case _:
+                    raise _RefusedError("555 5.5.4 a parameter is not known here")
+        if path.needs_smtputf8 and not smtputf8:
+            raise _RefusedError("553 5.6.7 the address needs SMTPUTF8")
+        self._has_sender = True
+        self._smtputf8 = smtputf8
+        return _SENDER_OK
+
+    def _rcpt(self, argument: bytes) -> bytes:
+        if not self._has_sender:
+            raise _RefusedError("503 5.5.1 a mail has a sender first: MAIL")
+        path = _path(b"TO", argument, "RCPT TO:<address>")
+        if path.parameters:
+            raise _RefusedError("555 5.5.4 a parameter is not known here")
+        if not path.address:
+            raise _RefusedError("501 5.1.3 a mail is for somebody")
+        if path.needs_smtputf8 and not self._smtputf8:
+            raise _RefusedError("553 5.6.7 the address needs SMTPUTF8")
+        if self._recipients >= self._limits.recipients:
+            raise _RefusedError("452 4.5.3 too many recipients")
+        self._recipients += 1
+        self._commands -= 1
+        return _RECIPIENT_OK
+
+    def _data(self, argument: bytes) -> bytes:
+        _check_alone(argument)
+        if not self._has_sender:
+            raise _RefusedError("503 5.5.1 a mail has a sender first: MAIL")
+        if not self._recipients:
+            raise _RefusedError("554 5.5.1 nobody is to receive it")
+        self.content = Content(self._limits.size)
+        return _GO_AHEAD
+
+    def _rset(self, argument: bytes) -> bytes:
+        _check_alone(argument)
+        self._forget()
+        return _OK
+
+    def _noop(self, argument: bytes) -> bytes:
+        return _OK
+
+    def _vrfy(self, argument: bytes) -> bytes:
+        if not argument:
+            raise _RefusedError("501 5.5.4 VRFY whom?")
+        return b"252 2.5.0 any mail is received, and for nobody\r\n"
+
+    def _help(self, argument: bytes) -> bytes:
+        return b"214 2.0.0 %s\r\n" % b" ".join(_COMMANDS)
+
+    def _quit(self, argument: bytes) -> bytes:
+        _check_alone(argument)
+        self.is_over = True
+        return f"221 2.0.0 {self._host}\r\n".encode("ascii")
+
+    def _starttls(self, argument: bytes) -> bytes:
+        if not self.offers_tls:
+            raise _RefusedError("503 5.5.1 TLS is not offered here")
+        _check_alone(argument)
+        self.turns_to_tls = True
+        return b"220 2.0.0 begin TLS\r\n"
+
+
+_COMMANDS: Final[dict[bytes, Callable[[Session, bytes], bytes]]] = {
+    b"EHLO": Session._ehlo,
+    b"HELO": Session._helo,
+    b"MAIL": Session._mail,
+    b"RCPT": Session._rcpt,
+    b"DATA": Session._data,
+    b"RSET": Session._rset,
+    b"NOOP": Session._noop,
+    b"VRFY": Session._vrfy,
+    b"HELP": Session._help,
+    b"QUIT": Session._quit,
+    b"STARTTLS": Session._starttls,
+}
+
+
+def _check_alone(argument: bytes) -> None:
+    if argument.strip(b" "):
+        raise _RefusedError("501 5.5.4 nothing may follow this command")
+
+
+def _path(word: bytes, argument: bytes, form: str) -> Path:
+    try:
+        path = path_of(word, argument)
+    except UnicodeDecodeError:
+        raise _RefusedError("553 5.6.7 the address is not UTF-8") from None
+    if path is None:
+        raise _RefusedError(f"501 5.1.7 this is no address: write {form}")
+    return path

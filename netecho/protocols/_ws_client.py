@@ -1,0 +1,223 @@
+"""WebSocket as a client speaks it: messages out and their echoes back, on one connection."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from websockets.exceptions import InvalidStatus
+from websockets.extensions.base import ClientExtensionFactory
+from websockets.frames import BINARY, OK_CLOSE_CODES, TEXT, CloseCode, Frame
+from websockets.protocol import CONNECTING, OPEN
+from websockets.uri import parse_uri
+
+from netecho.errors import ConnectError
+from netecho.plans import Target
+from netecho.protocols._contract import OnLost, OnReply
+from netecho.protocols._http_conversation import HTTPConversation
+from netecho.protocols._ws_messages import LOG, MOST_MESSAGE, Assembly, ClientWire
+
+MOST_HEAD: Final = 64 << 10
+"""Bytes of the answer to our request to upgrade."""
+LINGER: Final = 1.0
+"""Seconds that the other end has to close the connection after both have said that it is over."""
+
+
+class ClosedError(ConnectionLost):
+    """The other end closed the WebSocket"""  # noqa: D400, D415 - Twisted shows this as the error's message
+
+
+class NotWebSocketError(ConnectionLost):
+    """What the other end says is not WebSocket"""  # noqa: D400, D415 - as above
+
+
+class WebSocketExchanger(Protocol):
+    """Exchanges in messages; provides `netecho.protocols._contract.Exchanger`.
+
+    Echoes come in the order of the messages. Each frame is masked with a key of its own, of which nobody can
+    tell from what was sent before (RFC 6455 section 5.3).
+
+    Args:
+        reactor: provides `IReactorTime`.
+        target: what is asked for, and where.
+        on_reply: called with each message that comes.
+        on_lost: called when the connection is lost.
+        extensions: to offer.
+    """
+
+    transport: Any
+
+    def __init__(
+        self,
+        reactor: Any,
+        target: Target,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        extensions: Sequence[ClientExtensionFactory] | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._target = target
+        self._on_reply: OnReply = on_reply
+        self._on_lost: OnLost | None = on_lost
+        self._awaited: collections.deque[int] = collections.deque()
+        """The sequence number of each message whose echo has not come."""
+        self._protocol = ClientWire(
+            parse_uri(str(target)), extensions=extensions, max_size=MOST_MESSAGE, logger=LOG
+        )
+        self._assembly = Assembly()
+        self._is_asking = True
+        """Our request is not answered yet."""
+        self._head_size = 0
+        """Bytes of the answer so far."""
+        self._last_call: Any = None
+        self.opened: Deferred[WebSocketExchanger] = Deferred(lambda _: self.transport.abortConnection())
+        """Fires when messages can be sent; fails with `ConnectError`."""
+
+    def connectionMade(self) -> None:
+        """Ask to be let in."""
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+        self._protocol.send_request(self._protocol.connect())
+        self._flush()
+
+    def _flush(self) -> None:
+        if data := b"".join(self._protocol.data_to_send()):
+            self.transport.write(data)
+
+    # Messages out.
+
+    def send(self, sequence: int, payload: bytes) -> None:
+        """See `Exchanger.send`."""
+        self._send(sequence, Frame(BINARY, payload))
+
+    def say(self, sequence: int, words: bytes) -> None:
+        """Send a message as text, if it is in UTF-8."""
+        try:
+            words.decode()
+        except UnicodeDecodeError:
+            self.send(sequence, words)
+        else:
+            self._send(sequence, Frame(TEXT, words))
+
+    def _send(self, sequence: int, frame: Frame) -> None:
+        self._awaited.append(sequence)
+        protocol = self._protocol
+        if protocol.state is OPEN:  # else the other end has just said that it is over
+            self.transport.write(frame.serialize(mask=True, extensions=protocol.extensions))
+
+    # Messages in.
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take messages, or some of one."""
+        protocol = self._protocol
+        protocol.receive_data(data)
+        frames: list[Any] = protocol.events_received()
+        if self._is_asking:
+            if not self._is_let_in(len(data)):
+                return
+            del frames[0]  # is the answer that let us in
+        self._flush()
+        try:
+            for frame in frames:
+                whole = frame.fin and frame.opcode is BINARY  # the commonest needs no look
+                message = frame if whole else self._assembly.take(frame)
+                if message is not None:
+                    self.message_came(message)
+        except UnicodeDecodeError as error:
+            protocol.fail(CloseCode.INVALID_DATA, "text is not in UTF-8")
+            protocol.parser_exc = error
+            self._flush()
+        if protocol.state is not OPEN and self._last_call is None:
+            self._part()
+
+    def message_came(self, message: Frame) -> None:
+        """Pass on a message."""
+        sequence = self._awaited.popleft() if self._awaited else None
+        self._on_reply(sequence, bytes(message.data))
+
+    def _is_let_in(self, size: int) -> bool:
+        """Look whether our request is answered; return whether messages may come."""
+        protocol = self._protocol
+        self._head_size += size
+        if protocol.state is not CONNECTING:  # which may be over again by what came with it
+            self._is_asking = False
+            self.opened.callback(self)
+            return True
+        why = protocol.handshake_exc
+        if isinstance(why, InvalidStatus):
+            response = why.response
+            status = f"{response.status_code} {response.reason_phrase}".strip()
+            self._is_refused(f"the server answered {status}: there is no WebSocket at that path")
+        elif why is not None:
+            self._is_refused(f"the server speaks no WebSocket: {why.__cause__ or why}")
+        elif self._head_size > MOST_HEAD:
+            self._is_refused("the server's answer has no end")
+        return False
+
+    def _is_refused(self, words: str) -> None:
+        self._on_lost = None
+        self.transport.abortConnection()
+        self._fail_to_open(words)
+
+    def _fail_to_open(self, words: str) -> None:
+        if not self.opened.called:
+            words = f"connection to {self._target} failed: {words}"
+            self.opened.errback(ConnectError(words.replace("\n", " ")))
+
+    # The end.
+
+    def _part(self) -> None:
+        """Have the connection end, now that one end has said that it is over."""
+        if self._protocol.parser_exc is not None:
+            self.transport.loseConnection()  # nothing that it may still say is believed
+        self._last_call = self._reactor.callLater(LINGER, self.transport.abortConnection)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Say so, unless we did it."""
+        if self._last_call is not None and self._last_call.active():
+            self._last_call.cancel()
+        if self._is_asking:
+            self._on_lost = None
+            self._fail_to_open("the server closed the connection in place of an answer")
+        if self._on_lost is not None:
+            on_lost, self._on_lost = self._on_lost, None
+            on_lost(self._why(reason))
+
+    def _why(self, reason: Failure) -> Failure:
+        protocol = self._protocol
+        if protocol.parser_exc is not None:
+            return Failure(NotWebSocketError(f"{NotWebSocketError.__doc__}: {protocol.parser_exc}"))
+        if protocol.close_rcvd is None:
+            return reason
+        if protocol.close_rcvd.code in OK_CLOSE_CODES:
+            return Failure(ConnectionDone())
+        return Failure(ClosedError(f"{ClosedError.__doc__}: {protocol.close_rcvd}"))
+
+    def close(self) -> None:
+        """See `Exchanger.close`."""
+        self._on_lost = None
+        self._on_reply = _ignore
+        if self._awaited or self._protocol.state is not OPEN:
+            self.transport.abortConnection()
+        else:  # nothing is under way, and a server has no cause to log anything but an end in order
+            self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
+            self._flush()
+            self._part()
+
+
+class WebSocketConversation(HTTPConversation):
+    """The transport of a protocol each of whose writes is a message: text, if it is in UTF-8."""
+
+    def send(self, sequence: int, data: bytes) -> None:
+        """Send a message."""
+        self._exchanger.say(sequence, data)
+
+
+def _ignore(*_: object) -> None:
+    """Take a message that nobody waits for any more."""

@@ -1,0 +1,94 @@
+"""Messages on a WebSocket, on either side: what they may measure, and how frames make one (RFC 6455)."""
+
+from __future__ import annotations
+
+import codecs
+import logging
+from typing import Any, Final
+
+from websockets.client import ClientProtocol
+from websockets.frames import BINARY, CLOSE, CONT, TEXT, Frame
+from websockets.protocol import Protocol
+from websockets.server import ServerProtocol
+
+MOST_MESSAGE: Final = 16 << 20
+"""Bytes of a message, inflated if it was compressed; and of a frame."""
+SLICE: Final = 1024
+"""Bytes of compressed frames that are taken at a time: no more than a thousand times as many come of them."""
+_PIECE: Final = 64 << 10
+"""Bytes of text that are looked at together."""
+
+LOG: Final = logging.getLogger("netecho.websockets")
+"""For the library, which has a word for each connection: below warnings it says nothing."""
+LOG.setLevel(logging.WARNING)
+
+
+class _Wire(Protocol):
+    """The library's, but that a peer may close before a message is complete."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Take a frame."""
+        if frame.opcode is CLOSE:
+            # Control frames may come between fragments (RFC 6455 section 5.4).
+            self.current_size = None
+        super().recv_frame(frame)
+
+
+class ServerWire(_Wire, ServerProtocol):
+    """Frames as a server reads them."""
+
+
+class ClientWire(_Wire, ClientProtocol):
+    """Frames as a client reads and writes them."""
+
+
+class Assembly:
+    """Puts the fragments of messages together, and sees that text is text.
+
+    The library beneath has bounded what they amount to (`MOST_MESSAGE`), but not how many they are: they are
+    kept as the bytes that they add up to.
+    """
+
+    def __init__(self) -> None:
+        self._opcode = BINARY
+        self._data = bytearray()
+        self._decoder: Any = None
+        self.is_partial = False
+        """A fragment has come whose message has not ended."""
+
+    def take(self, frame: Frame) -> Frame | None:
+        """Take a frame; return the message that it completes, in a frame, if it does.
+
+        Raises:
+            UnicodeDecodeError: text is not in UTF-8, as far as it has come.
+        """
+        opcode = frame.opcode
+        if opcode is TEXT:
+            if frame.fin and len(frame.data) <= _PIECE:
+                bytes(frame.data).decode()
+                return frame
+            self._decoder = codecs.getincrementaldecoder("utf-8")()
+            self._look(frame)
+        elif opcode is CONT:
+            if self._opcode is TEXT:
+                self._look(frame)
+        elif opcode is not BINARY:
+            return None
+        if opcode is not CONT:
+            if frame.fin:
+                return frame
+            self._opcode = opcode
+            self.is_partial = True
+        self._data += frame.data
+        if not frame.fin:
+            return None
+        data, self._data = self._data, bytearray()
+        self.is_partial = False
+        return Frame(self._opcode, bytes(data))
+
+    def _look(self, frame: Frame) -> None:
+        data = memoryview(frame.data)
+        for start in range(0, len(data), _PIECE):
+            self._decoder.decode(data[start : start + _PIECE])
+        if frame.fin:
+            self._decoder.decode(b"", final=True)

@@ -1,0 +1,259 @@
+"""WebSocket as a server speaks it: a request to upgrade, then messages in and their echoes out, in order.
+
+Whatever path is asked for, there is an echo at it. Compression is agreed on if the peer offers it
+(permessage-deflate, RFC 7692).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.frames import BINARY, PING, CloseCode
+from websockets.protocol import OPEN
+
+from netecho.errors import UsageError
+from netecho.plans import ReplyMode, Target
+from netecho.protocols._contract import ListenSettings
+from netecho.protocols._http_limits import MOST_HEAD, Patience, Progress, is_host
+from netecho.protocols._http_server import PATIENCE, HTTPConnection, HTTPFactory
+from netecho.protocols._stream_server import LINGER, Receiver
+from netecho.protocols._tls import HalfCloseableTLSFactory
+from netecho.protocols._ws_messages import LOG, MOST_MESSAGE, SLICE, Assembly, ServerWire
+
+_DEFLATE: Final = [
+    # A window of 4 KiB either way: 64 KiB of memory for a connection in place of 300.
+    ServerPerMessageDeflateFactory(
+        server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
+    )
+]
+_HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
+
+
+class WebSocketServer:
+    """What a WebSocket connection is at; the `wire` of an `HTTPConnection`."""
+
+    def __init__(self, connection: HTTPConnection) -> None:
+        self._connection: Any = connection
+        self._is_echo = connection.reply is ReplyMode.ECHO
+        self._protocol = ServerWire(extensions=_DEFLATE, max_size=MOST_MESSAGE, logger=LOG)
+        self._head = bytearray()
+        """The request, as far as it has come."""
+        self._is_asked = False
+        """It has been answered."""
+        self._assembly = Assembly()
+        self._rest = b""
+        """What waits until the peer takes what it is sent."""
+        self._exchanges = 0
+        self._has_parted = False
+        """We have sent a Close frame of our own accord: what comes now is not answered."""
+        self._is_over = False
+        """Nothing more is sent."""
+        self._progress = Progress(connection.now())
+
+    @property
+    def holds(self) -> bool:
+        """Whether something that has come is still to be answered."""
+        return bool(self._rest)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that has come whole is answered."""
+        return not self._rest
+
+    def received(self, data: bytes) -> None:
+        """Take what has come."""
+        if self._rest:
+            self._rest += data
+        elif self._is_asked:
+            self._take(data)
+        else:
+            self._begin(data)
+
+    def proceed(self) -> None:
+        """Go on with what had to wait."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._take(rest)
+
+    # The request.
+
+    def _begin(self, data: bytes) -> None:
+        head = self._head
+        looked_at = max(0, len(head) - 2)
+        head += data
+        end = _HEAD_ENDS.search(head, looked_at)
+        size = len(head) if end is None else end.end()
+        if size > MOST_HEAD:
+            self._refuse(431, f"A request's head has at most {MOST_HEAD} bytes.")
+            return
+        if end is None:
+            return
+        protocol = self._protocol
+        protocol.receive_data(head[:size])
+        self._is_asked = True
+        requests: list[Any] = protocol.events_received()
+        for request in requests:
+            hosts = request.headers.get_all("Host")
+            if len(hosts) == 1 and is_host(hosts[0].encode("latin-1", "replace")):
+                protocol.send_response(protocol.accept(request))
+            else:
+                protocol.send_response(protocol.reject(400, "A request has one Host.\n"))
+        if protocol.state is not OPEN and not (answer := protocol.data_to_send())[0]:
+            self._refuse(400, "This is no request to upgrade to WebSocket.")
+        elif protocol.state is not OPEN:
+            self._write(answer)
+        else:
+            self._write(protocol.data_to_send())
+            rest = bytes(head[size:])
+            head.clear()
+            if rest:
+                self._take(rest)
+
+    def _refuse(self, status: int, words: str) -> None:
+        self._is_asked = True
+        self._write([self._protocol.reject(status, f"{words}\n").serialize(), b""])
+
+    # Messages.
+
+    def _take(self, data: bytes) -> None:
+        if not self._protocol.extensions:
+            self._exchange(data)
+            return
+        for start in range(0, len(data), SLICE):
+            self._exchange(data[start : start + SLICE])
+            if self._is_over:
+                return
+            if self._connection.is_paused:
+                self._rest = data[start + SLICE :]
+                return
+
+    def _exchange(self, data: bytes) -> None:
+        if self._is_over:
+            return
+        protocol, extensions = self._protocol, self._protocol.extensions
+        protocol.receive_data(data)
+        frames: list[Any] = protocol.events_received()
+        said = protocol.data_to_send()
+        out: list[bytes] = []
+        answers = self._is_echo and not self._has_parted
+        try:
+            for frame in frames:
+                if frame.fin and frame.opcode is BINARY:  # the commonest needs no look
+                    message = frame
+                elif frame.opcode is PING:
+                    out.append(said.pop(0))
+                    continue
+                else:
+                    message = self._assembly.take(frame)
+                    if message is None:
+                        continue
+                self._exchanges += 1
+                if answers:
+                    # Not by the library, which has answered a Close frame by now that came after it.
+                    out.append(message.serialize(mask=False, extensions=extensions))
+        except UnicodeDecodeError:
+            protocol.fail(CloseCode.INVALID_DATA, "text is not in UTF-8")
+            said += protocol.data_to_send()
+        out += said
+        if out:
+            self._write(out)
+
+    def _write(self, out: list[bytes]) -> None:
+        """Send what the library says; its word for the end is an empty piece."""
+        data = out[0] if len(out) == 1 else b"".join(out)
+        if data:
+            self._connection.write(data)
+        if not out[-1]:
+            self._is_over = True
+            self._rest = b""
+            self._connection.finish()
+
+    # The end.
+
+    def part(self) -> bool:
+        """Tell the peer that it is over; return whether it gets a moment to say so too."""
+        if self._has_parted or self._protocol.state is not OPEN or self._is_over:
+            return False
+        self._has_parted = True
+        self._protocol.send_close(CloseCode.GOING_AWAY)
+        self._write(self._protocol.data_to_send())
+        self._connection.setTimeout(LINGER)
+        return True
+
+    def drain(self) -> None:
+        """Come to an end: what is owed has no end of its own but that of what has come."""
+
+    def look(self, now: float, waiting: int, patience: Patience) -> None:
+        """End the connection if the peer takes too long for what it is at; see `HTTPConnection.look`.
+
+        Its time is its own between messages, and while it does not take what it is sent: that is for
+        `--idle-timeout` to limit.
+        """
+        connection = self._connection
+        is_partial = self._assembly.is_partial or bool(self._protocol.reader.buffer)
+        is_waiting = self._is_asked and not self._has_parted and (connection.is_paused or not is_partial)
+        moved = connection.received if is_partial and not self._has_parted else 0
+        stage = (self._is_asked, self._exchanges, is_waiting, self._has_parted)
+        is_overdue = self._progress.is_overdue(now, stage, moved, patience, idle=False)
+        if not is_overdue or is_waiting:
+            return
+        if not self._is_asked:
+            self._refuse(408, "The request took too long.")
+        elif self._has_parted:
+            connection.cut()
+        else:
+            self._protocol.fail(CloseCode.POLICY_VIOLATION, "the message took too long")
+            self._write(self._protocol.data_to_send())
+
+    def close(self) -> None:
+        """Forget everything: the connection has ended."""
+        self._is_over = True
+        self._rest = b""
+
+
+class WebSocketConnection(HTTPConnection):
+    """A connection on which nothing is spoken but WebSocket, once it has been asked for.
+
+    `received` and `sent` count all bytes, not of messages alone.
+    """
+
+    def connectionMade(self) -> None:
+        """Begin the peer's time."""
+        self._undecided = None
+        self.wire = WebSocketServer(self)
+        Receiver.connectionMade(self)
+
+    def handshakeCompleted(self) -> None:
+        """Wait for the request: whatever TLS has agreed on, there is but one way to go on."""
+        Receiver.handshakeCompleted(self)
+
+    def finish(self) -> None:
+        """End in order: with a Close frame first, if that was not said yet."""
+        if self.finished or not self.wire.part():
+            super().finish()
+
+
+class WebSocketFactory(HTTPFactory):
+    """Builds the connections of one listener, and looks whether they get on."""
+
+    def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
+        super().__init__(reactor, settings, patience)
+        self.protocol = WebSocketConnection
+
+
+def ws_factory(
+    reactor: Any, target: Target, settings: ListenSettings, patience: Patience = PATIENCE
+) -> tuple[WebSocketFactory, Any]:
+    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked.
+
+    Raises:
+        UsageError: WebSocket has no such way to answer.
+    """
+    if settings.reply is ReplyMode.CHARGEN:
+        raise UsageError(f"{target} answers messages, and cannot with --reply chargen")
+    books: Any = WebSocketFactory(reactor, settings, patience)
+    if settings.tls is None:
+        return books, books
+    return books, HalfCloseableTLSFactory(settings.tls, False, books, reactor)
