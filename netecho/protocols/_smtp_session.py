@@ -6,7 +6,8 @@ had, and their SHA-256.
 There is no maintained library of SMTP's server side without a network of its own (smtpproto is for clients,
 aiosmtpd for asyncio). Twisted's `twisted.mail.smtp` knows none of the extensions offered here, calls a method
 for each line of a mail, and takes a CR or LF alone in one, and commands that come before the reply they have
-to wait for: to have it refuse those would be to replace nearly all of it.
+to wait for: to have it refuse those would be to replace nearly all of it. Beside smtp-sink under smtp-source
+it takes 0.3 to 0.5 of the mails, and this 0.5 to 0.8 (`tests/benchmarks/smtp.py`).
 """
 
 from __future__ import annotations
