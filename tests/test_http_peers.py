@@ -419,7 +419,7 @@ def test_not_upgraded(clear: Listening) -> None:
         ),
         (
             ("serve", "http://127.0.0.1:0", "--reply", "chargen"),
-            "http://127.0.0.1:0 answers requests, and cannot with --reply chargen",
+            "http cannot answer with --reply chargen: it takes echo, discard",
         ),
     ],
 )

@@ -168,6 +168,11 @@ RECORDED: dict[str, tuple[Observed, bool, list[tuple[str, ...]]]] = {
         True,
         [("closed loop",)],
     ),
+    "a client that has one of 2 processors, and a server of its own the other": (
+        crowd(0.94, embedded=True),
+        False,
+        [("94% of a processor", "partly its own; use fewer connections (-c) for latency"), ("closed loop",)],
+    ),
     "2 workers with a processor each": (crowd(0.85, 0.86), True, [("closed loop",)]),
     "2 workers that share a processor, one of them busy": (
         crowd(0.91, 0.2, embedded=True),

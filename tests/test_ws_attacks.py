@@ -333,7 +333,7 @@ class Slow:
         self.reactor = reactor
         self.totals = Totals()
         target = Target("ws", "ws")
-        _, factory = ws_factory(reactor, target, ListenSettings(self.totals), IMPATIENT)
+        _, factory = ws_factory(reactor, ListenSettings(self.totals), IMPATIENT)
         self.port = reactor.listenTCP(0, factory, 300, target.host)
         self.address = target.host, self.port.getHost().port
 

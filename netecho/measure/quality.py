@@ -139,9 +139,9 @@ def limits_of_the_client(observed: Observed) -> Iterator[str]:
 
 def _crowd(observed: Observed) -> Iterator[str]:
     """Yield how workers that are more than processors were in each other's way."""
-    if observed.cpu_total is None or observed.cpus is None:
+    left = _processors_left(observed)
+    if observed.cpu_total is None or left is None:
         return
-    left = max(1, observed.cpus - observed.embedded)
     share = observed.cpu_total / left
     if observed.workers > left and share > CROWDED_CPU_SHARE:
         place = humanise.count(left, "processor")
@@ -229,9 +229,15 @@ def _room(observed: Observed, sending: Sending) -> str:
 def _relief(observed: Observed) -> str:
     """Return what to do when the client is too slow."""
     less = "fewer connections (-c) for latency" if observed.closed_loop else "a lower rate (-q)"
-    if observed.cpus is None or observed.workers >= observed.cpus:
+    left = _processors_left(observed)
+    if left is None or observed.workers >= left:
         return f"use {less}"
-    return f"use --workers {min(2 * observed.workers, observed.cpus)}, or {less}"
+    return f"use --workers {min(2 * observed.workers, left)}, or {less}"
+
+
+def _processors_left(observed: Observed) -> int | None:
+    """Return how many processors there are for workers; `None` if nobody knows."""
+    return None if observed.cpus is None else max(1, observed.cpus - observed.embedded)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.exceptions import H2Error, ProtocolError
+from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITCPTransport
@@ -147,7 +147,7 @@ class HTTP2Exchanger(Protocol):
                 return
         try:
             came = self._h2.receive_data(data)
-        except (ProtocolError, H2Error) as error:
+        except H2Error as error:
             self._fail(f"{NotHTTPError.__doc__} (--http2): {error}")
             return
         self._is_receiving = True

@@ -147,9 +147,9 @@ class HTTP2Server:
             return
         try:
             came = self._h2.receive_data(data)
-        except (ProtocolError, H2Error) as error:
+        except H2Error:
             self._flush()
-            self._end(hard=isinstance(error, H2Error) and not isinstance(error, ProtocolError))
+            self._end(hard=True)
             return
         self._unfinished = not came
         answers = self._h2.data_to_send()

@@ -13,8 +13,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.frames import BINARY, PING, CloseCode
 from websockets.protocol import OPEN
 
-from netecho.errors import UsageError
-from netecho.plans import ReplyMode, Target
+from netecho.plans import ReplyMode
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http_limits import MOST_HEAD, Patience, Progress, is_host
 from netecho.protocols._http_server import PATIENCE, HTTPConnection, HTTPFactory
@@ -244,15 +243,9 @@ class WebSocketFactory(HTTPFactory):
 
 
 def ws_factory(
-    reactor: Any, target: Target, settings: ListenSettings, patience: Patience = PATIENCE
+    reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE
 ) -> tuple[WebSocketFactory, Any]:
-    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked.
-
-    Raises:
-        UsageError: WebSocket has no such way to answer.
-    """
-    if settings.reply is ReplyMode.CHARGEN:
-        raise UsageError(f"{target} answers messages, and cannot with --reply chargen")
+    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked."""
     books: Any = WebSocketFactory(reactor, settings, patience)
     if settings.tls is None:
         return books, books

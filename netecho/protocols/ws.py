@@ -53,12 +53,8 @@ class WebSocket:
         return 0
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
-        """Listen on a host and port.
-
-        Raises:
-            UsageError: the settings have it answer with what is no answer to a message.
-        """
-        books, factory = ws_factory(reactor, target, settings)
+        """Listen on a host and port."""
+        books, factory = ws_factory(reactor, settings)
         if settings.descriptor is not None:
             return StreamListener(adopt_stream(reactor, settings.descriptor, factory), books, target)
         try:

@@ -8,9 +8,9 @@ from typing import Any
 
 import netecho.reactor
 
-netecho.reactor.install()
+reactor = netecho.reactor.install()
 
-from twisted.internet import defer, reactor  # noqa: E402 - twisted.mail would install another
+from twisted.internet import defer  # noqa: E402 - twisted.mail would install another reactor
 from twisted.mail import smtp  # noqa: E402
 from zope.interface import implementer  # noqa: E402
 
@@ -53,7 +53,6 @@ class _Factory(smtp.SMTPFactory):
 
 if __name__ == "__main__":
     host, _, port = sys.argv[1].partition(":")
-    here: Any = reactor
-    sink: Any = _Factory
-    here.listenTCP(int(port), sink(), 1000, host)
-    here.run()
+    factory: Any = _Factory
+    reactor.listenTCP(int(port), factory(), 1000, host)
+    reactor.run()
