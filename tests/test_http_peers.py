@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import http.client
 import http.server
 import json
@@ -347,7 +348,8 @@ def test_client(clear: Listening, words: tuple[str, ...], tmp_path: pathlib.Path
     assert result["plan"]["size"] == 5
     everything = bytes(range(256)) * 2000
     done = netecho("client", clear.url, *words, input=everything)
-    assert (done.returncode, done.stdout) == (0, everything)
+    assert (done.returncode, done.stderr, len(done.stdout)) == (0, b"", len(everything))
+    assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(everything).digest()
     done = netecho("client", f"{clear.url}/status/503", "-n", "1", *words)
     assert done.returncode == 1
     assert b"no echo from" in done.stderr

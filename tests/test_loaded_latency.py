@@ -88,6 +88,7 @@ class Path:
     """An adapter whose connections do as a test has it, on a clock turned by hand."""
 
     kind = Kind.STREAM
+    is_text = False
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
