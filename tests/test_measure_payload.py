@@ -137,6 +137,7 @@ def test_too_short_to_say(size: int, cut: int) -> None:
 
 
 @given(st.integers(0, 500), keys, sequences)
+@example(79, 1, 0)  # a byte more than a line
 def test_text(size: int, key: int, sequence: int) -> None:
     """Payloads of text have the size asked for, in lines as long as mail has them, and differ by number."""
     payload = Payload(size, key, text=True)
