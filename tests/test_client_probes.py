@@ -34,7 +34,7 @@ class FakeAdapter:
 
     def __init__(self, kind: Kind) -> None:
         self.name, self.kind, self.numbered = "fake", kind, kind is not Kind.DATAGRAM
-        self.reflects = False
+        self.reflects = self.is_text = False
         self.transport = self
         self.sent: list[tuple[int, bytes]] = []
         self.closed = False
