@@ -108,7 +108,7 @@ class Payload:
 
 
 def _lines(chosen: random.Random, size: int) -> bytes:
-    """Return `size` bytes of text: lines of up to 77 letters and digits, each with CR LF at its end.
+    """Return `size` bytes of text: lines of up to 76 letters and digits, each with CR LF at its end.
 
     A single byte has no room for that.
     """
@@ -119,8 +119,8 @@ def _lines(chosen: random.Random, size: int) -> bytes:
     left = size
     while left:
         length = min(left, _LINE)
-        if left - length == 1:  # which would leave no room for the end of another line
-            length += 1
+        if 0 < left - length <= len(_END):  # which would leave no room for another line with anything in it
+            length -= len(_END)
         pieces += letters[left : left + length - len(_END)], _END
         left -= length
     return b"".join(pieces)
