@@ -1,9 +1,9 @@
 """WebSocket side by side, in one run: our server and that of `websockets` on uvloop, and so the clients.
 
-Run by hand as `python -m tests.benchmarks.ws`, on a machine that does nothing else: the servers have the first
-processor, and what loads them has the last. Each round puts each load on each server in turn, and ratios are
-taken round by round. A server's rate is what it does in a second of its own processor time under a load that
-costs little; a client's is what it does in a second of its own, on our server.
+Run by hand as `python -m tests.benchmarks.ws`, on a machine that does nothing else: the servers have the
+first processor, and what loads them has the last. Each round puts each load on each server in turn, and
+ratios are taken round by round. A server's rate is what it does in a second of its own processor time under a
+load that costs little; a client's is what it does in a second of its own, on our server.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def opened(url: str) -> socket.socket:
 
 
 def served(url: str, clock: int, size: int) -> float:
-    """Return the echoes that a server makes in a second of its processor time, one in flight on each connection.
+    """Return the echoes that a server makes in a second of its processor time.
 
-    The frames have been made before, and each echo is compared.
+    One is in flight on each connection. The frames have been made before, and each echo is compared.
     """
     frame = Frame(BINARY, os.urandom(size))
     message, echo = frame.serialize(mask=True), frame.serialize(mask=False)

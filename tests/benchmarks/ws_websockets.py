@@ -1,7 +1,8 @@
 """An echo server and a load of the `websockets` package, on uvloop: peers to be measured beside ours.
 
 Run as `python -m tests.benchmarks.ws_websockets serve`, which says where it listens as `netecho serve
---json-stream` does; and as `... load URL CONNECTIONS SECONDS SIZE`, which says how many echoes came in a second of its processor time.
+--json-stream` does; and as `... load URL CONNECTIONS SECONDS SIZE`, which says how many echoes came in a
+second of its processor time.
 """
 
 from __future__ import annotations
