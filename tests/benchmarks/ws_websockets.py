@@ -8,8 +8,8 @@ second of its processor time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import logging
 import os
 import sys
 import time
@@ -17,11 +17,13 @@ import time
 import uvloop
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 
 async def _echo(connection: ServerConnection) -> None:
-    async for message in connection:
-        await connection.send(message)
+    with contextlib.suppress(ConnectionClosed):
+        async for message in connection:
+            await connection.send(message)
 
 
 async def listen() -> None:
@@ -62,7 +64,6 @@ async def load(url: str, connections: int, seconds: float, size: int) -> None:
 
 
 if __name__ == "__main__":
-    logging.getLogger("websockets").setLevel(logging.ERROR)
     if sys.argv[1] == "serve":
         uvloop.run(listen())
     else:
