@@ -19,8 +19,8 @@ from twisted.internet.threads import deferToThreadPool
 from netecho.plans import Target
 from netecho.protocols import load
 from netecho.protocols._contract import ListenSettings, Route, Totals
-from netecho.protocols._http_limits import Patience
-from netecho.protocols._http_server import http_factory
+from netecho.protocols._http_server import HTTPFactory
+from netecho.protocols._watched import Patience
 from tests import reactors
 from tests.peers import need
 from tests.servers import TIMEOUT, Server, receive_exactly
@@ -169,7 +169,7 @@ class Slow:
         self.reactor = reactor
         self.totals = Totals()
         target = Target("http", "http")
-        _, factory = http_factory(reactor, target, ListenSettings(self.totals), IMPATIENT)
+        factory: Any = HTTPFactory(reactor, ListenSettings(self.totals), IMPATIENT)
         self.port = reactor.listenTCP(0, factory, 300, target.host)
         self.address = target.host, self.port.getHost().port
 

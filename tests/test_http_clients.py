@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 from netecho.plans import RequestPlan, Target
 from netecho.protocols import load
 from netecho.protocols._contract import Answer, ListenSettings, Route, Totals
-from netecho.protocols._http_limits import Patience
-from netecho.protocols._http_server import http_factory
+from netecho.protocols._http_server import HTTPFactory
+from netecho.protocols._watched import Patience
 from tests import reactors
 from tests.benches import serving
 
@@ -166,7 +166,7 @@ def test_idle_connection_is_opened_again(http2: bool) -> None:
     async def scenario(reactor: Any) -> None:
         totals = Totals()
         patience = Patience(idle=0.1, look=0.02)
-        books, factory = http_factory(reactor, Target("http", "http"), ListenSettings(totals), patience)
+        books = factory = HTTPFactory(reactor, ListenSettings(totals), patience)
         gone: list[Deferred[None]] = []
         closed = books.closed
 

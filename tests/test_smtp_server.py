@@ -12,9 +12,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from netecho.plans import Target
 from netecho.protocols._contract import ListenSettings, Totals
-from netecho.protocols._smtp_server import PATIENCE, smtp_factory
+from netecho.protocols._smtp_server import PATIENCE, SMTPFactory
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
 from tests.pairs import server_context
 from tests.test_stream_server import Wire
@@ -28,9 +27,8 @@ class Peer:
     def __init__(self, **settings: object) -> None:
         self.clock = Clock()
         self.totals = Totals()
-        target = Target("smtp", "smtp", upgrades=True)
         listening = ListenSettings(self.totals, **settings)  # type: ignore[arg-type]
-        self.factory, _ = smtp_factory(self.clock, target, listening)
+        self.factory: Any = SMTPFactory(self.clock, listening)
         self.connection: Any = self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5000))
         self.wire: Any = Wire()
         self.connection.makeConnection(self.wire)

@@ -18,9 +18,9 @@ from twisted.internet.threads import deferToThreadPool
 from netecho.plans import Target
 from netecho.protocols import load
 from netecho.protocols._contract import ListenSettings, Route, Totals
-from netecho.protocols._http_limits import Patience
+from netecho.protocols._watched import Patience
 from netecho.protocols._ws_messages import MOST_MESSAGE
-from netecho.protocols._ws_server import ws_factory
+from netecho.protocols._ws_server import WebSocketFactory
 from tests import reactors
 from tests.servers import TIMEOUT, Listening, Server, receive_all, receive_exactly
 
@@ -326,7 +326,7 @@ class Slow:
         self.reactor = reactor
         self.totals = Totals()
         target = Target("ws", "ws")
-        _, factory = ws_factory(reactor, ListenSettings(self.totals), IMPATIENT)
+        factory: Any = WebSocketFactory(reactor, ListenSettings(self.totals), IMPATIENT)
         self.port = reactor.listenTCP(0, factory, 300, target.host)
         self.address = target.host, self.port.getHost().port
 

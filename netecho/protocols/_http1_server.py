@@ -28,11 +28,10 @@ from netecho.protocols._http_limits import (
     MOST_FRAMING,
     MOST_HEAD,
     MOST_TARGET,
-    Patience,
-    Progress,
     is_host,
 )
 from netecho.protocols._http_pages import RequestError
+from netecho.protocols._watched import Patience, Progress
 
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection

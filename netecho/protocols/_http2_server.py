@@ -23,10 +23,9 @@ from netecho.protocols._http_limits import (
     MOST_FIELD,
     MOST_FIELDS,
     MOST_TARGET,
-    Patience,
-    Progress,
     is_host,
 )
+from netecho.protocols._watched import Patience, Progress
 
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection

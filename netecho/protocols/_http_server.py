@@ -6,14 +6,13 @@ from typing import Any, Final
 
 from OpenSSL.SSL import Error
 
-from netecho.plans import ReplyMode, Target
+from netecho.plans import ReplyMode
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http1_server import HTTP1Server
 from netecho.protocols._http2_server import HTTP2Server
-from netecho.protocols._http_limits import Patience
 from netecho.protocols._sockets import unsent
-from netecho.protocols._stream_server import Receiver, ReplyFactory, address_text
-from netecho.protocols._tls import HalfCloseableTLSFactory
+from netecho.protocols._stream_server import Receiver, address_text
+from netecho.protocols._watched import Patience, WatchedFactory
 
 PATIENCE: Final = Patience()
 FAREWELL: Final = 0.2
@@ -176,42 +175,11 @@ class HTTPConnection(Receiver):
         super().connectionLost(reason)
 
 
-class HTTPFactory(ReplyFactory):
-    """Builds the connections of one listener, and looks whether they get on."""
+class HTTPFactory(WatchedFactory):
+    """Builds the connections of one listener."""
 
     def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
-        super().__init__(reactor, settings, HTTPConnection)
-        self._patience = patience
-        self._call: Any = None
-
-    def opened(self, connection: Any) -> None:
-        """Look at it from time to time, as at all others."""
-        super().opened(connection)
-        if self._call is None:
-            self._call = self.reactor.callLater(self._patience.look, self._look)
-
-    def closed(self, connection: Any, reason: Any, elapsed_ns: int) -> None:
-        """Look no more, if it was the last."""
-        super().closed(connection, reason, elapsed_ns)
-        if not self.connections and self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _look(self) -> None:
-        self._call = self.reactor.callLater(self._patience.look, self._look)
-        now = self.reactor.seconds()
-        for connection in list(self.connections):
-            connection.look(now, self._patience)  # type: ignore[attr-defined]
-
-
-def http_factory(
-    reactor: Any, target: Target, settings: ListenSettings, patience: Patience = PATIENCE
-) -> tuple[HTTPFactory, Any]:
-    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked."""
-    books: Any = HTTPFactory(reactor, settings, patience)
-    if settings.tls is None:
-        return books, books
-    return books, HalfCloseableTLSFactory(settings.tls, False, books, reactor)
+        super().__init__(reactor, settings, HTTPConnection, patience)
 
 
 def _tls_seen(handle: Any) -> dict[str, Any]:

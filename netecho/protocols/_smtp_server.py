@@ -6,14 +6,12 @@ import itertools
 import secrets
 from typing import Any, Final
 
-from netecho.plans import Target
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._http_limits import Patience, Progress
 from netecho.protocols._smtp_session import Limits, Session
 from netecho.protocols._sockets import unsent
 from netecho.protocols._starttls import begin_tls
-from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, Receiver, ReplyFactory
-from netecho.protocols._tls import HalfCloseableTLSFactory
+from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, Receiver
+from netecho.protocols._watched import Patience, Progress, WatchedFactory
 
 PATIENCE: Final = Patience(start=60.0, rate=1024.0, idle=300.0)
 """For a command, from its first byte to its last, or a mail's content, which may take longer as it moves; and
@@ -115,54 +113,19 @@ class SMTPConnection(Receiver):
                 self.finish()
 
 
-class SMTPFactory(ReplyFactory):
-    """Builds the connections of one listener, and looks whether they get on."""
+class SMTPFactory(WatchedFactory):
+    """Builds the connections of one listener."""
 
     def __init__(
         self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE, limits: Limits = LIMITS
     ) -> None:
-        super().__init__(reactor, settings, SMTPConnection)
+        super().__init__(reactor, settings, SMTPConnection, patience)
         self.limits = limits
-        self._patience = patience
-        self._call: Any = None
         self._names = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
 
     def identify(self) -> str:
         """Return a name for a mail that has been received, which no other has."""
         return next(self._names)
-
-    def opened(self, connection: Any) -> None:
-        """Look at it from time to time, as at all others."""
-        super().opened(connection)
-        if self._call is None:
-            self._call = self.reactor.callLater(self._patience.look, self._look)
-
-    def closed(self, connection: Any, reason: Any, elapsed_ns: int) -> None:
-        """Look no more, if it was the last."""
-        super().closed(connection, reason, elapsed_ns)
-        if not self.connections and self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _look(self) -> None:
-        self._call = self.reactor.callLater(self._patience.look, self._look)
-        now = self.reactor.seconds()
-        for connection in list(self.connections):
-            connection.look(now, self._patience)  # type: ignore[attr-defined]
-
-
-def smtp_factory(
-    reactor: Any,
-    target: Target,
-    settings: ListenSettings,
-    patience: Patience = PATIENCE,
-    limits: Limits = LIMITS,
-) -> tuple[SMTPFactory, Any]:
-    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked."""
-    books: Any = SMTPFactory(reactor, settings, patience, limits)
-    if settings.tls is None:
-        return books, books
-    return books, HalfCloseableTLSFactory(settings.tls, False, books, reactor)
 
 
 def _literal(address: Any) -> str:

@@ -395,9 +395,8 @@ class StreamListener:
             connection.cut()
 
 
-def server_factory(reactor: Any, settings: ListenSettings) -> tuple[ReplyFactory, Any]:
-    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked."""
-    books: Any = ReplyFactory(reactor, settings)
-    if settings.tls is None:
-        return books, books
-    return books, HalfCloseableTLSFactory(settings.tls, False, books, reactor)
+def to_listen_with(books: ReplyFactory) -> Any:
+    """Return the factory to listen with: that which keeps the books, in TLS if its settings ask for it."""
+    factory: Any = books
+    context = books.settings.tls
+    return factory if context is None else HalfCloseableTLSFactory(context, False, factory, books.reactor)

@@ -20,8 +20,8 @@ from websockets.uri import parse_uri
 from netecho.errors import ConnectError
 from netecho.plans import Target
 from netecho.protocols._contract import OnLost, OnReply
-from netecho.protocols._http_conversation import HTTPConversation
-from netecho.protocols._ws_messages import LOG, MOST_MESSAGE, Assembly, ClientWire
+from netecho.protocols._message_conversation import MessageConversation
+from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, Assembly, ClientWire
 
 MOST_HEAD: Final = 64 << 10
 """Bytes of the answer to our request to upgrade."""
@@ -83,6 +83,7 @@ class WebSocketExchanger(Protocol):
         """Ask to be let in."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
+        self.transport.bufferSize = BUFFER
         self._protocol.send_request(self._protocol.connect())
         self._flush()
 
@@ -211,7 +212,7 @@ class WebSocketExchanger(Protocol):
             self._part()
 
 
-class WebSocketConversation(HTTPConversation):
+class WebSocketConversation(MessageConversation):
     """The transport of a protocol each of whose writes is a message: text, if it is in UTF-8."""
 
     def send(self, sequence: int, data: bytes) -> None:

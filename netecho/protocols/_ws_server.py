@@ -15,11 +15,11 @@ from websockets.protocol import OPEN
 
 from netecho.plans import ReplyMode
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._http_limits import MOST_HEAD, Patience, Progress, is_host
-from netecho.protocols._http_server import PATIENCE, HTTPConnection, HTTPFactory
+from netecho.protocols._http_limits import MOST_HEAD, is_host
+from netecho.protocols._http_server import PATIENCE, HTTPConnection
 from netecho.protocols._stream_server import LINGER, Receiver
-from netecho.protocols._tls import HalfCloseableTLSFactory
-from netecho.protocols._ws_messages import LOG, MOST_MESSAGE, SLICE, Assembly, ServerWire
+from netecho.protocols._watched import Patience, Progress, WatchedFactory
+from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, SLICE, Assembly, ServerWire
 
 _DEFLATE: Final = [
     # A window of 4 KiB either way: 64 KiB of memory for a connection in place of 300.
@@ -221,6 +221,7 @@ class WebSocketConnection(HTTPConnection):
     def connectionMade(self) -> None:
         """Begin the peer's time."""
         self._undecided = None
+        self.transport.bufferSize = BUFFER
         self.wire = WebSocketServer(self)
         Receiver.connectionMade(self)
 
@@ -234,19 +235,8 @@ class WebSocketConnection(HTTPConnection):
             super().finish()
 
 
-class WebSocketFactory(HTTPFactory):
-    """Builds the connections of one listener, and looks whether they get on."""
+class WebSocketFactory(WatchedFactory):
+    """Builds the connections of one listener."""
 
     def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
-        super().__init__(reactor, settings, patience)
-        self.protocol = WebSocketConnection
-
-
-def ws_factory(
-    reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE
-) -> tuple[WebSocketFactory, Any]:
-    """Return the factory that keeps the books, and the one to listen with, which adds TLS if asked."""
-    books: Any = WebSocketFactory(reactor, settings, patience)
-    if settings.tls is None:
-        return books, books
-    return books, HalfCloseableTLSFactory(settings.tls, False, books, reactor)
+        super().__init__(reactor, settings, WebSocketConnection, patience)

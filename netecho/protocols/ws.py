@@ -7,65 +7,35 @@ takes five times as long for an echo of 64 bytes (40 us, not 8), thirteen times 
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Protocol
 
-from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
-from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
-from netecho.protocols._sockets import bound_target, listen_error, tcp_endpoint
+from netecho.protocols._sockets import tcp_endpoint
 from netecho.protocols._stream_client import connect_protocol
-from netecho.protocols._stream_server import StreamListener
+from netecho.protocols._tcp_adapter import TCPAdapter
 from netecho.protocols._ws_client import WebSocketConversation, WebSocketExchanger
 from netecho.protocols._ws_messages import MOST_MESSAGE
-from netecho.protocols._ws_server import ws_factory
-from netecho.protocols.tcp import BACKLOG
+from netecho.protocols._ws_server import WebSocketFactory
 
 
-class WebSocket:
+class WebSocket(TCPAdapter):
     """See `netecho.protocols._contract.Adapter`."""
 
     name = "ws"
     kind = Kind.MESSAGE
-    default_port: int | None = DEFAULT_PORT
     secure_scheme: str | None = "wss"
-    minimum_size = 0
     maximum_size: int | None = MOST_MESSAGE
-    default_size = DEFAULT_SIZE
     framed = True
-    numbered = True
-    reflects = False
-    has_requests = False
     has_resources = True
     alpn: tuple[str, ...] = ("http/1.1",)
-    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
-    has_receipts = False
-    is_text = False
-    upgrades = False
 
-    def overhead(self, size: int, *, authenticated: bool) -> int:
-        """Return nothing: only payloads are counted, whose frames are the connection's own."""
-        return 0
-
-    async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
-        """Listen on a host and port."""
-        books, factory = ws_factory(reactor, settings)
-        if settings.descriptor is not None:
-            return StreamListener(adopt_stream(reactor, settings.descriptor, factory), books, target)
-        try:
-            port = reactor.listenTCP(target.port, factory, BACKLOG, target.host)
-        except (CannotListenError, OSError) as error:
-            raise listen_error(target, error) from error
-        return StreamListener(port, books, bound_target(target, port))
-
-    def open(self, target: Target, count: int) -> Opened:
-        """Open sockets for several processes."""
-        return open_sockets(target, socket.SOCK_STREAM, BACKLOG, count)
+    def factory(self, reactor: Any, settings: ListenSettings) -> WebSocketFactory:
+        """See `TCPAdapter.factory`."""
+        return WebSocketFactory(reactor, settings)
 
     def connect(
         self,

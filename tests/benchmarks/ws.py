@@ -25,7 +25,7 @@ from tests.benchmarks.http import LAST, bench, load, serving, show
 ROUNDS: Final = 5
 SECONDS: Final = 3.0
 CONNECTIONS: Final = 50
-SIZES: Final = [64, 65_536]
+SIZES: Final = [64, 4096, 65_536]
 OURS, THEIRS = "netecho serve", "websockets on uvloop"
 SERVERS: Final = {
     OURS: ["netecho", "serve", "--json-stream", "ws://127.0.0.1:0"],

@@ -1,4 +1,4 @@
-"""A conversation in requests: what a Twisted protocol writes goes out in one, and it is given the answer."""
+"""A conversation in messages: what a Twisted protocol writes is one, and it is given the answer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from twisted.python.failure import Failure
 from netecho.protocols._contract import Answer, Exchanger, Route
 
 
-class HTTPConversation:
-    """The transport of a protocol each of whose writes is a message, in a request of its own."""
+class MessageConversation:
+    """The transport of a protocol each of whose writes is a message.
 
-    def __init__(self, protocol: Protocol) -> None:
+    Args:
+        protocol: who talks.
+        statuses: what stands before the status of an answer that has nothing else to show.
+    """
+
+    def __init__(self, protocol: Protocol, statuses: str = "") -> None:
         self._protocol = protocol
+        self._statuses = statuses
         self._exchanger: Any = None
         self._transport: Any = None
         self._sequence = 0
@@ -71,7 +77,7 @@ class HTTPConversation:
     ) -> None:
         self._awaited -= 1
         if not payload and answer is not None and answer.refused:
-            payload = f"HTTP {answer.status}".encode()
+            payload = f"{self._statuses}{answer.status}".encode()
         self._protocol.dataReceived(payload)
 
     def _lost(self, reason: Failure) -> None:

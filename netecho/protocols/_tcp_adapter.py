@@ -1,0 +1,62 @@
+"""What protocols over TCP have alike: how they listen, and what most of them are not."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Final
+
+from twisted.internet.error import CannotListenError
+
+from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
+from netecho.protocols._contract import ListenSettings
+from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
+from netecho.protocols._sockets import bound_target, listen_error
+from netecho.protocols._stream_server import ReplyFactory, StreamListener, to_listen_with
+
+BACKLOG: Final = 4096
+"""Connections that may wait to be accepted; the system may have a lower limit."""
+
+
+class TCPAdapter:
+    """The part of a `netecho.protocols._contract.Adapter` that is no protocol's own.
+
+    Each says what it is called, what it carries, and how it connects; and of what is here, what differs.
+    """
+
+    default_port: int | None = DEFAULT_PORT
+    minimum_size = 0
+    maximum_size: int | None = None
+    default_size = DEFAULT_SIZE
+    numbered = True
+    reflects = False
+    has_requests = False
+    has_resources = False
+    alpn: tuple[str, ...] = ()
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
+    has_receipts = False
+    is_text = False
+    upgrades = False
+
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return 0: only payloads are counted, whose frames and fields are the connection's own."""
+        return 0
+
+    def factory(self, reactor: Any, settings: ListenSettings) -> ReplyFactory:
+        """Return what builds a listener's connections and keeps the books."""
+        raise NotImplementedError
+
+    async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
+        """Listen on a host and port."""
+        books = self.factory(reactor, settings)
+        factory = to_listen_with(books)
+        if settings.descriptor is not None:
+            return StreamListener(adopt_stream(reactor, settings.descriptor, factory), books, target)
+        try:
+            port = reactor.listenTCP(target.port, factory, BACKLOG, target.host)
+        except (CannotListenError, OSError) as error:
+            raise listen_error(target, error) from error
+        return StreamListener(port, books, bound_target(target, port))
+
+    def open(self, target: Target, count: int) -> Opened:
+        """Open sockets for several processes."""
+        return open_sockets(target, socket.SOCK_STREAM, BACKLOG, count)
