@@ -176,6 +176,14 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
     """Where to listen, or whom to talk to: a location whose protocol is known.
@@ -199,6 +207,19 @@ class Target:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port {self.port} is not between 0 and 65535")
+
+    @property
+    def is_dtls(self) -> bool:
+        """Whether it speaks TLS in datagrams (RFC 6347)."""
+        return self.scheme == "dtls"
+
+    def room(self, mtu: int) -> int:
+        """Return how many bytes of payload are certain to fit into a packet of DTLS of `mtu` bytes.
+
+        The headers of IP and UDP take 28, or 48 in IPv6 or whatever a name may stand for; and what DTLS adds,
+        37 with the cipher that adds most.
+        """
+        return mtu - (28 if _is_ipv4(self.host) else 48) - 37
 
     def __str__(self) -> str:
         """Return the URL, as `Location.parse` takes it."""
@@ -328,12 +349,15 @@ class SocketOptions:
     """Differentiated services code point, 0 to 63 (RFC 2474)."""
     ttl: int | None = None
     """Time to live, or hop limit, 1 to 255."""
+    mtu: int | None = None
+    """Bytes in the largest packet of DTLS."""
 
     def __post_init__(self) -> None:
         if self.dscp is not None and not 0 <= self.dscp <= 63:
             raise UsageError(f"--dscp {self.dscp} is not between 0 and 63")
         if self.ttl is not None and not 1 <= self.ttl <= 255:
             raise UsageError(f"--ttl {self.ttl} is not between 1 and 255")
+        _check_mtu(self.mtu)
         if self.source is not None:
             try:
                 version = ipaddress.ip_address(self.source.partition("%")[0]).version
@@ -360,6 +384,8 @@ class ListenPlan:
     """Reflectors authenticate packets with the key in this file."""
     stateful: bool = False
     """Reflectors count their answers for each peer (RFC 8762 section 4)."""
+    mtu: int | None = None
+    """Bytes in the largest packet of DTLS."""
 
     def __post_init__(self) -> None:
         if not self.listeners:
@@ -377,6 +403,15 @@ class ListenPlan:
             raise UsageError("--max-connections is shared out: it must be at least as many as --workers")
         if self.tls != ServerTLS() and not self.tls_hosts:
             raise UsageError("flags for TLS are given, but no listener speaks it: add --tls")
+        self._check_dtls()
+
+    def _check_dtls(self) -> None:
+        _check_mtu(self.mtu)
+        speaks = any(one.is_dtls for one in self.listeners)
+        if self.mtu is not None and not speaks:
+            raise UsageError("--mtu is of DTLS, which no listener speaks: add --proto udp --tls")
+        if self.tls.minimum is TLSVersion.TLS_1_3 and speaks:
+            raise UsageError("--tls-min 1.3 is newer than all DTLS that there is here, which is 1.2")
 
     @property
     def tls_hosts(self) -> frozenset[str]:
@@ -415,6 +450,7 @@ class TalkPlan:
     def __post_init__(self) -> None:
         _at_least(1, "-w/--timeout", self.timeout_ns)
         _not_in_vain(self.tls, self.target)
+        _fits(self.sockets.mtu, self.target)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -446,6 +482,7 @@ class ProbePlan:
         _at_least(0, "-l/--size", self.size)
         _at_least(1, "-w/--timeout", self.timeout_ns)
         _not_in_vain(self.tls, self.target)
+        _fits(self.sockets.mtu, self.target, self.payload_size)
 
     @property
     def payload_size(self) -> int:
@@ -573,6 +610,7 @@ class BenchPlan:
         if self.abort_on_fail and not self.slo:
             raise UsageError("--abort-on-fail needs an objective to fail: --slo")
         _not_in_vain(self.tls, self.target)
+        _fits(self.sockets.mtu, self.target, self.size)
 
     def _check_end(self) -> None:
         if self.stages or self.connections_stages:
@@ -716,6 +754,21 @@ def _at_least(minimum: int, flag: str, value: int | None) -> None:
         raise UsageError(f"{flag} must be at least {minimum}")
 
 
+def _check_mtu(mtu: int | None) -> None:
+    # OpenSSL divides a handshake into no smaller packets.
+    if mtu is not None and not 256 <= mtu <= 65_535:
+        raise UsageError(f"--mtu {mtu} is not between 256 and 65535")
+
+
+def _fits(mtu: int | None, target: Target, size: int = 0) -> None:
+    if mtu is None:
+        return
+    if not target.is_dtls:
+        raise UsageError(f"--mtu is of DTLS, which {target} does not speak: add --proto udp --tls")
+    if size > target.room(mtu):
+        raise UsageError(f"a message of {size} bytes does not fit into --mtu {mtu}: {target.room(mtu)} do")
+
+
 def _above_zero(flag: str, value: float | None) -> None:
     if value is not None and not 0 < value < math.inf:
         raise UsageError(f"{flag} must be more than 0")
@@ -740,6 +793,7 @@ def _network_json(sockets: SocketOptions, tls: ClientTLS | None) -> dict[str, An
         "source": sockets.source,
         "dscp": sockets.dscp,
         "ttl": sockets.ttl,
+        **({} if sockets.mtu is None else {"mtu": sockets.mtu}),
         "tls": None,
     }
     if tls is not None:

@@ -94,7 +94,7 @@ def run(
     running.install(reactor_name)
     embedded = target is None and port is None
     goal = resolve_own_server(proto, tls) if embedded else resolve_target(target, port, proto, tls)
-    adapter = protocols.load(goal.protocol)
+    adapter = protocols.for_target(goal)
     check_reflection([adapter], hmac_key)
     request = resolve_request(adapter, method, headers, body, http2)
     if hmac_key is not None:

@@ -81,7 +81,7 @@ def run(
     """
     running.install(reactor_name)
     goal = resolve_target(target, port, proto, tls)
-    adapter = protocols.load(goal.protocol)
+    adapter = protocols.for_target(goal)
     check_reflection([adapter], hmac_key)
     request = resolve_request(adapter, method, headers, body, http2)
     if request is not None and message is None:
@@ -119,6 +119,8 @@ def run(
         block = BLOCK
     else:
         usual = DATAGRAM_SIZE if adapter.kind is Kind.DATAGRAM else BLOCK
+        if sockets.mtu is not None:
+            usual = min(usual, goal.room(sockets.mtu))
         block = usual if size is None else size
         check_size(adapter, block, "-l/--size")
     return running.run(lambda reactor, _: _pipe(reactor, adapter, talk, block, verbose))

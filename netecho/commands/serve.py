@@ -37,6 +37,7 @@ def run(
     stateful: bool,
     max_connections: int | None,
     idle_timeout_ns: int | None,
+    mtu: int | None,
     drain_timeout_ns: int,
     json_stream: bool,
     verbose: bool,
@@ -56,8 +57,9 @@ def run(
             workers,
             hmac_key,
             stateful,
+            mtu,
         )
-        adapters = [protocols.load(one.protocol) for one in plan.listeners]
+        adapters = [protocols.for_target(one) for one in plan.listeners]
         check_reflection(adapters, hmac_key, stateful)
         check_replies(adapters, reply)
         view: ServerView = (

@@ -198,6 +198,17 @@ Ttl = Annotated[
     ),
 ]
 
+Mtu = Annotated[
+    int | None,
+    typer.Option(
+        "--mtu",
+        metavar="BYTES",
+        parser=read_by(units.parse_size),
+        rich_help_panel=NETWORK,
+        help="Send no packet of DTLS larger than this, IP and UDP headers and all.",
+    ),
+]
+
 # TLS.
 
 CACert = Annotated[
@@ -414,14 +425,14 @@ def read_body(text: str | None) -> str | None:
 
 
 def socket_options(
-    ipv4: bool, ipv6: bool, source: str | None, dscp: int | None, ttl: int | None
+    ipv4: bool, ipv6: bool, source: str | None, dscp: int | None, ttl: int | None, mtu: int | None
 ) -> SocketOptions:
     """Return what the socket flags ask for.
 
     Raises:
         UsageError: they contradict each other.
     """
-    return SocketOptions(family(ipv4, ipv6), source, dscp, ttl)
+    return SocketOptions(family(ipv4, ipv6), source, dscp, ttl, mtu)
 
 
 def client_tls(

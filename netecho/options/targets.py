@@ -198,7 +198,7 @@ def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:
         return
     from netecho.protocols._contract import Kind
 
-    if adapter.kind is Kind.DATAGRAM:
+    if adapter.kind is Kind.DATAGRAM and (mode is Mode.CONNECT or adapter.secure_scheme is None):
         raise UsageError(f"--mode {mode} is for protocols that connect, which {adapter.name} does not")
     if size is not None:
         raise UsageError(f"-l/--size is of no use with --mode {mode}, which sends no messages")

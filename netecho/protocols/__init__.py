@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from netecho.errors import UsageError
 
 if TYPE_CHECKING:
+    from netecho.plans import Target
     from netecho.protocols._contract import Adapter
 
 
@@ -59,6 +60,16 @@ def load(name: str) -> Adapter:
     return adapter
 
 
+def for_target(target: Target) -> Adapter:
+    """Import and return the adapter of a target's protocol, in the form that the target has.
+
+    Raises:
+        UsageError: there is no such protocol.
+    """
+    adapter = load(target.protocol)
+    return (adapter.secured if target.secure else None) or adapter
+
+
 def for_scheme(scheme: str) -> tuple[Adapter, bool]:
     """Return the adapter that a URL's scheme stands for, and whether it is in its secure form.
 
@@ -72,6 +83,6 @@ def for_scheme(scheme: str) -> tuple[Adapter, bool]:
     for name in names():
         adapter = load(name)
         if adapter.secure_scheme == scheme:
-            return adapter, True
+            return adapter.secured or adapter, True
     secure = [adapter.secure_scheme for adapter in map(load, names()) if adapter.secure_scheme]
     raise UsageError(f"unknown scheme {scheme!r}: it is one of {', '.join([*names(), *sorted(secure)])}")

@@ -107,7 +107,8 @@ class Route:
     """The host's IP addresses in the order of preference; empty for a path."""
     sockets: SocketOptions = dataclasses.field(default_factory=SocketOptions)
     tls: Any = None
-    """An `IOpenSSLClientConnectionCreator`, for the TLS side of each connection; `None` in clear."""
+    """An `IOpenSSLClientConnectionCreator`, for the TLS side of each connection; `None` in clear. It has
+    `clientConnectionForDTLS` too, for datagrams."""
     timeout: float = 5.0
     """Seconds for a connection to be made, its TLS handshake included."""
     key: bytes | None = dataclasses.field(default=None, repr=False)
@@ -164,7 +165,8 @@ class ListenSettings:
     idle_timeout: float | None = None
     """Seconds without a byte received or sent after which a connection is closed."""
     tls: Any = None
-    """An `IOpenSSLServerConnectionCreator`, for the TLS side of each connection; `None` in clear."""
+    """An `IOpenSSLServerConnectionCreator`, for the TLS side of each connection; `None` in clear. It has
+    `serverConnectionForDTLS` too, for datagrams."""
     upgrade: Any = None
     """Another, for connections in clear that ask for TLS, on a protocol that `upgrades`; `None`: none may."""
     on_event: OnEvent | None = None
@@ -173,6 +175,8 @@ class ListenSettings:
     descriptor: int | None = None
     """A socket that is open already, one of those that the parent process got from `Adapter.open`; it is
     the listener's. `None`: the listener opens its own."""
+    mtu: int | None = None
+    """Bytes in the largest packet of DTLS; `None`: a careful size in handshakes, and then that of messages."""
     key: bytes | None = dataclasses.field(default=None, repr=False)
     """With which a reflector authenticates packets; `None`: it does not."""
     stateful: bool = False
@@ -206,6 +210,11 @@ class Adapter(typing.Protocol):
     """`None` for protocols that have a path in place of a host and port."""
     secure_scheme: str | None
     """The URL scheme of its secure form; `None` if it has none."""
+
+    @property
+    def secured(self) -> Adapter | None:
+        """The adapter of its secure form, where that carries something else; `None`: this one is."""
+
     minimum_size: int
     maximum_size: int | None
     """The payloads it can carry, in bytes."""

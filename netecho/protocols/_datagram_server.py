@@ -47,6 +47,12 @@ def unsent(failure: Exception) -> str:
     return "send buffer full" if isinstance(failure, BlockingIOError) else "not sendable"
 
 
+def peer_text(source: tuple[str, int]) -> str:
+    """Return where a datagram came from as people write it."""
+    host, port = source
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class RepetitionGuard:
     """Notices bytes that come again and again from the same port, as they do in a loop of two echoes.
 
@@ -174,9 +180,7 @@ class DatagramServer(DatagramProtocol):
         before = dropped.get(why, 0)
         dropped[why] = before + count
         if not before and self._settings.on_event is not None:
-            host, port = source
-            peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            self._settings.on_event("dropped", {"peer": peer, "reason": why})
+            self._settings.on_event("dropped", {"peer": peer_text(source), "reason": why})
 
 
 class DatagramListener:
@@ -211,13 +215,13 @@ class DatagramListener:
         self._stop()
 
 
-def open_listener(
+def open_port(
     reactor: Any,
     listen: Callable[[Any, Target, DatagramProtocol, int | None], Any],
     target: Target,
     protocol: DatagramServer,
     settings: ListenSettings,
-) -> DatagramListener:
+) -> Any:
     """Open a port with `listen` of the reactor, target, protocol and descriptor; see `Adapter.listen`."""
     try:
         port = listen(reactor, target, protocol, settings.descriptor)
@@ -225,4 +229,16 @@ def open_listener(
         raise listen_error(target, error) from error
     grow_buffers(port.getHandle())
     settings.udp_ports.add(port.getHost().port)
+    return port
+
+
+def open_listener(
+    reactor: Any,
+    listen: Callable[[Any, Target, DatagramProtocol, int | None], Any],
+    target: Target,
+    protocol: DatagramServer,
+    settings: ListenSettings,
+) -> DatagramListener:
+    """Open a port as `open_port` does, which has nothing to end but itself."""
+    port = open_port(reactor, listen, target, protocol, settings)
     return DatagramListener(reactor, port, bound_target(target, port))

@@ -8,7 +8,7 @@ from typing import Any, Final
 from twisted.internet.error import CannotListenError
 
 from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
-from netecho.protocols._contract import ListenSettings
+from netecho.protocols._contract import Adapter, ListenSettings
 from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
 from netecho.protocols._sockets import bound_target, listen_error
 from netecho.protocols._stream_server import ReplyFactory, StreamListener, to_listen_with
@@ -24,6 +24,7 @@ class TCPAdapter:
     """
 
     default_port: int | None = DEFAULT_PORT
+    secured: Adapter | None = None
     minimum_size = 0
     maximum_size: int | None = None
     default_size = DEFAULT_SIZE

@@ -36,6 +36,7 @@ class STAMP:
     kind = Kind.DATAGRAM
     default_port: int | None = PORT
     secure_scheme: str | None = None
+    secured: Adapter | None = None
     minimum_size = 0
     maximum_size: int | None = MAXIMUM_SIZE - AUTHENTICATED_SIZE - TLV_SIZE
     default_size = 0

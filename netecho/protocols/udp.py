@@ -1,4 +1,4 @@
-"""UDP: echo as in RFC 862, on datagrams."""
+"""UDP, and DTLS over it: echo as in RFC 862, on datagrams."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ from netecho.protocols._datagram_server import (
     DatagramListener,
     DatagramServer,
     open_listener,
+    open_port,
     unsent,
 )
+from netecho.protocols._dtls_association import LARGEST_MESSAGE
+from netecho.protocols._dtls_client import connect_securely, converse_securely
+from netecho.protocols._dtls_server import DTLSListener, DTLSServer
 from netecho.protocols._inherited import Opened, adopt_datagrams, open_sockets
-from netecho.protocols._sockets import RECEIVE_SIZE
+from netecho.protocols._sockets import RECEIVE_SIZE, bound_target
 from netecho.protocols._stream_server import CHARGEN_PATTERN
 
 if TYPE_CHECKING:
@@ -96,7 +100,7 @@ class UDP:
     name = "udp"
     kind = Kind.DATAGRAM
     default_port: int | None = DEFAULT_PORT
-    secure_scheme: str | None = None
+    secure_scheme: str | None = "dtls"
     minimum_size = 0
     maximum_size: int | None = MAXIMUM_SIZE
     default_size = DEFAULT_SIZE
@@ -110,6 +114,11 @@ class UDP:
     has_receipts = False
     is_text = False
     upgrades = False
+
+    @property
+    def secured(self) -> Adapter | None:
+        """DTLS, which carries less."""
+        return _dtls
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""
@@ -145,6 +154,41 @@ class UDP:
         return begin_conversation(reactor.listenUDP, route, Conversation(protocol), on_connected)
 
 
+class DTLS(UDP):
+    """UDP in its secure form, DTLS 1.2 (RFC 6347): each message is a record in a datagram of its own."""
+
+    minimum_size = 1
+    maximum_size: int | None = LARGEST_MESSAGE
+    framed = True
+
+    async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
+        """Listen on a host and port."""
+        server = DTLSServer(reactor, settings)
+        port = open_port(reactor, _listen, target, server, settings)
+        return DTLSListener(reactor, port, bound_target(target, port), server)
+
+    def connect(
+        self,
+        reactor: Any,
+        route: Route,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Exchanger]:
+        """Shake hands on a socket of its own for exchanges."""
+        return connect_securely(reactor, route, on_reply, on_lost, on_connected)
+
+    def converse(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
+        """Shake hands on a socket for a conversation in messages."""
+        return converse_securely(reactor, route, protocol, on_connected)
+
+
 def _listen(reactor: Any, target: Target, protocol: DatagramProtocol, descriptor: int | None) -> Any:
     if descriptor is not None:
         return adopt_datagrams(reactor, descriptor, protocol, RECEIVE_SIZE)
@@ -160,4 +204,5 @@ def _listen(reactor: Any, target: Target, protocol: DatagramProtocol, descriptor
         return reactor.adoptDatagramPort(bound.fileno(), family, protocol, RECEIVE_SIZE)
 
 
+_dtls: Adapter = DTLS()
 adapter: Adapter = UDP()

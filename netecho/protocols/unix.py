@@ -39,6 +39,7 @@ class UNIX:
     kind = Kind.STREAM
     default_port: int | None = None
     secure_scheme: str | None = None
+    secured: Adapter | None = None
     minimum_size = 1
     maximum_size: int | None = None
     default_size = DEFAULT_SIZE

@@ -64,7 +64,7 @@ class EchoServer:
         ports: set[int] = set()
         try:
             for target, descriptor in itertools.zip_longest(plan.listeners, self._descriptors):
-                adapter = protocols.load(target.protocol)
+                adapter = protocols.for_target(target)
                 offered = None if self.tls is None else self.tls.offering(adapter.alpn)
                 settings = ListenSettings(
                     totals=self.totals,
@@ -76,6 +76,7 @@ class EchoServer:
                     on_event=self._on_event,
                     udp_ports=ports,
                     descriptor=descriptor,
+                    mtu=plan.mtu,
                     key=key,
                     stateful=plan.stateful,
                 )

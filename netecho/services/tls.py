@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import ipaddress
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -44,6 +45,8 @@ INTERMEDIATE_GROUPS = b"X25519:P-256:P-384"
 """The key exchange groups of the same guideline."""
 
 _OLDEST = {TLSVersion.TLS_1_2: SSL.TLS1_2_VERSION, TLSVersion.TLS_1_3: SSL.TLS1_3_VERSION}
+_DTLS_1_2 = 0xFEFD
+"""RFC 6347 section 4.1; pyOpenSSL has no name for it."""
 _MUST_SHOW = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
 
@@ -53,6 +56,8 @@ class ServerContext:
     """Makes the OpenSSL side of a server's connections."""
 
     context: SSL.Context
+    make: Callable[[int], SSL.Context] = dataclasses.field(repr=False)
+    """Makes a context for one of OpenSSL's methods, as `context` was made."""
     verifies: bool
     """Whether clients must show a certificate."""
     authority: LocalAuthority | None = None
@@ -68,7 +73,19 @@ class ServerContext:
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection."""
-        connection = VerifiedConnection(self.context, None)
+        return self._connection(self.context)
+
+    def serverConnectionForDTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - as Twisted's
+        """Return a new connection for datagrams."""
+        return self._connection(self.for_datagrams)
+
+    @functools.cached_property
+    def for_datagrams(self) -> SSL.Context:
+        """The like of `context` that speaks DTLS, made when it is first needed."""
+        return self.make(SSL.DTLS_METHOD)
+
+    def _connection(self, context: SSL.Context) -> SSL.Connection:
+        connection = VerifiedConnection(context, None)
         connection.verifies = self.verifies
         connection.alpn = [name.encode() for name in self.alpn]
         return connection
@@ -85,13 +102,27 @@ class ClientContext:
     """Makes the OpenSSL side of a client's connections, all to the same host."""
 
     context: SSL.Context
+    make: Callable[[int], SSL.Context] = dataclasses.field(repr=False)
+    """Makes a context for one of OpenSSL's methods, as `context` was made."""
     server_name: bytes | None
     """Sent as SNI; `None` for an address, which RFC 6066 section 3 does not permit there."""
     keylog: BinaryIO | None = None
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection."""
-        connection = VerifiedConnection(self.context, None)
+        return self._connection(self.context)
+
+    def clientConnectionForDTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - as Twisted's
+        """Return a new connection for datagrams."""
+        return self._connection(self.for_datagrams)
+
+    @functools.cached_property
+    def for_datagrams(self) -> SSL.Context:
+        """The like of `context` that speaks DTLS, made when it is first needed."""
+        return self.make(SSL.DTLS_METHOD)
+
+    def _connection(self, context: SSL.Context) -> SSL.Connection:
+        connection = VerifiedConnection(context, None)
         connection.verifies = True
         if self.server_name is not None:
             connection.set_tlsext_host_name(self.server_name)
@@ -124,7 +155,21 @@ def for_server(
         UsageError: a file or a flag of the plan is wrong.
         NetechoError: a certificate was to be made, and there is nowhere to put its authority's.
     """
-    context = _context(plan.minimum)
+    authority_made = None
+    if plan.certificate is not None:
+        credentials = certificates.read_credentials(plan.certificate, plan.key)
+    elif made is not None:
+        credentials = made
+    else:
+        credentials, authority_made = certificates.make_credentials(hosts, hostname)
+        made = credentials
+    make = functools.partial(_server_context, plan, credentials)
+    context = make(SSL.TLS_METHOD)
+    return ServerContext(context, make, plan.client_ca is not None, authority_made, made)
+
+
+def _server_context(plan: ServerTLS, credentials: Credentials, method: int) -> SSL.Context:
+    context = _context(method, plan.minimum)
     try:
         ciphers = INTERMEDIATE_CIPHERS if plan.ciphers is None else plan.ciphers
         context.set_cipher_list(ciphers.encode("ascii"))
@@ -138,16 +183,8 @@ def for_server(
         _trust(context, plan.client_ca, "--client-ca")
         context.load_client_ca(os.fsencode(plan.client_ca))
         context.set_verify(_MUST_SHOW, verification(None))
-    authority_made = None
-    if plan.certificate is not None:
-        credentials = certificates.read_credentials(plan.certificate, plan.key)
-    elif made is not None:
-        credentials = made
-    else:
-        credentials, authority_made = certificates.make_credentials(hosts, hostname)
-        made = credentials
     _show(context, credentials, plan.certificate)
-    return ServerContext(context, plan.client_ca is not None, authority_made, made)
+    return context
 
 
 def for_client(plan: ClientTLS, host: str, environment: Mapping[str, str] = os.environ) -> ClientContext:
@@ -162,8 +199,21 @@ def for_client(plan: ClientTLS, host: str, environment: Mapping[str, str] = os.e
     Raises:
         UsageError: a file or a flag of the plan is wrong.
     """
-    context = _context(TLSVersion.TLS_1_2)
     name, is_address = _identity(plan.server_name or host)
+    keylog = None
+    if plan.keylog is not None:
+        keylog = _open_log(plan.keylog, f"--keylog {plan.keylog}")
+    elif environment.get("SSLKEYLOGFILE"):
+        path = environment["SSLKEYLOGFILE"]
+        keylog = _open_log(path, f"SSLKEYLOGFILE={path}")
+    make = functools.partial(_client_context, plan, name, is_address, keylog)
+    return ClientContext(make(SSL.TLS_METHOD), make, None if is_address else name.encode("ascii"), keylog)
+
+
+def _client_context(
+    plan: ClientTLS, name: str, is_address: bool, keylog: BinaryIO | None, method: int
+) -> SSL.Context:
+    context = _context(method, TLSVersion.TLS_1_2)
     if plan.authorities is None:
         context.set_default_verify_paths()
     else:
@@ -174,18 +224,20 @@ def for_client(plan: ClientTLS, host: str, environment: Mapping[str, str] = os.e
         _show(context, credentials, plan.certificate)
     if plan.alpn:
         context.set_alpn_protos(_protocol_names(plan.alpn))
-    keylog = None
-    if plan.keylog is not None:
-        keylog = _log_keys(context, plan.keylog, f"--keylog {plan.keylog}")
-    elif environment.get("SSLKEYLOGFILE"):
-        path = environment["SSLKEYLOGFILE"]
-        keylog = _log_keys(context, path, f"SSLKEYLOGFILE={path}")
-    return ClientContext(context, None if is_address else name.encode("ascii"), keylog)
+    if keylog is not None:
+        _log_keys(context, keylog)
+    return context
 
 
-def _context(oldest: TLSVersion) -> SSL.Context:
-    context = SSL.Context(SSL.TLS_METHOD)
-    context.set_min_proto_version(_OLDEST[oldest])
+def _context(method: int, oldest: TLSVersion) -> SSL.Context:
+    context = SSL.Context(method)
+    if method == SSL.DTLS_METHOD:
+        context.set_min_proto_version(_DTLS_1_2)
+        context.set_max_proto_version(_DTLS_1_2)
+        # Who has the socket knows how large datagrams may be; OpenSSL has memory alone, and cannot ask it.
+        context.set_options(SSL.OP_NO_QUERY_MTU)
+    else:
+        context.set_min_proto_version(_OLDEST[oldest])
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     # Idle connections then cost no record buffers, which are most of what one takes.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
@@ -265,16 +317,20 @@ def _show(context: SSL.Context, credentials: Credentials, path: str | None) -> N
         raise UsageError(f"--cert {path}: OpenSSL does not take it: {said}") from None
 
 
-def _log_keys(context: SSL.Context, path: str, flag: str) -> BinaryIO:
-    """Append the secrets of connections to a file that only its owner can read.
-
-    The lines are as in <https://www.ietf.org/archive/id/draft-ietf-tls-keylogfile-02.html>.
-    """
+def _open_log(path: str, flag: str) -> BinaryIO:
+    """Open a file that only its owner can read, to append to."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         raise UsageError(f"{flag}: {error.strerror or error}") from None
-    log = os.fdopen(descriptor, "ab", buffering=0)
+    return os.fdopen(descriptor, "ab", buffering=0)
+
+
+def _log_keys(context: SSL.Context, log: BinaryIO) -> None:
+    """Append the secrets of connections to a file.
+
+    The lines are as in <https://www.ietf.org/archive/id/draft-ietf-tls-keylogfile-02.html>.
+    """
 
     def write(_: SSL.Connection, line: bytes) -> None:
         # A full disk is no reason to fail in the middle of OpenSSL, and a closed log none either.
@@ -282,4 +338,3 @@ def _log_keys(context: SSL.Context, path: str, flag: str) -> BinaryIO:
             log.write(line + b"\n")
 
     context.set_keylog_callback(write)
-    return log

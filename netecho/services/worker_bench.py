@@ -279,7 +279,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         elif not begin.called:
             begin.callback(message["begin_ns"])
 
-    adapter = protocols.load(plan.target.protocol)
+    adapter = protocols.for_target(plan.target)
     benchmark = Benchmark(reactor, plan, adapter, route, secrets.randbits(32), on_progress, when_connected)
     parent.tell({"hello": True})
     parent.hear(on_message)

@@ -96,7 +96,7 @@ class ServerWorkers:
         try:
             for target in plan.listeners:
                 address = await numbered(self._reactor, target)
-                self.listeners.append(protocols.load(target.protocol).open(address, plan.workers))
+                self.listeners.append(protocols.for_target(target).open(address, plan.workers))
             bound = dataclasses.replace(plan, listeners=tuple(one.target for one in self.listeners))
             for index, share in enumerate(bound.split()):
                 sockets = [one.sockets[index].fileno() for one in self.listeners]

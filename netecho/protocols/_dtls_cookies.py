@@ -1,0 +1,44 @@
+"""Cookies, by which a DTLS client shows that it receives at its address (RFC 6347 section 4.2.1)."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+LIFETIME: Final = 60.0
+"""Seconds for which a cookie is given out. It is believed for as long again."""
+SIZE: Final = 16
+"""Bytes in a cookie: what asks for one is then no larger than what brings it, whatever else it lacks."""
+
+
+class Cookies:
+    """Makes cookies from addresses, and keeps none of them.
+
+    Each stands for an address and a stretch of time, under a secret of this object's own: who has received
+    one at an address that it no longer has cannot use it for long.
+
+    Args:
+        seconds: tells the time.
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._secret = secrets.token_bytes(32)
+
+    def make(self, address: tuple[str, int]) -> bytes:
+        """Return the cookie for an address."""
+        return self._make(address, self._stretch())
+
+    def check(self, address: tuple[str, int], cookie: bytes) -> bool:
+        """Return whether a cookie has been made for an address, and not too long ago."""
+        now = self._stretch()
+        return any(hmac.compare_digest(cookie, self._make(address, when)) for when in (now, now - 1))
+
+    def _stretch(self) -> int:
+        return int(self._seconds() // LIFETIME)
+
+    def _make(self, address: tuple[str, int], stretch: int) -> bytes:
+        host, port = address
+        return hmac.digest(self._secret, f"{stretch} {port} {host}".encode(), "sha256")[:SIZE]

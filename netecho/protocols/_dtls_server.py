@@ -1,0 +1,320 @@
+"""The server side of DTLS: many associations on one port, and none before a peer has proved its address.
+
+Whoever sends a ClientHello is told a cookie (RFC 6347 section 4.2.1), by an answer that is smaller and with
+nothing kept of it. Who brings it back receives at the address that it says it sends from: only then is there
+an association, and if the address had one before, its peer has begun anew, and the new one takes its place
+(section 4.2.8).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.error import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    InvalidAddressError,
+    MessageLengthError,
+)
+from twisted.internet.error import TimeoutError as ConnectingTimeoutError
+from twisted.python.failure import Failure
+
+from netecho.plans import ReplyMode, Target
+from netecho.protocols._contract import ListenSettings
+from netecho.protocols._datagram_server import DatagramListener, DatagramServer, peer_text, unsent
+from netecho.protocols._dtls_association import (
+    CAREFUL_MTU,
+    LARGEST_MESSAGE,
+    Association,
+    datagram_size,
+    prepare,
+)
+from netecho.protocols._dtls_cookies import Cookies
+from netecho.protocols._dtls_records import HEADER, hello_random
+from netecho.protocols._stream_server import CHARGEN_PATTERN, HANDSHAKE_TIMEOUT
+
+MOST_PEERS: Final = 4096
+"""Associations at a time, unless the user says otherwise: each takes some 75 KiB, and no descriptor that the
+system would count."""
+MOST_HANDSHAKES: Final = 1024
+"""Of them, those whose handshake is under way. Who is not let in sends its ClientHello again by itself."""
+IDLE_TIMEOUT: Final = 300.0
+"""Seconds after which a peer that says nothing is forgotten, unless the user says otherwise: one that has
+vanished does not say so."""
+
+
+class Peer:
+    """One association of a server's; provides `netecho.protocols._dtls_association.Party`."""
+
+    __slots__ = (
+        "_begun",
+        "_moved",
+        "_server",
+        "_watch",
+        "address",
+        "association",
+        "hello",
+        "largest",
+        "received",
+        "sent",
+    )
+
+    def __init__(self, server: DTLSServer, address: tuple[str, int], hello: bytes) -> None:
+        self._server = server
+        self.address = address
+        self.hello = hello
+        """The random of the ClientHello that it began with."""
+        self.association: Any = None
+        self.received = 0
+        self.sent = 0
+        """Bytes of payload."""
+        self.largest = LARGEST_MESSAGE
+        """Bytes in the largest message that it may be sent."""
+        self._begun = self._moved = server.seconds()
+        self._watch: Any = server.call_later(HANDSHAKE_TIMEOUT, self._time_out)
+
+    def established(self) -> None:
+        """See `Party.established`."""
+        self._watch.cancel()
+        self._moved = self._server.seconds()
+        self._watch = self._server.call_later(self._server.idle_timeout, self._look)
+        self._server.shook_hands(self)
+
+    def message_received(self, message: bytes) -> None:
+        """See `Party.message_received`."""
+        self._moved = self._server.seconds()
+        self._server.answer_peer(self, message)
+
+    def ended(self, reason: Failure) -> None:
+        """See `Party.ended`."""
+        self._server.forget(self, reason)
+
+    def _time_out(self) -> None:
+        """Give up a handshake, however much of it has come."""
+        self.association.abandon()
+        self.ended(Failure(ConnectingTimeoutError("the handshake took too long")))
+
+    def _look(self) -> None:
+        """Forget the peer if it has been idle for as long as it may, else look again when it could have."""
+        left = self._moved + self._server.idle_timeout - self._server.seconds()
+        if left > 0:
+            self._watch = self._server.call_later(left, self._look)
+        else:
+            self.association.close()
+            self.ended(Failure(ConnectionLost("it was idle for too long")))
+
+    def release(self) -> int:
+        """Watch it no more; return how long there was an association, in nanoseconds."""
+        if self._watch.active():
+            self._watch.cancel()
+        elapsed: float = self._server.seconds() - self._begun
+        return round(elapsed * 1e9)
+
+
+class DTLSServer(DatagramServer):
+    """A server's port. What it counts are messages, and not the datagrams of handshakes."""
+
+    def __init__(self, reactor: Any, settings: ListenSettings) -> None:
+        super().__init__(reactor, settings)
+        self.seconds = reactor.seconds
+        self.call_later = reactor.callLater
+        self.idle_timeout = IDLE_TIMEOUT if settings.idle_timeout is None else settings.idle_timeout
+        self._peers: dict[tuple[str, int], Peer] = {}
+        self._handshakes = 0
+        self._ending = False
+        self._cookies = Cookies(reactor.seconds)
+        self._asking = ("", 0)
+        """The address whose ClientHello is looked at."""
+        self._answers = settings.reply is not ReplyMode.DISCARD
+        self._payload = CHARGEN_PATTERN if settings.reply is ReplyMode.CHARGEN else None
+        self._datagram_size = 0
+        self._doorstep: Any = None
+        """What looks at ClientHellos."""
+
+    def startProtocol(self) -> None:
+        """Make what looks at ClientHellos, now that the address family is known."""
+        mtu = self._settings.mtu
+        is_ipv6 = ":" in self.transport.getHost().host
+        self._datagram_size = datagram_size(CAREFUL_MTU if mtu is None else mtu, is_ipv6=is_ipv6)
+        self._doorstep = doorstep = self._make_doorstep()
+        context = doorstep.get_context()
+        context.set_cookie_generate_callback(lambda one: one.get_app_data().make_cookie())
+        context.set_cookie_verify_callback(lambda one, cookie: one.get_app_data().check_cookie(cookie))
+
+    def _make_doorstep(self) -> SSL.Connection:
+        """Return an OpenSSL side that has no peer yet, and is one's when it has brought a cookie."""
+        connection: SSL.Connection = self._settings.tls.serverConnectionForDTLS(self)
+        connection.set_accept_state()
+        connection.set_app_data(self)
+        prepare(connection, self._datagram_size)
+        return connection
+
+    def make_cookie(self) -> bytes:
+        """Return the cookie for the address whose ClientHello is looked at."""
+        return self._cookies.make(self._asking)
+
+    def check_cookie(self, cookie: bytes) -> bool:
+        """Return whether a cookie is for the address whose ClientHello is looked at."""
+        return self._cookies.check(self._asking, cookie)
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Pass a datagram to its peer, or see whether it makes one."""
+        self._left -= 1
+        if not self._left:
+            self._end_turn()
+        hello = hello_random(datagram)
+        peer = self._peers.get(addr)
+        if peer is not None and (hello is None or hello == peer.hello):
+            peer.association.received(datagram)
+        elif hello is None or len(datagram) > HEADER + LARGEST_MESSAGE:
+            self.drop("no association", addr)
+        elif self._ending:
+            self.drop("server ending", addr)
+        elif (why := self.objection(addr)) is not None:
+            self.drop(why, addr)
+        else:
+            self._listen(datagram, addr, hello)
+
+    def _listen(self, datagram: bytes, addr: tuple[str, int], hello: bytes) -> None:
+        """Ask for a cookie, or begin an association with whoever has brought it."""
+        doorstep = self._doorstep
+        self._asking = addr
+        doorstep.bio_write(datagram)
+        try:
+            doorstep.DTLSv1_listen()
+        except SSL.WantReadError:
+            self._ask(doorstep, len(datagram), addr)
+        except SSL.Error:
+            self._doorstep = self._make_doorstep()
+            self.drop("malformed ClientHello", addr)
+        else:
+            self._doorstep = self._make_doorstep()
+            self._admit(doorstep, addr, hello)
+
+    def _ask(self, doorstep: SSL.Connection, size: int, addr: tuple[str, int]) -> None:
+        try:
+            request = doorstep.bio_read(size + 1)
+        except SSL.WantReadError:
+            self.drop("malformed ClientHello", addr)
+            return
+        if len(request) > size:  # nobody is made to send more to an address than was spent on it
+            self._doorstep = self._make_doorstep()
+            self.drop("malformed ClientHello", addr)
+        else:
+            self.transmit(request, addr)
+
+    def _admit(self, connection: SSL.Connection, addr: tuple[str, int], hello: bytes) -> None:
+        """Begin an association with a peer that has proved its address, if there is room."""
+        former, totals = self._peers.get(addr), self._totals
+        if former is not None:
+            former.association.abandon()
+            self.forget(former, Failure(ConnectionAborted("its peer has begun anew")))
+        limit, taken = self._settings.max_connections, totals.open
+        if limit is None:
+            limit, taken = MOST_PEERS, len(self._peers)
+        if taken >= limit:
+            totals.refused += 1
+            self._tell("refused", {"peer": peer_text(addr), "limit": limit})
+            return
+        if self._handshakes >= MOST_HANDSHAKES:
+            self.drop("too many handshakes", addr)
+            return
+        peer = Peer(self, addr, hello)
+        self._peers[addr] = peer
+        self._handshakes += 1
+        totals.connections += 1
+        totals.open += 1
+        host = self.transport.getHost()
+        self._tell("connected", {"peer": peer_text(addr), "local": peer_text((host.host, host.port))})
+
+        def send(datagram: bytes) -> bool:
+            return self.transmit(datagram, addr)
+
+        peer.association = association = Association(
+            self._reactor, connection, self._datagram_size, send, peer
+        )
+        association.shake_hands()
+
+    def shook_hands(self, peer: Peer) -> None:
+        """Take note that a handshake is complete."""
+        self._handshakes -= 1
+        if self._settings.mtu is not None:
+            peer.largest = min(LARGEST_MESSAGE, peer.association.connection.get_cleartext_mtu())
+
+    def answer_peer(self, peer: Peer, message: bytes) -> None:
+        """Answer a message, or count that it cannot be answered."""
+        totals, size = self._totals, len(message)
+        totals.datagrams_received += 1
+        totals.bytes_received += size
+        peer.received += size
+        if not self._answers:
+            return
+        if size > peer.largest:
+            self.drop("larger than --mtu", peer.address)
+        elif peer.association.write(message if self._payload is None else self._payload[:size]):
+            totals.datagrams_sent += 1
+            totals.bytes_sent += size
+            peer.sent += size
+
+    def transmit(self, datagram: bytes, addr: tuple[str, int]) -> bool:
+        """Send what OpenSSL has made; return whether the system took it, and count it if not."""
+        try:
+            self.transport.write(datagram, addr)
+        except (OSError, MessageLengthError, InvalidAddressError) as failure:
+            self.drop(unsent(failure), addr)
+            return False
+        return True
+
+    def forget(self, peer: Peer, reason: Failure) -> None:
+        """Take a peer out of the books: its association is over."""
+        if self._peers.get(peer.address) is not peer:
+            return
+        del self._peers[peer.address]
+        self._totals.open -= 1
+        self._handshakes -= not peer.association.is_established
+        self._tell(
+            "disconnected",
+            {
+                "peer": peer_text(peer.address),
+                "bytes_received": peer.received,
+                "bytes_sent": peer.sent,
+                "elapsed_ns": peer.release(),
+                "reason": reason.getErrorMessage(),
+            },
+        )
+
+    def _tell(self, event: str, particulars: dict[str, Any]) -> None:
+        if self._settings.on_event is not None:
+            self._settings.on_event(event, particulars)
+
+    def drain(self) -> None:
+        """Begin no more associations."""
+        self._ending = True
+
+    def end(self, reason: Failure) -> None:
+        """End every association, and say so to those who have one."""
+        self._ending = True
+        for peer in list(self._peers.values()):
+            peer.association.close()
+            self.forget(peer, reason)
+
+
+class DTLSListener(DatagramListener):
+    """An open port for DTLS; provides `netecho.protocols._contract.Listener`."""
+
+    def __init__(self, reactor: Any, port: Any, target: Target, server: DTLSServer) -> None:
+        super().__init__(reactor, port, target)
+        self._server = server
+
+    def drain(self) -> Deferred[None]:
+        """See `Listener.drain`."""
+        self._server.drain()
+        return super().drain()
+
+    def _stop(self) -> Deferred[None]:
+        if self._stopped is None:
+            self._server.end(Failure(ConnectionDone("the server ends")))
+        return super()._stop()
