@@ -31,6 +31,12 @@ _AUTHORITY = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]*)(?::([0-9]{0,9}))?")
 """Host and port of RFC 3986 section 3.2, which `urllib.parse` reads too leniently (`[::1]80`)."""
 
 
+def _check_mtu(mtu: int | None) -> None:
+    # OpenSSL divides a handshake into no smaller packets.
+    if mtu is not None and not 256 <= mtu <= 65_535:
+        raise UsageError(f"--mtu {mtu} is not between 256 and 65535")
+
+
 def share(total: int, parts: int, index: int) -> int:
     """Return part `index` of `total` divided into `parts` that differ by at most one."""
     return total // parts + (index < total % parts)
@@ -752,12 +758,6 @@ class BenchPlan:
 def _at_least(minimum: int, flag: str, value: int | None) -> None:
     if value is not None and value < minimum:
         raise UsageError(f"{flag} must be at least {minimum}")
-
-
-def _check_mtu(mtu: int | None) -> None:
-    # OpenSSL divides a handshake into no smaller packets.
-    if mtu is not None and not 256 <= mtu <= 65_535:
-        raise UsageError(f"--mtu {mtu} is not between 256 and 65535")
 
 
 def _fits(mtu: int | None, target: Target, size: int = 0) -> None:

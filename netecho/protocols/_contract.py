@@ -176,7 +176,7 @@ class ListenSettings:
     """A socket that is open already, one of those that the parent process got from `Adapter.open`; it is
     the listener's. `None`: the listener opens its own."""
     mtu: int | None = None
-    """Bytes in the largest packet of DTLS; `None`: a careful size in handshakes, and then that of messages."""
+    """Bytes in the largest packet of DTLS; `None`: a careful size in handshakes, then any."""
     key: bytes | None = dataclasses.field(default=None, repr=False)
     """With which a reflector authenticates packets; `None`: it does not."""
     stateful: bool = False

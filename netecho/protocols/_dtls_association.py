@@ -180,6 +180,10 @@ class Association:
         self._connection.set_app_data(None)
         self._party, self._send = None, _send_nowhere
 
+    def check_cookie(self, _: bytes) -> bool:
+        """Return `True`: OpenSSL asks again of a cookie by which the peer has been let in."""
+        return True
+
     def failVerification(self, reason: Failure) -> None:  # noqa: N802 - Twisted's
         """End, when OpenSSL has told the other end, as its certificate does not verify."""
         self._reason = reason

@@ -139,10 +139,7 @@ class DTLSServer(DatagramServer):
         mtu = self._settings.mtu
         is_ipv6 = ":" in self.transport.getHost().host
         self._datagram_size = datagram_size(CAREFUL_MTU if mtu is None else mtu, is_ipv6=is_ipv6)
-        self._doorstep = doorstep = self._make_doorstep()
-        context = doorstep.get_context()
-        context.set_cookie_generate_callback(lambda one: one.get_app_data().make_cookie())
-        context.set_cookie_verify_callback(lambda one, cookie: one.get_app_data().check_cookie(cookie))
+        self._doorstep = self._make_doorstep()
 
     def _make_doorstep(self) -> SSL.Connection:
         """Return an OpenSSL side that has no peer yet, and is one's when it has brought a cookie."""

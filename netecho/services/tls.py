@@ -184,6 +184,12 @@ def _server_context(plan: ServerTLS, credentials: Credentials, method: int) -> S
         context.load_client_ca(os.fsencode(plan.client_ca))
         context.set_verify(_MUST_SHOW, verification(None))
     _show(context, credentials, plan.certificate)
+    if method == SSL.DTLS_METHOD:
+        # Who looks at ClientHellos is the connection's `app_data` while it does.
+        context.set_cookie_generate_callback(lambda connection: connection.get_app_data().make_cookie())
+        context.set_cookie_verify_callback(
+            lambda connection, cookie: connection.get_app_data().check_cookie(cookie)
+        )
     return context
 
 
