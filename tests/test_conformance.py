@@ -52,8 +52,8 @@ FORMS = [
 
 def forms_of(*kinds: Kind) -> pytest.MarkDecorator:
     """Run a test with a server of each protocol of these kinds that is a plain echo, in each of its forms."""
-    adapters = {name: protocols.load(name) for name in protocols.names()}
-    chosen = [form for form in FORMS if adapters[form[0]].kind in kinds and not adapters[form[0]].framed]
+    adapters = {scheme: protocols.for_scheme(scheme)[0] for _, scheme in FORMS}
+    chosen = [form for form in FORMS if adapters[form[1]].kind in kinds and not adapters[form[1]].framed]
     return pytest.mark.parametrize("form", chosen, ids=[scheme for _, scheme in chosen], indirect=True)
 
 
@@ -219,14 +219,17 @@ class Both:
 
     async def listen(self) -> Listener:
         """Open a listener, and make a route to it."""
-        server = tls.for_server(ServerTLS(), {self._target.host}) if self.secure else None
+        target, datagrams = self._target, self._target.is_dtls
+        server = tls.for_server(ServerTLS(), {target.host}) if self.secure else None
+        offered = None if server is None else server.offering(self.adapter.alpn, datagrams=datagrams)
         listener = await self.adapter.listen(
-            self.reactor, self._target, ListenSettings(Totals(), tls=server, key=KEY, stateful=True)
+            self.reactor, target, ListenSettings(Totals(), tls=offered, key=KEY, stateful=True)
         )
         client = None
         if server is not None:
             assert server.authority is not None
-            client = tls.for_client(ClientTLS(authorities=server.authority.path), self._target.host)
+            trust = ClientTLS(authorities=server.authority.path)
+            client = tls.for_client(trust, target.host, datagrams=datagrams)
             server.close()
         self.route = Route(listener.target, (self._target.host,), tls=client, key=KEY)
         return listener

@@ -244,6 +244,7 @@ class Words:
     name: str
     default_port: int | None
     secure_scheme: str | None
+    secured: Any = None
     has_requests: bool = False
     upgrades: bool = False
     has_resources: bool = False

@@ -107,8 +107,8 @@ class Route:
     """The host's IP addresses in the order of preference; empty for a path."""
     sockets: SocketOptions = dataclasses.field(default_factory=SocketOptions)
     tls: Any = None
-    """An `IOpenSSLClientConnectionCreator`, for the TLS side of each connection; `None` in clear. It has
-    `clientConnectionForDTLS` too, for datagrams."""
+    """An `IOpenSSLClientConnectionCreator`, for the TLS side of each connection; `None` in clear. On a
+    protocol of datagrams it makes DTLS's."""
     timeout: float = 5.0
     """Seconds for a connection to be made, its TLS handshake included."""
     key: bytes | None = dataclasses.field(default=None, repr=False)
@@ -165,8 +165,8 @@ class ListenSettings:
     idle_timeout: float | None = None
     """Seconds without a byte received or sent after which a connection is closed."""
     tls: Any = None
-    """An `IOpenSSLServerConnectionCreator`, for the TLS side of each connection; `None` in clear. It has
-    `serverConnectionForDTLS` too, for datagrams."""
+    """An `IOpenSSLServerConnectionCreator`, for the TLS side of each connection; `None` in clear. On a
+    protocol of datagrams it makes DTLS's."""
     upgrade: Any = None
     """Another, for connections in clear that ask for TLS, on a protocol that `upgrades`; `None`: none may."""
     on_event: OnEvent | None = None

@@ -28,7 +28,7 @@ class SecureConversation(Conversation):
         mtu = route.sockets.mtu
         self._limited = mtu is not None
         self._largest: int | None = None
-        connection: SSL.Connection = route.tls.clientConnectionForDTLS(self)
+        connection: SSL.Connection = route.tls.clientConnectionForTLS(self)
         connection.set_connect_state()
         size = datagram_size(CAREFUL_MTU if mtu is None else mtu, is_ipv6=is_ipv6(route.addresses[0]))
         self._association = Association(clock, connection, size, self._transmit, self)

@@ -143,7 +143,7 @@ class DTLSServer(DatagramServer):
 
     def _make_doorstep(self) -> SSL.Connection:
         """Return an OpenSSL side that has no peer yet, and is one's when it has brought a cookie."""
-        connection: SSL.Connection = self._settings.tls.serverConnectionForDTLS(self)
+        connection: SSL.Connection = self._settings.tls.serverConnectionForTLS(self)
         connection.set_accept_state()
         connection.set_app_data(self)
         prepare(connection, self._datagram_size)

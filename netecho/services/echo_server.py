@@ -65,7 +65,9 @@ class EchoServer:
         try:
             for target, descriptor in itertools.zip_longest(plan.listeners, self._descriptors):
                 adapter = protocols.for_target(target)
-                offered = None if self.tls is None else self.tls.offering(adapter.alpn)
+                offered = None
+                if self.tls is not None:
+                    offered = self.tls.offering(adapter.alpn, datagrams=target.is_dtls)
                 settings = ListenSettings(
                     totals=self.totals,
                     reply=plan.reply,

@@ -57,7 +57,9 @@ def route_by(
     if request is not None and not client_tls.alpn:
         client_tls = dataclasses.replace(client_tls, alpn=request.alpn)
     starttls = client_tls.starttls
-    context = tls.for_client(client_tls, target.host) if target.secure or starttls else None
+    context = None
+    if target.secure or starttls:
+        context = tls.for_client(client_tls, target.host, datagrams=target.is_dtls)
     return Route(
         target,
         addresses,

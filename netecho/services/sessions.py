@@ -41,13 +41,7 @@ class ResumingContext:
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection, with the session of the last one if that had any."""
-        return self._resuming(self._connections.clientConnectionForTLS(tlsProtocol))
-
-    def clientConnectionForDTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - as Twisted's
-        """Return a new connection for datagrams, likewise."""
-        return self._resuming(self._connections.clientConnectionForDTLS(tlsProtocol))
-
-    def _resuming(self, connection: SSL.Connection) -> SSL.Connection:
+        connection: SSL.Connection = self._connections.clientConnectionForTLS(tlsProtocol)
         session = None if self._last is None else self._last.get_session()
         if session is not None:
             connection.set_session(session)

@@ -57,7 +57,7 @@ class ServerContext:
 
     context: SSL.Context
     make: Callable[[int], SSL.Context] = dataclasses.field(repr=False)
-    """Makes a context for one of OpenSSL's methods, as `context` was made."""
+    """Makes the like of `context` for one of OpenSSL's methods."""
     verifies: bool
     """Whether clients must show a certificate."""
     authority: LocalAuthority | None = None
@@ -67,25 +67,22 @@ class ServerContext:
     alpn: tuple[str, ...] = ()
     """What one listener chooses from, if the plan names nothing: see `offering`."""
 
-    def offering(self, alpn: tuple[str, ...]) -> ServerContext:
-        """Return a context for a listener that chooses from these protocols, if the plan names none."""
-        return dataclasses.replace(self, alpn=alpn)
+    def offering(self, alpn: tuple[str, ...], *, datagrams: bool = False) -> ServerContext:
+        """Return a context for one listener.
+
+        Args:
+            alpn: it chooses from these protocols, if the plan names none.
+            datagrams: it speaks DTLS.
+
+        Raises:
+            UsageError: as of `for_server`.
+        """
+        context = self.make(SSL.DTLS_METHOD) if datagrams else self.context
+        return dataclasses.replace(self, context=context, alpn=alpn)
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection."""
-        return self._connection(self.context)
-
-    def serverConnectionForDTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - as Twisted's
-        """Return a new connection for datagrams."""
-        return self._connection(self.for_datagrams)
-
-    @functools.cached_property
-    def for_datagrams(self) -> SSL.Context:
-        """The like of `context` that speaks DTLS, made when it is first needed."""
-        return self.make(SSL.DTLS_METHOD)
-
-    def _connection(self, context: SSL.Context) -> SSL.Connection:
-        connection = VerifiedConnection(context, None)
+        connection = VerifiedConnection(self.context, None)
         connection.verifies = self.verifies
         connection.alpn = [name.encode() for name in self.alpn]
         return connection
@@ -102,27 +99,13 @@ class ClientContext:
     """Makes the OpenSSL side of a client's connections, all to the same host."""
 
     context: SSL.Context
-    make: Callable[[int], SSL.Context] = dataclasses.field(repr=False)
-    """Makes a context for one of OpenSSL's methods, as `context` was made."""
     server_name: bytes | None
     """Sent as SNI; `None` for an address, which RFC 6066 section 3 does not permit there."""
     keylog: BinaryIO | None = None
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection."""
-        return self._connection(self.context)
-
-    def clientConnectionForDTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - as Twisted's
-        """Return a new connection for datagrams."""
-        return self._connection(self.for_datagrams)
-
-    @functools.cached_property
-    def for_datagrams(self) -> SSL.Context:
-        """The like of `context` that speaks DTLS, made when it is first needed."""
-        return self.make(SSL.DTLS_METHOD)
-
-    def _connection(self, context: SSL.Context) -> SSL.Connection:
-        connection = VerifiedConnection(context, None)
+        connection = VerifiedConnection(self.context, None)
         connection.verifies = True
         if self.server_name is not None:
             connection.set_tlsext_host_name(self.server_name)
@@ -193,7 +176,13 @@ def _server_context(plan: ServerTLS, credentials: Credentials, method: int) -> S
     return context
 
 
-def for_client(plan: ClientTLS, host: str, environment: Mapping[str, str] = os.environ) -> ClientContext:
+def for_client(
+    plan: ClientTLS,
+    host: str,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    datagrams: bool = False,
+) -> ClientContext:
     """Make a client's context, for any number of connections to one host.
 
     Args:
@@ -201,25 +190,13 @@ def for_client(plan: ClientTLS, host: str, environment: Mapping[str, str] = os.e
         host: the target's name or address, whose certificate is expected unless the plan has a name.
         environment: `SSLKEYLOGFILE` in it names a key log, when the plan has none. (`SSL_CERT_FILE` and
             `SSL_CERT_DIR` are OpenSSL's, and read from the process's own.)
+        datagrams: they speak DTLS.
 
     Raises:
         UsageError: a file or a flag of the plan is wrong.
     """
+    context = _context(SSL.DTLS_METHOD if datagrams else SSL.TLS_METHOD, TLSVersion.TLS_1_2)
     name, is_address = _identity(plan.server_name or host)
-    keylog = None
-    if plan.keylog is not None:
-        keylog = _open_log(plan.keylog, f"--keylog {plan.keylog}")
-    elif environment.get("SSLKEYLOGFILE"):
-        path = environment["SSLKEYLOGFILE"]
-        keylog = _open_log(path, f"SSLKEYLOGFILE={path}")
-    make = functools.partial(_client_context, plan, name, is_address, keylog)
-    return ClientContext(make(SSL.TLS_METHOD), make, None if is_address else name.encode("ascii"), keylog)
-
-
-def _client_context(
-    plan: ClientTLS, name: str, is_address: bool, keylog: BinaryIO | None, method: int
-) -> SSL.Context:
-    context = _context(method, TLSVersion.TLS_1_2)
     if plan.authorities is None:
         context.set_default_verify_paths()
     else:
@@ -230,9 +207,13 @@ def _client_context(
         _show(context, credentials, plan.certificate)
     if plan.alpn:
         context.set_alpn_protos(_protocol_names(plan.alpn))
-    if keylog is not None:
-        _log_keys(context, keylog)
-    return context
+    keylog = None
+    if plan.keylog is not None:
+        keylog = _log_keys(context, plan.keylog, f"--keylog {plan.keylog}")
+    elif environment.get("SSLKEYLOGFILE"):
+        path = environment["SSLKEYLOGFILE"]
+        keylog = _log_keys(context, path, f"SSLKEYLOGFILE={path}")
+    return ClientContext(context, None if is_address else name.encode("ascii"), keylog)
 
 
 def _context(method: int, oldest: TLSVersion) -> SSL.Context:
@@ -323,20 +304,16 @@ def _show(context: SSL.Context, credentials: Credentials, path: str | None) -> N
         raise UsageError(f"--cert {path}: OpenSSL does not take it: {said}") from None
 
 
-def _open_log(path: str, flag: str) -> BinaryIO:
-    """Open a file that only its owner can read, to append to."""
+def _log_keys(context: SSL.Context, path: str, flag: str) -> BinaryIO:
+    """Append the secrets of connections to a file that only its owner can read.
+
+    The lines are as in <https://www.ietf.org/archive/id/draft-ietf-tls-keylogfile-02.html>.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         raise UsageError(f"{flag}: {error.strerror or error}") from None
-    return os.fdopen(descriptor, "ab", buffering=0)
-
-
-def _log_keys(context: SSL.Context, log: BinaryIO) -> None:
-    """Append the secrets of connections to a file.
-
-    The lines are as in <https://www.ietf.org/archive/id/draft-ietf-tls-keylogfile-02.html>.
-    """
+    log = os.fdopen(descriptor, "ab", buffering=0)
 
     def write(_: SSL.Connection, line: bytes) -> None:
         # A full disk is no reason to fail in the middle of OpenSSL, and a closed log none either.
@@ -344,3 +321,4 @@ def _log_keys(context: SSL.Context, log: BinaryIO) -> None:
             log.write(line + b"\n")
 
     context.set_keylog_callback(write)
+    return log
