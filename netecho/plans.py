@@ -32,9 +32,9 @@ _AUTHORITY = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]*)(?::([0-9]{0,9}))?")
 
 
 def _check_mtu(mtu: int | None) -> None:
-    # OpenSSL divides a handshake into no smaller packets.
-    if mtu is not None and not 256 <= mtu <= 65_535:
-        raise UsageError(f"--mtu {mtu} is not between 256 and 65535")
+    # OpenSSL divides a handshake into no datagrams below 256 bytes, which in IPv6 are packets of 304.
+    if mtu is not None and not 304 <= mtu <= 65_535:
+        raise UsageError(f"--mtu {mtu} is not between 304 and 65535")
 
 
 def share(total: int, parts: int, index: int) -> int:

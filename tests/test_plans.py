@@ -150,6 +150,8 @@ def test_key_without_certificate() -> None:
         ({"dscp": -1}, "63"),
         ({"ttl": 0}, "255"),
         ({"ttl": 256}, "255"),
+        ({"mtu": 303}, "304"),
+        ({"mtu": 65_536}, "65535"),
         ({"source": "host"}, "not an IP address"),
         ({"source": "::1", "family": Family.IPV4}, "IPv4"),
         ({"source": "127.0.0.1", "family": Family.IPV6}, "IPv6"),
@@ -164,8 +166,8 @@ def test_socket_options_refused(options: dict[str, object], reason: str) -> None
 @pytest.mark.parametrize(
     "options",
     [
-        {"dscp": 0, "ttl": 1},
-        {"dscp": 63, "ttl": 255},
+        {"dscp": 0, "ttl": 1, "mtu": 304},
+        {"dscp": 63, "ttl": 255, "mtu": 65_535},
         {"source": "::1", "family": Family.IPV6},
         {"source": "fe80::1%eth0"},
     ],
@@ -547,3 +549,39 @@ def test_where_tls_is_spoken() -> None:
     for tls in (certified, ServerTLS(alpn=("h2",))):
         with pytest.raises(UsageError, match="no listener speaks it"):
             ListenPlan((clear,) if tls is certified else (MAIL,), tls=tls)
+
+
+DTLS = Target("dtls", "udp", True)
+
+
+def test_dtls_listeners() -> None:
+    """A listener of DTLS may be told how large packets are, and none other; DTLS 1.3 there is not."""
+    plain = Target("udp", "udp", port=1)
+    assert ListenPlan((plain, DTLS), mtu=576).mtu == 576
+    with pytest.raises(UsageError, match="--mtu is of DTLS"):
+        ListenPlan((plain,), mtu=576)
+    with pytest.raises(UsageError, match="not between"):
+        ListenPlan((DTLS,), mtu=100)
+    newest = ServerTLS(minimum=TLSVersion.TLS_1_3)
+    with pytest.raises(UsageError, match="--tls-min"):
+        ListenPlan((DTLS,), tls=newest)
+    assert ListenPlan((Target("tls", "tcp", True),), tls=newest).tls is newest
+
+
+@pytest.mark.parametrize(("host", "room"), [("127.0.0.1", 1215), ("::1", 1195), ("localhost", 1195)])
+def test_messages_fit_into_packets(host: str, room: int) -> None:
+    """With --mtu a message must fit, whatever the name of a host stands for; and there must be DTLS."""
+    target, sockets = dataclasses.replace(DTLS, host=host), SocketOptions(mtu=1280)
+    assert target.room(1280) == room
+    assert BenchPlan(target, size=room, sockets=sockets).to_json()["mtu"] == 1280
+    assert ProbePlan(target, size=room, sockets=sockets).to_json()["mtu"] == 1280
+    assert "mtu" not in BenchPlan(target).to_json()
+    for wrong in (
+        lambda: BenchPlan(target, size=room + 1, sockets=sockets),
+        lambda: ProbePlan(target, message=bytes(room + 1), sockets=sockets),
+    ):
+        with pytest.raises(UsageError, match=f"does not fit into --mtu 1280: {room} do"):
+            wrong()
+    assert TalkPlan(target, sockets).sockets.mtu == 1280
+    with pytest.raises(UsageError, match="add --proto udp --tls"):
+        TalkPlan(Target(), sockets)

@@ -1,0 +1,315 @@
+"""The server side of DTLS: whom it believes, what it keeps, and for how long."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+from netecho.plans import ReplyMode
+from netecho.protocols import _dtls_server
+from netecho.protocols._dtls_cookies import LIFETIME
+from netecho.protocols._dtls_server import IDLE_TIMEOUT
+from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
+from tests.associations import Peer, Wire
+
+
+def test_echo() -> None:
+    """Messages of many peers come back, each to its own; all are counted."""
+    wire = Wire()
+    peers = [wire.connect(Peer(port)) for port in range(5000, 5005)]
+    for peer in peers:
+        for size in (1, 64, 1200, 16_384):
+            assert peer.association.write(struct.pack(">H", peer.address[1])[:1] * size)
+    wire.run(*peers)
+    for peer in peers:
+        assert [len(message) for message in peer.heard] == [1, 64, 1200, 16_384]
+    totals = wire.totals
+    assert (totals.connections, totals.open, totals.refused, totals.cut) == (5, 5, 0, 0)
+    assert totals.datagrams_received == totals.datagrams_sent == 20
+    assert totals.bytes_received == totals.bytes_sent == 5 * (1 + 64 + 1200 + 16_384)
+    assert not totals.dropped
+
+
+@pytest.mark.parametrize(("mode", "heard"), [(ReplyMode.DISCARD, []), (ReplyMode.CHARGEN, [b' !"#$'])])
+def test_replies(mode: ReplyMode, heard: list[bytes]) -> None:
+    """It can answer nothing, or other characters and no more of them."""
+    wire = Wire(reply=mode)
+    peer = wire.connect(Peer())
+    peer.association.write(b"hello")
+    wire.run(peer)
+    assert peer.heard == heard
+    assert wire.totals.bytes_received == 5
+
+
+def test_nothing_is_kept_before_the_cookie() -> None:
+    """A ClientHello without a cookie gets one, in an answer that is smaller, and leaves nothing behind."""
+    wire = Wire()
+    hello = Peer().hello()
+    cookies = set()
+    for port in range(2000, 3000):
+        [request] = wire.ask(hello, ("203.0.113.5", port))
+        assert len(request) < len(hello)
+        cookies.add(request[-16:])
+    assert len(cookies) == 1000
+    totals = wire.totals
+    assert (totals.connections, totals.open, totals.datagrams_sent) == (0, 0, 0)
+    wire.clock.advance(0)  # for the turns of the reactor that these were divided among
+    assert not wire.clock.getDelayedCalls()
+    assert not wire.server._peers
+
+
+def test_no_answer_is_larger_than_what_it_answers() -> None:
+    """Whatever a ClientHello is cut to or changed into, what is spent on it is more than what comes of it."""
+    wire = Wire()
+    hello = Peer().hello()
+    chance = random.Random(1)  # noqa: S311 - no secret
+    for _ in range(2000):
+        datagram = bytearray(hello[: chance.randrange(1, len(hello) + 1)])
+        for _ in range(chance.randrange(4)):
+            datagram[chance.randrange(len(datagram))] = chance.randrange(256)
+        answers = wire.ask(bytes(datagram), ("203.0.113.5", chance.randrange(2000, 60_000)))
+        assert sum(map(len, answers)) <= len(datagram)
+    assert wire.totals.open == 0
+    assert set(wire.dropped()) <= {"no association", "malformed ClientHello"}
+    wire.connect(Peer())
+
+
+def test_a_cookie_is_for_its_address() -> None:
+    """What was told to one address proves nothing at another, which is asked in its turn."""
+    wire = Wire()
+    second = Peer().hello_with_cookie(wire)
+    [request] = wire.ask(second, ("203.0.113.5", 5000))
+    assert len(request) < len(second)
+    assert wire.totals.open == 0
+
+
+@pytest.mark.parametrize(("age", "believed"), [(LIFETIME, True), (2 * LIFETIME, False)])
+def test_a_cookie_grows_old(age: float, believed: bool) -> None:
+    """A cookie is good for a while; who brings one that is too old is asked for another."""
+    wire = Wire()
+    peer = Peer()
+    second = peer.hello_with_cookie(wire)
+    wire.clock.pump([age])
+    answers = wire.ask(second, peer.address)
+    assert wire.totals.open == believed
+    assert (sum(map(len, answers)) > len(second)) == believed
+
+
+@pytest.mark.parametrize("source", [("203.0.113.5", 53), ("203.0.113.5", 4433), ("224.0.0.1", 5000)])
+def test_sources_that_get_no_answer(source: tuple[str, int]) -> None:
+    """As on UDP in clear, nobody is made to answer a service, us, or many at once."""
+    wire = Wire(udp_ports={4433})
+    assert wire.ask(Peer().hello(), source) == []
+    assert sum(wire.dropped().values()) == 1
+
+
+def test_what_belongs_to_no_association_is_dropped() -> None:
+    """Data of an association that is not there gets no answer; its sender is nobody that is known."""
+    wire, other = Wire(), Wire()
+    peer = other.connect(Peer())
+    peer.association.write(b"hello")
+    assert wire.ask(peer.out.popleft(), peer.address) == []
+    assert wire.ask(b"hello", peer.address) == []
+    assert wire.ask(b"", peer.address) == []
+    assert wire.dropped() == {"no association": 3}
+
+
+def test_what_is_not_genuine_has_no_effect() -> None:
+    """Neither noise nor old datagrams from a peer's address harm its association, or are answered."""
+    wire = Wire()
+    peer = wire.connect(Peer())
+    peer.association.write(b"once")
+    message = peer.out.popleft()
+    assert len(wire.ask(message, peer.address)) == 1
+    assert wire.ask(message, peer.address) == []
+    assert wire.ask(message[:-1] + bytes([message[-1] ^ 1]), peer.address) == []
+    assert wire.ask(b"noise", peer.address) == []
+    peer.association.write(b"twice")
+    wire.run(peer)
+    assert peer.heard == [b"twice"]
+
+
+def test_a_handshake_has_a_deadline() -> None:
+    """Who proves an address and then dawdles is forgotten, whatever it has sent meanwhile."""
+    wire = Wire()
+    peer = Peer()
+    second = peer.hello_with_cookie(wire)
+    assert wire.ask(second, peer.address)
+    assert wire.totals.open == 1
+    for _ in range(9):
+        wire.clock.advance(HANDSHAKE_TIMEOUT / 10)
+        wire.ask(second, peer.address)
+        assert wire.totals.open == 1
+    wire.clock.advance(HANDSHAKE_TIMEOUT / 10 + 0.01)
+    assert wire.totals.open == 0
+    assert not wire.clock.getDelayedCalls()
+    assert "took too long" in wire.ends()[-1]
+
+
+@pytest.mark.parametrize("idle", [None, 7.0])
+def test_idle_peers_are_forgotten(idle: float | None) -> None:
+    """A peer that says nothing is forgotten after a while, and told; one that says something is not."""
+    wire = Wire(idle_timeout=idle)
+    patience = IDLE_TIMEOUT if idle is None else idle
+    quiet, lively = (wire.connect(Peer(port)) for port in (5000, 5001))
+    wire.clock.advance(0.75 * patience)
+    lively.association.write(b"still here")
+    wire.run(quiet, lively)
+    wire.clock.advance(0.5 * patience)
+    wire.run(quiet, lively)
+    assert wire.totals.open == 1
+    assert quiet.reason is not None
+    assert quiet.reason.check(ConnectionDone)
+    assert lively.reason is None
+    assert "idle" in wire.ends()[-1]
+    wire.clock.advance(0.75 * patience)
+    assert wire.totals.open == 0
+    assert not wire.clock.getDelayedCalls()
+
+
+def test_a_peer_begins_anew() -> None:
+    """A new ClientHello replaces an association when it has brought a cookie, and not before."""
+    wire = Wire()
+    old = wire.connect(Peer())
+    new = Peer()
+    second = new.hello_with_cookie(wire)
+    old.association.write(b"mine")  # whoever sent that hello, this association is still there
+    wire.run(old)
+    assert old.heard == [b"mine"]
+    for datagram in wire.ask(second, new.address):
+        new.association.received(datagram)
+    wire.run(new)
+    assert new.is_established
+    new.association.write(b"new")
+    wire.run(new)
+    assert new.heard == [b"new"]
+    old.association.write(b"old")
+    assert wire.ask(old.out.popleft(), old.address) == []
+    assert (wire.totals.connections, wire.totals.open) == (2, 1)
+    assert "begun anew" in wire.ends()[-1]
+
+
+def test_a_hello_that_comes_twice_is_one() -> None:
+    """What a peer sends again, as the answer was lost or late, begins no other association."""
+    wire = Wire()
+    peer = Peer()
+    first = peer.hello()
+    [request] = wire.ask(first, peer.address)
+    peer.association.received(request)
+    second = peer.out.popleft()
+    flight = wire.ask(second, peer.address)
+    wire.ask(second, peer.address)
+    wire.ask(first, peer.address)
+    for datagram in flight:
+        peer.association.received(datagram)
+    wire.run(peer)
+    wire.ask(second, peer.address)
+    peer.association.write(b"once")
+    wire.run(peer)
+    assert peer.heard == [b"once"]
+    assert wire.totals.connections == 1
+
+
+def test_most_connections() -> None:
+    """One peer more than there may be is refused, and let in when there is room."""
+    wire = Wire(max_connections=2)
+    first, second = (wire.connect(Peer(port)) for port in (5000, 5001))
+    third = Peer(5002)
+    hello = third.hello_with_cookie(wire)
+    assert wire.ask(hello, third.address) == []
+    assert (wire.totals.refused, wire.totals.open) == (1, 2)
+    assert wire.events[-1] == ("refused", {"peer": "198.51.100.7:5002", "limit": 2})
+    wire.connect(Peer(5001))  # it takes its own place
+    second.association.abandon()
+    first.association.close()
+    wire.run(first)
+    assert wire.totals.open == 1
+    for datagram in wire.ask(hello, third.address):
+        third.association.received(datagram)
+    wire.run(third)
+    assert third.is_established
+
+
+def test_most_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many handshakes are under way at a time, however many may be connected."""
+    monkeypatch.setattr(_dtls_server, "MOST_HANDSHAKES", 3)
+    wire = Wire()
+    hellos = []
+    for port in range(5000, 5005):
+        peer = Peer(port)
+        hellos.append(peer.hello_with_cookie(wire))
+        wire.ask(hellos[-1], peer.address)
+    assert wire.totals.open == 3
+    assert wire.dropped() == {"too many handshakes": 2}
+    wire.clock.advance(HANDSHAKE_TIMEOUT + 0.01)
+    assert wire.totals.open == 0
+    for port in range(6000, 6005):
+        wire.connect(Peer(port))
+    assert wire.totals.open == 5
+
+
+def test_most_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a limit even if the user has none, as nothing else bounds the memory."""
+    monkeypatch.setattr(_dtls_server, "MOST_PEERS", 1)
+    wire = Wire()
+    wire.connect(Peer(5000))
+    other = Peer(5001)
+    assert wire.ask(other.hello_with_cookie(wire), other.address) == []
+    assert wire.totals.refused == 1
+
+
+def test_end() -> None:
+    """When the server ends it lets nobody in, answers those it has, and says goodbye to each."""
+    wire = Wire()
+    peers = [wire.connect(Peer(port)) for port in (5000, 5001)]
+    wire.server.drain()
+    late = Peer(5002)
+    assert wire.ask(late.hello(), late.address) == []
+    assert wire.dropped() == {"server ending": 1}
+    peers[0].association.write(b"last")
+    wire.run(*peers)
+    assert peers[0].heard == [b"last"]
+    wire.server.end(Failure(ConnectionDone()))
+    wire.run(*peers)
+    assert [peer.reason is not None and peer.reason.type for peer in peers] == [ConnectionDone] * 2
+    assert wire.totals.open == 0
+    assert not wire.clock.getDelayedCalls()
+
+
+def test_goodbye() -> None:
+    """A peer's close_notify ends its association, which answers it in kind."""
+    wire = Wire()
+    peer = wire.connect(Peer())
+    peer.association.close()
+    [answer] = wire.ask(peer.out.popleft(), peer.address)
+    assert answer[0] == 21  # an alert
+    assert wire.totals.open == 0
+    assert "cleanly" in wire.ends()[-1]
+
+
+@pytest.mark.parametrize("mtu", [304, 576, 1280])
+def test_mtu(mtu: int) -> None:
+    """No packet is larger than it may be: a handshake is divided, and an echo too large is not sent."""
+    wire = Wire(mtu=mtu)
+    peer = Peer()
+    peer.association.shake_hands()
+    sizes = []
+    while wire.out or peer.out:
+        while peer.out:
+            wire.server.datagramReceived(peer.out.popleft(), peer.address)
+        while wire.out:
+            datagram, _ = wire.out.popleft()
+            sizes.append(len(datagram))
+            peer.association.received(datagram)
+    assert peer.is_established
+    assert max(sizes) <= mtu - 28
+    room = peer.association.connection.get_cleartext_mtu() - (1232 - (mtu - 28))
+    for size in (room, room + 1):
+        peer.association.write(bytes(size))
+    wire.run(peer)
+    assert [len(message) for message in peer.heard] == [room]
+    assert wire.dropped() == {"larger than --mtu": 1}
