@@ -1,0 +1,288 @@
+"""DTLS between netecho's own ends, over real sockets: what is lost and sent again, measured, limited, ended."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+from netecho import protocols
+from netecho.plans import ClientTLS, ServerTLS, Target
+from netecho.protocols._contract import Listener, ListenSettings, Route, Totals
+from netecho.services import tls
+from tests import reactors
+from tests.associations import Peer
+from tests.benches import bench
+from tests.lossy import LossyPath
+from tests.servers import Server, netecho
+
+DTLS = Target("dtls", "udp", True, port=0)
+FLIGHTS = [
+    ("ClientHello", {0}, set()),
+    ("HelloVerifyRequest", set(), {0}),
+    ("ClientHello with cookie", {1}, set()),
+    ("ServerHello to ServerHelloDone", set(), {1}),
+    ("ClientKeyExchange to Finished", {2}, set()),
+    ("Finished", set(), {2}),
+    ("one of each", {0, 2}, {2}),
+]
+"""What is lost of a handshake, by the place of its datagram in each direction."""
+
+
+async def listen(reactor: Any, totals: Totals, **settings: Any) -> tuple[Listener, Any]:
+    """Open a listener; return it, and what its clients shake hands with."""
+    server = tls.for_server(ServerTLS(), {DTLS.host})
+    offered = server.offering((), datagrams=True)
+    listener = await protocols.for_target(DTLS).listen(
+        reactor, DTLS, ListenSettings(totals, tls=offered, **settings)
+    )
+    assert server.authority is not None
+    client = tls.for_client(ClientTLS(authorities=server.authority.path), DTLS.host, datagrams=True)
+    server.close()
+    return listener, client
+
+
+def route_to(address: tuple[str, int], client: Any) -> Route:
+    """Return the way to a server."""
+    host, port = address
+    return Route(Target("dtls", "udp", True, host, port), (host,), tls=client, timeout=30)
+
+
+class Exchanges:
+    """One connection, and one exchange over it at a time."""
+
+    def __init__(self, reactor: Any, route: Route) -> None:
+        self._reactor = reactor
+        self._route = route
+        self._exchanger: Any = None
+        self._awaited: Deferred[bytes] | None = None
+        self.lost: Deferred[Failure] = Deferred()
+
+    async def open(self) -> None:
+        """Connect."""
+        adapter = protocols.for_target(self._route.target)
+        self._exchanger = await adapter.connect(self._reactor, self._route, self._replied, self.lost.callback)
+
+    def _replied(self, _: object, payload: bytes, *__: object) -> None:
+        assert self._awaited is not None
+        awaited, self._awaited = self._awaited, None
+        awaited.callback(payload)
+
+    async def exchange(self, payload: bytes) -> bytes:
+        """Send something, and return what comes back."""
+        self._awaited = awaited = Deferred[bytes]()
+        self._exchanger.send(0, payload)
+        return await awaited
+
+    def close(self) -> None:
+        """End it."""
+        self._exchanger.close()
+
+
+def test_lost_flights() -> None:
+    """Whatever is lost of a handshake is sent again in a second or two, and the handshake completed."""
+
+    async def through(
+        reactor: Any, server: tuple[str, int], client: Any, out: set[int], back: set[int]
+    ) -> int:
+        with LossyPath(server, out.__contains__, back.__contains__) as path:
+            exchanges = Exchanges(reactor, route_to(path.address, client))
+            await exchanges.open()
+            assert await exchanges.exchange(b"here") == b"here"
+            exchanges.close()
+            return path.lost
+
+    async def scenario(reactor: Any) -> None:
+        totals = Totals()
+        listener, client = await listen(reactor, totals)
+        server = (DTLS.host, listener.target.port)
+        ways = [
+            Deferred.fromCoroutine(through(reactor, server, client, out, back)) for _, out, back in FLIGHTS
+        ]
+        assert await gatherResults(ways) == [len(out) + len(back) for _, out, back in FLIGHTS]
+        assert totals.connections == len(FLIGHTS)
+        await listener.drain()
+
+    reactors.run("fast", scenario)
+
+
+def test_goodbye_of_a_server() -> None:
+    """A server that ends says so, and its clients know at once."""
+
+    async def scenario(reactor: Any) -> None:
+        listener, client = await listen(reactor, Totals())
+        exchanges = Exchanges(reactor, route_to((DTLS.host, listener.target.port), client))
+        await exchanges.open()
+        assert await exchanges.exchange(b"here") == b"here"
+        await listener.drain()
+        assert (await exchanges.lost).check(ConnectionDone)
+
+    reactors.run("fast", scenario)
+
+
+@pytest.fixture(scope="module")
+def server() -> Any:
+    """Serve DTLS, and UDP in clear."""
+    with Server("dtls://127.0.0.1:0", "udp://127.0.0.1:0", "--idle-timeout", "1m") as running:
+        yield running
+
+
+def trusting(server: Server) -> tuple[str, ...]:
+    """Return the target and flags of a client that trusts a server."""
+    assert server.listener.ca is not None
+    return server.listener.url, "--cacert", server.listener.ca
+
+
+def test_bench(server: Server) -> None:
+    """A result has what a result of UDP has, and how long handshakes took."""
+    result = bench(*trusting(server), "-c", "4", "-n", "400", "-l", "1000", "--mtu", "1280")
+    assert result["exchanges"]["completed"] == 400
+    assert result["latency_ns"]["handshake"]["count"] == 4
+    assert result["plan"]["mtu"] == 1280
+    assert len(result["flows"]) == 4
+    assert result["plan"]["target"].startswith("dtls://")
+
+
+def test_bench_of_its_own_server() -> None:
+    """The server that a bench starts for itself speaks DTLS too, in several processes on either side."""
+    result = bench("--proto", "udp", "--tls", "-c", "4", "-n", "100", "--workers", "2")
+    assert result["exchanges"]["completed"] == 100
+
+
+def test_bench_through_losses(server: Server) -> None:
+    """What a path loses is lost in the result, to a datagram; what comes is what was sent."""
+
+    def loses(place: int) -> bool:
+        return place >= 4 and place % 10 == 0  # in the handshake nothing
+
+    with LossyPath(server.listener.address, out=loses) as path:
+        url = "dtls://{}:{}".format(*path.address)
+        result = bench(url, *trusting(server)[1:], "-q", "200", "-n", "100", "-w", "1s")
+        lost = path.lost
+    # Of the client's 104 datagrams one may be its goodbye.
+    assert lost in (9, 10)
+    assert result["exchanges"]["lost"] == 10
+    assert result["exchanges"]["completed"] == 90
+    assert result["exchanges"]["corrupted"] == 0
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_handshakes(server: Server, resume: bool) -> None:
+    """Handshakes can be what is measured, in full or resumed."""
+    words = ["--resume"] if resume else []
+    result = bench(*trusting(server), "--mode", "handshake", "-c", "2", "-n", "20", *words)
+    assert result["exchanges"]["completed"] == 20
+    latencies = result["latency_ns"]
+    assert latencies["handshake"]["count"] == (2 if resume else 20)
+    assert (latencies["handshake_resumed"] or {"count": 0})["count"] == (18 if resume else 0)
+
+
+def test_client(server: Server) -> None:
+    """A pipe and a ping work as on UDP, and -v says what was negotiated."""
+    said = netecho("client", *trusting(server), "-v", input=b"hello\n" * 1000)
+    assert said.stdout == b"hello\n" * 1000
+    for words in (b"DTLSv1.2", b"certificate verified", b"handshake"):
+        assert words in said.stderr
+    said = netecho("client", *trusting(server), "-n", "3", "-i", "1ms", "-l", "16384")
+    assert said.returncode == 0
+    assert b"3 sent, 3 received" in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "error"),
+    [
+        ("client {dtls} -n 1", 1, "signed by an authority unknown here"),
+        ("client {dtls} -n 1 -k --alpn nonsense", 0, ""),
+        (
+            "client {closed} -n 1 -k",
+            1,
+            "refused: nothing listens there; start one with: netecho serve --proto udp",
+        ),
+        ("client {plain} -n 1 -k", 1, "speaks no TLS; leave --tls out"),
+        ("client {dtls} -k -n 1 -l 0", 2, "at least 1 bytes"),
+        ("client {dtls} -k -n 1 -l 16385", 2, "at most 16384 bytes"),
+        ("bench {dtls} -k -l 1300 --mtu 1280", 2, "does not fit into --mtu 1280: 1215 do"),
+        ("bench --proto udp --mtu 1280", 2, "add --proto udp --tls"),
+        ("bench {dtls} -k --mode connect", 2, "--mode connect is for protocols that connect"),
+        ("serve --proto udp --mtu 1280", 2, "--mtu is of DTLS, which no listener speaks"),
+        ("serve --proto udp --tls --tls-min 1.3", 2, "--tls-min 1.3 is newer than all DTLS"),
+    ],
+)
+def test_words(server: Server, words: str, status: int, error: str) -> None:
+    """What goes wrong is one line."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        closed = free.getsockname()[1]
+    places = {
+        "dtls": server.listeners[0].url,
+        "plain": server.listeners[1].url.replace("udp", "dtls"),
+        "closed": f"dtls://127.0.0.1:{closed}",
+    }
+    done = netecho(*(word.format_map(places) for word in words.split()))
+    assert done.returncode == status
+    assert error in done.stderr.decode()
+    assert done.stderr.count(b"\n") == bool(error)
+
+
+def test_sigterm() -> None:
+    """A server that is told to end says goodbye to its peers, and how much it has done."""
+    with Server("dtls://127.0.0.1:0", "-v") as server:
+        with LossyPath(server.listener.address) as path:
+            url = "dtls://{}:{}".format(*path.address)
+            done = netecho("client", url, *trusting(server)[1:], "-n", "1")
+            assert done.returncode == 0
+        stopped = server.end()
+    assert (stopped["connections"], stopped["open"]) == (1, 0)
+    assert (stopped["datagrams_received"], stopped["datagrams_sent"]) == (1, 1)
+    assert stopped["dropped"] == {}
+
+
+def test_workers() -> None:
+    """Whichever worker a peer comes to, it stays with that one: each has a secret of its own for cookies."""
+    with Server("dtls://127.0.0.1:0", "--workers", "2", "-v") as server:
+        result = bench(*trusting(server), "-c", "24", "-n", "2400")
+        assert result["exchanges"]["completed"] == 2400
+        stopped = server.end()
+    assert (stopped["connections"], stopped["open"], stopped["dropped"]) == (24, 0, {})
+    assert {told["worker"] for told in server.events if told["event"] == "connected"} == {0, 1}
+
+
+def test_flood_of_hellos() -> None:
+    """ClientHellos from a hundred thousand addresses cost no memory, and others are served meanwhile."""
+    hello = Peer().hello()
+    destination = 0
+    with (
+        Server("dtls://127.0.0.1:0") as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood,
+    ):
+        flood.bind(("0.0.0.0", 0))
+        flood.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # what it is told, it does not hear
+
+        def send(count: int) -> None:
+            nonlocal destination
+            for _ in range(count):
+                destination += 1
+                source = (127 << 24) + (1 << 16) + destination
+                information = struct.pack("@i4s4s", 0, struct.pack(">I", source), bytes(4))
+                flood.sendmsg(
+                    [hello],
+                    [(socket.IPPROTO_IP, socket.IP_PKTINFO, information)],
+                    0,
+                    server.listener.address,
+                )
+
+        send(5000)
+        assert netecho("client", *trusting(server), "-n", "1").returncode == 0
+        before = server.resident_kib()
+        for _ in range(10):
+            send(2000)
+            assert netecho("client", *trusting(server), "-n", "1").returncode == 0
+        assert server.resident_kib() - before < 4096
+        stopped = server.end()
+    assert stopped["connections"] == 11
+    assert stopped["dropped"] == {}
