@@ -1,7 +1,8 @@
-"""DTLS between netecho's own ends, over real sockets: what is lost and sent again, measured, limited, ended."""
+"""DTLS between netecho's own ends, over real sockets: what is lost and sent again, measured, and ended."""
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 from typing import Any
@@ -22,6 +23,8 @@ from tests.lossy import LossyPath
 from tests.servers import Server, netecho
 
 DTLS = Target("dtls", "udp", True, port=0)
+IP_PKTINFO = 8
+"""Linux's: from which of this machine's addresses a datagram comes, as whoever forges one has it."""
 FLIGHTS = [
     ("ClientHello", {0}, set()),
     ("HelloVerifyRequest", set(), {0}),
@@ -61,17 +64,21 @@ class Exchanges:
         self._route = route
         self._exchanger: Any = None
         self._awaited: Deferred[bytes] | None = None
-        self.lost: Deferred[Failure] = Deferred()
+        self.lost: Deferred[object] = Deferred()
+        """Fires with the class of the reason."""
 
     async def open(self) -> None:
         """Connect."""
         adapter = protocols.for_target(self._route.target)
-        self._exchanger = await adapter.connect(self._reactor, self._route, self._replied, self.lost.callback)
+        self._exchanger = await adapter.connect(self._reactor, self._route, self._replied, self._lost)
 
     def _replied(self, _: object, payload: bytes, *__: object) -> None:
         assert self._awaited is not None
         awaited, self._awaited = self._awaited, None
         awaited.callback(payload)
+
+    def _lost(self, reason: Failure) -> None:
+        self.lost.callback(reason.type)
 
     async def exchange(self, payload: bytes) -> bytes:
         """Send something, and return what comes back."""
@@ -120,7 +127,7 @@ def test_goodbye_of_a_server() -> None:
         await exchanges.open()
         assert await exchanges.exchange(b"here") == b"here"
         await listener.drain()
-        assert (await exchanges.lost).check(ConnectionDone)
+        assert await exchanges.lost is ConnectionDone
 
     reactors.run("fast", scenario)
 
@@ -197,20 +204,14 @@ def test_client(server: Server) -> None:
     ("words", "status", "error"),
     [
         ("client {dtls} -n 1", 1, "signed by an authority unknown here"),
-        ("client {dtls} -n 1 -k --alpn nonsense", 0, ""),
         (
             "client {closed} -n 1 -k",
             1,
-            "refused: nothing listens there; start one with: netecho serve --proto udp",
+            "nothing listens there; start one with: netecho serve --proto udp --tls",
         ),
         ("client {plain} -n 1 -k", 1, "speaks no TLS; leave --tls out"),
-        ("client {dtls} -k -n 1 -l 0", 2, "at least 1 bytes"),
         ("client {dtls} -k -n 1 -l 16385", 2, "at most 16384 bytes"),
-        ("bench {dtls} -k -l 1300 --mtu 1280", 2, "does not fit into --mtu 1280: 1215 do"),
-        ("bench --proto udp --mtu 1280", 2, "add --proto udp --tls"),
         ("bench {dtls} -k --mode connect", 2, "--mode connect is for protocols that connect"),
-        ("serve --proto udp --mtu 1280", 2, "--mtu is of DTLS, which no listener speaks"),
-        ("serve --proto udp --tls --tls-min 1.3", 2, "--tls-min 1.3 is newer than all DTLS"),
     ],
 )
 def test_words(server: Server, words: str, status: int, error: str) -> None:
@@ -226,7 +227,7 @@ def test_words(server: Server, words: str, status: int, error: str) -> None:
     done = netecho(*(word.format_map(places) for word in words.split()))
     assert done.returncode == status
     assert error in done.stderr.decode()
-    assert done.stderr.count(b"\n") == bool(error)
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_sigterm() -> None:
@@ -253,9 +254,9 @@ def test_workers() -> None:
 
 
 def test_flood_of_hellos() -> None:
-    """ClientHellos from a hundred thousand addresses cost no memory, and others are served meanwhile."""
+    """ClientHellos from 25,000 addresses cost no memory, and others are served meanwhile."""
     hello = Peer().hello()
-    destination = 0
+    sources = itertools.count((127 << 24) + (1 << 16))
     with (
         Server("dtls://127.0.0.1:0") as server,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood,
@@ -264,17 +265,10 @@ def test_flood_of_hellos() -> None:
         flood.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # what it is told, it does not hear
 
         def send(count: int) -> None:
-            nonlocal destination
-            for _ in range(count):
-                destination += 1
-                source = (127 << 24) + (1 << 16) + destination
-                information = struct.pack("@i4s4s", 0, struct.pack(">I", source), bytes(4))
-                flood.sendmsg(
-                    [hello],
-                    [(socket.IPPROTO_IP, socket.IP_PKTINFO, information)],
-                    0,
-                    server.listener.address,
-                )
+            for source in itertools.islice(sources, count):
+                information = bytes(4) + struct.pack(">I", source) + bytes(4)
+                control = [(socket.IPPROTO_IP, IP_PKTINFO, information)]
+                flood.sendmsg([hello], control, 0, server.listener.address)
 
         send(5000)
         assert netecho("client", *trusting(server), "-n", "1").returncode == 0
