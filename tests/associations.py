@@ -56,6 +56,8 @@ class Wire:
                 **settings,
             ),
         )
+        self.failure: Exception | None = None
+        """What the system says of what is sent."""
         self.out: collections.deque[tuple[bytes, Address]] = collections.deque()
         """What the server has sent that nobody has taken yet."""
         transport: Any = self
@@ -67,6 +69,8 @@ class Wire:
 
     def write(self, datagram: bytes, address: Address) -> None:
         """Take a datagram that the server sends."""
+        if self.failure is not None:
+            raise self.failure
         self.out.append((datagram, address))
 
     def ask(self, datagram: bytes, address: Address) -> list[bytes]:

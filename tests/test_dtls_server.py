@@ -7,13 +7,16 @@ import struct
 
 import pytest
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from netecho.plans import ReplyMode
+from netecho.plans import ClientTLS, ReplyMode
 from netecho.protocols import _dtls_server
-from netecho.protocols._dtls_cookies import LIFETIME
+from netecho.protocols._dtls_association import Association
+from netecho.protocols._dtls_cookies import LIFETIME, Cookies
 from netecho.protocols._dtls_server import IDLE_TIMEOUT
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
+from netecho.services import tls
 from tests.associations import Peer, Wire
 
 
@@ -75,6 +78,16 @@ def test_no_answer_is_larger_than_what_it_answers() -> None:
         assert sum(map(len, answers)) <= len(datagram)
     assert wire.totals.open == 0
     assert set(wire.dropped()) <= {"no association", "malformed ClientHello"}
+    wire.connect(Peer())
+
+
+def test_a_cookie_is_not_asked_for_at_any_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the answer were larger than the ClientHello, none would be sent."""
+    monkeypatch.setattr(Cookies, "make", lambda *_: bytes(250))
+    wire = Wire()
+    assert wire.ask(Peer().hello(), ("203.0.113.5", 5000)) == []
+    assert wire.dropped() == {"malformed ClientHello": 1}
+    monkeypatch.undo()
     wire.connect(Peer())
 
 
@@ -313,3 +326,30 @@ def test_mtu(mtu: int) -> None:
     wire.run(peer)
     assert [len(message) for message in peer.heard] == [room]
     assert wire.dropped() == {"larger than --mtu": 1}
+
+
+def test_what_cannot_be_sent() -> None:
+    """An association that ends while it sends has no timer left, and one whose answers do not go out says so."""
+    peer = Peer()
+    clock = Clock()
+    end = tls.for_client(ClientTLS(), "localhost", {}, datagrams=True).clientConnectionForTLS(peer)
+    end.set_connect_state()
+
+    def give_up(_: bytes) -> bool:
+        association.abandon()
+        return False
+
+    association = Association(clock, end, 1232, give_up, peer)
+    association.shake_hands()
+    assert not clock.getDelayedCalls()
+    wire = Wire()
+    peer = wire.connect(Peer())
+    wire.failure = BlockingIOError()
+    peer.association.write(b"hello")
+    assert wire.ask(peer.out.popleft(), peer.address) == []
+    assert wire.dropped() == {"send buffer full": 1}
+    assert (wire.totals.datagrams_received, wire.totals.datagrams_sent) == (1, 0)
+    wire.failure = None
+    peer.association.write(b"again")
+    wire.run(peer)
+    assert peer.heard == [b"again"]

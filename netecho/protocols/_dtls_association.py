@@ -108,7 +108,8 @@ class Association:
         self._stop_timer()
         self._records = records_of(self._connection)
         self._flush()
-        self._party.established()
+        if not self._over:
+            self._party.established()
         if not self._over:
             self._read(None)  # what came before the last of the handshake, and waited for it
 
@@ -218,6 +219,8 @@ class Association:
     def _set_timer(self) -> None:
         """Have the flight that was sent last be sent again when OpenSSL thinks it is lost."""
         self._stop_timer()
+        if self._over:  # it could not be sent
+            return
         patience = self._connection.DTLSv1_get_timeout()
         if patience is not None:
             self._timer = self._clock.callLater(patience, self._timed_out)

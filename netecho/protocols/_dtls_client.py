@@ -28,6 +28,7 @@ class SecureConversation(Conversation):
         mtu = route.sockets.mtu
         self._limited = mtu is not None
         self._largest: int | None = None
+        self._begun = False
         connection: SSL.Connection = route.tls.clientConnectionForTLS(self)
         connection.set_connect_state()
         size = datagram_size(CAREFUL_MTU if mtu is None else mtu, is_ipv6=is_ipv6(route.addresses[0]))
@@ -44,8 +45,8 @@ class SecureConversation(Conversation):
         """See `Party.established`."""
         if self._limited:
             self._largest = self.getHandle().get_cleartext_mtu()
-        protocol = self.begin()
-        self.completed.callback(protocol)
+        self._begun = True  # it may be over as soon as the protocol has begun
+        self.completed.callback(self.begin())
 
     def message_received(self, message: bytes) -> None:
         """See `Party.message_received`."""
@@ -77,7 +78,7 @@ class SecureConversation(Conversation):
     def _end(self, reason: Failure) -> None:
         if self.disconnecting:
             return
-        if self.completed.called:
+        if self._begun:
             self._association.close()
             super()._end(reason)
             return
