@@ -329,7 +329,7 @@ def test_mtu(mtu: int) -> None:
 
 
 def test_what_cannot_be_sent() -> None:
-    """An association that ends while it sends has no timer left, and one whose answers do not go out says so."""
+    """An association that ends while it sends has no timer left; answers that do not go out are counted."""
     peer = Peer()
     clock = Clock()
     end = tls.for_client(ClientTLS(), "localhost", {}, datagrams=True).clientConnectionForTLS(peer)
