@@ -31,6 +31,7 @@ from netecho.plans import (
     Stage,
     TalkPlan,
     Target,
+    Timer,
 )
 
 LOCATIONS = [

@@ -58,8 +58,9 @@ class Benchmark:
         adapter: the target's protocol.
         route: the way to the target, resolved.
         key: tells this run's payloads from others, 32 bits.
-        on_progress: told once every `INTERVAL`.
+        on_progress: told once every `INTERVAL`, a little after its end.
         when_connected: waited for when all connections have been opened, before anything is sent.
+        on_tick: told at the end of each `INTERVAL`, of all but percentiles.
         on_interval: told of each interval of what is measured, with all that was recorded in it.
         clock: monotonic time in nanoseconds.
     """
@@ -73,6 +74,7 @@ class Benchmark:
         key: int,
         on_progress: OnProgress | None = None,
         when_connected: Callable[[], Awaitable[None]] | None = None,
+        on_tick: OnProgress | None = None,
         on_interval: OnInterval | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -99,6 +101,7 @@ class Benchmark:
         self.cpu_share: float | None = None
         self.elapsed_ns = 0
         self._on_progress = on_progress
+        self._on_tick = on_tick
         self._when_connected = when_connected
         self._on_interval = on_interval
         self._objectives = tuple(map(Objective.parse, plan.slo))
@@ -402,6 +405,8 @@ class Benchmark:
         self._interval_ns = now
         if self._on_interval is not None and self._phase in ("measuring", "finishing"):
             self._on_interval(interval)
+        if self._on_tick is not None:
+            self._on_tick(self._progress(now, None))
         if self._phase in ("connecting", "warm-up"):
             self.recorder.intervals.clear()
         steps = self._steps.cooperate(self._look_at(interval, self.recorder, now))
@@ -423,7 +428,7 @@ class Benchmark:
         if self._out_of_reach:
             self.stop_sending()
 
-    def _progress(self, now_ns: int, interval: IntervalSummary) -> Progress:
+    def _progress(self, now_ns: int, interval: IntervalSummary | None) -> Progress:
         return Progress(
             phase=self._phase,
             elapsed_ns=now_ns - self._begun_ns,
