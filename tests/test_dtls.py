@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
+import pathlib
 import socket
 import struct
 from typing import Any
@@ -145,12 +147,17 @@ def trusting(server: Server) -> tuple[str, ...]:
     return server.listener.url, "--cacert", server.listener.ca
 
 
-def test_bench(server: Server) -> None:
+def test_bench(server: Server, tmp_path: pathlib.Path) -> None:
     """A result has what a result of UDP has, and how long handshakes took."""
-    result = bench(*trusting(server), "-c", "4", "-n", "400", "-l", "1000", "--mtu", "1280")
+    table = tmp_path / "result.csv"
+    result = bench(
+        *trusting(server), "-c", "4", "-n", "400", "-l", "1000", "--mtu", "1280", "--csv", str(table)
+    )
     assert result["exchanges"]["completed"] == 400
     assert result["latency_ns"]["handshake"]["count"] == 4
     assert result["plan"]["mtu"] == 1280
+    [row] = csv.DictReader(table.open(newline=""))
+    assert row["plan.mtu"] == "1280"
     assert len(result["flows"]) == 4
     assert result["plan"]["target"].startswith("dtls://")
 
