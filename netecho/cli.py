@@ -18,7 +18,8 @@ from typer.exceptions import TyperException
 
 import netecho
 from netecho.errors import ExitStatus, NetechoError, UsageError
-from netecho.options import flags, load, serving
+from netecho.impairment import Impairment
+from netecho.options import flags, impairing, load, serving
 from netecho.plans import SECOND, Arrival, Mode, ReplyMode, ServerTLS, TLSVersion, Verify
 
 DEBUG_VARIABLE = "NETECHO_DEBUG"
@@ -86,6 +87,14 @@ def serve(
     max_connections: serving.MaxConnections = None,
     idle_timeout: serving.IdleTimeout = None,
     drain_timeout: serving.DrainTimeout = 10 * SECOND,
+    delay: impairing.DelayFlag = None,
+    loss: impairing.Loss = 0.0,
+    duplicate: impairing.Duplicate = 0.0,
+    reorder: impairing.Reorder = 0.0,
+    corrupt: impairing.Corrupt = 0.0,
+    truncate: impairing.Truncate = 0.0,
+    close_after: impairing.CloseAfter = None,
+    seed: impairing.Seed = 0,
     json_stream: flags.JsonStream = False,
     verbose: flags.Verbose = False,
     exit_with_stdin: serving.ExitWithStdin = False,
@@ -98,6 +107,7 @@ def serve(
       netecho serve --proto udp --port 7000
       netecho serve tcp://:8000 tls://:8443 udp://:8000 unix:/tmp/echo
       netecho serve --tls --cert server.pem --key server.key --host '*'
+      netecho serve --proto udp --loss 1% --delay 5ms~2ms:10% --seed 7
     """
     from netecho.commands import serve as command
 
@@ -113,6 +123,7 @@ def serve(
         workers=workers,
         hmac_key=hmac_key,
         stateful=stateful,
+        impairment=Impairment(delay, loss, duplicate, reorder, corrupt, truncate, close_after, seed),
         max_connections=max_connections,
         idle_timeout_ns=idle_timeout,
         drain_timeout_ns=drain_timeout,

@@ -17,6 +17,7 @@ import urllib.parse
 from typing import Any
 
 from netecho.errors import UsageError
+from netecho.impairment import Impairment
 
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
@@ -360,6 +361,8 @@ class ListenPlan:
     """Reflectors authenticate packets with the key in this file."""
     stateful: bool = False
     """Reflectors count their answers for each peer (RFC 8762 section 4)."""
+    impairment: Impairment = dataclasses.field(default_factory=Impairment)
+    """What is done to answers on purpose."""
 
     def __post_init__(self) -> None:
         if not self.listeners:
@@ -394,6 +397,7 @@ class ListenPlan:
                 if self.max_connections is None
                 else share(self.max_connections, self.workers, index),
                 workers=1,
+                impairment=self.impairment.part(index),
             )
             for index in range(self.workers)
         )

@@ -18,6 +18,7 @@ _T = TypeVar("_T")
 NETWORK, TLS, LIMITS, LOAD, OUTPUT = "Sockets", "TLS", "Limits", "What is sent", "Output"
 REFLECTOR, REQUESTS, OPEN_LOOP = "Reflector", "HTTP", "Open loop"
 OBJECTIVES, RESULTS = "Objectives", "Several results"
+IMPAIRMENT = "What goes wrong on purpose"
 """The panels that help shows flags in."""
 
 

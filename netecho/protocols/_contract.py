@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+from netecho.impairment import Harm, Impairment
 from netecho.plans import ReplyMode, RequestPlan, SocketOptions, Target
 
 if typing.TYPE_CHECKING:
@@ -138,14 +139,23 @@ class Totals:
     datagrams_sent: int = 0
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     """Datagrams that were given no answer, by the reason."""
+    impaired: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Answers to which something was done on purpose, by what it was: `lost`, `delayed`. Above they count
+    as sent, each once, whatever became of it."""
+
+    def impair(self, harm: str) -> None:
+        """Count an answer to which this was done on purpose."""
+        self.impaired[harm] = self.impaired.get(harm, 0) + 1
 
     def add(self, other: Totals) -> None:
         """Count all that `other` has counted."""
-        for reason, number in other.dropped.items():
-            self.dropped[reason] = self.dropped.get(reason, 0) + number
         for field in dataclasses.fields(self):
-            if field.name != "dropped":
-                setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+            mine, others = getattr(self, field.name), getattr(other, field.name)
+            if isinstance(mine, dict):
+                for reason, number in others.items():
+                    mine[reason] = mine.get(reason, 0) + number
+            else:
+                setattr(self, field.name, mine + others)
 
 
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -177,6 +187,9 @@ class ListenSettings:
     """With which a reflector authenticates packets; `None`: it does not."""
     stateful: bool = False
     """Whether a reflector counts its answers for each peer."""
+    impairment: Impairment | None = None
+    """What is done to answers on purpose; `None`: nothing. A listener has an `ImpairedPort` beneath its
+    protocol of datagrams, or an `ImpairedTransport` beneath each on connections: see `Adapter.harms`."""
 
 
 class Listener(typing.Protocol):
@@ -226,6 +239,8 @@ class Adapter(typing.Protocol):
     """What its server chooses from in a TLS handshake (RFC 7301), best first, unless the user says."""
     replies: frozenset[ReplyMode]
     """What its server can answer."""
+    harms: frozenset[Harm]
+    """What its server can do to answers on purpose."""
     has_receipts: bool
     """Whether a receipt stands for the echo: see `Answer.receipt`."""
     is_text: bool

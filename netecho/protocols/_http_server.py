@@ -10,6 +10,7 @@ from netecho.plans import ReplyMode
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http1_server import HTTP1Server
 from netecho.protocols._http2_server import HTTP2Server
+from netecho.protocols._http_spoilt import SpoiltHTTP1, SpoiltHTTP2
 from netecho.protocols._sockets import unsent
 from netecho.protocols._stream_server import Receiver, address_text
 from netecho.protocols._watched import Patience, WatchedFactory
@@ -42,13 +43,18 @@ class HTTPConnection(Receiver):
         self.wire: Any = None
 
     @property
+    def messages(self) -> int | None:
+        """How many requests have been answered."""
+        return int(self.wire.exchanges)
+
+    @property
     def reply(self) -> ReplyMode:
         """What is answered."""
         return self.factory.settings.reply
 
     def connectionMade(self) -> None:
         """Begin the peer's time."""
-        self.wire = HTTP1Server(self)
+        self.wire = self._http1()
         super().connectionMade()
 
     def handshakeCompleted(self) -> None:
@@ -57,8 +63,14 @@ class HTTPConnection(Receiver):
             chosen = self.transport.getHandle().get_alpn_proto_negotiated()
             self._undecided = None if chosen else b""
             if chosen == b"h2":
-                self.wire = HTTP2Server(self)
+                self.wire = self._http2()
         super().handshakeCompleted()
+
+    def _http1(self) -> HTTP1Server:
+        return HTTP1Server(self) if self.spoil is None else SpoiltHTTP1(self, self.spoil)
+
+    def _http2(self) -> HTTP2Server:
+        return HTTP2Server(self) if self.spoil is None else SpoiltHTTP2(self, self.spoil)
 
     def now(self) -> float:
         """Return the time, in seconds."""
@@ -96,7 +108,7 @@ class HTTPConnection(Receiver):
             return b""
         self._undecided = None
         if known == PREFACE:
-            self.wire = HTTP2Server(self)
+            self.wire = self._http2()
         return data
 
     def write(self, data: bytes) -> None:

@@ -19,7 +19,7 @@ from netecho.protocols._http_limits import MOST_HEAD, is_host
 from netecho.protocols._http_server import PATIENCE, HTTPConnection
 from netecho.protocols._stream_server import LINGER, Receiver
 from netecho.protocols._watched import Patience, Progress, WatchedFactory
-from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, SLICE, Assembly, ServerWire
+from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, SLICE, Assembly, ServerWire, SpoiltWire
 
 _DEFLATE: Final = [
     # A window of 4 KiB either way: 64 KiB of memory for a connection in place of 300.
@@ -37,6 +37,10 @@ class WebSocketServer:
         self._connection: Any = connection
         self._is_echo = connection.reply is ReplyMode.ECHO
         self._protocol = ServerWire(extensions=_DEFLATE, max_size=MOST_MESSAGE, logger=LOG)
+        if connection.spoil is not None and self._is_echo:
+            self._protocol = SpoiltWire(
+                connection.spoil, extensions=_DEFLATE, max_size=MOST_MESSAGE, logger=LOG
+            )
         self._head = bytearray()
         """The request, as far as it has come."""
         self._is_asked = False
@@ -44,7 +48,8 @@ class WebSocketServer:
         self._assembly = Assembly()
         self._rest = b""
         """What waits until the peer takes what it is sent."""
-        self._exchanges = 0
+        self.exchanges = 0
+        """Messages that have come, each of which is answered."""
         self._has_parted = False
         """We have sent a Close frame of our own accord: what comes now is not answered."""
         self._is_over = False
@@ -148,7 +153,7 @@ class WebSocketServer:
                     message = self._assembly.take(frame)
                     if message is None:
                         continue
-                self._exchanges += 1
+                self.exchanges += 1
                 if answers:
                     # Not by the library, which has answered a Close frame by now that came after it.
                     out.append(message.serialize(mask=False, extensions=extensions))
@@ -194,7 +199,7 @@ class WebSocketServer:
         is_partial = self._assembly.is_partial or bool(self._protocol.reader.buffer)
         is_waiting = self._is_asked and not self._has_parted and (connection.is_paused or not is_partial)
         moved = connection.received if is_partial and not self._has_parted else 0
-        stage = (self._is_asked, self._exchanges, is_waiting, self._has_parted)
+        stage = (self._is_asked, self.exchanges, is_waiting, self._has_parted)
         is_overdue = self._progress.is_overdue(now, stage, moved, patience, idle=False)
         if not is_overdue or is_waiting:
             return

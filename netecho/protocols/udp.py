@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol, Protocol
 
+from netecho.impairment import OF_DATAGRAMS
 from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._datagram_client import (
@@ -107,6 +108,7 @@ class UDP:
     has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.CHARGEN})
+    harms = OF_DATAGRAMS
     has_receipts = False
     is_text = False
     upgrades = False

@@ -63,7 +63,8 @@ class EchoServer:
             self.tls = tls.for_server(plan.tls, plan.tls_hosts, made=self._credentials)
         ports: set[int] = set()
         try:
-            for target, descriptor in itertools.zip_longest(plan.listeners, self._descriptors):
+            listeners = itertools.zip_longest(plan.listeners, self._descriptors)
+            for index, (target, descriptor) in enumerate(listeners):
                 adapter = protocols.load(target.protocol)
                 offered = None if self.tls is None else self.tls.offering(adapter.alpn)
                 settings = ListenSettings(
@@ -78,6 +79,7 @@ class EchoServer:
                     descriptor=descriptor,
                     key=key,
                     stateful=plan.stateful,
+                    impairment=plan.impairment.part(index) if plan.impairment.harms else None,
                 )
                 address = await numbered(self._reactor, target)
                 self.listeners.append(await adapter.listen(self._reactor, address, settings))
