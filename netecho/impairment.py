@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 import random
 from typing import Final
 
@@ -51,10 +52,10 @@ class Delay:
 
     def __post_init__(self) -> None:
         if self.mean_ns <= 0:
-            raise UsageError("--delay must be more than 0")
+            raise UsageError("a delay is more than 0")
         if not 0 <= self.spread_ns <= self.mean_ns:
-            raise UsageError("--delay cannot vary by more than it is: nothing leaves before it has come")
-        _check_share("--delay", self.share)
+            raise UsageError("a delay varies by as much as it is at most: nothing leaves before it has come")
+        _check_share("a delay", self.share)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,9 +99,9 @@ class Impairment:
         return dataclasses.replace(self, stream=(*self.stream, index)) if self.harms else self
 
 
-def _check_share(flag: str, share: float) -> None:
+def _check_share(what: str, share: float) -> None:
     if not 0 <= share <= 1:
-        raise UsageError(f"{flag}: a share of all is between 0% and 100%")
+        raise UsageError(f"{what} is for a share of the answers: that is between 0% and 100%")
 
 
 class Fates:
@@ -152,10 +153,8 @@ class Fates:
             return None
         size = len(payload)
         place = int(self._chances[Harm.CORRUPT].random() * size)
-        for index in (*range(place, size), *range(place)):
-            if payload[index] < _FIRST_OF_CHARACTER:
-                place = index
-                break
+        others = itertools.chain(range(place, size), range(place))
+        place = next((index for index in others if payload[index] < _FIRST_OF_CHARACTER), place)
         return payload[:place] + bytes([payload[place] ^ 1]) + payload[place + 1 :]
 
     def truncated(self, payload: bytes) -> bytes | None:
