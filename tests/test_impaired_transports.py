@@ -1,4 +1,4 @@
-"""What stands between transports and the protocols of an impaired server, in memory, by a clock of its own."""
+"""Between a transport and an impaired server's protocol: in memory, by a clock that is turned by hand."""
 
 from __future__ import annotations
 

@@ -185,7 +185,9 @@ class ImpairedTransport(Protocol):
         return answers
 
     def _finish(self) -> None:
-        if not self._is_lost:
+        if self._is_cut and not self._is_lost:
+            self._answering.close_half()
+        elif not self._is_lost:
             self._answering.finish()
 
     def loseConnection(self) -> None:

@@ -104,7 +104,11 @@ class ReplyProtocol(Protocol, TimeoutMixin):
             self.finish()
 
     def finish(self) -> None:
-        """Close our half once all that was written is out. What still comes in is not answered."""
+        """End in order. What still comes in is not answered."""
+        self.close_half()
+
+    def close_half(self) -> None:
+        """Close our half once all that was written is out."""
         if not self.finished:
             self.finished = True
             self.stop_answering()
