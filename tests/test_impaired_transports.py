@@ -147,11 +147,12 @@ def test_back_pressure_from_beneath() -> None:
     """While the transport takes no more, what is due is held, and the peer not read from."""
     stream = Stream(Impairment(Delay(100 * MS)))
     stream.receive(b"1")
-    stream.wire.producer.pauseProducing()
+    valve: Any = stream.wire.producer
+    valve.pauseProducing()
     assert stream.wire.producerState == "paused"
     stream.clock.advance(0.2)
     assert stream.wire.done == []
-    stream.wire.producer.resumeProducing()
+    valve.resumeProducing()
     stream.clock.advance(0)
     assert stream.wire.done == [b"1"]
     assert stream.wire.producerState == "producing"
@@ -220,7 +221,8 @@ class Datagrams:
             self.clock, ReplyDatagrams(self.clock, settings), impairment, self.totals
         )
         self.port = Port(self.clock)
-        self.impaired.makeConnection(self.port)
+        transport: Any = self.port
+        self.impaired.makeConnection(transport)
 
     def receive(self, *datagrams: bytes, source: tuple[str, int] = ONE) -> None:
         """Have these come."""
@@ -307,11 +309,11 @@ def test_what_cannot_be_sent() -> None:
 def test_the_end_of_a_port() -> None:
     """Who waits until nothing is held is told when that is so, or when nothing more leaves."""
 
-    def released(datagrams: Datagrams) -> object:
-        return datagrams.clock.advance(0.1)
+    def released(datagrams: Datagrams) -> None:
+        datagrams.clock.advance(0.1)
 
-    def stopped(datagrams: Datagrams) -> object:
-        return datagrams.impaired.doStop()  # type: ignore[no-untyped-call]
+    def stopped(datagrams: Datagrams) -> None:
+        datagrams.impaired.doStop()  # type: ignore[no-untyped-call]
 
     ways: list[tuple[Callable[[Datagrams], object], list[bytes]]] = [(released, [b"1"]), (stopped, [])]
     for end, left in ways:

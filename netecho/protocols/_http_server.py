@@ -14,6 +14,7 @@ from netecho.protocols._http_spoilt import SpoiltHTTP1, SpoiltHTTP2
 from netecho.protocols._sockets import unsent
 from netecho.protocols._stream_server import Receiver, address_text
 from netecho.protocols._watched import Patience, WatchedFactory
+from netecho.protocols._ws_server import WebSocketServer
 
 PATIENCE: Final = Patience()
 FAREWELL: Final = 0.2
@@ -40,12 +41,14 @@ class HTTPConnection(Receiver):
         self._undecided: bytes | None = b""
         """What has come as long as it may be either version's; `None`: it is known which."""
         self._seen: dict[str, Any] | None = None
+        self._answered = 0
+        """Messages, before it was upgraded."""
         self.wire: Any = None
 
     @property
     def messages(self) -> int | None:
         """How many requests have been answered."""
-        return int(self.wire.exchanges)
+        return self._answered + int(self.wire.exchanges)
 
     @property
     def reply(self) -> ReplyMode:
@@ -71,6 +74,18 @@ class HTTPConnection(Receiver):
 
     def _http2(self) -> HTTP2Server:
         return HTTP2Server(self) if self.spoil is None else SpoiltHTTP2(self, self.spoil)
+
+    def upgrade(self, head: bytes) -> None:
+        """Go on in WebSocket, for which this is the request and what has come behind it."""
+        self._answered += self.wire.exchanges
+        self.wire.close()
+        self.wire = WebSocketServer(self)
+        self.wire.received(head)
+
+    def finish(self) -> None:
+        """End in order: with a farewell first, if the wire has one and has not said it."""
+        if self.finished or not self.wire.part():
+            super().finish()
 
     def now(self) -> float:
         """Return the time, in seconds."""

@@ -7,19 +7,20 @@ Whatever path is asked for, there is an echo at it. Compression is agreed on if 
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import BINARY, PING, CloseCode
 from websockets.protocol import OPEN
 
 from netecho.plans import ReplyMode
-from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http_limits import MOST_HEAD, is_host
-from netecho.protocols._http_server import PATIENCE, HTTPConnection
-from netecho.protocols._stream_server import LINGER, Receiver
-from netecho.protocols._watched import Patience, Progress, WatchedFactory
+from netecho.protocols._stream_server import LINGER
+from netecho.protocols._watched import Patience, Progress
 from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, SLICE, Assembly, ServerWire, SpoiltWire
+
+if TYPE_CHECKING:
+    from netecho.protocols._http_server import HTTPConnection
 
 _DEFLATE: Final = [
     # A window of 4 KiB either way: 64 KiB of memory for a connection in place of 300.
@@ -34,6 +35,7 @@ class WebSocketServer:
     """What a WebSocket connection is at; the `wire` of an `HTTPConnection`."""
 
     def __init__(self, connection: HTTPConnection) -> None:
+        connection.transport.bufferSize = BUFFER
         self._connection: Any = connection
         self._is_echo = connection.reply is ReplyMode.ECHO
         self._protocol = ServerWire(extensions=_DEFLATE, max_size=MOST_MESSAGE, logger=LOG)
@@ -215,33 +217,3 @@ class WebSocketServer:
         """Forget everything: the connection has ended."""
         self._is_over = True
         self._rest = b""
-
-
-class WebSocketConnection(HTTPConnection):
-    """A connection on which nothing is spoken but WebSocket, once it has been asked for.
-
-    `received` and `sent` count all bytes, not of messages alone.
-    """
-
-    def connectionMade(self) -> None:
-        """Begin the peer's time."""
-        self._undecided = None
-        self.transport.bufferSize = BUFFER
-        self.wire = WebSocketServer(self)
-        Receiver.connectionMade(self)
-
-    def handshakeCompleted(self) -> None:
-        """Wait for the request: whatever TLS has agreed on, there is but one way to go on."""
-        Receiver.handshakeCompleted(self)
-
-    def finish(self) -> None:
-        """End in order: with a Close frame first, if that was not said yet."""
-        if self.finished or not self.wire.part():
-            super().finish()
-
-
-class WebSocketFactory(WatchedFactory):
-    """Builds the connections of one listener."""
-
-    def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
-        super().__init__(reactor, settings, WebSocketConnection, patience)

@@ -18,8 +18,8 @@ from netecho.protocols._sockets import tcp_endpoint
 from netecho.protocols._stream_client import connect_protocol
 from netecho.protocols._tcp_adapter import TCPAdapter
 from netecho.protocols._ws_client import WebSocketConversation, WebSocketExchanger
+from netecho.protocols._ws_connection import WebSocketFactory
 from netecho.protocols._ws_messages import MOST_MESSAGE
-from netecho.protocols._ws_server import WebSocketFactory
 
 
 class WebSocket(TCPAdapter):
