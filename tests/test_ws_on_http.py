@@ -84,7 +84,7 @@ def test_our_clients(listening: Listening) -> None:
 def test_limit(server: Server) -> None:
     """A message may have as many bytes as on a port of its own."""
     url = f"ws{server.listener.url.removeprefix('http')}/ws"
-    with (
+    with (  # noqa: PT012 - it may come to know by either
         connect(url, max_size=None, open_timeout=TIMEOUT, compression=None) as client,
         pytest.raises(ConnectionClosedError, match="1009"),
     ):
