@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 import netecho
 from netecho.errors import ExitStatus, NetechoError, UsageError
 from netecho.impairment import Impairment
-from netecho.options import flags, impairing, load, serving
+from netecho.options import flags, impairing, load, mailing, serving
 from netecho.plans import SECOND, Arrival, Mode, ReplyMode, ServerTLS, TLSVersion, Verify
 
 DEBUG_VARIABLE = "NETECHO_DEBUG"
@@ -85,6 +85,7 @@ def serve(
     hmac_key: flags.HmacKey = None,
     stateful: serving.Stateful = False,
     max_connections: serving.MaxConnections = None,
+    max_message: serving.MaxMessage = None,
     idle_timeout: serving.IdleTimeout = None,
     drain_timeout: serving.DrainTimeout = 10 * SECOND,
     delay: impairing.DelayFlag = None,
@@ -124,6 +125,7 @@ def serve(
         hmac_key=hmac_key,
         stateful=stateful,
         impairment=Impairment(delay, loss, duplicate, reorder, corrupt, truncate, close_after, seed),
+        max_message=max_message,
         max_connections=max_connections,
         idle_timeout_ns=idle_timeout,
         drain_timeout_ns=drain_timeout,
@@ -165,6 +167,9 @@ def client(
     header: flags.Header = None,
     body: flags.Body = None,
     http2: flags.HTTP2 = False,
+    sender: mailing.Sender = None,
+    recipient: mailing.Recipient = None,
+    ehlo: mailing.Ehlo = None,
     verbose: flags.Verbose = False,
     quiet: flags.Quiet = False,
     json: flags.Json = None,
@@ -205,6 +210,9 @@ def client(
         headers=tuple(header or ()),
         body=flags.read_body(body),
         http2=http2,
+        sender=sender,
+        recipient=recipient,
+        ehlo=ehlo,
         verify=verify,
         verbose=verbose,
         quiet=quiet,
@@ -267,6 +275,9 @@ def bench(
     header: flags.Header = None,
     body: flags.Body = None,
     http2: flags.HTTP2 = False,
+    sender: mailing.Sender = None,
+    recipient: mailing.Recipient = None,
+    ehlo: mailing.Ehlo = None,
     quiet: flags.Quiet = False,
     json: flags.Json = None,
     json_stream: flags.JsonStream = False,
@@ -332,6 +343,9 @@ def bench(
         headers=tuple(header or ()),
         body=flags.read_body(body),
         http2=http2,
+        sender=sender,
+        recipient=recipient,
+        ehlo=ehlo,
         quiet=quiet,
         json=json,
         json_stream=json_stream,

@@ -19,6 +19,7 @@ from netecho.options import (
     check_mode,
     check_reflection,
     check_size,
+    resolve_mail,
     resolve_own_server,
     resolve_request,
     resolve_target,
@@ -84,6 +85,9 @@ def run(
     headers: tuple[str, ...],
     body: str | None,
     http2: bool,
+    sender: str | None,
+    recipient: str | None,
+    ehlo: str | None,
     quiet: bool,
     json: str | None,
     json_stream: bool,
@@ -97,6 +101,7 @@ def run(
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
     request = resolve_request(adapter, method, headers, body, http2)
+    mail = resolve_mail(adapter, sender, recipient, ehlo)
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
     check_mode(adapter, mode, size)
@@ -152,6 +157,7 @@ def run(
         hmac_key=hmac_key,
         request=request,
         receipts=adapter.has_receipts,
+        mail=mail,
         mode=mode,
         resume=resume,
         connections_lifetime_ns=connections_lifetime_ns,
@@ -235,6 +241,7 @@ async def _measure(
             plan.timeout_ns,
             plan.hmac_key,
             plan.request,
+            plan.mail,
         )
         return await measure(plan, route)
     finally:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from netecho import protocols
 from netecho.errors import ExitStatus, NetechoError
 from netecho.impairment import Impairment
-from netecho.options import check_reflection, check_replies, resolve_listeners
+from netecho.options import check_bounds, check_reflection, check_replies, resolve_listeners
 from netecho.options.impairing import check_impairment
 from netecho.plans import ListenPlan, ReactorName, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
@@ -38,6 +38,7 @@ def run(
     hmac_key: str | None,
     stateful: bool,
     impairment: Impairment,
+    max_message: int | None,
     max_connections: int | None,
     idle_timeout_ns: int | None,
     drain_timeout_ns: int,
@@ -59,12 +60,14 @@ def run(
             workers,
             hmac_key,
             stateful,
+            max_message,
             impairment,
         )
         adapters = [protocols.load(one.protocol) for one in plan.listeners]
         check_reflection(adapters, hmac_key, stateful)
         check_replies(adapters, reply)
         check_impairment(adapters, impairment)
+        check_bounds(adapters, max_message)
         view: ServerView = (
             ServerJSON(sys.stdout, verbose=verbose)
             if json_stream

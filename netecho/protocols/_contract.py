@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netecho.impairment import Harm, Impairment
-from netecho.plans import ReplyMode, RequestPlan, SocketOptions, Target
+from netecho.plans import MailPlan, ReplyMode, RequestPlan, SocketOptions, Target
 
 if typing.TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -116,7 +116,10 @@ class Route:
     resolve_ns: int | None = None
     """How long it took to resolve the host; `None` if it was an address already."""
     request: RequestPlan = dataclasses.field(default_factory=RequestPlan, repr=False)
-    """How messages travel, on a protocol that `has_requests`."""
+    """How messages travel, on a protocol that `has_requests`; how connections begin, on one that
+    `begins_with_request`."""
+    mail: MailPlan = dataclasses.field(default_factory=MailPlan, repr=False)
+    """From whom messages are, and for whom, on a protocol that `has_envelopes`."""
     starttls: bool = False
     """Connections begin in clear, and `tls` is for what follows, on a protocol that `upgrades`."""
 
@@ -187,6 +190,8 @@ class ListenSettings:
     """With which a reflector authenticates packets; `None`: it does not."""
     stateful: bool = False
     """Whether a reflector counts its answers for each peer."""
+    max_message: int | None = None
+    """Bytes of a message that is taken, on a protocol that `bounds_messages`; `None`: its own limit."""
     impairment: Impairment | None = None
     """What is done to answers on purpose; `None`: nothing. A listener has an `ImpairedPort` beneath its
     protocol of datagrams, or an `ImpairedTransport` beneath each on connections: see `Adapter.harms`."""
@@ -233,6 +238,12 @@ class Adapter(typing.Protocol):
     """Whether the server is a reflector (RFC 8762), which takes `ListenSettings.key` and `stateful`."""
     has_requests: bool
     """Whether messages travel in HTTP requests: it takes `Route.request`."""
+    begins_with_request: bool
+    """Whether connections begin with one, in which there may be fields of the user's."""
+    has_envelopes: bool
+    """Whether messages travel in mails: it takes `Route.mail`."""
+    bounds_messages: bool
+    """Whether its server takes messages up to a size: `ListenSettings.max_message`."""
     has_resources: bool
     """Whether a target may have a resource: the path and query of a URL."""
     alpn: tuple[str, ...]

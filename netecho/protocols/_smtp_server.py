@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import secrets
@@ -127,7 +128,8 @@ class SMTPFactory(WatchedFactory):
         self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE, limits: Limits = LIMITS
     ) -> None:
         super().__init__(reactor, settings, SMTPConnection, patience)
-        self.limits = limits
+        size = settings.max_message
+        self.limits = limits if size is None else dataclasses.replace(limits, size=size)
         self._names = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
 
     def identify(self) -> str:

@@ -31,6 +31,9 @@ class TCPAdapter:
     numbered = True
     reflects = False
     has_requests = False
+    begins_with_request = False
+    has_envelopes = False
+    bounds_messages = False
     has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})

@@ -6,12 +6,15 @@ Whatever path is asked for, there is an echo at it. Compression is agreed on if 
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import BINARY, PING, CloseCode
 from websockets.protocol import OPEN
+from websockets.typing import Subprotocol
 
 from netecho.plans import ReplyMode
 from netecho.protocols._http_limits import MOST_HEAD, is_host
@@ -31,6 +34,10 @@ _DEFLATE: Final = [
 _HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
 
 
+def _first(_: object, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+    return subprotocols[0] if subprotocols else None
+
+
 class WebSocketServer:
     """What a WebSocket connection is at; the `wire` of an `HTTPConnection`."""
 
@@ -38,11 +45,14 @@ class WebSocketServer:
         connection.transport.bufferSize = BUFFER
         self._connection: Any = connection
         self._is_echo = connection.reply is ReplyMode.ECHO
-        self._protocol = ServerWire(extensions=_DEFLATE, max_size=MOST_MESSAGE, logger=LOG)
-        if connection.spoil is not None and self._is_echo:
-            self._protocol = SpoiltWire(
-                connection.spoil, extensions=_DEFLATE, max_size=MOST_MESSAGE, logger=LOG
-            )
+        spoil = connection.spoil if self._is_echo else None
+        self._protocol = (ServerWire if spoil is None else functools.partial(SpoiltWire, spoil))(
+            extensions=_DEFLATE,
+            # Who asks for one of several gets the first: a browser would go on with none.
+            select_subprotocol=_first,
+            max_size=connection.factory.settings.max_message or MOST_MESSAGE,
+            logger=LOG,
+        )
         self._head = bytearray()
         """The request, as far as it has come."""
         self._is_asked = False

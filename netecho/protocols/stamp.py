@@ -44,6 +44,9 @@ class STAMP:
     numbered = True
     reflects = True
     has_requests = False
+    begins_with_request = False
+    has_envelopes = False
+    bounds_messages = False
     has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})

@@ -105,6 +105,9 @@ class UDP:
     numbered = False
     reflects = False
     has_requests = False
+    begins_with_request = False
+    has_envelopes = False
+    bounds_messages = False
     has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.CHARGEN})

@@ -47,6 +47,9 @@ class UNIX:
     numbered = True
     reflects = False
     has_requests = False
+    begins_with_request = False
+    has_envelopes = False
+    bounds_messages = False
     has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset(REPLIES)

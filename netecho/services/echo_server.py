@@ -79,6 +79,7 @@ class EchoServer:
                     descriptor=descriptor,
                     key=key,
                     stateful=plan.stateful,
+                    max_message=plan.max_message,
                     impairment=plan.impairment.part(index) if plan.impairment.harms else None,
                 )
                 address = await numbered(self._reactor, target)
