@@ -256,6 +256,16 @@ def test_duplicates() -> None:
     assert datagrams.totals.impaired == {"duplicated": 2}
 
 
+def test_loops_do_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is doubled and comes back is not doubled again, while it is among the last that were."""
+    monkeypatch.setattr(_impaired_datagrams, "REMEMBERED", 2)
+    datagrams = Datagrams(Impairment(duplicate=1.0))
+    datagrams.receive(b"1", b"1")
+    datagrams.receive(b"1", source=OTHER)
+    datagrams.receive(b"2", b"1")
+    assert [datagrams.left.count(b"1"), datagrams.left.count(b"2")] == [2 + 1 + 2 + 2, 2]
+
+
 def test_overtaking() -> None:
     """Each second one is overtaken by the one after it, to the same peer, if all are to be."""
     datagrams = Datagrams(Impairment(reorder=1.0))
@@ -322,6 +332,7 @@ def test_the_end_of_a_port() -> None:
         told: list[object] = []
         datagrams.impaired.emptied().addCallback(told.append)
         assert told == []
+        datagrams.receive(b"too late")
         end(datagrams)
         assert told == [None]
         assert datagrams.left == left

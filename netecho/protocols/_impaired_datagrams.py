@@ -22,6 +22,8 @@ COST: Final = 256
 """Bytes that a datagram costs which is held, beside its own."""
 PATIENCE: Final = 0.1
 """Seconds that a datagram which is to be overtaken waits for the one that does so."""
+REMEMBERED: Final = 4096
+"""Doubled datagrams that are not doubled again when they come back to us and return."""
 FULL: Final = "too many held back"
 
 Address = tuple[str, int]
@@ -80,6 +82,8 @@ class ImpairedPort(DatagramProtocol):
         self._held: list[_Held] = []
         self._held_size = 0
         self._order = 0
+        self._doubled: dict[int, None] = {}
+        self._is_ending = False
         self._peers: dict[Address, _Peer] = {}
         self._call: Any = None
         self._emptied: Deferred[None] | None = None
@@ -98,7 +102,8 @@ class ImpairedPort(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Pass on what has come. One by one: answers to several in one call would go past us."""
-        self._protocol.datagramReceived(datagram, addr)
+        if not self._is_ending:
+            self._protocol.datagramReceived(datagram, addr)
 
     # To the protocol it is a port.
 
@@ -122,7 +127,7 @@ class ImpairedPort(DatagramProtocol):
             self._totals.impair("lost")
             return
         copies = 1
-        if fates.is_doubled():
+        if fates.is_doubled() and self._may_be_doubled(datagram, addr):
             copies = 2
             self._totals.impair("duplicated")
         if (damaged := fates.corrupted(datagram)) is not None:
@@ -152,6 +157,19 @@ class ImpairedPort(DatagramProtocol):
         else:
             peer.numbered += 1
             self._leave(one, peer)
+
+    def _may_be_doubled(self, datagram: bytes, addr: Address) -> bool:
+        """Return whether these bytes were not doubled lately, and remember that they are.
+
+        In a loop with another echo there would be more of them in each round, faster than anything ends it.
+        """
+        name = hash((datagram, addr))
+        if name in self._doubled:
+            return False
+        self._doubled[name] = None
+        if len(self._doubled) > REMEMBERED:
+            del self._doubled[next(iter(self._doubled))]
+        return True
 
     # What is held.
 
@@ -223,7 +241,8 @@ class ImpairedPort(DatagramProtocol):
     # The end.
 
     def emptied(self) -> Deferred[None]:
-        """Return what fires when nothing is held any more."""
+        """Take nothing more; return what fires when nothing is held any more."""
+        self._is_ending = True
         if all(one.has_left for one in self._held):
             return succeed(None)
         self._emptied = Deferred()

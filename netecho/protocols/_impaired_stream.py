@@ -15,7 +15,7 @@ from netecho.impairment import Fates, Impairment
 if TYPE_CHECKING:
     from netecho.protocols._stream_server import ReplyFactory, ReplyProtocol
 
-MOST_HELD: Final = 1 << 20
+MOST_HELD: Final = 256 << 10
 """Bytes of a connection that are held: while there are more, whoever answers is told to pause."""
 
 
