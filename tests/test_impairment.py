@@ -109,6 +109,8 @@ def test_kinds_are_apart() -> None:
     """That one more kind of harm is asked for changes nothing of the others."""
     alone = drawn(Fates(Impairment(loss=0.1)))["lost"]
     assert drawn(Fates(ALL))["lost"] == alone
+    halves = drawn(Fates(Impairment(None, 0.5, 0.5, 0.5)))
+    assert halves["lost"] != halves["doubled"] != halves["overtaken"] != halves["lost"]
 
 
 def test_workers_have_their_own() -> None:

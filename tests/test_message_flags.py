@@ -44,6 +44,8 @@ def test_fields_of_a_websocket() -> None:
         result = bench(url, *words, "-n", "20", "-c", "2")
         assert netecho("client", url, *words, input=b"hello").stdout == b"hello"
     assert [request.headers["X-Token"] for request, _ in asked] == ["secret"] * 3
+    offers = [request.headers.get_all("Sec-WebSocket-Protocol") for request, _ in asked]
+    assert offers == [["chat, superchat"]] * 3
     assert [subprotocol for _, subprotocol in asked] == ["superchat"] * 3
     assert result["plan"]["request"] == {
         "method": "GET",

@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 from netecho.protocols._ws_messages import MOST_MESSAGE
 from tests.benches import all_good, bench
 from tests.peers import need
-from tests.servers import TIMEOUT, Listening, Server, netecho, receive_all
+from tests.servers import TIMEOUT, Listening, Server, netecho, receive_all, receive_exactly
 
 ASKED = (
     b"Host: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
@@ -92,20 +92,26 @@ def test_limit(server: Server) -> None:
         client.recv(TIMEOUT)
 
 
+def ask_then_upgrade(connection: socket.socket, frames: bytes) -> bytes:
+    """Have a request answered, go on in WebSocket with these frames at once; return the head of the answer."""
+    spoken = http.client.HTTPConnection("a")
+    spoken.sock = connection
+    spoken.request("POST", "/", b"before")
+    assert spoken.getresponse().read() == b"before"
+    connection.sendall(b"GET /ws HTTP/1.1\r\n" + ASKED + b"\r\n" + frames)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += receive_exactly(connection, 1)
+    return head
+
+
 def test_after_requests(server: Server) -> None:
     """A connection that has carried requests may go on in WebSocket, whose frames may come at once."""
     with socket.create_connection(server.listener.address, TIMEOUT) as connection:
-        spoken = http.client.HTTPConnection("a")
-        spoken.sock = connection
-        spoken.request("POST", "/", b"before")
-        assert spoken.getresponse().read() == b"before"
-        connection.sendall(
-            b"GET /ws HTTP/1.1\r\n" + ASKED + b"\r\n" + b"\x82\x81\0\0\0\0x" + b"\x88\x80\0\0\0\0"
-        )
-        head, _, frames = receive_all(connection).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 101 ")
-    assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head  # as RFC 6455 section 1.3 has it
-    assert frames == b"\x82\x01x\x88\x00"
+        head = ask_then_upgrade(connection, b"\x82\x81\0\0\0\0x\x88\x80\0\0\0\0")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head  # as RFC 6455 section 1.3 has it
+        assert receive_all(connection) == b"\x82\x01x\x88\x00"
 
 
 @pytest.mark.parametrize(
@@ -152,3 +158,14 @@ def test_impaired() -> None:
         done = server.end()["impaired"]
     assert exchanges["corrupted"] == done["corrupted"] > 5
     assert exchanges["lost"] == done["closed"] == 3
+
+
+def test_requests_and_messages_count_alike() -> None:
+    """Of the answers after which a connection is to end, some may have been those to requests."""
+    with Server("http://127.0.0.1:0", "--close-after", "3") as server:
+        with socket.create_connection(server.listener.address, TIMEOUT) as connection:
+            ask_then_upgrade(connection, b"\x82\x81\0\0\0\0x")
+            assert receive_exactly(connection, 3) == b"\x82\x01x"
+            connection.sendall(b"\x82\x81\0\0\0\0y")
+            assert receive_exactly(connection, 7) == b"\x82\x01y\x88\x02\x03\xe9"
+        assert server.end()["impaired"] == {"closed": 1}

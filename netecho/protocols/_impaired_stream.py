@@ -68,9 +68,8 @@ class ImpairedTransport(Protocol):
         self.protocol: Any = protocol
         """Who is told of what comes: the same, unless it talks through TLS by now."""
         self._queue: collections.deque[tuple[float, bytes, str]] = collections.deque()
-        """When what is due, and how the transport is to end thereafter, if it is."""
+        """What is to be sent, and when; or how the transport is to end. The first leaves first, due or not."""
         self._held = 0
-        self._due = 0.0
         self._call: Any = None
         self._valve = _Valve(self)
         self._producer: Any = None
@@ -206,11 +205,9 @@ class ImpairedTransport(Protocol):
     # What is held.
 
     def _send(self, data: bytes, delay_ns: int) -> None:
-        now = self._reactor.seconds()
-        self._due = max(self._due, now + delay_ns / 1e9)  # nothing overtakes anything
-        if self._due > now or self._queue or self._is_full:
+        if delay_ns or self._queue or self._is_full:
             self._held += len(data)
-            self._queue.append((self._due, data, ""))
+            self._queue.append((self._reactor.seconds() + delay_ns / 1e9, data, ""))
             self._wait()
             self._look()
         else:
@@ -218,7 +215,7 @@ class ImpairedTransport(Protocol):
 
     def _end(self, how: str) -> None:
         if self._queue:
-            self._queue.append((self._due, b"", how))
+            self._queue.append((0.0, b"", how))
         elif not self._is_lost:
             getattr(self.transport, how)()
 
