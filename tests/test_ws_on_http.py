@@ -93,7 +93,7 @@ def test_limit(server: Server) -> None:
 
 
 def ask_then_upgrade(connection: socket.socket, frames: bytes) -> bytes:
-    """Have a request answered, go on in WebSocket with these frames at once; return the head of the answer."""
+    """Have a request answered, then go on in WebSocket, with these frames; return the head of the answer."""
     spoken = http.client.HTTPConnection("a")
     spoken.sock = connection
     spoken.request("POST", "/", b"before")

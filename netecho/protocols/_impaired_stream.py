@@ -68,7 +68,7 @@ class ImpairedTransport(Protocol):
         self.protocol: Any = protocol
         """Who is told of what comes: the same, unless it talks through TLS by now."""
         self._queue: collections.deque[tuple[float, bytes, str]] = collections.deque()
-        """What is to be sent, and when; or how the transport is to end. The first leaves first, due or not."""
+        """What is to be sent, and when; or how the transport is to end. The first is always waited for."""
         self._held = 0
         self._call: Any = None
         self._valve = _Valve(self)
@@ -170,7 +170,7 @@ class ImpairedTransport(Protocol):
 
     def spoil(self, content: bytes) -> bytes:
         """Return what is sent for the content of an answer: another, if it is that one's fate."""
-        spoilt = self._fates.corrupted(content)
+        spoilt = None if self._is_ending else self._fates.corrupted(content)
         if spoilt is None:
             return content
         self._totals.impair("corrupted")
