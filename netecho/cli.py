@@ -18,7 +18,8 @@ from typer.exceptions import TyperException
 
 import netecho
 from netecho.errors import ExitStatus, NetechoError, UsageError
-from netecho.options import flags, load, serving
+from netecho.impairment import Impairment
+from netecho.options import flags, impairing, load, mailing, serving
 from netecho.plans import SECOND, Arrival, Mode, ReplyMode, ServerTLS, TLSVersion, Verify
 
 DEBUG_VARIABLE = "NETECHO_DEBUG"
@@ -84,9 +85,18 @@ def serve(
     hmac_key: flags.HmacKey = None,
     stateful: serving.Stateful = False,
     max_connections: serving.MaxConnections = None,
+    max_message: serving.MaxMessage = None,
     idle_timeout: serving.IdleTimeout = None,
     mtu: flags.Mtu = None,
     drain_timeout: serving.DrainTimeout = 10 * SECOND,
+    delay: impairing.DelayFlag = None,
+    loss: impairing.Loss = 0.0,
+    duplicate: impairing.Duplicate = 0.0,
+    reorder: impairing.Reorder = 0.0,
+    corrupt: impairing.Corrupt = 0.0,
+    truncate: impairing.Truncate = 0.0,
+    close_after: impairing.CloseAfter = None,
+    seed: impairing.Seed = 0,
     json_stream: flags.JsonStream = False,
     verbose: flags.Verbose = False,
     exit_with_stdin: serving.ExitWithStdin = False,
@@ -99,6 +109,7 @@ def serve(
       netecho serve --proto udp --port 7000
       netecho serve tcp://:8000 tls://:8443 udp://:8000 unix:/tmp/echo
       netecho serve --tls --cert server.pem --key server.key --host '*'
+      netecho serve --proto udp --loss 1% --delay 5ms~2ms:10% --seed 7
     """
     from netecho.commands import serve as command
 
@@ -114,6 +125,8 @@ def serve(
         workers=workers,
         hmac_key=hmac_key,
         stateful=stateful,
+        impairment=Impairment(delay, loss, duplicate, reorder, corrupt, truncate, close_after, seed),
+        max_message=max_message,
         max_connections=max_connections,
         idle_timeout_ns=idle_timeout,
         mtu=mtu,
@@ -157,6 +170,9 @@ def client(
     header: flags.Header = None,
     body: flags.Body = None,
     http2: flags.HTTP2 = False,
+    sender: mailing.Sender = None,
+    recipient: mailing.Recipient = None,
+    ehlo: mailing.Ehlo = None,
     verbose: flags.Verbose = False,
     quiet: flags.Quiet = False,
     json: flags.Json = None,
@@ -197,6 +213,9 @@ def client(
         headers=tuple(header or ()),
         body=flags.read_body(body),
         http2=http2,
+        sender=sender,
+        recipient=recipient,
+        ehlo=ehlo,
         verify=verify,
         verbose=verbose,
         quiet=quiet,
@@ -261,6 +280,9 @@ def bench(
     header: flags.Header = None,
     body: flags.Body = None,
     http2: flags.HTTP2 = False,
+    sender: mailing.Sender = None,
+    recipient: mailing.Recipient = None,
+    ehlo: mailing.Ehlo = None,
     quiet: flags.Quiet = False,
     json: flags.Json = None,
     json_stream: flags.JsonStream = False,
@@ -327,6 +349,9 @@ def bench(
         headers=tuple(header or ()),
         body=flags.read_body(body),
         http2=http2,
+        sender=sender,
+        recipient=recipient,
+        ehlo=ehlo,
         quiet=quiet,
         json=json,
         json_stream=json_stream,

@@ -20,6 +20,7 @@ from netecho.errors import (
     UsageError,
     UserInterruptError,
 )
+from netecho.impairment import Delay, Impairment
 from netecho.plans import (
     Arrival,
     ClientTLS,
@@ -50,6 +51,8 @@ SERVE: dict[str, Any] = {
     "workers": 1,
     "hmac_key": None,
     "stateful": False,
+    "impairment": Impairment(),
+    "max_message": None,
     "max_connections": None,
     "idle_timeout_ns": None,
     "mtu": None,
@@ -77,6 +80,9 @@ CLIENT: dict[str, Any] = {
     "headers": (),
     "body": None,
     "http2": False,
+    "sender": None,
+    "recipient": None,
+    "ehlo": None,
     "verify": Verify.FULL,
     "verbose": False,
     "quiet": False,
@@ -126,6 +132,9 @@ BENCH: dict[str, Any] = {
     "headers": (),
     "body": None,
     "http2": False,
+    "sender": None,
+    "recipient": None,
+    "ehlo": None,
     "quiet": False,
     "json": None,
     "json_stream": False,
@@ -156,6 +165,18 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("serve --mtu 1280", {**SERVE, "mtu": 1280}),
     ("serve --workers 4", {**SERVE, "workers": 4}),
     (
+        "serve --max-message 1MiB",
+        {**SERVE, "max_message": 1 << 20},
+    ),
+    (
+        "client --from a@b --to c@d --ehlo e",
+        {**CLIENT, "sender": "a@b", "recipient": "c@d", "ehlo": "e"},
+    ),
+    (
+        "bench --from <> --to c@d --ehlo e",
+        {**BENCH, "sender": "<>", "recipient": "c@d", "ehlo": "e"},
+    ),
+    (
         "serve --max-connections 2k --idle-timeout 1m --drain-timeout 250ms",
         {**SERVE, "max_connections": 2000, "idle_timeout_ns": 60 * SECOND, "drain_timeout_ns": SECOND // 4},
     ),
@@ -163,6 +184,15 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         "serve --json-stream -v --exit-with-stdin",
         {**SERVE, "json_stream": True, "verbose": True, "exit_with_stdin": True},
     ),
+    (
+        "serve --delay 5ms~2ms:10% --loss 1% --duplicate 2% --reorder 3% --corrupt 4% --truncate 5%",
+        {**SERVE, "impairment": Impairment(Delay(5_000_000, 2_000_000, 0.1), 0.01, 0.02, 0.03, 0.04, 0.05)},
+    ),
+    (
+        "serve --delay 1s~1s --close-after 2k --seed 7",
+        {**SERVE, "impairment": Impairment(Delay(SECOND, SECOND), close_after=2000, seed=7)},
+    ),
+    ("serve --delay 3ms:50%", {**SERVE, "impairment": Impairment(Delay(3_000_000, 0, 0.5))}),
     (
         "serve --stateful --hmac-key k",
         {**SERVE, "stateful": True, "hmac_key": "k"},
@@ -283,6 +313,12 @@ MISTAKES = {
     "serve --reactor iocp": "netecho serve: --reactor: 'iocp' is not one of "
     "'fast', 'epoll', 'poll', 'select', 'asyncio'",
     "serve --key k": "netecho: --key needs --cert: a key alone does not say who the server is",
+    "serve --delay 2ms~3ms": "netecho serve: --delay: a delay varies by as much as it is at most: "
+    "nothing leaves before it has come",
+    "serve --delay ~3ms": "netecho serve: --delay: '' is not a duration: write 10ms, 1m30s, or 2 for seconds",
+    "serve --delay 5ms:": "netecho serve: --delay: '' is not a share: write 5% or 0.5%",
+    "serve --loss 101%": "netecho: --loss is for a share of the answers: that is between 0% and 100%",
+    "serve --seed 7": "netecho: --seed is of impairments: add --delay, --loss or another one",
     "serve --proto what": "netecho serve: --proto: unknown protocol 'what': it is one of tcp, udp",
     "client -i 10x": "netecho client: -i/--interval: '10x' is not a duration: "
     "write 10ms, 1m30s, or 2 for seconds",

@@ -21,6 +21,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from netecho import protocols
+from netecho.impairment import Delay, Harm, Impairment
 from netecho.measure.oneway import Reflection
 from netecho.plans import ClientTLS, ServerTLS, Target
 from netecho.protocols._contract import (
@@ -217,14 +218,14 @@ class Both:
         self._sent.append(payload)
         exchanger.send(sequence, payload)
 
-    async def listen(self) -> Listener:
+    async def listen(self, impairment: Impairment | None = None) -> Listener:
         """Open a listener, and make a route to it."""
         target, datagrams = self._target, self._target.is_dtls
         server = tls.for_server(ServerTLS(), {target.host}) if self.secure else None
         offered = None if server is None else server.offering(self.adapter.alpn, datagrams=datagrams)
-        listener = await self.adapter.listen(
-            self.reactor, target, ListenSettings(Totals(), tls=offered, key=KEY, stateful=True)
-        )
+        self.totals = Totals()
+        settings = ListenSettings(self.totals, tls=offered, key=KEY, stateful=True, impairment=impairment)
+        listener = await self.adapter.listen(self.reactor, target, settings)
         client = None
         if server is not None:
             assert server.authority is not None
@@ -303,6 +304,26 @@ def test_exchanges(scheme: str, kind: str, tmp_path: pathlib.Path) -> None:
         await listener.drain()
 
     reactors.run(kind, scenario)
+
+
+@every_scheme
+def test_impairment(scheme: str, tmp_path: pathlib.Path) -> None:
+    """What a server does to its answers on purpose it does whatever protocol they are in, and counts it."""
+
+    async def scenario(reactor: Any) -> None:
+        both = Both(reactor, scheme, tmp_path)
+        assert Harm.DELAY in both.adapter.harms
+        listener = await both.listen(Impairment(Delay(20_000_000)))
+        exchanger = await both.connect()
+        begun = reactor.seconds()
+        both.send(exchanger, 0, b"x" * 100)
+        await both.answered(1)
+        assert reactor.seconds() - begun >= 0.02
+        assert both.totals.impaired["delayed"] >= 1
+        exchanger.close()
+        await listener.drain()
+
+    reactors.run("fast", scenario)
 
 
 @every_scheme

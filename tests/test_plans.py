@@ -22,6 +22,7 @@ from netecho.plans import (
     Family,
     ListenPlan,
     Location,
+    MailPlan,
     Mode,
     Portion,
     ProbePlan,
@@ -499,6 +500,47 @@ def test_request() -> None:
     assert str(target) == "http://127.0.0.1:8000/a?b"
     assert BenchPlan(target, request=other).to_json()["request"] == other.to_json()
     assert BenchPlan(target).to_json()["request"] is None
+
+
+def test_request_to_upgrade() -> None:
+    """What a connection begins with carries no message: those that come then are echoed, whatever it is."""
+    request = RequestPlan("GET", ("Sec-WebSocket-Protocol: chat", "Origin: x"), upgrades=True)
+    assert request.has_content
+    assert request.is_echoed(0)
+    assert RequestPlan("GET", ("Sec-WebSocket-Key: x",)).headers
+    with pytest.raises(UsageError, match="Sec-WebSocket-Key is for netecho itself"):
+        RequestPlan("GET", ("Sec-WebSocket-Key: x",), upgrades=True)
+
+
+def test_mail() -> None:
+    """Mails are from nobody and for nobody unless it is said, and the result says it."""
+    usual = MailPlan()
+    assert usual.to_json() == {
+        "sender": "netecho@netecho.invalid",
+        "recipient": "echo@netecho.invalid",
+        "ehlo": None,
+    }
+    other = MailPlan("", "\xfc@example.org", "[192.0.2.1]")
+    for plan in (ProbePlan, BenchPlan):
+        assert plan(MAIL, mail=other).to_json()["mail"] == other.to_json()
+        assert plan(Target()).to_json()["mail"] is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "flag"),
+    [
+        ({"sender": "a b"}, "--from"),
+        ({"sender": "a\r\nRCPT TO:<b>"}, "--from"),
+        ({"recipient": ""}, "--to"),
+        ({"recipient": "<a@b>"}, "--to"),
+        ({"ehlo": "a b"}, "--ehlo"),
+        ({"ehlo": "\xfc"}, "--ehlo"),
+    ],
+)
+def test_no_mail(fields: dict[str, str], flag: str) -> None:
+    """What is no address, and what would end a command, is refused."""
+    with pytest.raises(UsageError, match=flag):
+        MailPlan(**fields)
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,10 @@ ROOMS = [
     "reactor",
     "measure",
     "plans",
+    "impairment",
     "errors",
 ]
-PURE = ["measure", "plans", "errors"]
+PURE = ["measure", "plans", "impairment", "errors"]
 IMPURE = {
     "twisted",
     "socket",
@@ -132,7 +133,12 @@ def test_command_line_is_light() -> None:
     found = set(imports(at_the_top))
     others = {name for name in found if name.partition(".")[0] not in sys.stdlib_module_names}
     assert {name.partition(".")[0] for name in others} == {"typer", "netecho"}
-    assert {room_of(name) for name in others if name.startswith("netecho.")} == {"options", "plans", "errors"}
+    assert {room_of(name) for name in others if name.startswith("netecho.")} == {
+        "options",
+        "plans",
+        "impairment",
+        "errors",
+    }
 
 
 @pytest.mark.parametrize("file", sorted((PACKAGE / "options").glob("*.py")), ids=name_of)
@@ -143,4 +149,4 @@ def test_options_are_light(file: pathlib.Path) -> None:
     for name in imports(at_the_top):
         top = name.partition(".")[0]
         assert top in {"typer", "netecho"} or top in sys.stdlib_module_names
-        assert room_of(name) in {None, "options", "plans", "errors"}
+        assert room_of(name) in {None, "options", "plans", "impairment", "errors"}

@@ -19,8 +19,8 @@ from netecho.plans import Target
 from netecho.protocols import load
 from netecho.protocols._contract import ListenSettings, Route, Totals
 from netecho.protocols._watched import Patience
+from netecho.protocols._ws_connection import WebSocketFactory
 from netecho.protocols._ws_messages import MOST_MESSAGE
-from netecho.protocols._ws_server import WebSocketFactory
 from tests import reactors
 from tests.servers import TIMEOUT, Listening, Server, receive_all, receive_exactly
 

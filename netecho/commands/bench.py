@@ -19,6 +19,7 @@ from netecho.options import (
     check_mode,
     check_reflection,
     check_size,
+    resolve_mail,
     resolve_own_server,
     resolve_request,
     resolve_target,
@@ -95,6 +96,9 @@ def run(
     headers: tuple[str, ...],
     body: str | None,
     http2: bool,
+    sender: str | None,
+    recipient: str | None,
+    ehlo: str | None,
     quiet: bool,
     json: str | None,
     json_stream: bool,
@@ -108,6 +112,7 @@ def run(
     adapter = protocols.for_target(goal)
     check_reflection([adapter], hmac_key)
     request = resolve_request(adapter, method, headers, body, http2)
+    mail = resolve_mail(adapter, sender, recipient, ehlo)
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
     check_mode(adapter, mode, size)
@@ -164,6 +169,7 @@ def run(
         timer=timer or Timer.SIMPLE,
         request=request,
         receipts=adapter.has_receipts,
+        mail=mail,
         mode=mode,
         resume=resume,
         connections_lifetime_ns=connections_lifetime_ns,
@@ -258,6 +264,7 @@ async def _measure(
             plan.timeout_ns,
             plan.hmac_key,
             plan.request,
+            plan.mail,
         )
         return await measure(plan, route)
     finally:

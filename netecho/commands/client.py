@@ -20,6 +20,7 @@ from netecho.measure.summary import ProbeReply, Summary
 from netecho.options import (
     check_reflection,
     check_size,
+    resolve_mail,
     resolve_request,
     resolve_target,
     size_of,
@@ -66,6 +67,9 @@ def run(
     headers: tuple[str, ...],
     body: str | None,
     http2: bool,
+    sender: str | None,
+    recipient: str | None,
+    ehlo: str | None,
     verify: Verify,
     verbose: bool,
     quiet: bool,
@@ -84,6 +88,7 @@ def run(
     adapter = protocols.for_target(goal)
     check_reflection([adapter], hmac_key)
     request = resolve_request(adapter, method, headers, body, http2)
+    mail = resolve_mail(adapter, sender, recipient, ehlo)
     if request is not None and message is None:
         message = request.message
     asked = (count, interval_ns, duration_ns, json, csv, hdr_log, message)
@@ -107,12 +112,13 @@ def run(
             hmac_key,
             request,
             adapter.has_receipts,
+            mail,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
         forms = _Forms(saved, verbose, quiet, json_stream)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
-    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request)
+    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request, mail)
     if sys.stdin.isatty() and sys.stdout.isatty():
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
     if adapter.kind is Kind.STREAM:
@@ -170,6 +176,7 @@ async def _probe(
         plan.timeout_ns,
         plan.hmac_key,
         plan.request,
+        plan.mail,
     )
     log = None if forms.saved.log is None else HistogramLog(forms.saved.log, f"client {plan.target}")
     probes = ProbeRun(reactor, plan, adapter, route, on_probe, on_interval=None if log is None else log.add)
@@ -209,6 +216,7 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
         plan.timeout_ns,
         plan.hmac_key,
         plan.request,
+        plan.mail,
     )
     setup = Setup()
     begun = connected = time.monotonic_ns()

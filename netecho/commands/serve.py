@@ -14,7 +14,9 @@ from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.errors import ExitStatus, NetechoError
-from netecho.options import check_reflection, check_replies, resolve_listeners
+from netecho.impairment import Impairment
+from netecho.options import check_bounds, check_reflection, check_replies, resolve_listeners
+from netecho.options.impairing import check_impairment
 from netecho.plans import ListenPlan, ReactorName, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
 from netecho.services import running
@@ -35,6 +37,8 @@ def run(
     workers: int,
     hmac_key: str | None,
     stateful: bool,
+    impairment: Impairment,
+    max_message: int | None,
     max_connections: int | None,
     idle_timeout_ns: int | None,
     mtu: int | None,
@@ -58,10 +62,14 @@ def run(
             hmac_key,
             stateful,
             mtu,
+            max_message,
+            impairment,
         )
         adapters = [protocols.for_target(one) for one in plan.listeners]
         check_reflection(adapters, hmac_key, stateful)
         check_replies(adapters, reply)
+        check_impairment(adapters, impairment)
+        check_bounds(adapters, max_message)
         view: ServerView = (
             ServerJSON(sys.stdout, verbose=verbose)
             if json_stream

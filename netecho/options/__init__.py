@@ -4,11 +4,13 @@ Nothing here imports Twisted before a target is resolved.
 """
 
 from netecho.options.targets import (
+    check_bounds,
     check_mode,
     check_reflection,
     check_replies,
     check_size,
     resolve_listeners,
+    resolve_mail,
     resolve_own_server,
     resolve_request,
     resolve_target,
@@ -16,11 +18,13 @@ from netecho.options.targets import (
 )
 
 __all__ = [
+    "check_bounds",
     "check_mode",
     "check_reflection",
     "check_replies",
     "check_size",
     "resolve_listeners",
+    "resolve_mail",
     "resolve_own_server",
     "resolve_request",
     "resolve_target",

@@ -18,6 +18,7 @@ _T = TypeVar("_T")
 NETWORK, TLS, LIMITS, LOAD, OUTPUT = "Sockets", "TLS", "Limits", "What is sent", "Output"
 REFLECTOR, REQUESTS, OPEN_LOOP = "Reflector", "HTTP", "Open loop"
 OBJECTIVES, RESULTS = "Objectives", "Several results"
+IMPAIRMENT, MAIL = "What goes wrong on purpose", "Mail"
 """The panels that help shows flags in."""
 
 
@@ -387,7 +388,7 @@ Header = Annotated[
         "--header",
         metavar="FIELD",
         rich_help_panel=REQUESTS,
-        help="Send this field with each request: 'Name: value'.",
+        help="Send this field with each request, or that for a WebSocket: 'Name: value'.",
     ),
 ]
 Body = Annotated[

@@ -79,6 +79,18 @@ MaxConnections = Annotated[
     ),
 ]
 
+MaxMessage = Annotated[
+    int | None,
+    typer.Option(
+        "--max-message",
+        metavar="SIZE",
+        show_default="16MiB of WebSocket, 64MiB of mail",
+        parser=read_by(units.parse_size),
+        rich_help_panel=LIMITS,
+        help="Take no larger message: of WebSocket, or mail.",
+    ),
+]
+
 IdleTimeout = Annotated[
     int | None,
     typer.Option(

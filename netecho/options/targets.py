@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from netecho.errors import UsageError
-from netecho.plans import LOOPBACK, Location, Mode, ReplyMode, RequestPlan, Target
+from netecho.plans import LOOPBACK, Location, MailPlan, Mode, ReplyMode, RequestPlan, Target
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
@@ -45,12 +45,31 @@ def resolve_request(
         UsageError: they are no request, or of no use.
     """
     if not adapter.has_requests:
-        given = [("--method", method), ("--header", headers), ("--body", body), ("--http2", http2)]
+        given: list[tuple[str, object]] = [("--method", method), ("--body", body), ("--http2", http2)]
+        if not adapter.begins_with_request:
+            given.append(("--header", headers))
         for flag, value in given:
             if value:
                 raise UsageError(f"{flag} is for requests: add --proto http")
-        return None
+        return RequestPlan("GET", tuple(headers), upgrades=True) if headers else None
     return RequestPlan("POST" if method is None else method, tuple(headers), body, http2)
+
+
+def resolve_mail(
+    adapter: Adapter, sender: str | None, recipient: str | None, ehlo: str | None
+) -> MailPlan | None:
+    """Return what the flags for mails ask for; `None` for a protocol that has none.
+
+    Raises:
+        UsageError: they are no addresses, or of no use.
+    """
+    if not adapter.has_envelopes:
+        for flag, value in (("--from", sender), ("--to", recipient), ("--ehlo", ehlo)):
+            if value is not None:
+                raise UsageError(f"{flag} is for mails: add --proto smtp")
+        return None
+    told = {"sender": "" if sender == "<>" else sender, "recipient": recipient, "ehlo": ehlo}
+    return MailPlan(**{name: value for name, value in told.items() if value is not None})
 
 
 def size_of(request: RequestPlan | None, adapter: Adapter, size: int | None) -> int:
@@ -186,6 +205,16 @@ def check_replies(adapters: Iterable[Adapter], reply: ReplyMode) -> None:
         if reply not in adapter.replies:
             words = ", ".join(mode for mode in ReplyMode if mode in adapter.replies)
             raise UsageError(f"{adapter.name} cannot answer with --reply {reply}: it takes {words}")
+
+
+def check_bounds(adapters: Iterable[Adapter], max_message: int | None) -> None:
+    """Check that one of the protocols bounds its messages, if a bound is given.
+
+    Raises:
+        UsageError: none does.
+    """
+    if max_message is not None and not any(adapter.bounds_messages for adapter in adapters):
+        raise UsageError("--max-message is for protocols that have messages to bound: add --proto ws or smtp")
 
 
 def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:

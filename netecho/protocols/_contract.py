@@ -13,7 +13,8 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from netecho.plans import ReplyMode, RequestPlan, SocketOptions, Target
+from netecho.impairment import Harm, Impairment
+from netecho.plans import MailPlan, ReplyMode, RequestPlan, SocketOptions, Target
 
 if typing.TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -116,7 +117,10 @@ class Route:
     resolve_ns: int | None = None
     """How long it took to resolve the host; `None` if it was an address already."""
     request: RequestPlan = dataclasses.field(default_factory=RequestPlan, repr=False)
-    """How messages travel, on a protocol that `has_requests`."""
+    """How messages travel, on a protocol that `has_requests`; how connections begin, on one that
+    `begins_with_request`."""
+    mail: MailPlan = dataclasses.field(default_factory=MailPlan, repr=False)
+    """From whom messages are, and for whom, on a protocol that `has_envelopes`."""
     starttls: bool = False
     """Connections begin in clear, and `tls` is for what follows, on a protocol that `upgrades`."""
 
@@ -139,14 +143,23 @@ class Totals:
     datagrams_sent: int = 0
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     """Datagrams that were given no answer, by the reason."""
+    impaired: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Answers to which something was done on purpose, by what it was: `lost`, `delayed`. Above they count
+    as sent, each once, whatever became of it."""
+
+    def impair(self, harm: str) -> None:
+        """Count an answer to which this was done on purpose."""
+        self.impaired[harm] = self.impaired.get(harm, 0) + 1
 
     def add(self, other: Totals) -> None:
         """Count all that `other` has counted."""
-        for reason, number in other.dropped.items():
-            self.dropped[reason] = self.dropped.get(reason, 0) + number
         for field in dataclasses.fields(self):
-            if field.name != "dropped":
-                setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+            mine, others = getattr(self, field.name), getattr(other, field.name)
+            if isinstance(mine, dict):
+                for reason, number in others.items():
+                    mine[reason] = mine.get(reason, 0) + number
+            else:
+                setattr(self, field.name, mine + others)
 
 
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -181,6 +194,11 @@ class ListenSettings:
     """With which a reflector authenticates packets; `None`: it does not."""
     stateful: bool = False
     """Whether a reflector counts its answers for each peer."""
+    max_message: int | None = None
+    """Bytes of a message that is taken, on a protocol that `bounds_messages`; `None`: its own limit."""
+    impairment: Impairment | None = None
+    """What is done to answers on purpose; `None`: nothing. A listener has an `ImpairedPort` beneath its
+    protocol of datagrams, or an `ImpairedTransport` beneath each on connections: see `Adapter.harms`."""
 
 
 class Listener(typing.Protocol):
@@ -229,12 +247,20 @@ class Adapter(typing.Protocol):
     """Whether the server is a reflector (RFC 8762), which takes `ListenSettings.key` and `stateful`."""
     has_requests: bool
     """Whether messages travel in HTTP requests: it takes `Route.request`."""
+    begins_with_request: bool
+    """Whether connections begin with one, in which there may be fields of the user's."""
+    has_envelopes: bool
+    """Whether messages travel in mails: it takes `Route.mail`."""
+    bounds_messages: bool
+    """Whether its server takes messages up to a size: `ListenSettings.max_message`."""
     has_resources: bool
     """Whether a target may have a resource: the path and query of a URL."""
     alpn: tuple[str, ...]
     """What its server chooses from in a TLS handshake (RFC 7301), best first, unless the user says."""
     replies: frozenset[ReplyMode]
     """What its server can answer."""
+    harms: frozenset[Harm]
+    """What its server can do to answers on purpose."""
     has_receipts: bool
     """Whether a receipt stands for the echo: see `Answer.receipt`."""
     is_text: bool

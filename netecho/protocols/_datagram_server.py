@@ -14,6 +14,7 @@ from twisted.internet.protocol import DatagramProtocol
 
 from netecho.plans import Target
 from netecho.protocols._contract import ListenSettings
+from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._sockets import bound_target, grow_buffers, has_unread, listen_error
 
 TURN: Final = 256
@@ -169,10 +170,14 @@ class DatagramServer(DatagramProtocol):
         try:
             self.transport.write(reply, addr)
         except (OSError, MessageLengthError, InvalidAddressError) as failure:
-            self.drop(unsent(failure), addr)
+            self.not_sent(failure, addr)
         else:
             self._totals.datagrams_sent += 1
             self._totals.bytes_sent += len(reply)
+
+    def not_sent(self, failure: Exception, addr: tuple[str, int]) -> None:
+        """Count a reply that cannot be sent."""
+        self.drop(unsent(failure), addr)
 
     def drop(self, why: str, source: tuple[str, int], count: int = 1) -> None:
         """Count datagrams that get no answer, and tell of the first for each reason."""
@@ -186,9 +191,10 @@ class DatagramServer(DatagramProtocol):
 class DatagramListener:
     """An open port for datagrams; provides `netecho.protocols._contract.Listener`."""
 
-    def __init__(self, reactor: Any, port: Any, target: Target) -> None:
+    def __init__(self, reactor: Any, port: Any, target: Target, impaired: ImpairedPort | None = None) -> None:
         self._reactor = reactor
         self._port = port
+        self._impaired = impaired
         self._stopped: Deferred[None] | None = None
         self.target = target
 
@@ -204,6 +210,8 @@ class DatagramListener:
             turn: Deferred[None] = Deferred()
             self._reactor.callLater(0, turn.callback, None)
             await turn
+        if self._stopped is None and self._impaired is not None:
+            await self._impaired.emptied()
         await self._stop()
 
     def drain(self) -> Deferred[None]:
@@ -221,15 +229,21 @@ def open_port(
     target: Target,
     protocol: DatagramServer,
     settings: ListenSettings,
-) -> Any:
-    """Open a port with `listen` of the reactor, target, protocol and descriptor; see `Adapter.listen`."""
+) -> tuple[Any, ImpairedPort | None]:
+    """Open a port with `listen` of the reactor, target, protocol and descriptor; see `Adapter.listen`.
+
+    It is returned with what stands between it and the protocol, if anything is to be done to answers.
+    """
+    impaired = None
+    if settings.impairment is not None:
+        impaired = ImpairedPort(reactor, protocol, settings.impairment, settings.totals)
     try:
-        port = listen(reactor, target, protocol, settings.descriptor)
+        port = listen(reactor, target, impaired or protocol, settings.descriptor)
     except (CannotListenError, OSError) as error:
         raise listen_error(target, error) from error
     grow_buffers(port.getHandle())
     settings.udp_ports.add(port.getHost().port)
-    return port
+    return port, impaired
 
 
 def open_listener(
@@ -240,5 +254,5 @@ def open_listener(
     settings: ListenSettings,
 ) -> DatagramListener:
     """Open a port as `open_port` does, which has nothing to end but itself."""
-    port = open_port(reactor, listen, target, protocol, settings)
-    return DatagramListener(reactor, port, bound_target(target, port))
+    port, impaired = open_port(reactor, listen, target, protocol, settings)
+    return DatagramListener(reactor, port, bound_target(target, port), impaired)

@@ -34,6 +34,7 @@ from netecho.protocols._dtls_association import (
 )
 from netecho.protocols._dtls_cookies import Cookies
 from netecho.protocols._dtls_records import HEADER, hello_random
+from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._stream_server import CHARGEN_PATTERN, HANDSHAKE_TIMEOUT
 
 MOST_PEERS: Final = 4096
@@ -302,8 +303,15 @@ class DTLSServer(DatagramServer):
 class DTLSListener(DatagramListener):
     """An open port for DTLS; provides `netecho.protocols._contract.Listener`."""
 
-    def __init__(self, reactor: Any, port: Any, target: Target, server: DTLSServer) -> None:
-        super().__init__(reactor, port, target)
+    def __init__(
+        self,
+        reactor: Any,
+        port: Any,
+        target: Target,
+        server: DTLSServer,
+        impaired: ImpairedPort | None = None,
+    ) -> None:
+        super().__init__(reactor, port, target, impaired)
         self._server = server
 
     def drain(self) -> Deferred[None]:

@@ -28,7 +28,9 @@ from netecho.protocols._http_limits import (
     MOST_FRAMING,
     MOST_HEAD,
     MOST_TARGET,
+    WEBSOCKET_PATH,
     is_host,
+    path_of,
 )
 from netecho.protocols._http_pages import RequestError
 from netecho.protocols._watched import Patience, Progress
@@ -73,6 +75,8 @@ class HTTP1Server:
         self._told: pages.Page | None = None
         self._same_again: bytes | None = None
         """A head for another parser, with the framing of the request that this one ends with."""
+        self._is_upgraded = False
+        """That head is for WebSocket."""
         self._is_known = False
         """What is parsed is that head."""
         self._endless: Any = None
@@ -168,6 +172,10 @@ class HTTP1Server:
         self._rest = b""
         self._cancel()
 
+    def part(self) -> bool:
+        """Say nothing: the last answer was the last word."""
+        return False
+
     def drain(self) -> None:
         """Come to an end, rather than wait for what is not owed."""
         if self._call is not None and self._queue and self._queue[0] is self._endless:
@@ -225,6 +233,9 @@ class HTTP1Server:
                 parser.feed_data(piece)
             except httptools.HttpParserUpgrade as upgrade:
                 start += upgrade.args[0] - len(piece)
+                if self._is_upgraded:
+                    connection.upgrade((self._same_again or b"") + data[start:])
+                    return
                 parser = self._stay()
             except RequestError as error:
                 self._refuse(error.status, str(error))
@@ -325,6 +336,9 @@ class HTTP1Server:
         self._keep = parser.should_keep_alive()
         self._remaining = length
         if parser.should_upgrade():
+            if self._is_for_websocket(length):
+                self._upgraded()
+                return
             self._not_upgraded(length)
         if expects is not None:
             if expects.lower() != b"100-continue":
@@ -332,6 +346,20 @@ class HTTP1Server:
             if length != 0 and version == "1.1":
                 self._out.append(_CONTINUE)
         self._decide(length, content_type)
+
+    def _is_for_websocket(self, length: int | None) -> bool:
+        """Return whether a request is one to go on in WebSocket, at its path, and nothing before it waits."""
+        if self._parser.get_method() != b"GET" or length != 0 or self._queue or self._out:
+            return False
+        target = path_of(self._url)
+        words = [value.strip().lower() for name, value in self._fields if name.lower() == b"upgrade"]
+        return target is not None and target[0] == WEBSOCKET_PATH and words == [b"websocket"]
+
+    def _upgraded(self) -> None:
+        """Have WebSocket take the request anew, as it has come."""
+        self._is_upgraded = True
+        fields = b"".join(b"%s: %s\r\n" % field for field in self._fields)
+        self._same_again = b"GET %s HTTP/1.1\r\n%s\r\n" % (self._url, fields)
 
     def _not_upgraded(self, length: int | None) -> None:
         """Have another parser for a request that asks for another protocol: this one ends with its head."""

@@ -206,6 +206,10 @@ class HTTP2Server:
             self._goodbye(ErrorCodes.NO_ERROR)
             self._end(hard=bool(waiting))
 
+    def part(self) -> bool:
+        """Say nothing: what each stream had to say is said."""
+        return False
+
     def drain(self) -> None:
         """Come to an end, rather than wait for what is not owed."""
         for number, stream in list(self._streams.items()):

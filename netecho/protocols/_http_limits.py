@@ -17,6 +17,8 @@ MOST_FRAMING: Final = 64 << 10
 """Bytes of a chunked body that are none of its content, beyond as many as `FRAMING_SHARE` allows."""
 FRAMING_SHARE: Final = 16
 """For each byte of content so many may go into the framing of chunks."""
+WEBSOCKET_PATH: Final = "/ws"
+"""Where a connection may go on in WebSocket."""
 
 _HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"

@@ -10,9 +10,11 @@ from netecho.plans import ReplyMode
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http1_server import HTTP1Server
 from netecho.protocols._http2_server import HTTP2Server
+from netecho.protocols._http_spoilt import SpoiltHTTP1, SpoiltHTTP2
 from netecho.protocols._sockets import unsent
 from netecho.protocols._stream_server import Receiver, address_text
 from netecho.protocols._watched import Patience, WatchedFactory
+from netecho.protocols._ws_server import WebSocketServer
 
 PATIENCE: Final = Patience()
 FAREWELL: Final = 0.2
@@ -39,7 +41,14 @@ class HTTPConnection(Receiver):
         self._undecided: bytes | None = b""
         """What has come as long as it may be either version's; `None`: it is known which."""
         self._seen: dict[str, Any] | None = None
+        self._answered = 0
+        """Messages, before it was upgraded."""
         self.wire: Any = None
+
+    @property
+    def messages(self) -> int | None:
+        """How many requests have been answered."""
+        return self._answered + int(self.wire.exchanges)
 
     @property
     def reply(self) -> ReplyMode:
@@ -48,7 +57,7 @@ class HTTPConnection(Receiver):
 
     def connectionMade(self) -> None:
         """Begin the peer's time."""
-        self.wire = HTTP1Server(self)
+        self.wire = self._http1()
         super().connectionMade()
 
     def handshakeCompleted(self) -> None:
@@ -57,8 +66,26 @@ class HTTPConnection(Receiver):
             chosen = self.transport.getHandle().get_alpn_proto_negotiated()
             self._undecided = None if chosen else b""
             if chosen == b"h2":
-                self.wire = HTTP2Server(self)
+                self.wire = self._http2()
         super().handshakeCompleted()
+
+    def _http1(self) -> HTTP1Server:
+        return HTTP1Server(self) if self.spoil is None else SpoiltHTTP1(self, self.spoil)
+
+    def _http2(self) -> HTTP2Server:
+        return HTTP2Server(self) if self.spoil is None else SpoiltHTTP2(self, self.spoil)
+
+    def upgrade(self, head: bytes) -> None:
+        """Go on in WebSocket, for which this is the request and what has come behind it."""
+        self._answered += self.wire.exchanges
+        self.wire.close()
+        self.wire = WebSocketServer(self)
+        self.wire.received(head)
+
+    def finish(self) -> None:
+        """End in order: with a farewell first, if the wire has one and has not said it."""
+        if self.finished or not self.wire.part():
+            super().finish()
 
     def now(self) -> float:
         """Return the time, in seconds."""
@@ -96,7 +123,7 @@ class HTTPConnection(Receiver):
             return b""
         self._undecided = None
         if known == PREFACE:
-            self.wire = HTTP2Server(self)
+            self.wire = self._http2()
         return data
 
     def write(self, data: bytes) -> None:

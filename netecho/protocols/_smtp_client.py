@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from netecho.errors import ConnectError, TLSError
 from netecho.protocols._contract import Answer, OnLost, OnReply, Receipt, Route
-from netecho.protocols._smtp_mail import RECIPIENT, SENDER, Mail, mail_of
+from netecho.protocols._smtp_mail import Mail, mail_of
 from netecho.protocols._smtp_replies import Replies, ReplyError
 from netecho.protocols._starttls import begin_tls
 
@@ -72,7 +72,7 @@ class SMTPExchanger(Protocol):
         self._waiting: collections.deque[_Sending] = collections.deque()
         self._offers: dict[str, str] = {}
         self._key = secrets.token_hex(4)
-        self._addresses = SENDER, RECIPIENT
+        self._addresses = route.mail.sender, route.mail.recipient
         self._has_begun = False
         """The server has begun to take a mail that will never be whole, and is to forget it."""
         self._is_starting_tls = False
@@ -91,6 +91,8 @@ class SMTPExchanger(Protocol):
         self._say(f"EHLO {self._name()}", self._extended)
 
     def _name(self) -> str:
+        if self._route.mail.ehlo is not None:
+            return self._route.mail.ehlo
         host = self.transport.getHost().host.partition("%")[0]
         return f"[IPv6:{host}]" if ":" in host else f"[{host}]"
 

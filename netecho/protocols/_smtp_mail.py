@@ -12,9 +12,6 @@ from typing import Final
 
 from netecho.protocols._smtp_content import LINE_END, on_the_wire
 
-SENDER: Final = "netecho@netecho.invalid"
-RECIPIENT: Final = "echo@netecho.invalid"
-"""Nobody's addresses: no host has a name in .invalid (RFC 2606)."""
 _MOST_KEPT: Final = 4096
 """Octets of the largest bodies that are kept once they have been made: messages repeat."""
 _MOST_LINE: Final = 998

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 import secrets
 from typing import Any, Final
 
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._smtp_session import Limits, Session
+from netecho.protocols._smtp_session import Limits, Session, SpoiltSession
 from netecho.protocols._sockets import unsent
 from netecho.protocols._starttls import begin_tls
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, Receiver
@@ -33,6 +35,11 @@ class SMTPConnection(Receiver):
         self._progress: Any = None
         self._peer_has_ended = False
 
+    @property
+    def messages(self) -> int | None:
+        """How many mails have been answered."""
+        return 0 if self._session is None else int(self._session.mails)
+
     def connectionMade(self) -> None:
         """Enter the books; again, when it has turned to TLS, only the new transport."""
         if self._session is not None:
@@ -42,7 +49,8 @@ class SMTPConnection(Receiver):
             return
         factory = self.factory
         self._progress = Progress(factory.reactor.seconds())
-        self._session = Session(
+        session = Session if self.spoil is None else functools.partial(SpoiltSession, self.spoil)
+        self._session = session(
             _literal(self.transport.getHost()),
             factory.identify,
             factory.settings.reply,
@@ -120,7 +128,8 @@ class SMTPFactory(WatchedFactory):
         self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE, limits: Limits = LIMITS
     ) -> None:
         super().__init__(reactor, settings, SMTPConnection, patience)
-        self.limits = limits
+        size = settings.max_message
+        self.limits = limits if size is None else dataclasses.replace(limits, size=size)
         self._names = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
 
     def identify(self) -> str:

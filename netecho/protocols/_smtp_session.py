@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from netecho.plans import ReplyMode
 from netecho.protocols._smtp_commands import Path, path_of
@@ -83,6 +83,8 @@ class Session:
         """The mail that is being received."""
         self.moved = 0
         """Octets of mails, so far."""
+        self.mails = 0
+        """That have been answered."""
         self.steps = 0
         """Commands and mails, so far: while this stays the same, the peer is at the same thing."""
         self._rest = b""
@@ -184,6 +186,7 @@ class Session:
         """Say what has become of a mail."""
         self.content = None
         self.steps += 1
+        self.mails += 1
         self._errors = self._commands = 0
         self._forget()
         if content.is_too_large:
@@ -298,6 +301,24 @@ class Session:
         _check_alone(argument)
         self.turns_to_tls = True
         return b"220 2.0.0 begin TLS\r\n"
+
+
+class SpoiltSession(Session):
+    """A session whose receipts are of other mails than came, if they are to be so.
+
+    Args:
+        spoil: returns what stands for a digest.
+        arguments, options: of `Session`.
+    """
+
+    def __init__(self, spoil: Callable[[bytes], bytes], *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._spoil = spoil
+
+    def _received_mail(self, content: Content) -> bytes:
+        """Say what has become of a mail."""
+        words, mark, digest = super()._received_mail(content).partition(b" sha256=")
+        return words + mark + self._spoil(digest[:-2]) + digest[-2:] if mark else words
 
 
 _COMMANDS: Final[dict[bytes, Callable[[Session, bytes], bytes]]] = {

@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings
+from netecho.protocols._impaired_stream import ImpairedFactory
 from netecho.protocols._sockets import has_unread, unread, unsent
 from netecho.protocols._tls import HalfCloseableTLSFactory
 
@@ -42,6 +43,8 @@ class ReplyProtocol(Protocol, TimeoutMixin):
     factory: ReplyFactory
     transport: Any
     sent = 0
+    spoil: Callable[[bytes], bytes] | None = None
+    """What is done to the content of each answer that `messages` counts; `None`: nothing."""
     _shaking_hands = True
     _lost = False
     _cut = False
@@ -55,6 +58,11 @@ class ReplyProtocol(Protocol, TimeoutMixin):
         self.received = 0
         self.draining = False
         self.finished = False
+
+    @property
+    def messages(self) -> int | None:
+        """How many messages have been answered; `None`: it knows none, and what is written at once is one."""
+        return None
 
     def connectionMade(self) -> None:
         """Enter the books, and begin to answer."""
@@ -96,7 +104,11 @@ class ReplyProtocol(Protocol, TimeoutMixin):
             self.finish()
 
     def finish(self) -> None:
-        """Close our half once all that was written is out. What still comes in is not answered."""
+        """End in order. What still comes in is not answered."""
+        self.close_half()
+
+    def close_half(self) -> None:
+        """Close our half once all that was written is out."""
         if not self.finished:
             self.finished = True
             self.stop_answering()
@@ -396,7 +408,10 @@ class StreamListener:
 
 
 def to_listen_with(books: ReplyFactory) -> Any:
-    """Return the factory to listen with: that which keeps the books, in TLS if its settings ask for it."""
-    factory: Any = books
-    context = books.settings.tls
+    """Return the factory to listen with: that which keeps the books, and around it what its settings ask for.
+
+    What is impaired is what goes into TLS: nothing that has come out of it would be believed.
+    """
+    context, impairment = books.settings.tls, books.settings.impairment
+    factory: Any = books if impairment is None else ImpairedFactory(books, impairment)
     return factory if context is None else HalfCloseableTLSFactory(context, False, factory, books.reactor)

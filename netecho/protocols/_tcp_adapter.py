@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from twisted.internet.error import CannotListenError
 
+from netecho.impairment import OF_CONNECTIONS
 from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
 from netecho.protocols._contract import Adapter, ListenSettings
 from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
@@ -31,9 +32,13 @@ class TCPAdapter:
     numbered = True
     reflects = False
     has_requests = False
+    begins_with_request = False
+    has_envelopes = False
+    bounds_messages = False
     has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
+    harms = OF_CONNECTIONS
     has_receipts = False
     is_text = False
     upgrades = False

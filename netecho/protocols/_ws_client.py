@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.extensions.base import ClientExtensionFactory
 from websockets.frames import BINARY, OK_CLOSE_CODES, TEXT, CloseCode, Frame
 from websockets.protocol import CONNECTING, OPEN
+from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from netecho.errors import ConnectError
@@ -27,6 +28,9 @@ MOST_HEAD: Final = 64 << 10
 """Bytes of the answer to our request to upgrade."""
 LINGER: Final = 1.0
 """Seconds that the other end has to close the connection after both have said that it is over."""
+
+
+_SUBPROTOCOL: Final = "sec-websocket-protocol"
 
 
 class ClosedError(ConnectionLost):
@@ -49,6 +53,7 @@ class WebSocketExchanger(Protocol):
         on_reply: called with each message that comes.
         on_lost: called when the connection is lost.
         extensions: to offer.
+        fields: of the request, as `Name: value`, beside those that make it one.
     """
 
     transport: Any
@@ -60,6 +65,7 @@ class WebSocketExchanger(Protocol):
         on_reply: OnReply,
         on_lost: OnLost,
         extensions: Sequence[ClientExtensionFactory] | None = None,
+        fields: Sequence[str] = (),
     ) -> None:
         self._reactor = reactor
         self._target = target
@@ -67,8 +73,20 @@ class WebSocketExchanger(Protocol):
         self._on_lost: OnLost | None = on_lost
         self._awaited: collections.deque[int] = collections.deque()
         """The sequence number of each message whose echo has not come."""
+        named = [(name, value.strip()) for name, _, value in (field.partition(":") for field in fields)]
+        self._fields = [(name, value) for name, value in named if name.lower() != _SUBPROTOCOL]
         self._protocol = ClientWire(
-            parse_uri(str(target)), extensions=extensions, max_size=MOST_MESSAGE, logger=LOG
+            parse_uri(str(target)),
+            extensions=extensions,
+            subprotocols=[
+                Subprotocol(word.strip())
+                for name, value in named
+                if name.lower() == _SUBPROTOCOL
+                for word in value.split(",")
+            ]
+            or None,
+            max_size=MOST_MESSAGE,
+            logger=LOG,
         )
         self._assembly = Assembly()
         self._is_asking = True
@@ -84,7 +102,10 @@ class WebSocketExchanger(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         self.transport.bufferSize = BUFFER
-        self._protocol.send_request(self._protocol.connect())
+        request = self._protocol.connect()
+        for name, value in self._fields:
+            request.headers[name] = value
+        self._protocol.send_request(request)
         self._flush()
 
     def _flush(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from websockets.client import ClientProtocol
@@ -39,6 +40,25 @@ class _Wire(Protocol):
 
 class ServerWire(_Wire, ServerProtocol):
     """Frames as a server reads them."""
+
+
+class SpoiltWire(ServerWire):
+    """The same, with content that is another than came, if it is to be so.
+
+    Args:
+        spoil: returns what stands for a content.
+        options: of `ServerWire`.
+    """
+
+    def __init__(self, spoil: Callable[[bytes], bytes], **options: Any) -> None:
+        super().__init__(**options)
+        self._spoil = spoil
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Take a frame: each message begins with one of text or bytes."""
+        if frame.opcode in (TEXT, BINARY):
+            frame.data = self._spoil(bytes(frame.data))
+        super().recv_frame(frame)
 
 
 class ClientWire(_Wire, ClientProtocol):

@@ -6,20 +6,24 @@ Whatever path is asked for, there is an echo at it. Compression is agreed on if 
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import BINARY, PING, CloseCode
 from websockets.protocol import OPEN
+from websockets.typing import Subprotocol
 
 from netecho.plans import ReplyMode
-from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http_limits import MOST_HEAD, is_host
-from netecho.protocols._http_server import PATIENCE, HTTPConnection
-from netecho.protocols._stream_server import LINGER, Receiver
-from netecho.protocols._watched import Patience, Progress, WatchedFactory
-from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, SLICE, Assembly, ServerWire
+from netecho.protocols._stream_server import LINGER
+from netecho.protocols._watched import Patience, Progress
+from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, SLICE, Assembly, ServerWire, SpoiltWire
+
+if TYPE_CHECKING:
+    from netecho.protocols._http_server import HTTPConnection
 
 _DEFLATE: Final = [
     # A window of 4 KiB either way: 64 KiB of memory for a connection in place of 300.
@@ -30,13 +34,25 @@ _DEFLATE: Final = [
 _HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
 
 
+def _first(_: object, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+    return subprotocols[0] if subprotocols else None
+
+
 class WebSocketServer:
     """What a WebSocket connection is at; the `wire` of an `HTTPConnection`."""
 
     def __init__(self, connection: HTTPConnection) -> None:
+        connection.transport.bufferSize = BUFFER
         self._connection: Any = connection
         self._is_echo = connection.reply is ReplyMode.ECHO
-        self._protocol = ServerWire(extensions=_DEFLATE, max_size=MOST_MESSAGE, logger=LOG)
+        spoil = connection.spoil if self._is_echo else None
+        self._protocol = (ServerWire if spoil is None else functools.partial(SpoiltWire, spoil))(
+            extensions=_DEFLATE,
+            # Who asks for one of several gets the first: a browser would go on with none.
+            select_subprotocol=_first,
+            max_size=connection.factory.settings.max_message or MOST_MESSAGE,
+            logger=LOG,
+        )
         self._head = bytearray()
         """The request, as far as it has come."""
         self._is_asked = False
@@ -44,7 +60,8 @@ class WebSocketServer:
         self._assembly = Assembly()
         self._rest = b""
         """What waits until the peer takes what it is sent."""
-        self._exchanges = 0
+        self.exchanges = 0
+        """Messages that have come, each of which is answered."""
         self._has_parted = False
         """We have sent a Close frame of our own accord: what comes now is not answered."""
         self._is_over = False
@@ -148,7 +165,7 @@ class WebSocketServer:
                     message = self._assembly.take(frame)
                     if message is None:
                         continue
-                self._exchanges += 1
+                self.exchanges += 1
                 if answers:
                     # Not by the library, which has answered a Close frame by now that came after it.
                     out.append(message.serialize(mask=False, extensions=extensions))
@@ -194,7 +211,7 @@ class WebSocketServer:
         is_partial = self._assembly.is_partial or bool(self._protocol.reader.buffer)
         is_waiting = self._is_asked and not self._has_parted and (connection.is_paused or not is_partial)
         moved = connection.received if is_partial and not self._has_parted else 0
-        stage = (self._is_asked, self._exchanges, is_waiting, self._has_parted)
+        stage = (self._is_asked, self.exchanges, is_waiting, self._has_parted)
         is_overdue = self._progress.is_overdue(now, stage, moved, patience, idle=False)
         if not is_overdue or is_waiting:
             return
@@ -210,33 +227,3 @@ class WebSocketServer:
         """Forget everything: the connection has ended."""
         self._is_over = True
         self._rest = b""
-
-
-class WebSocketConnection(HTTPConnection):
-    """A connection on which nothing is spoken but WebSocket, once it has been asked for.
-
-    `received` and `sent` count all bytes, not of messages alone.
-    """
-
-    def connectionMade(self) -> None:
-        """Begin the peer's time."""
-        self._undecided = None
-        self.transport.bufferSize = BUFFER
-        self.wire = WebSocketServer(self)
-        Receiver.connectionMade(self)
-
-    def handshakeCompleted(self) -> None:
-        """Wait for the request: whatever TLS has agreed on, there is but one way to go on."""
-        Receiver.handshakeCompleted(self)
-
-    def finish(self) -> None:
-        """End in order: with a Close frame first, if that was not said yet."""
-        if self.finished or not self.wire.part():
-            super().finish()
-
-
-class WebSocketFactory(WatchedFactory):
-    """Builds the connections of one listener."""
-
-    def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
-        super().__init__(reactor, settings, WebSocketConnection, patience)

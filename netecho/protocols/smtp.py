@@ -32,6 +32,8 @@ class SMTP(TCPAdapter):
     secure_scheme: str | None = "smtps"
     framed = True
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.REJECT, ReplyMode.TEMPFAIL})
+    has_envelopes = True
+    bounds_messages = True
     has_receipts = True
     is_text = True
     upgrades = True

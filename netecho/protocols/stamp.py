@@ -10,6 +10,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol, Protocol
 
+from netecho.impairment import OF_DATAGRAMS
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._datagram_client import begin_conversation, connect_exchanger
@@ -44,9 +45,13 @@ class STAMP:
     numbered = True
     reflects = True
     has_requests = False
+    begins_with_request = False
+    has_envelopes = False
+    bounds_messages = False
     has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
+    harms = OF_DATAGRAMS
     has_receipts = False
     is_text = False
     upgrades = False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol, Protocol
 
+from netecho.impairment import OF_DATAGRAMS
 from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._datagram_client import (
@@ -108,9 +109,13 @@ class UDP:
     numbered = False
     reflects = False
     has_requests = False
+    begins_with_request = False
+    has_envelopes = False
+    bounds_messages = False
     has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.CHARGEN})
+    harms = OF_DATAGRAMS
     has_receipts = False
     is_text = False
     upgrades = False
@@ -164,8 +169,8 @@ class DTLS(UDP):
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""
         server = DTLSServer(reactor, settings)
-        port = open_port(reactor, _listen, target, server, settings)
-        return DTLSListener(reactor, port, bound_target(target, port), server)
+        port, impaired = open_port(reactor, _listen, target, server, settings)
+        return DTLSListener(reactor, port, bound_target(target, port), server, impaired)
 
     def connect(
         self,

@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from netecho.errors import ListenError
+from netecho.impairment import OF_CONNECTIONS
 from netecho.plans import DEFAULT_SIZE, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._inherited import Opened, SharedPort
@@ -47,9 +48,13 @@ class UNIX:
     numbered = True
     reflects = False
     has_requests = False
+    begins_with_request = False
+    has_envelopes = False
+    bounds_messages = False
     has_resources = False
     alpn: tuple[str, ...] = ()
     replies = frozenset(REPLIES)
+    harms = OF_CONNECTIONS
     has_receipts = False
     is_text = False
     upgrades = False

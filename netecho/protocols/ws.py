@@ -18,8 +18,8 @@ from netecho.protocols._sockets import tcp_endpoint
 from netecho.protocols._stream_client import connect_protocol
 from netecho.protocols._tcp_adapter import TCPAdapter
 from netecho.protocols._ws_client import WebSocketConversation, WebSocketExchanger
+from netecho.protocols._ws_connection import WebSocketFactory
 from netecho.protocols._ws_messages import MOST_MESSAGE
-from netecho.protocols._ws_server import WebSocketFactory
 
 
 class WebSocket(TCPAdapter):
@@ -30,6 +30,8 @@ class WebSocket(TCPAdapter):
     secure_scheme: str | None = "wss"
     maximum_size: int | None = MOST_MESSAGE
     framed = True
+    begins_with_request = True
+    bounds_messages = True
     has_resources = True
     alpn: tuple[str, ...] = ("http/1.1",)
 
@@ -46,7 +48,7 @@ class WebSocket(TCPAdapter):
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Exchanger]:
         """Connect for exchanges."""
-        exchanger = WebSocketExchanger(reactor, route.target, on_reply, on_lost)
+        exchanger = WebSocketExchanger(reactor, route.target, on_reply, on_lost, fields=route.request.headers)
         connected: Deferred[Any] = connect_protocol(
             reactor, tcp_endpoint(reactor, route), route, exchanger, on_connected
         )

@@ -41,7 +41,8 @@ CSV_COLUMNS: Final = (
     *_under("instrument", "cpu_share achieved_rate_per_s"),
     *("trustworthy", "caveats"),
     *_under(
-        "plan", "rate_per_connection_per_s arrival seed timer stages connections_stages max_in_flight workers slo"
+        "plan",
+        "rate_per_connection_per_s arrival seed timer stages connections_stages max_in_flight workers slo",
     ),
     *_under("instrument", "asked_rate_per_s due held_back unsent longest_hold_ns workers workers_died"),
     *("partial", "slo"),
@@ -65,6 +66,7 @@ CSV_COLUMNS: Final = (
     ),
     "plan.overhead",
     "plan.mtu",
+    "plan.mail",
 )
 
 

@@ -146,6 +146,7 @@ def totals_line(totals: Totals) -> str:
         words.append(f"{humanise.count(totals.datagrams_received, 'datagram')} received")
         words.append(f"{totals.datagrams_sent:,} answered")
     words += [f"{number:,} dropped ({escape(reason)})" for reason, number in sorted(totals.dropped.items())]
+    words += [f"{number:,} {escape(harm)} on purpose" for harm, number in sorted(totals.impaired.items())]
     received, sent = humanise.size(totals.bytes_received), humanise.size(totals.bytes_sent)
     words.append(f"{received} in, {sent} out")
     return f"served {', '.join(words)}"

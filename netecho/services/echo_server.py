@@ -63,7 +63,8 @@ class EchoServer:
             self.tls = tls.for_server(plan.tls, plan.tls_hosts, made=self._credentials)
         ports: set[int] = set()
         try:
-            for target, descriptor in itertools.zip_longest(plan.listeners, self._descriptors):
+            listeners = itertools.zip_longest(plan.listeners, self._descriptors)
+            for index, (target, descriptor) in enumerate(listeners):
                 adapter = protocols.for_target(target)
                 offered = None
                 if self.tls is not None:
@@ -81,6 +82,8 @@ class EchoServer:
                     mtu=plan.mtu,
                     key=key,
                     stateful=plan.stateful,
+                    max_message=plan.max_message,
+                    impairment=plan.impairment.part(index) if plan.impairment.harms else None,
                 )
                 address = await numbered(self._reactor, target)
                 self.listeners.append(await adapter.listen(self._reactor, address, settings))

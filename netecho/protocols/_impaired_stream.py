@@ -1,0 +1,315 @@
+"""Connections whose answers are delayed, damaged or cut short on purpose, or that end early."""
+
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides, implementer, providedBy
+
+from netecho.impairment import Fates, Impairment
+
+if TYPE_CHECKING:
+    from netecho.protocols._stream_server import ReplyFactory, ReplyProtocol
+
+MOST_HELD: Final = 256 << 10
+"""Bytes of a connection that are held: while there are more, whoever answers is told to pause."""
+
+
+@implementer(IPushProducer)
+class _Valve:
+    """What the transport beneath tells to pause: what it tells us, as its producer, is about writing.
+
+    To be told so as the transport of a protocol is about reading.
+    """
+
+    def __init__(self, connection: ImpairedTransport) -> None:
+        self._connection = connection
+
+    def pauseProducing(self) -> None:
+        """Hold what is due, too."""
+        self._connection.beneath_is_full(True)
+
+    def resumeProducing(self) -> None:
+        """Send what is due."""
+        self._connection.beneath_is_full(False)
+
+    def stopProducing(self) -> None:
+        """Nothing to do: the connection is gone."""
+
+
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
+class ImpairedTransport(Protocol):
+    """Stands between a transport and a server's protocol, and is the transport of that.
+
+    An answer is what `ReplyProtocol.messages` counts, or each write where that counts nothing; several that
+    are written together fare alike, and count as one. What is written beside them (a greeting, a handshake)
+    is kept in order with them, and nothing is done to it. Where messages are counted it takes their protocol
+    to know which of the bytes are content: it has them spoilt by `spoil`.
+
+    Args:
+        reactor: its clock.
+        protocol: whose answers these are.
+        impairment: what is done to them.
+        fates: what becomes of each.
+    """
+
+    transport: Any
+
+    def __init__(self, reactor: Any, protocol: ReplyProtocol, impairment: Impairment, fates: Fates) -> None:
+        self._reactor = reactor
+        self._answering = protocol
+        self._close_after = impairment.close_after
+        self._totals = protocol.factory.settings.totals
+        self._fates = fates
+        self.protocol: Any = protocol
+        """Who is told of what comes: the same, unless it talks through TLS by now."""
+        self._queue: collections.deque[tuple[float, bytes, str]] = collections.deque()
+        """What is to be sent, and when; or how the transport is to end. The first is always waited for."""
+        self._held = 0
+        self._call: Any = None
+        self._valve = _Valve(self)
+        self._producer: Any = None
+        self._is_pulled = False
+        self._pull_call: Any = None
+        self._is_full = False
+        """The transport beneath takes no more for now."""
+        self._is_paused = False
+        self._answered = 0
+        self._is_ending = False
+        """No more answers are sent."""
+        self._is_cut = False
+        """Nor is anything else."""
+        self._is_lost = False
+
+    @property
+    def wrappedProtocol(self) -> Any:
+        """Who is told of what comes, as Twisted's wrappers have it."""
+        return self.protocol
+
+    def __getattr__(self, name: str) -> Any:
+        """Be like the transport beneath in all else."""
+        return getattr(self.transport, name)
+
+    # To the transport it is a protocol.
+
+    def makeConnection(self, transport: Any) -> None:
+        """Connect the protocol, to a transport that can do what this one can."""
+        directlyProvides(self, providedBy(transport))
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        self.protocol.makeConnection(self)
+
+    def handshakeCompleted(self) -> None:
+        """Pass it on."""
+        self.protocol.handshakeCompleted()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass on what has come."""
+        self.protocol.dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        """Pass it on."""
+        self.protocol.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        """Pass it on."""
+        self.protocol.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forget what was held, and pass it on."""
+        self._forget()
+        self.protocol.connectionLost(reason)
+
+    def _forget(self) -> None:
+        self._is_lost = True
+        self._queue.clear()
+        self._held = 0
+        self._producer = None
+        for call in (self._call, self._pull_call):
+            if call is not None:
+                call.cancel()
+        self._call = self._pull_call = None
+
+    # To the protocol it is a transport.
+
+    def write(self, data: bytes) -> None:
+        """Send something, when it is due."""
+        answers = self._count_answers()
+        if self._is_lost or self._is_cut or (answers and self._is_ending):
+            return
+        delay_ns = 0
+        is_over = False
+        if answers:
+            if self._answering.messages is None:
+                data = self.spoil(data)
+            delay_ns = self._fates.delay_ns()
+            if delay_ns:
+                self._totals.impair("delayed")
+            if (short := self._fates.truncated(data)) is not None:
+                data = short
+                self._is_cut = is_over = True
+                self._totals.impair("truncated")
+            elif self._close_after is not None and self._answered >= self._close_after:
+                is_over = True
+                self._totals.impair("closed")
+        self._send(data, delay_ns)
+        if is_over:
+            self._is_ending = True
+            # Not now, in the middle of an answer.
+            self._reactor.callLater(0, self._finish)
+
+    def writeSequence(self, pieces: Any) -> None:
+        """Send all of them."""
+        self.write(b"".join(pieces))
+
+    def spoil(self, content: bytes) -> bytes:
+        """Return what is sent for the content of an answer: another, if it is that one's fate."""
+        spoilt = None if self._is_ending else self._fates.corrupted(content)
+        if spoilt is None:
+            return content
+        self._totals.impair("corrupted")
+        return spoilt
+
+    def _count_answers(self) -> int:
+        """Return how many answers end with what is being written."""
+        total = self._answering.messages
+        answers = 1 if total is None else total - self._answered
+        self._answered += answers
+        return answers
+
+    def _finish(self) -> None:
+        if self._is_cut and not self._is_lost:
+            self._answering.close_half()
+        elif not self._is_lost:
+            self._answering.finish()
+
+    def loseConnection(self) -> None:
+        """Close when all that was written has left."""
+        self._end("loseConnection")
+
+    def loseWriteConnection(self) -> None:
+        """Close this side when all that was written has left."""
+        self._end("loseWriteConnection")
+
+    def abortConnection(self) -> None:
+        """Close at once."""
+        self._forget()
+        self.transport.abortConnection()
+
+    # What is held.
+
+    def _send(self, data: bytes, delay_ns: int) -> None:
+        if delay_ns or self._queue or self._is_full:
+            self._held += len(data)
+            self._queue.append((self._reactor.seconds() + delay_ns / 1e9, data, ""))
+            self._wait()
+            self._look()
+        else:
+            self.transport.write(data)
+
+    def _end(self, how: str) -> None:
+        if self._queue:
+            self._queue.append((0.0, b"", how))
+        elif not self._is_lost:
+            getattr(self.transport, how)()
+
+    def _wait(self) -> None:
+        if self._call is None and self._queue and not self._is_full:
+            pause = max(0.0, self._queue[0][0] - self._reactor.seconds())
+            self._call = self._reactor.callLater(pause, self._release)
+
+    def _release(self) -> None:
+        """Let leave what is due."""
+        self._call = None
+        queue = self._queue
+        now = self._reactor.seconds()
+        while queue and not self._is_full and queue[0][0] <= now:
+            _, data, how = queue.popleft()
+            if how:
+                getattr(self.transport, how)()
+            else:
+                self._held -= len(data)
+                self.transport.write(data)
+        self._wait()
+        self._look()
+
+    def beneath_is_full(self, is_full: bool) -> None:
+        """Hold what is due as long as the transport beneath takes no more."""
+        self._is_full = is_full
+        self._wait()
+        self._look()
+
+    # Who answers.
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Tell a producer to pause when too much is held; see `IConsumer.registerProducer`."""
+        self._producer = producer
+        self._is_pulled = not streaming
+        self._is_paused = False
+        self.transport.registerProducer(self._valve, True)
+        self._look()
+        self._pull_soon()
+
+    def unregisterProducer(self) -> None:
+        """Have nobody to tell."""
+        if self._producer is not None:
+            self._producer = None
+            self.transport.unregisterProducer()
+            self.beneath_is_full(False)
+
+    def _look(self) -> None:
+        """Have the producer pause or go on, by how much is held."""
+        is_paused = self._is_full or self._held > MOST_HELD
+        if self._producer is None or is_paused == self._is_paused:
+            return
+        self._is_paused = is_paused
+        if self._is_pulled:
+            self._pull_soon()
+        elif is_paused:
+            self._producer.pauseProducing()
+        else:
+            self._producer.resumeProducing()
+
+    def _pull_soon(self) -> None:
+        if self._is_pulled and not self._is_paused and self._pull_call is None and not self._is_lost:
+            self._pull_call = self._reactor.callLater(0, self._pull)
+
+    def _pull(self) -> None:
+        self._pull_call = None
+        if self._producer is not None and not self._is_paused:
+            self._producer.resumeProducing()
+            self._pull_soon()
+
+
+class ImpairedFactory(Factory):
+    """Puts an `ImpairedTransport` between a transport and each protocol of another factory.
+
+    Args:
+        books: makes those.
+        impairment: what is done to their answers.
+    """
+
+    noisy = False
+
+    def __init__(self, books: ReplyFactory, impairment: Impairment) -> None:
+        self._books = books
+        self._impairment = impairment
+        self._built = 0
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Build a connection, if the other factory does."""
+        protocol = self._books.buildProtocol(addr)
+        if protocol is None:
+            return None
+        fates = Fates(self._impairment, self._built)
+        self._built += 1
+        impaired = ImpairedTransport(self._books.reactor, protocol, self._impairment, fates)
+        if self._impairment.corrupt:
+            protocol.spoil = impaired.spoil
+        return impaired

@@ -1,0 +1,158 @@
+"""What a server does to its answers on purpose is what its peers see: nothing less, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from netecho import protocols
+from netecho.errors import UsageError
+from netecho.impairment import Impairment
+from netecho.options.impairing import check_impairment
+from netecho.protocols._contract import Totals
+from netecho.rendering.server import totals_line
+from tests.benches import bench
+from tests.servers import Server, exchange, netecho, receive_all
+
+MS = 1_000_000
+ON_CONNECTIONS = ["tcp", "tls", "http", "https", "ws", "wss", "smtp", "smtps"]
+
+
+def impaired(
+    schemes: list[str], impairment: str, load: str, status: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Run a bench against each listener of an impaired server; return their results and its totals."""
+    with Server(*(f"{scheme}://127.0.0.1:0" for scheme in schemes), *impairment.split()) as server:
+        results = []
+        for listener in server.listeners:
+            words = load.split()
+            if listener.scheme == "https":
+                words.append("--http2")
+            if listener.ca is not None:
+                words += ["--cacert", listener.ca]
+            results.append(bench(listener.url, *words, status=status))
+        return results, server.end()
+
+
+def seen(results: list[dict[str, Any]], name: str) -> int:
+    """Return how many exchanges were that, in all."""
+    return sum(result["exchanges"][name] for result in results)
+
+
+def test_datagrams() -> None:
+    """Of all that is lost, doubled and reordered the client knows exactly, and of nothing else."""
+    results, totals = impaired(
+        ["udp", "stamp"],
+        "--loss 5% --duplicate 5% --reorder 5% --delay 20ms~10ms:20% --seed 3",
+        "-q 1000 -n 500 -c 2 -w 2s",
+        0,
+    )
+    done = totals["impaired"]
+    assert totals["datagrams_received"] == totals["datagrams_sent"] == seen(results, "sent") == 1000
+    assert totals["dropped"] == {}
+    for name in ("lost", "duplicated", "reordered"):
+        assert seen(results, name) == done[name] > 10, name
+    assert seen(results, "late") == seen(results, "corrupted") == 0
+    assert done["delayed"] > 100
+    assert all(result["exchanges"]["errors"].keys() == {"timeout"} for result in results)
+    assert max(result["latency_ns"]["response"]["max"] for result in results) >= 25 * MS
+
+
+def test_damaged_datagrams() -> None:
+    """What is damaged or cut short is corrupted, each once; and lost too, if nobody can tell what it was."""
+    [result], totals = impaired(["udp"], "--corrupt 10% --truncate 10%", "-q 1000 -n 500 -w 1s", 3)
+    done, exchanges = totals["impaired"], result["exchanges"]
+    both = done["corrupted"] + done["truncated"] - exchanges["corrupted"]
+    assert 0 <= both <= min(done.values()), "some are damaged and cut short"
+    assert min(done.values()) > 20
+    assert 0 < exchanges["lost"] < exchanges["corrupted"]
+
+
+def test_content_and_delay() -> None:
+    """An answer that is damaged is a corrupted echo, in whatever form, and none comes before it is due."""
+    results, totals = impaired(ON_CONNECTIONS, "--corrupt 20% --delay 20ms~10ms", "-n 60 -c 10", 3)
+    count = 60 * len(ON_CONNECTIONS)
+    assert totals["impaired"] == {"corrupted": seen(results, "corrupted"), "delayed": count}
+    assert (seen(results, "completed"), seen(results, "lost")) == (count, 0)
+    for result in results:
+        assert 0 < result["exchanges"]["corrupted"] < 30
+        assert result["latency_ns"]["response"]["min"] >= 10 * MS
+
+
+def test_ends() -> None:
+    """A connection that ends in the middle of an answer costs that one; one that ends after it, the next."""
+    results, totals = impaired(["tcp", "https", "ws", "smtp"], "--truncate 3% --close-after 20", "-n 200", 1)
+    done = totals["impaired"]
+    assert done["truncated"] > 5
+    assert done["closed"] > 5
+    assert seen(results, "completed") + seen(results, "lost") == 800
+    # That after which a run is over costs nothing any more.
+    assert sum(done.values()) - len(results) <= seen(results, "lost") <= sum(done.values())
+    for result in results:
+        assert result["exchanges"]["errors"] == {"closed": result["exchanges"]["lost"]}
+        assert result["exchanges"]["corrupted"] == 0
+
+
+def test_starttls() -> None:
+    """What is in TLS from the middle on is impaired as all else is."""
+    with Server("smtp://127.0.0.1:0", "smtps://127.0.0.1:0", "--corrupt", "20%", "--delay", "5ms") as server:
+        mails, secure = server.listeners
+        assert secure.ca is not None
+        result = bench(mails.url, "--starttls", "--cacert", secure.ca, "-n", "60", "-c", "4", status=3)
+        assert server.end()["impaired"] == {"delayed": 60, "corrupted": result["exchanges"]["corrupted"]}
+
+
+def test_a_stream_in_order() -> None:
+    """Megabytes come back through delays as they were, to the end that comes last."""
+    message = bytes(range(256)) * 16_384
+    with (
+        Server("tcp://127.0.0.1:0", "--delay", "10ms~10ms:50%") as server,
+        server.listener.connect() as connection,
+    ):
+        assert exchange(connection, message, half_close=True) == message
+
+
+def test_a_graceful_stop() -> None:
+    """What is held when a server is told to end is still delivered."""
+    with Server("tcp://127.0.0.1:0", "udp://127.0.0.1:0", "--delay", "500ms") as server:
+        stream, datagrams = (listener.connect() for listener in server.listeners)
+        with stream, datagrams:
+            stream.sendall(b"held")
+            datagrams.send(b"held")
+            server.tell()
+            assert receive_all(stream) == b"held"
+            assert datagrams.recv(100) == b"held"
+        assert server.wait_for("stopped")["impaired"] == {"delayed": 2}
+
+
+def test_totals_in_words() -> None:
+    """The totals say in text what was done on purpose."""
+    line = totals_line(Totals(connections=1, impaired={"delayed": 2000, "corrupted": 3}))
+    assert line == "served 1 connection, 3 corrupted on purpose, 2,000 delayed on purpose, 0 B in, 0 B out"
+
+
+@pytest.mark.parametrize(
+    ("names", "impairment", "complaint"),
+    [
+        (["udp", "tcp"], Impairment(loss=0.1), "--loss is nothing that happens on tcp: it takes --delay, "),
+        (["ws"], Impairment(duplicate=0.1), "--duplicate is nothing that happens on ws: it takes --delay, "),
+        (["unix"], Impairment(reorder=0.1), "--reorder is nothing that happens on unix: it takes --delay, "),
+        (["stamp"], Impairment(close_after=1), "--close-after is nothing that happens on stamp: it takes "),
+    ],
+)
+def test_no_such_thing(names: list[str], impairment: Impairment, complaint: str) -> None:
+    """What cannot happen to a protocol's answers is refused."""
+    with pytest.raises(UsageError) as refused:
+        check_impairment([protocols.load(name) for name in names], impairment)
+    assert str(refused.value).startswith(complaint)
+
+
+def test_nothing_listens_in_vain() -> None:
+    """It is refused in a line, before anything listens."""
+    done = netecho("serve", "udp://127.0.0.1:0", "tcp://127.0.0.1:0", "--loss", "1%")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == (
+        b"netecho: --loss is nothing that happens on tcp: "
+        b"it takes --delay, --corrupt, --truncate, --close-after\n"
+    )

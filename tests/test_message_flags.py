@@ -1,0 +1,131 @@
+"""What can be said of messages that travel in WebSocket and in mails: by whom, for whom, and how large."""
+
+from __future__ import annotations
+
+import contextlib
+import smtplib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection
+from websockets.sync.server import serve as serve_with_library
+
+from netecho import protocols
+from netecho.errors import UsageError
+from netecho.options import resolve_mail, resolve_request
+from netecho.plans import MailPlan, RequestPlan
+from tests.benches import bench, serving
+from tests.servers import TIMEOUT, Server, netecho
+from tests.test_ws_peers import running
+
+
+@contextlib.contextmanager
+def library(asked: list[Any]) -> Iterator[str]:
+    """Run an echo server of the `websockets` package that keeps what it was asked with."""
+
+    def echo(connection: ServerConnection) -> None:
+        asked.append((connection.request, connection.subprotocol))
+        for message in connection:
+            connection.send(message)
+
+    with running(serve_with_library(echo, "127.0.0.1", 0, subprotocols=["superchat"])) as url:  # type: ignore[list-item]
+        yield url
+
+
+def test_fields_of_a_websocket() -> None:
+    """What --header says is in the request for each WebSocket, and a subprotocol is agreed on."""
+    asked: list[Any] = []
+    words = ("--header", "X-Token: secret", "--header", "Sec-WebSocket-Protocol: chat, superchat")
+    with library(asked) as url:
+        result = bench(url, *words, "-n", "20", "-c", "2")
+        assert netecho("client", url, *words, input=b"hello").stdout == b"hello"
+    assert [request.headers["X-Token"] for request, _ in asked] == ["secret"] * 3
+    offers = [request.headers.get_all("Sec-WebSocket-Protocol") for request, _ in asked]
+    assert offers == [["chat, superchat"]] * 3
+    assert [subprotocol for _, subprotocol in asked] == ["superchat"] * 3
+    assert result["plan"]["request"] == {
+        "method": "GET",
+        "headers": ["X-Token", "Sec-WebSocket-Protocol"],
+        "http2": False,
+    }
+
+
+def test_limits() -> None:
+    """A server takes messages up to the size that it was told, on its own port, at a path and as mails."""
+    with Server(
+        "ws://127.0.0.1:0", "http://127.0.0.1:0", "smtp://127.0.0.1:0", "--max-message", "1000"
+    ) as server:
+        ws, http, smtp = server.listeners
+        for url in (ws.url, f"ws{http.url.removeprefix('http')}/ws"):
+            with (  # noqa: PT012 - it may come to know by either
+                connect(url, open_timeout=TIMEOUT, compression=None) as client,
+                pytest.raises(ConnectionClosedError, match="1009"),
+            ):
+                client.send(bytes(1000))
+                assert client.recv(TIMEOUT) == bytes(1000)
+                client.send(bytes(1001))
+                client.recv(TIMEOUT)
+        with smtplib.SMTP(*smtp.address, timeout=TIMEOUT) as mails:
+            mails.ehlo()
+            assert mails.esmtp_features["size"] == "1000"
+            assert mails.docmd("MAIL FROM:<a@b> SIZE=1001")[0] == 552
+            assert mails.sendmail("a@b", ["c@d"], b"x" * 900) == {}
+
+
+def test_first_subprotocol() -> None:
+    """Who asks for one of several subprotocols gets the first, as browsers need it."""
+    with Server("ws://127.0.0.1:0") as server:
+        wanted: Any = ["mqtt", "amqp"]
+        with connect(server.listener.url, subprotocols=wanted, open_timeout=TIMEOUT) as client:
+            assert client.subprotocol == "mqtt"
+
+
+def test_envelopes() -> None:
+    """Mails are from whom, for whom and by whom it was said, on the envelope and in the header."""
+    lines: list[bytes] = []
+
+    def sink(connection: socket.socket) -> None:
+        with connection.makefile("rb") as said:
+            connection.sendall(b"220 here\r\n")
+            in_content = False
+            for line in said:
+                lines.append(line.rstrip())
+                in_content = (in_content and line != b".\r\n") or line == b"DATA\r\n"
+                if not in_content or line == b"DATA\r\n":
+                    connection.sendall(b"354 go on\r\n" if in_content else b"250 ok\r\n")
+
+    words = ("--from", "a@example.org", "--to", "b@example.org", "--ehlo", "c.example.org")
+    with serving(sink) as url:
+        result = bench(f"smtp{url.removeprefix('tcp')}", *words, "-n", "1")
+    assert lines[:4] == [
+        b"EHLO c.example.org",
+        b"MAIL FROM:<a@example.org>",
+        b"RCPT TO:<b@example.org>",
+        b"DATA",
+    ]
+    assert {b"From: <a@example.org>", b"To: <b@example.org>"} < set(lines)
+    told = {"sender": "a@example.org", "recipient": "b@example.org", "ehlo": "c.example.org"}
+    assert result["plan"]["mail"] == told
+
+
+def test_of_no_use() -> None:
+    """What has no mails and no requests takes no flags for them, and an empty path is written <>."""
+    tcp, ws, smtp = (protocols.load(name) for name in ("tcp", "ws", "smtp"))
+    for adapter, flags in ((tcp, ("a@b", None, None)), (ws, (None, None, "a"))):
+        with pytest.raises(UsageError, match="is for mails: add --proto smtp"):
+            resolve_mail(adapter, *flags)
+    assert resolve_mail(tcp, None, None, None) is None
+    assert resolve_mail(smtp, None, None, None) == MailPlan()
+    assert resolve_mail(smtp, "<>", "a@b", None) == MailPlan("", "a@b")
+    with pytest.raises(UsageError, match="--header is for requests"):
+        resolve_request(smtp, None, ("A: b",), None, False)
+    with pytest.raises(UsageError, match="--method is for requests"):
+        resolve_request(ws, "PUT", (), None, False)
+    assert resolve_request(ws, None, (), None, False) is None
+    assert resolve_request(ws, None, ("A: b",), None, False) == RequestPlan("GET", ("A: b",), upgrades=True)
+    done = netecho("serve", "tcp://127.0.0.1:0", "--max-message", "5")
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
