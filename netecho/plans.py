@@ -49,6 +49,10 @@ class ReplyMode(enum.StrEnum):
     """That what came in is refused for good."""
     TEMPFAIL = "tempfail"
     """That it is refused for now."""
+    INFO = "info"
+    """What the server sees of the connection, in JSON."""
+    BROADCAST = "broadcast"
+    """What came in, to every peer of the listener."""
 
 
 class Verify(enum.StrEnum):
@@ -300,6 +304,32 @@ class RequestPlan:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ProxyPlan:
+    """What a client's connections say first of where they come from: HAProxy's PROXY protocol."""
+
+    version: int = 2
+    host: str | None = None
+    """The IP address that it is to come from; `None`: that which it does."""
+    port: int | None = None
+    """The same of its port."""
+
+    def __post_init__(self) -> None:
+        if self.version not in (1, 2):
+            raise UsageError("--send-proxy: the versions of the PROXY protocol are v1 and v2")
+        if self.host is not None:
+            try:
+                ipaddress.ip_address(self.host)
+            except ValueError:
+                raise UsageError(f"--send-proxy: {self.host!r} is not an IP address") from None
+        if self.port is not None and (self.host is None or not 0 <= self.port <= 65535):
+            raise UsageError("--send-proxy: a port follows an address, and is a number from 0 to 65535")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a result says of it."""
+        return {"version": self.version, "source": self.host, "port": self.port}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
     """A stretch of a run over which something changes in a straight line from what it was before."""
 
@@ -360,6 +390,8 @@ class ListenPlan:
     """Reflectors authenticate packets with the key in this file."""
     stateful: bool = False
     """Reflectors count their answers for each peer (RFC 8762 section 4)."""
+    proxied: bool = False
+    """Connections begin with a PROXY header, which says where they come from."""
 
     def __post_init__(self) -> None:
         if not self.listeners:
@@ -375,6 +407,10 @@ class ListenPlan:
         _at_least(1, "--workers", self.workers)
         if self.max_connections is not None and self.max_connections < self.workers:
             raise UsageError("--max-connections is shared out: it must be at least as many as --workers")
+        if self.workers > 1 and self.reply is ReplyMode.BROADCAST:
+            raise UsageError(
+                "--reply broadcast is for one process, which knows all its peers: leave out --workers"
+            )
         if self.tls != ServerTLS() and not self.tls_hosts:
             raise UsageError("flags for TLS are given, but no listener speaks it: add --tls")
 
@@ -411,6 +447,8 @@ class TalkPlan:
     """Authenticate packets to and from a reflector with the key in this file."""
     request: RequestPlan | None = None
     """How messages travel, on protocols that have requests."""
+    proxy: ProxyPlan | None = None
+    """What is said first of where a connection comes from, if anything."""
 
     def __post_init__(self) -> None:
         _at_least(1, "-w/--timeout", self.timeout_ns)
@@ -438,6 +476,8 @@ class ProbePlan:
     """As in `TalkPlan`."""
     receipts: bool = False
     """Receipts stand for echoes."""
+    proxy: ProxyPlan | None = None
+    """As in `TalkPlan`."""
 
     def __post_init__(self) -> None:
         _at_least(1, "-n/--count", self.count)
@@ -470,6 +510,7 @@ class ProbePlan:
             "hmac": self.hmac_key is not None,
             "request": None if self.request is None else self.request.to_json(),
             "receipts": self.receipts,
+            "send_proxy": None if self.proxy is None else self.proxy.to_json(),
             **_network_json(self.sockets, self.tls if self.target.secure or self.tls.starttls else None),
         }
 
@@ -552,6 +593,8 @@ class BenchPlan:
     """As in `TalkPlan`."""
     receipts: bool = False
     """Receipts stand for echoes."""
+    proxy: ProxyPlan | None = None
+    """As in `TalkPlan`."""
 
     def __post_init__(self) -> None:
         # A part of a plan may have none of the connections that there are at first.
@@ -704,6 +747,7 @@ class BenchPlan:
             "hmac": self.hmac_key is not None,
             "request": None if self.request is None else self.request.to_json(),
             "receipts": self.receipts,
+            "send_proxy": None if self.proxy is None else self.proxy.to_json(),
             "mode": self.mode.value,
             "resume": self.resume if self.target.secure else None,
             "connections_lifetime_ns": self.connections_lifetime_ns,

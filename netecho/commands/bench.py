@@ -17,6 +17,7 @@ from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
 from netecho.options import (
     check_mode,
+    check_proxy,
     check_reflection,
     check_size,
     resolve_own_server,
@@ -24,7 +25,17 @@ from netecho.options import (
     resolve_target,
     size_of,
 )
-from netecho.plans import Arrival, BenchPlan, ClientTLS, Mode, ReactorName, SocketOptions, Stage, Verify
+from netecho.plans import (
+    Arrival,
+    BenchPlan,
+    ClientTLS,
+    Mode,
+    ProxyPlan,
+    ReactorName,
+    SocketOptions,
+    Stage,
+    Verify,
+)
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import text
 from netecho.rendering.files import SavedForms
@@ -80,6 +91,7 @@ def run(
     sockets: SocketOptions,
     client_tls: ClientTLS,
     hmac_key: str | None,
+    send_proxy: ProxyPlan | None,
     method: str | None,
     headers: tuple[str, ...],
     body: str | None,
@@ -96,6 +108,7 @@ def run(
     goal = resolve_own_server(proto, tls) if embedded else resolve_target(target, port, proto, tls)
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
+    check_proxy([adapter], "--send-proxy", send_proxy is not None)
     request = resolve_request(adapter, method, headers, body, http2)
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
@@ -152,6 +165,7 @@ def run(
         hmac_key=hmac_key,
         request=request,
         receipts=adapter.has_receipts,
+        proxy=send_proxy,
         mode=mode,
         resume=resume,
         connections_lifetime_ns=connections_lifetime_ns,
@@ -164,6 +178,8 @@ def run(
     own = ["--stateful"] if adapter.reflects else []
     if hmac_key is not None:
         own += ["--hmac-key", hmac_key]
+    if send_proxy is not None:
+        own += ["--proxy-protocol"]
     forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
     stream = JSONStream(sys.stdout) if json_stream else None
     view = progress_view(sys.stderr, quiet=quiet)
@@ -235,6 +251,7 @@ async def _measure(
             plan.timeout_ns,
             plan.hmac_key,
             plan.request,
+            plan.proxy,
         )
         return await measure(plan, route)
     finally:

@@ -5,6 +5,7 @@ Nothing here imports Twisted before a target is resolved.
 
 from netecho.options.targets import (
     check_mode,
+    check_proxy,
     check_reflection,
     check_replies,
     check_size,
@@ -17,6 +18,7 @@ from netecho.options.targets import (
 
 __all__ = [
     "check_mode",
+    "check_proxy",
     "check_reflection",
     "check_replies",
     "check_size",

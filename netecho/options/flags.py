@@ -11,7 +11,7 @@ import typer
 
 from netecho.errors import UsageError
 from netecho.options import units
-from netecho.plans import ClientTLS, Family, ReactorName, SocketOptions
+from netecho.plans import ClientTLS, Family, ProxyPlan, ReactorName, SocketOptions
 
 _T = TypeVar("_T")
 
@@ -195,6 +195,17 @@ Ttl = Annotated[
         parser=read_by(units.parse_ttl),
         rich_help_panel=NETWORK,
         help="Limit how many hops packets live: 1 to 255.",
+    ),
+]
+
+SendProxy = Annotated[
+    ProxyPlan | None,
+    typer.Option(
+        "--send-proxy",
+        metavar="VERSION",
+        parser=read_by(units.parse_send_proxy),
+        rich_help_panel=NETWORK,
+        help="Begin with a PROXY header: v1, v2, or with where it says to come from, v2:ADDRESS[:PORT].",
     ),
 ]
 

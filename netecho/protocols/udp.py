@@ -110,6 +110,7 @@ class UDP:
     has_receipts = False
     is_text = False
     upgrades = False
+    takes_proxy = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""

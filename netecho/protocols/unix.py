@@ -52,6 +52,7 @@ class UNIX:
     has_receipts = False
     is_text = False
     upgrades = False
+    takes_proxy = True
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""
