@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
+from netecho.plans import ReplyMode
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._sockets import tcp_endpoint
 from netecho.protocols._stream_client import connect_protocol
@@ -31,6 +32,7 @@ class WebSocket(TCPAdapter):
     maximum_size: int | None = MOST_MESSAGE
     framed = True
     has_resources = True
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.INFO, ReplyMode.BROADCAST})
     alpn: tuple[str, ...] = ("http/1.1",)
 
     def factory(self, reactor: Any, settings: ListenSettings) -> WebSocketFactory:
