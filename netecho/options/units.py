@@ -169,7 +169,7 @@ def parse_send_proxy(text: str) -> ProxyPlan:
     wrong = UsageError(
         f"{text!r} is not a PROXY header: write v1, v2, v2:192.0.2.1:4711 or v2:[2001:db8::1]:4711"
     )
-    if version not in ("v1", "v2") or text.endswith(":"):
+    if version not in ("v1", "v2") or text == f"{version}:":
         raise wrong
     number = int(version[1])
     if not source:
