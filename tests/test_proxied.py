@@ -98,7 +98,7 @@ def test_header_and_more(listening: Listening) -> None:
     receive(wire, HEADER[:20])
     receive(wire, HEADER[20:] + b"hello")
     receive(wire, b" again")
-    assert wire.value() == b"hello again"
+    assert wire.io.getvalue() == b"hello again"
     assert (listening.totals.open, listening.totals.connections) == (1, 1)
     listening.clock.advance(2 * HEADER_TIMEOUT)
     assert wire.aborts == 0
@@ -119,7 +119,7 @@ def test_no_addresses(listening: Listening, header: bytes) -> None:
     """Where a proxy names no client, as in its health checks, the addresses are the connection's own."""
     wire = listening.accept()
     receive(wire, header + b"hello")
-    assert wire.value() == b"hello"
+    assert wire.io.getvalue() == b"hello"
     assert listening.events[0][1]["peer"] == listening.events[0][1]["proxy"] == "192.168.1.1:54321"
 
 
@@ -130,7 +130,7 @@ def test_no_header(listening: Listening, data: bytes) -> None:
     receive(wire, data)
     receive(wire, HEADER)
     wire.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[attr-defined]
-    assert (wire.aborts, wire.value()) == (1, b"")
+    assert (wire.aborts, wire.io.getvalue()) == (1, b"")
     assert listening.names == ["rejected"]
     assert listening.events[0][1]["peer"] == "192.168.1.1:54321"
     assert listening.totals == Totals(rejected=1)
@@ -171,7 +171,7 @@ def test_limit(listening: Listening) -> None:
     receive(second, HEADER)  # had its place, and keeps it
     assert listening.totals.open == 2
     receive(second, b"hello")
-    assert second.value() == b"hello"
+    assert second.io.getvalue() == b"hello"
 
 
 def test_drain(listening: Listening) -> None:
@@ -180,7 +180,7 @@ def test_drain(listening: Listening) -> None:
     drained = listening.books.drain()
     receive(late, HEADER + b"hello")
     listening.clock.advance(0)
-    assert late.value() == b"hello"
+    assert late.io.getvalue() == b"hello"
     assert late.half_closed
     late.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[attr-defined]
     assert not drained.called

@@ -201,7 +201,8 @@ class WebSocketServer:
 
     def hear(self, message: Frame) -> None:
         """Take what one of the peers says."""
-        if self._protocol.state is not OPEN or self._has_parted or self._is_over:
+        # Whether the library has seen a Close frame by now is no matter: what came before is heard before.
+        if not self._is_asked or self._has_parted or self._is_over:
             return
         if not self._connection.is_paused:
             self._say(message)
