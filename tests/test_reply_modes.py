@@ -122,17 +122,21 @@ def test_info_of_messages(informants: dict[str, Listening], compression: str | N
             assert seen["peer"] == "{}:{}".format(*connection.local_address)
 
 
-def test_info_for_who_does_not_read(informants: dict[str, Listening]) -> None:
-    """A peer that asks and asks, and reads nothing, is not read from: its answers are larger."""
-    with informants["ws"].connect() as connection:
-        connection.sendall(REQUEST)
+def test_info_for_who_does_not_read() -> None:
+    """A peer that asks and asks, and reads nothing, is not read from: its answers are far larger."""
+    with Server("ws://127.0.0.1:0", "--reply", "info") as server, server.listener.connect() as connection:
+        connection.sendall(REQUEST[:-2] + b"X: %b\r\n" % (b"x" * 8000) * 6 + b"\r\n")
         assert ACCEPTED in connection.recv(65_536)
+        before = server.resident_kib()
         connection.setblocking(False)
         sent = 0
         with contextlib.suppress(BlockingIOError):
             while sent < 64 * MIB:
                 sent += connection.send(frame(BINARY, b"") * 10_000)
         assert sent < 64 * MIB
+        connection.settimeout(TIMEOUT)
+        assert len(receive_exactly(connection, 16 * MIB)) == 16 * MIB
+        assert server.resident_kib(peak=True) < before + 16 * 1024
 
 
 # Rooms.
