@@ -84,6 +84,15 @@ class Arrival(enum.StrEnum):
     """Each anywhere in the time that it would have to itself at a constant rate."""
 
 
+class Timer(enum.StrEnum):
+    """How an open loop waits for the next exchange that is due."""
+
+    SIMPLE = "simple"
+    """Asleep, until the system wakes it."""
+    HYBRID = "hybrid"
+    """Asleep, and awake for the last of it, as waking up takes time: it costs much of a processor."""
+
+
 class Family(enum.StrEnum):
     """Which addresses of a host name may be used."""
 
@@ -595,6 +604,7 @@ class BenchPlan:
     """Receipts stand for echoes."""
     proxy: ProxyPlan | None = None
     """As in `TalkPlan`."""
+    timer: Timer = Timer.SIMPLE
 
     def __post_init__(self) -> None:
         # A part of a plan may have none of the connections that there are at first.
@@ -638,6 +648,8 @@ class BenchPlan:
         if not self.open_loop:
             if self.arrival is not Arrival.CONSTANT:
                 raise UsageError("--arrival is how the exchanges of a rate follow each other: add -q/--rate")
+            if self.timer is not Timer.SIMPLE:
+                raise UsageError("--timer is how the exchanges of a rate are waited for: add -q/--rate")
             return
         start = self.rate or self.rate_per_connection
         if start is None and not any(one.target for one in self.stages):
@@ -730,6 +742,7 @@ class BenchPlan:
             "rate_per_connection_per_s": self.rate_per_connection,
             "arrival": self.arrival.value if self.open_loop else None,
             "seed": self.seed if self.open_loop and self.arrival is not Arrival.CONSTANT else None,
+            "timer": self.timer.value if self.open_loop else None,
             "stages": [one.to_json() for one in self.stages] or None,
             "connections_stages": [one.to_json() for one in self.connections_stages] or None,
             "max_in_flight": self.max_in_flight if self.open_loop else None,

@@ -31,6 +31,7 @@ from netecho.plans import (
     ServerTLS,
     SocketOptions,
     Stage,
+    Timer,
     TLSVersion,
     Verify,
 )
@@ -107,6 +108,7 @@ BENCH: dict[str, Any] = {
     "rate_per_connection": None,
     "arrival": Arrival.CONSTANT,
     "seed": 0,
+    "timer": None,
     "stages": (),
     "max_in_flight": 100_000,
     "mode": Mode.EXCHANGE,
@@ -237,6 +239,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         "bench -q 20k --arrival poisson --seed 7 --max-in-flight 2k",
         {**BENCH, "rate": 20_000.0, "arrival": Arrival.POISSON, "seed": 7, "max_in_flight": 2000},
     ),
+    ("bench -q 5 --timer Hybrid", {**BENCH, "rate": 5.0, "timer": Timer.HYBRID}),
     ("bench --rate-per-connection 0.5", {**BENCH, "rate_per_connection": 0.5}),
     (
         "bench --stages 10s:1k,0:0",
@@ -299,6 +302,7 @@ MISTAKES = {
     "bench -x 5": "netecho bench: no such option: -x",
     "bench -q 0": "netecho bench: -q/--rate: '0' is not a rate: write 200, 20k or 1.5M, per second",
     "bench --arrival late": "netecho bench: --arrival: 'late' is not one of 'constant', 'poisson', 'uniform'",
+    "bench --timer busy": "netecho bench: --timer: 'busy' is not one of 'simple', 'hybrid'",
     "bench --stages 10s": "netecho bench: --stages: '10s' is not a stage: "
     "write a time and what to reach by then, as 10s:1k",
     "bench --mode tls": "netecho bench: --mode: 'tls' is not one of 'exchange', 'connect', 'handshake'",

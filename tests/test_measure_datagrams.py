@@ -100,6 +100,17 @@ def test_variation_and_jitter(delays: list[int], expected: list[int], smoothed: 
     assert path.jitter_ns == smoothed == jitter(arrivals)
 
 
+def test_paths_look_in_turn() -> None:
+    """Paths that began together do not all look at what came at the same time, which would take long."""
+    paths = [Path() for _ in range(64)]
+    looked = [
+        sum(path.arrived(number, 0, 1000 + place) or not path._pending for place, path in enumerate(paths))
+        for number in range(1000)
+    ]
+    assert looked[0] == 64
+    assert max(looked[1:]) == 1
+
+
 def test_a_steady_difference_is_the_jitter() -> None:
     """Delays that go to and fro by a millisecond have a jitter of a millisecond, in time."""
     path = walked([(n, n * SECOND, n * SECOND + n % 2 * 1_000_000) for n in range(500)])

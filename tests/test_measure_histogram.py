@@ -131,6 +131,16 @@ def test_sum(parts: list[list[int]]) -> None:
     assert histograms == [Histogram.of(part) for part in parts]
 
 
+@settings(deadline=None)
+@given(st.lists(durations, max_size=20), st.integers(1, 8))
+def test_parts(values: list[int], buckets: int) -> None:
+    """The parts of a histogram are as small as asked for, and add up to it."""
+    whole = Histogram.of(values)
+    parts = list(whole.in_parts(buckets))
+    assert Histogram.sum(parts) == whole == Histogram.of(values)
+    assert [len(part.buckets()) for part in parts[:-1]] == [buckets] * (len(parts) - 1)
+
+
 def test_less_than_nothing_is_nothing() -> None:
     """What left a nanosecond before it was due was not late."""
     histogram = Histogram.of([-7, 5])

@@ -195,6 +195,33 @@ def test_intervals() -> None:
     assert recorder.response == Histogram.of([500, 500, 1500])
 
 
+def test_settling_in_steps() -> None:
+    """What intervals came to is added up in steps, and is all there whoever looks in between."""
+    recorder = Recorder(closed_loop=False)
+    samples = [1000 * number for number in range(1, 200)]
+    recorder.response_samples += samples
+    recorder.service_samples += samples
+    recorder.end_interval(0, 1000)
+    steps = recorder.settle()
+    next(steps)
+    assert recorder.response == recorder.service == Histogram.of(samples)
+    assert list(steps) == []
+
+
+def test_samples_are_counted_kind_by_kind() -> None:
+    """Of the kinds of samples, one is counted at a time, if there are enough of it."""
+    recorder = Recorder(closed_loop=False)
+    every = recorder.response_samples, recorder.service_samples, recorder.lateness_samples
+    for samples in every:
+        samples += [5, 6, 7]
+    recorder.flush_one(3)
+    assert [len(samples) for samples in every] == [3, 3, 3]
+    for left in ([0, 3, 3], [0, 0, 3], [0, 0, 0]):
+        recorder.flush_one(2)
+        assert [len(samples) for samples in every] == left
+    assert recorder.response == recorder.service == recorder.lateness == Histogram.of([5, 6, 7])
+
+
 @pytest.mark.parametrize("closed_loop", [True, False])
 def test_looking_takes_nothing_away(closed_loop: bool) -> None:
     """A distribution that is looked at in mid-interval leaves its samples to the interval."""

@@ -33,6 +33,7 @@ from netecho.plans import (
     Stage,
     TalkPlan,
     Target,
+    Timer,
 )
 
 LOCATIONS = [
@@ -394,6 +395,7 @@ CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "dura
         ({"rate": 1.0, "rate_per_connection": 1.0}, "leave out --rate-per-connection"),
         ({"rate_per_connection": 1.0, **CROWD}, "give it as -q/--rate"),
         ({"arrival": Arrival.POISSON}, "add -q/--rate"),
+        ({"timer": Timer.HYBRID}, "--timer is how the exchanges of a rate are waited for: add -q/--rate"),
         ({"max_in_flight": 0}, "--max-in-flight must be at least 1"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"abort_on_fail": True}, "--abort-on-fail needs an objective"),

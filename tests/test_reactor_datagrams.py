@@ -360,6 +360,33 @@ def test_refused_while_idle(fast: Any) -> None:
     turn(fast, lambda: recorder.refusals == 2)
 
 
+@pytest.mark.parametrize("interface", ["127.0.0.1", "::1"])
+def test_one_at_a_time(reactor: Any, interface: str) -> None:
+    """A connected port gets what comes alone and what comes together, each with its source, as any other."""
+    port = listen(reactor, recorder := Recorder(*[nothing] * 3, lambda _: 1 / 0), interface)
+    family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as peer:
+        peer.bind((interface, 0))
+        port.connect(*peer.getsockname()[:2])
+        payloads = numbered(40)
+        sent = 0
+        for count in (1, 1, 0, 1, 1, 1, 8, 1, 20, 1, 1, 1, 3):
+            for payload in payloads[sent : sent + count]:
+                peer.sendto(payload, (interface, port.getHost().port))
+            sent += count
+            turn(reactor, lambda: len(recorder.received) == sent)  # noqa: B023 - it is called at once
+            port.doRead()  # for nothing
+        assert recorder.received == payloads[:sent]
+        assert set(recorder.sources) == {peer.getsockname()[:2]}
+    assert len(flush_errors(reactor, ZeroDivisionError)) == 1
+    port.write(b"anybody?")
+    port.write(b"no?")
+    assert recorder.refusals == 1
+    port.write(b"anybody?")
+    port.doRead()
+    assert recorder.refusals == 2
+
+
 def test_refusal_that_fails(fast: Any) -> None:
     """A protocol that fails over a refusal has that logged, and its port stays open too."""
     port = listen(fast, recorder := Recorder())

@@ -145,7 +145,15 @@ def test_the_live_view_draws_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch)
         (Progress("finishing", SECOND, None, 40, None, None, Counts(), 1), "1.0 s"),
         (
             Progress(
-                "measuring", SECOND, None, 4, None, None, Counts(), 1, response={"p50": 7, "p99": 8, "max": 9}
+                "measuring",
+                SECOND,
+                None,
+                4,
+                None,
+                None,
+                Counts(),
+                1,
+                response=lambda: {"p50": 7, "p99": 8, "max": 9},
             ),
             "p99 8 ns",
         ),

@@ -44,7 +44,7 @@ def test_sum() -> None:
     assert (progress.interval.completed, progress.completed) == (42, 42)
     assert (progress.connections_open, progress.connections_requested) == (4, 4)
     assert progress.errors == {"reset": 2}
-    assert progress.response == {"p50": 1000, "p99": 1000, "max": 1000}
+    assert progress.response() == {"p50": 1000, "p99": 1000, "max": 1000}
 
 
 def test_warm_up_is_counted_apart() -> None:

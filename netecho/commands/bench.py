@@ -34,13 +34,14 @@ from netecho.plans import (
     ReactorName,
     SocketOptions,
     Stage,
+    Timer,
     Verify,
 )
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import text
 from netecho.rendering.files import SavedForms
 from netecho.rendering.histogram_log import HistogramLog
-from netecho.rendering.live import JSONStream, ProgressView, progress_view
+from netecho.rendering.live import JSONStream, ProgressView, Quiet, progress_view
 from netecho.rendering.server import died_line
 from netecho.rendering.streams import console_on, write_out
 from netecho.services import running, system
@@ -76,6 +77,7 @@ def run(
     rate_per_connection: float | None,
     arrival: Arrival,
     seed: int,
+    timer: Timer | None,
     stages: tuple[Stage, ...],
     max_in_flight: int,
     mode: Mode,
@@ -163,6 +165,7 @@ def run(
         slo,
         abort_on_fail,
         hmac_key=hmac_key,
+        timer=timer or Timer.SIMPLE,
         request=request,
         receipts=adapter.has_receipts,
         proxy=send_proxy,
@@ -172,6 +175,8 @@ def run(
     )
     if len(plan.split(workers)) < workers:
         raise UsageError(f"--workers {workers} needs as many connections (-c) and exchanges (-n), or more")
+    if timer is None:
+        plan = dataclasses.replace(plan, timer=_timer_for(plan, system.cpus()))
     if mode is Mode.EXCHANGE:
         check_size(adapter, plan.size, "-l/--size")
     old = Baseline.open(baseline, fail_on_regression, plan)
@@ -200,7 +205,8 @@ def run(
         comment = f"bench {'a server of its own' if embedded else plan.target}"
         log = None if forms.log is None else HistogramLog(forms.log, comment)
         on_interval = None if log is None else log.add
-        bench = functools.partial(_bench, reactor, reactor_name, adapter, on_worker, on_interval)
+        watched = any(not isinstance(view, Quiet) for view in views)
+        bench = functools.partial(_bench, reactor, reactor_name, adapter, on_worker, on_interval, watched)
         measure: Measure = functools.partial(_run_once, reactor, signals, views, bench)
         if loaded_latency:
             beside = functools.partial(_beside_a_load, reactor, reactor_name, adapter, on_worker, on_interval)
@@ -227,6 +233,14 @@ def run(
         return status
 
     return running.run(main)
+
+
+def _timer_for(plan: BenchPlan, cpus: int | None) -> Timer:
+    """Return how a plan waits unless the user says: awake if that takes no processor from anyone else.
+
+    The other end may be on this machine too.
+    """
+    return Timer.HYBRID if plan.open_loop and (cpus or 1) > plan.workers else Timer.SIMPLE
 
 
 async def _measure(
@@ -286,14 +300,15 @@ def _bench(
     adapter: Adapter,
     on_worker: OnWorker,
     on_interval: OnInterval | None,
+    watched: bool,
     plan: BenchPlan,
     route: Route,
     on_progress: OnProgress,
 ) -> Benchmark | BenchWorkers:
     """Return what runs the plan: this process, or as many as it says."""
     if plan.workers == 1:
-        key = secrets.randbits(32)
-        return Benchmark(reactor, plan, adapter, route, key, on_progress, on_interval=on_interval)
+        key, told = secrets.randbits(32), on_progress if watched else None  # to tell nobody takes time too
+        return Benchmark(reactor, plan, adapter, route, key, told, on_interval=on_interval)
     return BenchWorkers(reactor, plan, reactor_name, adapter, route, on_progress, on_worker, on_interval)
 
 

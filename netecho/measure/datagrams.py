@@ -26,7 +26,7 @@ from netecho.measure.recorder import Counts, Flow, Outcome, Recorder
 
 VARIATION: Final = "variation"
 EXTENT: Final = "extent"
-_BATCH: Final = 128
+_BATCH: Final = 64
 """Arrivals that are looked at together."""
 _ROOM: Final = 1024
 """About as many gaps in the numbers are kept before those are forgotten that are of no more use."""
@@ -49,12 +49,14 @@ class Path:
         "_last_transit",
         "_limit",
         "_pending",
+        "_room",
         "_transits",
         "_variation",
     )
 
     def __init__(self) -> None:
         self._pending: list[tuple[int, int]] = []
+        self._room = 1
         self._arrivals = 0
         self._extent, self._variation = Histogram(), Histogram()
         self._jitter = self._last_transit = 0
@@ -75,7 +77,7 @@ class Path:
             came_ns: when it came, on that clock or another.
         """
         self._pending.append((sequence, came_ns - left_ns))
-        if len(self._pending) < _BATCH:
+        if len(self._pending) < self._room:
             return False
         self._look()
         return len(self._transits) + len(self._beyond) > self._limit
@@ -113,6 +115,9 @@ class Path:
         self._variation.record(variations)
         self._extent.record(extents)
         self._pending.clear()
+        # After the first, a number of them that is another one for each path: those that began together
+        # would all look at theirs at once for ever, which would be a pause in what is measured.
+        self._room = _BATCH if arrival > 1 else 1 + last % _BATCH
 
     def forget(self, before: int) -> None:
         """Keep nothing that only an arrival with a number below this one would need: none comes."""

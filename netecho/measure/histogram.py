@@ -10,7 +10,7 @@ import bisect
 import collections
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram
@@ -99,6 +99,15 @@ class Histogram:
         self._counts.update(other._counts)
         self.minimum = other.minimum if self.minimum is None else min(self.minimum, other.minimum)
         self.maximum = other.maximum if self.maximum is None else max(self.maximum, other.maximum)
+
+    def in_parts(self, buckets: int) -> Iterator[Histogram]:
+        """Return histograms of so many buckets at most that sum up to this one, each as it is asked for."""
+        items = iter(self._counts.items())
+        while counts := dict(itertools.islice(items, buckets)):
+            part = Histogram()
+            part._counts.update(counts)
+            part.minimum, part.maximum = self.minimum, self.maximum
+            yield part
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Histogram):

@@ -29,7 +29,7 @@ from netecho.measure.ramps import Ramp, exactly
 from netecho.plans import Arrival, BenchPlan, Portion, Stage, share
 
 T = TypeVar("T")
-_BLOCK: Final = 512
+_BLOCK: Final = 64
 """Exchanges whose times are worked out in one go."""
 _LANE_BLOCK: Final = 8
 """The same where there are many schedules, each of which has some worked out in advance."""

@@ -14,11 +14,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
+from collections.abc import Iterator
 from typing import Final
 
 from netecho.measure.histogram import Histogram
 from netecho.measure.oneway import OneWay
 from netecho.measure.setup import Setup
+
+_BUCKETS: Final = 64
+"""Of a histogram, that are added to another one in one step."""
 
 
 class Outcome(enum.Enum):
@@ -95,7 +99,8 @@ class Recorder:
     too, by how much an exchange left after it was due, or was held back after that.
 
     Samples are kept in lists until they are counted, by `flush` or whatever looks at a distribution. A
-    run that has many calls `flush` every thousand or so, so that counting them never takes long.
+    run that has many calls `flush` every thousand or so, or `flush_one` when it has the time, so that
+    counting them never takes long; and for the same reason `settle` after each interval.
     """
 
     def __init__(self, *, closed_loop: bool) -> None:
@@ -113,10 +118,11 @@ class Recorder:
         self.one_way = OneWay()
         """What a reflector's times add, where the other end is one."""
         # Of the intervals that have ended, and of the one that goes on: each sample is counted once, and
-        # once an interval what it came to is added up.
+        # once an interval what it came to is added up, of those that are `_unsettled` later.
         self._response, self._interval_response = Histogram(), Histogram()
         self._service, self._interval_service = Histogram(), Histogram()
         self._lateness = Histogram()
+        self._unsettled: collections.deque[tuple[Histogram, Iterator[Histogram]]] = collections.deque()
         self._completed_before = 0
         self._errors_before = 0
 
@@ -130,8 +136,8 @@ class Recorder:
         self.flush()
         response, self._interval_response = self._interval_response, Histogram()
         service, self._interval_service = self._interval_service, Histogram()
-        self._response.add(response)
-        self._service.add(service)
+        for total, part in (self._response, response), (self._service, service):
+            self._unsettled.append((total, part.in_parts(_BUCKETS)))
         errors = self.errors.total()
         interval = Interval(
             start_ns,
@@ -146,29 +152,56 @@ class Recorder:
         self.intervals.append(interval)
         return interval
 
+    def settle(self) -> Iterator[None]:
+        """Add up what ended intervals came to, in steps of less than a tenth of a millisecond."""
+        while self._unsettled:
+            total, parts = self._unsettled[0]
+            if (part := next(parts, None)) is None:
+                self._unsettled.popleft()
+            else:
+                total.add(part)
+                yield
+
     def flush(self) -> None:
         """Count the samples that are kept, about a third of a microsecond for each."""
-        for samples, histogram in (
-            (self.response_samples, self._interval_response),
-            (self.service_samples, self._interval_service),
-            (self.lateness_samples, self._lateness),
-        ):
+        for samples, histogram in self._kept():
             histogram.record(samples)
             samples.clear()
 
+    def flush_one(self, beyond: int) -> None:
+        """Count the samples of one kind, of which more than so many are kept, if there is any."""
+        for samples, histogram in self._kept():
+            if len(samples) > beyond:
+                histogram.record(samples)
+                samples.clear()
+                return
+
+    def _kept(self) -> tuple[tuple[list[int], Histogram], ...]:
+        """Return the samples that are kept of each kind, and where they are counted."""
+        return (
+            (self.response_samples, self._interval_response),
+            (self.service_samples, self._interval_service),
+            (self.lateness_samples, self._lateness),
+        )
+
+    def _whole(self, ended: Histogram, present: Histogram) -> Histogram:
+        """Return all that intervals have counted: of those that have ended, and the present one."""
+        self.flush()
+        for _ in self.settle():
+            pass
+        return Histogram.sum([ended, present]) if present.minimum is not None else ended
+
     @property
     def response(self) -> Histogram:
-        """Time from when each exchange was due until its echo."""
-        self.flush()
-        return Histogram.sum([self._response, self._interval_response])
+        """Time from when each exchange was due until its echo. Count nothing in it."""
+        return self._whole(self._response, self._interval_response)
 
     @property
     def service(self) -> Histogram:
         """Time from when each exchange left until its echo."""
         if self.closed_loop:
             return self.response
-        self.flush()
-        return Histogram.sum([self._service, self._interval_service])
+        return self._whole(self._service, self._interval_service)
 
     @property
     def lateness(self) -> Histogram:

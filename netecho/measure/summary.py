@@ -8,7 +8,7 @@ nanoseconds. A part with nothing to say is `None` or empty.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
 from netecho import __version__
@@ -120,8 +120,9 @@ class Progress:
     errors: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """So far, by kind."""
     connections_requested: int | None = None
-    response: Mapping[str, int] | None = None
-    """`p50`, `p99` and `max` of response time over the whole phase so far, if that is known."""
+    response: Callable[[], Mapping[str, int] | None] = lambda: None
+    """Returns `p50`, `p99` and `max` of response time over the whole phase so far, if that is known. It takes
+    a while, and is to be called at once or never."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import typer
 
 from netecho.options import units
 from netecho.options.flags import LOAD, OBJECTIVES, OPEN_LOOP, TLS, read_by
-from netecho.plans import Arrival, Mode, Verify
+from netecho.plans import Arrival, Mode, Timer, Verify
 
 MAX_IN_FLIGHT = 100_000
 
@@ -251,6 +251,17 @@ Seed = Annotated[
         parser=read_by(units.parse_count),
         rich_help_panel=OPEN_LOOP,
         help="Random arrivals are the same for the same number.",
+    ),
+]
+
+TimerWord = Annotated[
+    Timer | None,
+    typer.Option(
+        "--timer",
+        case_sensitive=False,
+        show_default="hybrid if there is a processor for it",
+        rich_help_panel=OPEN_LOOP,
+        help="Wait for what is due asleep, or awake for the last of it: on time, for much of a processor.",
     ),
 ]
 

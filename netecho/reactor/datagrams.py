@@ -24,6 +24,8 @@ from netecho.reactor.messages import BATCH, LARGEST, LARGEST_SUM, PEERS, Message
 TURN: Final = 256
 """Datagrams delivered in one turn of the reactor. Twisted counts bytes alone, and a flood of datagrams with
 few or none would have no end."""
+LONE: Final = 15
+"""Datagrams read one by one after one that came alone; after those it is looked again."""
 UNSEGMENTED: Final = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
 """What the system says of a message that it cannot send in segments, such as ones too long for the way."""
 
@@ -139,17 +141,25 @@ class Port(udp.Port):
     """Bytes in the longest datagram for which it is tried to send several as one."""
     _usual_size = 1
     """Bytes in the longest of those that came last; as if each had at least one."""
+    _lone_source: Address | None = None
+    """Where the last one came from, if it came alone and to a connected port; then the next may too."""
+    _lone = 0
+    """How many may still come alone before it is looked whether there are more."""
 
     def _bindSocket(self) -> None:
         super()._bindSocket()
         takes_batches = hasattr(self.protocol, "datagramsReceived")
         self._room = AddressedMessages if takes_batches and note_destinations(self.socket) else Messages
+        self._lone = 0
         self._shelf = _shelves[self._room, self.addressFamily, min(self.maxPacketSize, LARGEST)]
         if segments(self.socket):
             self.longest_segment = LARGEST_SUM // 2
 
     def doRead(self) -> None:
         """Receive what is there, within bounds, and deliver it."""
+        if self._lone:
+            self._read_lone()
+            return
         if not _batches:
             super().doRead()
             return
@@ -192,6 +202,21 @@ class Port(udp.Port):
             finally:
                 del batch._messages  # to whoever kept it, it must not show what others send next
 
+    def _read_lone(self) -> None:
+        """Deliver one datagram, for which it takes less to receive it so than in a batch."""
+        self._lone -= 1
+        try:
+            datagram = self.socket.recv(self.maxPacketSize)
+        except BlockingIOError:
+            return
+        except ConnectionRefusedError:
+            self.protocol.connectionRefused()
+            return
+        try:
+            self.protocol.datagramReceived(datagram, self._lone_source)
+        except BaseException:
+            log.err()
+
     def _read_each(self, messages: Messages) -> None:
         """Deliver datagrams one by one.
 
@@ -214,6 +239,8 @@ class Port(udp.Port):
                     return
             self._usual_size = max(1, *sizes)
             if count < limit:
+                if count == 1 and not read and self._connectedAddr:
+                    self._lone, self._lone_source = LONE, source
                 return
             read += sum(sizes)
             left -= count

@@ -35,7 +35,7 @@ class ProgressView(typing.Protocol):
 
 
 def progress_view(stderr: IO[str] | None, *, quiet: bool = False) -> ProgressView:
-    """Return the view that suits a stream: a terminal's, plain lines, or none."""
+    """Return the view that suits a stream: a terminal's, plain lines, or one that shows nothing."""
     if quiet or stderr is None:
         return Quiet()
     console = console_on(stderr)
@@ -161,7 +161,7 @@ class LiveView:
 
     def _latency_row(self, progress: Progress) -> Text:
         text = Text("  ")
-        for key, value in (progress.response or self._latest or {}).items():
+        for key, value in (progress.response() or self._latest or {}).items():
             text.append(f"{key} ", "dim").append(humanise.duration(value).ljust(10))
         return text
 

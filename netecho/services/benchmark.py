@@ -10,13 +10,14 @@ that the slowest exchanges are not left out.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import Cooperator, LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
@@ -57,8 +58,9 @@ class Benchmark:
         adapter: the target's protocol.
         route: the way to the target, resolved.
         key: tells this run's payloads from others, 32 bits.
-        on_progress: told once every `INTERVAL`.
+        on_progress: told once every `INTERVAL`, a little after its end.
         when_connected: waited for when all connections have been opened, before anything is sent.
+        on_tick: told at the end of each `INTERVAL`, of all but percentiles.
         on_interval: told of each interval of what is measured, with all that was recorded in it.
         clock: monotonic time in nanoseconds.
     """
@@ -72,6 +74,7 @@ class Benchmark:
         key: int,
         on_progress: OnProgress | None = None,
         when_connected: Callable[[], Awaitable[None]] | None = None,
+        on_tick: OnProgress | None = None,
         on_interval: OnInterval | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
@@ -98,6 +101,7 @@ class Benchmark:
         self.cpu_share: float | None = None
         self.elapsed_ns = 0
         self._on_progress = on_progress
+        self._on_tick = on_tick
         self._when_connected = when_connected
         self._on_interval = on_interval
         self._objectives = tuple(map(Objective.parse, plan.slo))
@@ -124,6 +128,10 @@ class Benchmark:
         self._cpu_ns = 0
         self._opening: Deferred[None] | None = None
         self._ended: Deferred[None] = Deferred()
+        self._steps = Cooperator(
+            terminationPredicateFactory=lambda: lambda: True,  # one step a turn of the reactor
+            scheduler=functools.partial(self.reactor.callLater, 0),
+        )
 
     @property
     def first_failure(self) -> NetechoError | None:
@@ -169,6 +177,7 @@ class Benchmark:
             for loop in loops:
                 if loop.running:
                     loop.stop()
+            self._steps.stop()
             for connection in self._everyone():
                 connection.close()
             self._close_books()
@@ -396,12 +405,22 @@ class Benchmark:
         self._interval_ns = now
         if self._on_interval is not None and self._phase in ("measuring", "finishing"):
             self._on_interval(interval)
-        if self._on_progress is not None:
-            self._on_progress(self._progress(now, IntervalSummary.of(interval)))
+        if self._on_tick is not None:
+            self._on_tick(self._progress(now, None))
         if self._phase in ("connecting", "warm-up"):
             self.recorder.intervals.clear()
+        steps = self._steps.cooperate(self._look_at(interval, self.recorder, now))
+        steps.whenDone().addErrback(self._end)
+
+    def _look_at(self, interval: Interval, recorder: Recorder, now_ns: int) -> Iterator[None]:
+        """Say how the run goes, step by step: all at once would be a pause in what is measured."""
+        yield from recorder.settle()
+        if self._on_progress is not None:
+            summary = IntervalSummary.of(interval)
+            yield
+            self._on_progress(self._progress(now_ns, summary))
         if self.plan.abort_on_fail and self._phase == "measuring":
-            self._give_up(now - self._begun_ns)
+            self._give_up(now_ns - self._begun_ns)
 
     def _give_up(self, elapsed_ns: int) -> None:
         """End the run if an objective cannot be met any more."""
@@ -409,7 +428,7 @@ class Benchmark:
         if self._out_of_reach:
             self.stop_sending()
 
-    def _progress(self, now_ns: int, interval: IntervalSummary) -> Progress:
+    def _progress(self, now_ns: int, interval: IntervalSummary | None) -> Progress:
         return Progress(
             phase=self._phase,
             elapsed_ns=now_ns - self._begun_ns,
@@ -421,7 +440,7 @@ class Benchmark:
             connections_requested=self.plan.connections,
             connections_open=sum(connection.is_open for connection in self._everyone()),
             errors=dict(self.recorder.errors),
-            response=brief(self.recorder.response),
+            response=lambda: brief(self.recorder.response),
         )
 
     def _close_books(self) -> None:
@@ -429,7 +448,8 @@ class Benchmark:
         if not self._has_measured or self._last_ns <= self._begun_ns:
             return
         self.elapsed_ns = self._last_ns - self._begun_ns
-        self.cpu_share = (time.process_time_ns() - self._cpu_ns) / (self.clock() - self._begun_ns)
+        awake_ns = 0 if self._open_loop is None else self._open_loop.awake_ns
+        self.cpu_share = (time.process_time_ns() - self._cpu_ns - awake_ns) / (self.clock() - self._begun_ns)
         if self._last_ns > self._interval_ns:
             last = self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
             if self._on_interval is not None:

@@ -15,16 +15,17 @@ from netecho.measure.holdback import HeldBack, Holdback
 from netecho.measure.pacing import Agenda, Schedule, lanes_of
 from netecho.measure.payload import PERIOD
 from netecho.measure.sending import Sending
-from netecho.plans import SECOND, BenchPlan, share
+from netecho.plans import SECOND, BenchPlan, Timer, share
 from netecho.services.bench_connection import Connection
 from netecho.services.lanes import Lane, PlacesLane, RoomLane
+from netecho.services.timing import HybridTimer, SimpleTimer
 
 if TYPE_CHECKING:
     from netecho.services.benchmark import Benchmark
 
 BURST: Final = 64
 """Overdue exchanges that leave in one turn of the reactor, so that echoes are read in between."""
-_FEW: Final = 32
+_FEW: Final = 64
 _MANY: Final = 4096
 """Samples kept until they are counted: a few if there is nothing to do, many if there is."""
 _IDLE_NS: Final = 50_000
@@ -109,6 +110,8 @@ class OpenLoop:
             else PlacesLane(plan.pipeline)
             for number in range(count)
         ]
+        self._new_timer = HybridTimer if plan.timer is Timer.HYBRID else SimpleTimer
+        self._timer: HybridTimer | SimpleTimer = self._new_timer()
         self._begun_ns = self._last_ns = 0
         self._last_due_ns = 0
         self._stopped_ns: int | None = None
@@ -116,6 +119,11 @@ class OpenLoop:
         """Whether anything may still leave."""
         self._has_ended = False
         self._call: Any = None
+
+    @property
+    def awake_ns(self) -> int:
+        """How long it has waited awake for what is measured, or sent before: processor time for nothing."""
+        return self._timer.awake_ns
 
     def connection(self, number: int) -> PacedConnection:
         """Return a connection that is to be opened, by its number from 0."""
@@ -131,6 +139,7 @@ class OpenLoop:
         self._cancel()
         self._agenda = self._warmup if warmup else self._measured
         self._begun_ns = self._last_ns = self._last_due_ns = begun_ns
+        self._timer = self._new_timer()
         for lane in self._lanes:
             lane.holdback = Holdback()
         self.is_sending = True
@@ -188,9 +197,14 @@ class OpenLoop:
         if next_ns is None:
             self._stop_if_complete()
             return
-        wait_ns = max(0, self._begun_ns + next_ns - self._clock())
-        self._call = self._reactor.callLater(wait_ns / SECOND, self._send_due)
-        if len(self._benchmark.recorder.response_samples) > (_FEW if wait_ns > _IDLE_NS else _MANY):
+        now_ns = self._clock()
+        wait_ns = max(0, self._begun_ns + next_ns - now_ns)
+        done = self._agenda.due + self._benchmark.recorder.counts.completed
+        sleep_ns = self._timer.sleep_ns(wait_ns, now_ns, done)
+        self._call = self._reactor.callLater(sleep_ns / SECOND, self._send_due)
+        if wait_ns > _IDLE_NS:
+            self._benchmark.recorder.flush_one(_FEW)
+        elif len(self._benchmark.recorder.response_samples) > _MANY:
             self._benchmark.recorder.flush()
 
     def _depart(self, due: list[tuple[int, int]]) -> None:

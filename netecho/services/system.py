@@ -11,21 +11,19 @@ import twisted
 
 
 def describe(reactor: Any) -> dict[str, Any]:
-    """Return the object, for a run under this reactor.
-
-    `cpus` counts those that this process may use.
-    """
+    """Return the object, for a run under this reactor."""
     return {
         "host": socket.gethostname(),
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "twisted": twisted.__version__,
-        "cpus": _cpus(),
+        "cpus": cpus(),
         "reactor": type(reactor).__name__,
     }
 
 
-def _cpus() -> int | None:
+def cpus() -> int | None:
+    """Return how many processors this process may use; `None` if the system does not say."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS or Windows

@@ -261,7 +261,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         if wait_ns > 0:
             await deferLater(reactor, wait_ns / SECOND)
 
-    def on_progress(progress: Progress) -> None:
+    def on_tick(progress: Progress) -> None:
         nonlocal stage, number, told
         number = number + 1 if STAGES[progress.phase] == stage else 0
         stage = STAGES[progress.phase]
@@ -281,7 +281,8 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
             begin.callback(message["begin_ns"])
 
     adapter = protocols.load(plan.target.protocol)
-    benchmark = Benchmark(reactor, plan, adapter, route, secrets.randbits(32), on_progress, when_connected)
+    key = secrets.randbits(32)
+    benchmark = Benchmark(reactor, plan, adapter, route, key, when_connected=when_connected, on_tick=on_tick)
     parent.tell({"hello": True})
     parent.hear(on_message)
     parent.gone.addCallback(lambda _: benchmark.interrupt())

@@ -129,6 +129,6 @@ class Board:
                 connections_requested=self._plan.connections,
                 connections_open=sum(self._open.values()),
                 errors=dict(errors),
-                response=brief(self._response),
+                response=lambda: brief(self._response),
             )
         )

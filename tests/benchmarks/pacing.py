@@ -1,21 +1,24 @@
 """How well `netecho bench` keeps to a rate, against `netecho serve` on a machine that does nothing else.
 
-python -m tests.benchmarks.pacing [--rate RATE] [--seconds SECONDS] [--connections COUNT]
+python -m tests.benchmarks.pacing [--rate RATE] [--seconds SECONDS] [--connections COUNT] [--rounds COUNT]
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
 from typing import Any, Final
 
+from netecho.plans import Timer
 from tests.servers import Server
 
 SCHEMES: Final = ("tcp", "udp")
 HEADER: Final = (
     "protocol",
+    "timer",
     "due",
     "left a second",
     "off by",
@@ -23,14 +26,17 @@ HEADER: Final = (
     "late p99",
     "held back",
     "ended after",
+    "processor",
 )
 
 
-def measure(url: str, rate: float, seconds: float, connections: int) -> dict[str, Any]:
+def measure(url: str, timer: str, rate: float, seconds: float, connections: int) -> dict[str, Any]:
     """Return the result of a run."""
-    words = ["-q", f"{rate:f}", "-z", f"{seconds:f}", "-c", str(connections), "--quiet", "--json", "-"]
+    words = ["-q", f"{rate:f}", "-z", f"{seconds:f}", "-c", str(connections), "--timer", timer]
     done = subprocess.run(
-        [sys.executable, "-m", "netecho", "bench", url, *words], stdout=subprocess.PIPE, check=True
+        [sys.executable, "-m", "netecho", "bench", url, *words, "--quiet", "--json", "-"],
+        stdout=subprocess.PIPE,
+        check=True,
     )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -42,6 +48,7 @@ def row(scheme: str, result: dict[str, Any], rate: float, seconds: float) -> tup
     late = instrument["lateness_ns"]
     return (
         scheme,
+        result["plan"]["timer"],
         f"{instrument['due']:,}",
         f"{instrument['achieved_rate_per_s']:,.2f}",
         f"{100 * (instrument['achieved_rate_per_s'] / rate - 1):+.3f}%",
@@ -49,6 +56,7 @@ def row(scheme: str, result: dict[str, Any], rate: float, seconds: float) -> tup
         f"{late['p99'] / 1000:,.0f} µs",
         f"{instrument['held_back']:,}",
         f"{(result['elapsed_ns'] / 1e9 - seconds) * 1000:+.2f} ms",
+        f"{instrument['cpu_share']:.0%}",
     )
 
 
@@ -58,12 +66,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=10_000)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--connections", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args(arguments)
     rows = [HEADER, tuple("---" for _ in HEADER)]
     with Server(*(f"{scheme}://127.0.0.1:0" for scheme in SCHEMES)) as server:
-        for listener in server.listeners:
-            result = measure(listener.url, asked.rate, asked.seconds, asked.connections)
-            rows.append(row(listener.scheme, result, asked.rate, asked.seconds))
+        for listener, timer in itertools.product(server.listeners, Timer):
+            for _ in range(asked.rounds):
+                result = measure(listener.url, timer, asked.rate, asked.seconds, asked.connections)
+                rows.append(row(listener.scheme, result, asked.rate, asked.seconds))
     for cells in rows:
         print(f"| {' | '.join(cells)} |")
 
