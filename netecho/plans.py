@@ -59,6 +59,10 @@ class ReplyMode(enum.StrEnum):
     """That what came in is refused for good."""
     TEMPFAIL = "tempfail"
     """That it is refused for now."""
+    INFO = "info"
+    """What the server sees of the connection, in JSON."""
+    BROADCAST = "broadcast"
+    """What came in, to every peer of the listener."""
 
 
 class Verify(enum.StrEnum):
@@ -366,6 +370,32 @@ class MailPlan:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ProxyPlan:
+    """What a client's connections say first of where they come from: HAProxy's PROXY protocol."""
+
+    version: int = 2
+    host: str | None = None
+    """The IP address that it is to come from; `None`: that which it does."""
+    port: int | None = None
+    """The same of its port."""
+
+    def __post_init__(self) -> None:
+        if self.version not in (1, 2):
+            raise UsageError("--send-proxy: the versions of the PROXY protocol are v1 and v2")
+        if self.host is not None:
+            try:
+                ipaddress.ip_address(self.host)
+            except ValueError:
+                raise UsageError(f"--send-proxy: {self.host!r} is not an IP address") from None
+        if self.port is not None and (self.host is None or not 0 <= self.port <= 65535):
+            raise UsageError("--send-proxy: a port follows an address, and is a number from 0 to 65535")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a result says of it."""
+        return {"version": self.version, "source": self.host, "port": self.port}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
     """A stretch of a run over which something changes in a straight line from what it was before."""
 
@@ -435,6 +465,8 @@ class ListenPlan:
     """Bytes of a message that is taken, on protocols that have a limit for it."""
     impairment: Impairment = dataclasses.field(default_factory=Impairment)
     """What is done to answers on purpose."""
+    proxied: bool = False
+    """Connections begin with a PROXY header, which says where they come from."""
 
     def __post_init__(self) -> None:
         if not self.listeners:
@@ -451,6 +483,10 @@ class ListenPlan:
         _at_least(1, "--workers", self.workers)
         if self.max_connections is not None and self.max_connections < self.workers:
             raise UsageError("--max-connections is shared out: it must be at least as many as --workers")
+        if self.workers > 1 and self.reply is ReplyMode.BROADCAST:
+            raise UsageError(
+                "--reply broadcast is for one process, which knows all its peers: leave out --workers"
+            )
         if self.tls != ServerTLS() and not self.tls_hosts:
             raise UsageError("flags for TLS are given, but no listener speaks it: add --tls")
         self._check_dtls()
@@ -499,6 +535,8 @@ class TalkPlan:
     """How messages travel, on protocols that have requests."""
     mail: MailPlan | None = None
     """The same, on those that have mails."""
+    proxy: ProxyPlan | None = None
+    """What is said first of where a connection comes from, if anything."""
 
     def __post_init__(self) -> None:
         _at_least(1, "-w/--timeout", self.timeout_ns)
@@ -528,6 +566,8 @@ class ProbePlan:
     receipts: bool = False
     """Receipts stand for echoes."""
     mail: MailPlan | None = None
+    """As in `TalkPlan`."""
+    proxy: ProxyPlan | None = None
     """As in `TalkPlan`."""
 
     def __post_init__(self) -> None:
@@ -563,6 +603,7 @@ class ProbePlan:
             "request": None if self.request is None else self.request.to_json(),
             "receipts": self.receipts,
             "mail": None if self.mail is None else self.mail.to_json(),
+            "send_proxy": None if self.proxy is None else self.proxy.to_json(),
             **_network_json(self.sockets, self.tls if self.target.secure or self.tls.starttls else None),
         }
 
@@ -646,6 +687,8 @@ class BenchPlan:
     receipts: bool = False
     """Receipts stand for echoes."""
     mail: MailPlan | None = None
+    """As in `TalkPlan`."""
+    proxy: ProxyPlan | None = None
     """As in `TalkPlan`."""
     timer: Timer = Timer.SIMPLE
 
@@ -805,6 +848,7 @@ class BenchPlan:
             "request": None if self.request is None else self.request.to_json(),
             "receipts": self.receipts,
             "mail": None if self.mail is None else self.mail.to_json(),
+            "send_proxy": None if self.proxy is None else self.proxy.to_json(),
             "mode": self.mode.value,
             "resume": self.resume if self.target.secure else None,
             "connections_lifetime_ns": self.connections_lifetime_ns,

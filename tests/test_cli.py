@@ -26,6 +26,7 @@ from netecho.plans import (
     ClientTLS,
     Family,
     Mode,
+    ProxyPlan,
     ReactorName,
     ReplyMode,
     ServerTLS,
@@ -53,6 +54,7 @@ SERVE: dict[str, Any] = {
     "stateful": False,
     "impairment": Impairment(),
     "max_message": None,
+    "proxied": False,
     "max_connections": None,
     "idle_timeout_ns": None,
     "mtu": None,
@@ -76,6 +78,7 @@ CLIENT: dict[str, Any] = {
     "sockets": SocketOptions(),
     "client_tls": ClientTLS(),
     "hmac_key": None,
+    "send_proxy": None,
     "method": None,
     "headers": (),
     "body": None,
@@ -128,6 +131,7 @@ BENCH: dict[str, Any] = {
     "sockets": SocketOptions(),
     "client_tls": ClientTLS(),
     "hmac_key": None,
+    "send_proxy": None,
     "method": None,
     "headers": (),
     "body": None,
@@ -197,6 +201,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
         "serve --stateful --hmac-key k",
         {**SERVE, "stateful": True, "hmac_key": "k"},
     ),
+    ("serve --proxy-protocol --reply info", {**SERVE, "proxied": True, "reply": ReplyMode.INFO}),
     ("client", CLIENT),
     ("client localhost 8000", {**CLIENT, "target": "localhost", "port": 8000}),
     (
@@ -221,6 +226,9 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ),
     ("client --mtu 1280", {**CLIENT, "sockets": SocketOptions(mtu=1280)}),
     ("bench --mtu 1.5k", {**BENCH, "sockets": SocketOptions(mtu=1500)}),
+    ("client --send-proxy v1", {**CLIENT, "send_proxy": ProxyPlan(1)}),
+    ("client --send-proxy v2:::1", {**CLIENT, "send_proxy": ProxyPlan(2, "::1")}),
+    ("bench --send-proxy v2:[::1]:80", {**BENCH, "send_proxy": ProxyPlan(2, "::1", 80)}),
     ("client --hmac-key k", {**CLIENT, "hmac_key": "k"}),
     ("client --reactor EPOLL", {**CLIENT, "reactor_name": ReactorName.EPOLL}),
     ("client -6", {**CLIENT, "sockets": SocketOptions(Family.IPV6)}),
@@ -309,7 +317,7 @@ MISTAKES = {
     "serve --prot x": "netecho serve: no such option: --prot (did you mean --proto?)",
     "serve --port http": "netecho serve: --port: 'http' is not a port: it is a number from 0 to 65535",
     "serve --reply what": "netecho serve: --reply: 'what' is not one of "
-    "'echo', 'discard', 'chargen', 'reject', 'tempfail'",
+    "'echo', 'discard', 'chargen', 'reject', 'tempfail', 'info', 'broadcast'",
     "serve --reactor iocp": "netecho serve: --reactor: 'iocp' is not one of "
     "'fast', 'epoll', 'poll', 'select', 'asyncio'",
     "serve --key k": "netecho: --key needs --cert: a key alone does not say who the server is",
@@ -323,6 +331,8 @@ MISTAKES = {
     "client -i 10x": "netecho client: -i/--interval: '10x' is not a duration: "
     "write 10ms, 1m30s, or 2 for seconds",
     "client -4 -6": "netecho: -4 and -6 exclude each other: leave both out to use either",
+    "client --send-proxy v3": "netecho client: --send-proxy: 'v3' is not a PROXY header: "
+    "write v1, v2, v2:192.0.2.1:4711 or v2:[2001:db8::1]:4711",
     "client h 1 2": "netecho client: got unexpected extra argument(s) (2)",
     "client -m x -l 3": "netecho: -m/--message and -l/--size exclude each other: a message has its own size",
     "client --json - --csv -": "netecho: only one of --json -, --csv -, --hdr-log - and --json-stream "

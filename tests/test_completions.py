@@ -21,7 +21,7 @@ Shell = Bash | Fish | Zsh
 TREE = typer.main.get_command(app)
 COMMANDS = {"serve", "client", "bench", "report"}
 CHOICES = {
-    "netecho serve --reply ": {"echo", "discard", "chargen", "reject", "tempfail"},
+    "netecho serve --reply ": {"echo", "discard", "chargen", "reject", "tempfail", "info", "broadcast"},
     "netecho serve --tls-min ": {"1.2", "1.3"},
     "netecho client --verify ": {"full", "none"},
     "netecho bench --verify ": {"full", "none"},

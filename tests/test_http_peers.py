@@ -421,7 +421,7 @@ def test_not_upgraded(clear: Listening) -> None:
         ),
         (
             ("serve", "http://127.0.0.1:0", "--reply", "chargen"),
-            "http cannot answer with --reply chargen: it takes echo, discard",
+            "http cannot answer with --reply chargen: it takes echo, discard, info",
         ),
     ],
 )

@@ -14,8 +14,16 @@ from hypothesis import strategies as st
 
 from netecho import protocols
 from netecho.errors import UsageError
-from netecho.options import check_reflection, check_replies, flags, resolve_listeners, resolve_target, units
-from netecho.plans import Family, ReplyMode, Stage, Target
+from netecho.options import (
+    check_proxy,
+    check_reflection,
+    check_replies,
+    flags,
+    resolve_listeners,
+    resolve_target,
+    units,
+)
+from netecho.plans import Family, ProxyPlan, ReplyMode, Stage, Target
 
 SECOND = 1_000_000_000
 
@@ -89,8 +97,31 @@ CODE_POINTS = {
     "df": 0,
 }
 NOT_CODE_POINTS = ["", "64", "-1", "af44", "af51", "cs8", "x"]
+HEADERS = {
+    "v1": ProxyPlan(1),
+    "v2": ProxyPlan(2),
+    "v1:192.0.2.1": ProxyPlan(1, "192.0.2.1"),
+    "v2:192.0.2.1:0": ProxyPlan(2, "192.0.2.1", 0),
+    "v2:2001:db8::": ProxyPlan(2, "2001:db8::"),
+    "v2:[2001:db8::1]": ProxyPlan(2, "2001:db8::1"),
+    "v2:[2001:db8::1]:65535": ProxyPlan(2, "2001:db8::1", 65535),
+}
+NOT_HEADERS = [
+    "",
+    "1",
+    "v",
+    "v3",
+    "v1:",
+    "v2:host",
+    "v2::80",
+    "v2:1.2.3.4:65536",
+    "v2:[::1",
+    "v2:/path",
+    "v2:tcp://1.2.3.4",
+    "v2:1.2.3.4/a",
+]
 
-Parser = Callable[[str], float]
+Parser = Callable[[str], Any]
 TABLES: list[tuple[Parser, dict[str, Any], list[str]]] = [
     (units.parse_duration, DURATIONS, NOT_DURATIONS),
     (units.parse_size, SIZES, NOT_SIZES),
@@ -99,6 +130,7 @@ TABLES: list[tuple[Parser, dict[str, Any], list[str]]] = [
     (units.parse_share, SHARES, NOT_SHARES),
     (units.parse_dscp, CODE_POINTS, NOT_CODE_POINTS),
     (units.parse_port, {"0": 0, "8000": 8000, "65535": 65535}, ["", "65536", "-1", "http", "1.0", "123456"]),
+    (units.parse_send_proxy, HEADERS, NOT_HEADERS),
     (units.parse_ttl, {"1": 1, "255": 255}, ["", "0", "256", "-1", "x"]),
 ]
 
@@ -293,6 +325,17 @@ def test_flags_for_reflectors(
             check_reflection(adapters, hmac_key, stateful)
 
 
+def test_flags_for_proxies() -> None:
+    """They are for protocols with stream connections alone, and one that has none is named."""
+    streams = [protocols.load(name) for name in ("tcp", "unix", "http", "ws", "smtp")]
+    check_proxy(streams, "--proxy-protocol", True)
+    for name in ("udp", "stamp"):
+        adapters = [*streams, protocols.load(name)]
+        check_proxy(adapters, "--send-proxy", False)
+        with pytest.raises(UsageError, match=f"--send-proxy is for stream connections, which {name} does"):
+            check_proxy(adapters, "--send-proxy", True)
+
+
 TCP = Target("tcp", "tcp", False, "host", 9000)
 TLS = Target("tls", "tcp", True, "host", 9000)
 UNIX = Target("unix", "unix", False, path="/a b")
@@ -433,3 +476,7 @@ def test_replies() -> None:
         check_replies(adapters, ReplyMode.CHARGEN)
     with pytest.raises(UsageError, match="tcp cannot answer with --reply reject: it takes echo, disc"):
         check_replies(adapters, ReplyMode.REJECT)
+    with pytest.raises(UsageError, match="smtp cannot answer with --reply broadcast"):
+        check_replies(adapters, ReplyMode.BROADCAST)
+    with pytest.raises(UsageError, match="udp cannot answer with --reply info"):
+        check_replies([protocols.load("udp")], ReplyMode.INFO)

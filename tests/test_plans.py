@@ -26,6 +26,8 @@ from netecho.plans import (
     Mode,
     Portion,
     ProbePlan,
+    ProxyPlan,
+    ReplyMode,
     RequestPlan,
     ServerTLS,
     SocketOptions,
@@ -234,6 +236,8 @@ def test_several_servers_share_out_the_connections() -> None:
         ListenPlan(listeners, max_connections=2, workers=3)
     with pytest.raises(UsageError, match="--workers"):
         ListenPlan(listeners, workers=0)
+    with pytest.raises(UsageError, match="broadcast is for one process"):
+        ListenPlan(listeners, ReplyMode.BROADCAST, workers=2)
 
 
 @pytest.mark.parametrize(("duration", "target"), [(-1, 0), (0, -1), (0, math.inf), (0, math.nan)])
@@ -630,3 +634,28 @@ def test_messages_fit_into_packets(host: str, room: int) -> None:
     assert TalkPlan(target, sockets).sockets.mtu == 1280
     with pytest.raises(UsageError, match="add --proto udp --tls"):
         TalkPlan(Target(), sockets)
+
+
+def test_proxy() -> None:
+    """A result says which PROXY header connections began with, and where it said they come from."""
+    plan = ProxyPlan(1, "2001:db8::1", 65535)
+    told = {"version": 1, "source": "2001:db8::1", "port": 65535}
+    assert BenchPlan(Target(), proxy=plan).to_json()["send_proxy"] == told
+    assert ProbePlan(Target(), proxy=plan).to_json()["send_proxy"] == told
+    assert ProbePlan(Target()).to_json()["send_proxy"] is None
+    assert BenchPlan(Target()).to_json()["send_proxy"] is None
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        ((3,), "versions of the PROXY protocol"),
+        ((2, "host"), "'host' is not an IP address"),
+        ((2, "192.0.2.1", 65536), "a number from 0 to 65535"),
+        ((2, None, 80), "a port follows an address"),
+    ],
+)
+def test_no_proxy(plan: tuple[Any, ...], reason: str) -> None:
+    """What no header can say is refused."""
+    with pytest.raises(UsageError, match=reason):
+        ProxyPlan(*plan)

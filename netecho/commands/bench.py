@@ -17,6 +17,7 @@ from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
 from netecho.options import (
     check_mode,
+    check_proxy,
     check_reflection,
     check_size,
     resolve_mail,
@@ -30,6 +31,7 @@ from netecho.plans import (
     BenchPlan,
     ClientTLS,
     Mode,
+    ProxyPlan,
     ReactorName,
     SocketOptions,
     Stage,
@@ -92,6 +94,7 @@ def run(
     sockets: SocketOptions,
     client_tls: ClientTLS,
     hmac_key: str | None,
+    send_proxy: ProxyPlan | None,
     method: str | None,
     headers: tuple[str, ...],
     body: str | None,
@@ -111,6 +114,7 @@ def run(
     goal = resolve_own_server(proto, tls) if embedded else resolve_target(target, port, proto, tls)
     adapter = protocols.for_target(goal)
     check_reflection([adapter], hmac_key)
+    check_proxy([adapter], "--send-proxy", send_proxy is not None)
     request = resolve_request(adapter, method, headers, body, http2)
     mail = resolve_mail(adapter, sender, recipient, ehlo)
     if hmac_key is not None:
@@ -170,6 +174,7 @@ def run(
         request=request,
         receipts=adapter.has_receipts,
         mail=mail,
+        proxy=send_proxy,
         mode=mode,
         resume=resume,
         connections_lifetime_ns=connections_lifetime_ns,
@@ -184,6 +189,8 @@ def run(
     own = ["--stateful"] if adapter.reflects else []
     if hmac_key is not None:
         own += ["--hmac-key", hmac_key]
+    if send_proxy is not None:
+        own += ["--proxy-protocol"]
     forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
     stream = JSONStream(sys.stdout) if json_stream else None
     view = progress_view(sys.stderr, quiet=quiet)
@@ -265,6 +272,7 @@ async def _measure(
             plan.hmac_key,
             plan.request,
             plan.mail,
+            plan.proxy,
         )
         return await measure(plan, route)
     finally:

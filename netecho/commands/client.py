@@ -18,6 +18,7 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
 from netecho.measure.summary import ProbeReply, Summary
 from netecho.options import (
+    check_proxy,
     check_reflection,
     check_size,
     resolve_mail,
@@ -25,7 +26,16 @@ from netecho.options import (
     resolve_target,
     size_of,
 )
-from netecho.plans import SECOND, ClientTLS, ProbePlan, ReactorName, SocketOptions, TalkPlan, Verify
+from netecho.plans import (
+    SECOND,
+    ClientTLS,
+    ProbePlan,
+    ProxyPlan,
+    ReactorName,
+    SocketOptions,
+    TalkPlan,
+    Verify,
+)
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
 from netecho.rendering import dialogue as rendered
@@ -63,6 +73,7 @@ def run(
     sockets: SocketOptions,
     client_tls: ClientTLS,
     hmac_key: str | None,
+    send_proxy: ProxyPlan | None,
     method: str | None,
     headers: tuple[str, ...],
     body: str | None,
@@ -87,6 +98,7 @@ def run(
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.for_target(goal)
     check_reflection([adapter], hmac_key)
+    check_proxy([adapter], "--send-proxy", send_proxy is not None)
     request = resolve_request(adapter, method, headers, body, http2)
     mail = resolve_mail(adapter, sender, recipient, ehlo)
     if request is not None and message is None:
@@ -113,12 +125,13 @@ def run(
             request,
             adapter.has_receipts,
             mail,
+            send_proxy,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
         forms = _Forms(saved, verbose, quiet, json_stream)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
-    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request, mail)
+    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request, mail, send_proxy)
     if sys.stdin.isatty() and sys.stdout.isatty():
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
     if adapter.kind is Kind.STREAM:
@@ -177,6 +190,7 @@ async def _probe(
         plan.hmac_key,
         plan.request,
         plan.mail,
+        plan.proxy,
     )
     log = None if forms.saved.log is None else HistogramLog(forms.saved.log, f"client {plan.target}")
     probes = ProbeRun(reactor, plan, adapter, route, on_probe, on_interval=None if log is None else log.add)
@@ -217,6 +231,7 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
         plan.hmac_key,
         plan.request,
         plan.mail,
+        plan.proxy,
     )
     setup = Setup()
     begun = connected = time.monotonic_ns()

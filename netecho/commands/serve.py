@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from netecho import protocols
 from netecho.errors import ExitStatus, NetechoError
 from netecho.impairment import Impairment
-from netecho.options import check_bounds, check_reflection, check_replies, resolve_listeners
+from netecho.options import check_bounds, check_proxy, check_reflection, check_replies, resolve_listeners
 from netecho.options.impairing import check_impairment
 from netecho.plans import ListenPlan, ReactorName, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
@@ -39,6 +39,7 @@ def run(
     stateful: bool,
     impairment: Impairment,
     max_message: int | None,
+    proxied: bool,
     max_connections: int | None,
     idle_timeout_ns: int | None,
     mtu: int | None,
@@ -64,12 +65,14 @@ def run(
             mtu,
             max_message,
             impairment,
+            proxied,
         )
         adapters = [protocols.for_target(one) for one in plan.listeners]
         check_reflection(adapters, hmac_key, stateful)
         check_replies(adapters, reply)
         check_impairment(adapters, impairment)
         check_bounds(adapters, max_message)
+        check_proxy(adapters, "--proxy-protocol", proxied)
         view: ServerView = (
             ServerJSON(sys.stdout, verbose=verbose)
             if json_stream

@@ -6,6 +6,7 @@ Nothing here imports Twisted before a target is resolved.
 from netecho.options.targets import (
     check_bounds,
     check_mode,
+    check_proxy,
     check_reflection,
     check_replies,
     check_size,
@@ -20,6 +21,7 @@ from netecho.options.targets import (
 __all__ = [
     "check_bounds",
     "check_mode",
+    "check_proxy",
     "check_reflection",
     "check_replies",
     "check_size",

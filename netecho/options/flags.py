@@ -11,7 +11,7 @@ import typer
 
 from netecho.errors import UsageError
 from netecho.options import units
-from netecho.plans import ClientTLS, Family, ReactorName, SocketOptions
+from netecho.plans import ClientTLS, Family, ProxyPlan, ReactorName, SocketOptions
 
 _T = TypeVar("_T")
 
@@ -207,6 +207,17 @@ Mtu = Annotated[
         parser=read_by(units.parse_size),
         rich_help_panel=NETWORK,
         help="Send no packet of DTLS larger than this, IP and UDP headers and all.",
+    ),
+]
+
+SendProxy = Annotated[
+    ProxyPlan | None,
+    typer.Option(
+        "--send-proxy",
+        metavar="VERSION",
+        parser=read_by(units.parse_send_proxy),
+        rich_help_panel=NETWORK,
+        help="Begin with a PROXY header: v1, v2, or with where it says to come from, v2:ADDRESS[:PORT].",
     ),
 ]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from netecho.options import units
-from netecho.options.flags import LIMITS, REFLECTOR, TLS, complete_url, read_by
+from netecho.options.flags import LIMITS, NETWORK, REFLECTOR, TLS, complete_url, read_by
 from netecho.plans import ReplyMode, TLSVersion
 
 Urls = Annotated[
@@ -39,7 +39,12 @@ Port = Annotated[
 ]
 
 Reply = Annotated[
-    ReplyMode, typer.Option("--reply", case_sensitive=False, help="What to answer (RFC 862, 863, 864).")
+    ReplyMode,
+    typer.Option(
+        "--reply",
+        case_sensitive=False,
+        help="What to answer (RFC 862, 863, 864), what is seen of the peer, or to all peers.",
+    ),
 ]
 
 ClientCA = Annotated[
@@ -111,6 +116,16 @@ DrainTimeout = Annotated[
         parser=read_by(units.parse_duration),
         rich_help_panel=LIMITS,
         help="When stopping, echo what was received for at most this long.",
+    ),
+]
+
+ProxyProtocol = Annotated[
+    bool,
+    typer.Option(
+        "--proxy-protocol",
+        metavar="",
+        rich_help_panel=NETWORK,
+        help="Demand that connections begin with a PROXY header (v1 or v2), and believe it.",
     ),
 ]
 

@@ -195,6 +195,17 @@ def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful
         raise UsageError(f"{given[0]} is for reflectors: add --proto stamp")
 
 
+def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
+    """Check that connections of each of the protocols can begin with a PROXY header, if `flag` was given.
+
+    Raises:
+        UsageError: one has none.
+    """
+    for adapter in adapters:
+        if given and not adapter.takes_proxy:
+            raise UsageError(f"{flag} is for stream connections, which {adapter.name} does not have")
+
+
 def check_replies(adapters: Iterable[Adapter], reply: ReplyMode) -> None:
     """Check that each of the protocols can answer so.
 

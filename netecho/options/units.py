@@ -10,7 +10,7 @@ import fractions
 import re
 
 from netecho.errors import UsageError
-from netecho.plans import Stage
+from netecho.plans import Location, ProxyPlan, Stage
 
 _DURATION_UNITS = {
     "d": 86_400_000_000_000,
@@ -157,6 +157,31 @@ def parse_dscp(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) > 63:
         raise UsageError(f"{text!r} is not a code point: write 0 to 63, or a name as ef, af41, cs1")
     return int(text)
+
+
+def parse_send_proxy(text: str) -> ProxyPlan:
+    """Return what `v1` or `v2` says, or `v2:SRC` with an IP address, and its port if it has one.
+
+    Raises:
+        UsageError: the text is none of these.
+    """
+    version, _, source = text.partition(":")
+    wrong = UsageError(
+        f"{text!r} is not a PROXY header: write v1, v2, v2:192.0.2.1:4711 or v2:[2001:db8::1]:4711"
+    )
+    if version not in ("v1", "v2") or text == f"{version}:":
+        raise wrong
+    number = int(version[1])
+    if not source:
+        return ProxyPlan(number)
+    try:
+        location = Location.parse(source)
+        plan = ProxyPlan(number, location.host, location.port)
+    except UsageError:
+        raise wrong from None
+    if plan.host is None or location != Location(host=plan.host, port=plan.port):
+        raise wrong
+    return plan
 
 
 def parse_ttl(text: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netecho.impairment import Harm, Impairment
-from netecho.plans import MailPlan, ReplyMode, RequestPlan, SocketOptions, Target
+from netecho.plans import MailPlan, ProxyPlan, ReplyMode, RequestPlan, SocketOptions, Target
 
 if typing.TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -121,6 +121,8 @@ class Route:
     `begins_with_request`."""
     mail: MailPlan = dataclasses.field(default_factory=MailPlan, repr=False)
     """From whom messages are, and for whom, on a protocol that `has_envelopes`."""
+    proxy: ProxyPlan | None = None
+    """What each connection says first of where it comes from, on a protocol that `takes_proxy`."""
     starttls: bool = False
     """Connections begin in clear, and `tls` is for what follows, on a protocol that `upgrades`."""
 
@@ -132,9 +134,11 @@ class Totals:
     connections: int = 0
     """Accepted and served, those that have ended included."""
     open: int = 0
-    """Being served now."""
+    """Being served now, or waited for to say whose they are."""
     refused: int = 0
     """Closed at once, as there were too many."""
+    rejected: int = 0
+    """Closed before they were served, as they did not begin with the PROXY header that is demanded."""
     cut: int = 0
     """Ended by the server before their peer had all of its echo: too slow, idle, or a forced stop."""
     bytes_received: int = 0
@@ -163,8 +167,8 @@ class Totals:
 
 
 OnEvent = Callable[[str, dict[str, Any]], None]
-"""Called with the name of what happened at a server (`connected`, `disconnected`, `refused`, `dropped`)
-and its particulars, ready for JSON: times in nanoseconds, sizes in bytes."""
+"""Called with the name of what happened at a server (`connected`, `disconnected`, `refused`, `rejected`,
+`cut`, `dropped`) and its particulars, ready for JSON: times in nanoseconds, sizes in bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -199,6 +203,8 @@ class ListenSettings:
     impairment: Impairment | None = None
     """What is done to answers on purpose; `None`: nothing. A listener has an `ImpairedPort` beneath its
     protocol of datagrams, or an `ImpairedTransport` beneath each on connections: see `Adapter.harms`."""
+    proxied: bool = False
+    """Whether each connection begins with a PROXY header, on a protocol that `takes_proxy`."""
 
 
 class Listener(typing.Protocol):
@@ -267,6 +273,9 @@ class Adapter(typing.Protocol):
     """Whether payloads should be lines of text; others travel in another form, and take longer."""
     upgrades: bool
     """Whether a connection in clear can turn to TLS: `Route.starttls` and `ListenSettings.upgrade`."""
+    takes_proxy: bool
+    """Whether it has stream connections, which can begin with the header of HAProxy's PROXY protocol:
+    `Route.proxy` and `ListenSettings.proxied`."""
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return how many bytes the protocol adds to a message.

@@ -119,7 +119,8 @@ def decide(
         page = page_of(path, all_seen)
     except ValueError as wrong:
         return 0.0, error(400, str(wrong))
-    if page is None and request.length == 0 and request.method in (b"GET", b"HEAD"):
+    is_question = request.length == 0 and request.method in (b"GET", b"HEAD")
+    if page is None and (is_question or reply is ReplyMode.INFO):
         page = seen(all_seen())
     if page is None and reply is ReplyMode.DISCARD:
         page = Page()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from OpenSSL.SSL import Error
-
 from netecho.plans import ReplyMode
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http1_server import HTTP1Server
 from netecho.protocols._http2_server import HTTP2Server
 from netecho.protocols._http_spoilt import SpoiltHTTP1, SpoiltHTTP2
+from netecho.protocols._seen import seen_of
 from netecho.protocols._sockets import unsent
-from netecho.protocols._stream_server import Receiver, address_text
+from netecho.protocols._stream_server import Receiver
 from netecho.protocols._watched import Patience, WatchedFactory
 from netecho.protocols._ws_server import WebSocketServer
 
@@ -93,13 +92,8 @@ class HTTPConnection(Receiver):
 
     def seen(self) -> dict[str, Any]:
         """Return what is to be seen of the connection, ready for JSON."""
-        transport = self.transport
         if self._seen is None:
-            self._seen = {
-                "peer": address_text(transport.getPeer()),
-                "local": address_text(transport.getHost()),
-                "tls": None if self.factory.settings.tls is None else _tls_seen(transport.getHandle()),
-            }
+            self._seen = seen_of(self)
         return self._seen
 
     def dataReceived(self, data: bytes) -> None:
@@ -207,26 +201,3 @@ class HTTPFactory(WatchedFactory):
 
     def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
         super().__init__(reactor, settings, HTTPConnection, patience)
-
-
-def _tls_seen(handle: Any) -> dict[str, Any]:
-    """Return what is to be seen of a TLS connection."""
-    certificate = None
-    try:
-        shown = handle.get_peer_certificate()
-    except Error:
-        shown = None
-    if shown is not None:
-        subject = ", ".join(
-            f"{name.decode(errors='replace')}={value.decode(errors='replace')}"
-            for name, value in shown.get_subject().get_components()
-        )
-        certificate = {"subject": subject, "sha256": shown.digest("sha256").decode()}
-    name = handle.get_servername()
-    return {
-        "version": handle.get_protocol_version_name(),
-        "cipher": handle.get_cipher_name(),
-        "sni": None if name is None else name.decode("latin-1"),
-        "alpn": handle.get_alpn_proto_negotiated().decode("latin-1") or None,
-        "client_certificate": certificate,
-    }

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
+from netecho.protocols._introduced import IntroducedFactory
 from netecho.protocols._tls import HalfCloseableTLSFactory
 
 
@@ -163,16 +164,24 @@ def connect_protocol(
 ) -> Deferred[Any]:
     """Connect `protocol` over an endpoint, with TLS if the route has it; fires with it once it can talk.
 
-    The route's timeout covers the connection and the handshake. `on_connected` is called between them.
+    A PROXY header goes before all that. The route's timeout covers the connection and the handshake.
+    `on_connected` is called between them.
     """
+
+    async def connect_by(factory: Any) -> None:
+        if route.proxy is None:
+            _shorten(await endpoint.connect(factory))
+        else:
+            introduction = await endpoint.connect(IntroducedFactory(route.proxy, factory))
+            _shorten(introduction.successor)
 
     async def connect() -> Protocol:
         if route.tls is None:
-            _shorten(await endpoint.connect(_ConnectedFactory(protocol, on_connected)))
+            await connect_by(_ConnectedFactory(protocol, on_connected))
         else:
             handshake = _Handshake(protocol)
             factory: Any = _ConnectedFactory(handshake, on_connected)
-            _shorten(await endpoint.connect(HalfCloseableTLSFactory(route.tls, True, factory, reactor)))
+            await connect_by(HalfCloseableTLSFactory(route.tls, True, factory, reactor))
             await handshake.completed
         return protocol
 

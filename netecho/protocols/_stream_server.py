@@ -22,6 +22,9 @@ from zope.interface import implementer
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._impaired_stream import ImpairedFactory
+from netecho.protocols._proxied import Gate, ProxiedFactory
+from netecho.protocols._proxy_header import ProxyHeader
+from netecho.protocols._seen import address_text
 from netecho.protocols._sockets import has_unread, unread, unsent
 from netecho.protocols._tls import HalfCloseableTLSFactory
 
@@ -42,6 +45,8 @@ class ReplyProtocol(Protocol, TimeoutMixin):
 
     factory: ReplyFactory
     transport: Any
+    proxied: ProxyHeader | None = None
+    """What its proxy says of it, on a listener for proxies."""
     sent = 0
     spoil: Callable[[bytes], bytes] | None = None
     """What is done to the content of each answer that `messages` counts; `None`: nothing."""
@@ -63,6 +68,18 @@ class ReplyProtocol(Protocol, TimeoutMixin):
     def messages(self) -> int | None:
         """How many messages have been answered; `None`: it knows none, and what is written at once is one."""
         return None
+
+    @property
+    def peer(self) -> Any:
+        """The address of the client, of Twisted's: behind a proxy, what that says."""
+        said = None if self.proxied is None else self.proxied.source
+        return self.transport.getPeer() if said is None else said
+
+    @property
+    def local(self) -> Any:
+        """The address that the client has connected to, likewise."""
+        said = None if self.proxied is None else self.proxied.destination
+        return self.transport.getHost() if said is None else said
 
     def connectionMade(self) -> None:
         """Enter the books, and begin to answer."""
@@ -296,16 +313,45 @@ class ReplyFactory(Factory):
         self.settings = settings
         self.protocol: Any = REPLIES[settings.reply] if protocol is None else protocol
         self.connections: set[ReplyProtocol] = set()
+        self._waiting: set[Gate] = set()
         self._drained: Deferred[None] | None = None
+
+    def has_room(self, peer: Any) -> bool:
+        """Return whether another connection may be served; if not, one is refused."""
+        totals, limit = self.settings.totals, self.settings.max_connections
+        if limit is None or totals.open < limit:
+            return True
+        totals.refused += 1
+        self.tell("refused", lambda: {"peer": address_text(peer), "limit": limit})
+        return False
 
     def buildProtocol(self, addr: Any) -> Any:
         """Build a connection, or refuse it if there are too many."""
-        totals, limit = self.settings.totals, self.settings.max_connections
-        if limit is not None and totals.open >= limit:
-            totals.refused += 1
-            self._tell("refused", lambda: {"peer": address_text(addr), "limit": limit})
+        if not self.has_room(addr):
             return None
-        return super().buildProtocol(addr)
+        connection: Any = super().buildProtocol(addr)
+        if isinstance(addr, ProxyHeader):
+            connection.proxied = addr
+        return connection
+
+    # Connections whose proxy is still to say whose they are.
+
+    def waits(self, gate: Gate) -> None:
+        """Have a connection count as open before it is served."""
+        self.settings.totals.open += 1
+        self._waiting.add(gate)
+
+    def admitted(self, gate: Gate) -> None:
+        """Have it wait no more: it is served, and counts as such."""
+        self.settings.totals.open -= 1
+        self._waiting.discard(gate)
+
+    def rejected(self, gate: Gate, reason: str) -> None:
+        """Have it count as one that is not served, for a reason."""
+        self.admitted(gate)
+        self.settings.totals.rejected += 1
+        self.tell("rejected", lambda: {"peer": address_text(gate.transport.getPeer()), "reason": reason})
+        self._end_if_drained()
 
     def opened(self, connection: ReplyProtocol) -> None:
         """Take a connection into the books."""
@@ -313,13 +359,9 @@ class ReplyFactory(Factory):
         totals.connections += 1
         totals.open += 1
         self.connections.add(connection)
-        self._tell(
-            "connected",
-            lambda: {
-                "peer": address_text(connection.transport.getPeer()),
-                "local": address_text(connection.transport.getHost()),
-            },
-        )
+        self.tell("connected", lambda: _introduction(connection))
+        if self._drained is not None:
+            connection.drain()
 
     def closed(self, connection: ReplyProtocol, reason: Failure, elapsed_ns: int) -> None:
         """Take a connection out of the books."""
@@ -328,17 +370,20 @@ class ReplyFactory(Factory):
         totals.bytes_received += connection.received
         totals.bytes_sent += connection.sent
         self.connections.discard(connection)
-        self._tell(
+        self.tell(
             "disconnected",
             lambda: {
-                "peer": address_text(connection.transport.getPeer()),
+                "peer": address_text(connection.peer),
                 "bytes_received": connection.received,
                 "bytes_sent": connection.sent,
                 "elapsed_ns": elapsed_ns,
                 "reason": reason.getErrorMessage(),
             },
         )
-        if not self.connections and self._drained is not None:
+        self._end_if_drained()
+
+    def _end_if_drained(self) -> None:
+        if self._drained is not None and not (self.connections or self._waiting):
             drained, self._drained = self._drained, None
             drained.callback(None)
 
@@ -346,25 +391,34 @@ class ReplyFactory(Factory):
         """Let every connection finish; fires when the last has ended."""
         for connection in list(self.connections):
             connection.drain()
-        if not self.connections:
+        for gate in list(self._waiting):
+            gate.drain(LINGER)
+        if not (self.connections or self._waiting):
             return succeed(None)
         self._drained = Deferred()
         return self._drained
 
-    def _tell(self, event: str, particulars: Callable[[], dict[str, Any]]) -> None:
+    def abort(self) -> None:
+        """End every connection at once."""
+        for connection in list(self.connections):
+            connection.cut()
+        for gate in list(self._waiting):
+            gate.cut()
+
+    def tell(self, event: str, particulars: Callable[[], dict[str, Any]]) -> None:
+        """Say that something has happened; what exactly is found out only if anybody listens."""
         if self.settings.on_event is not None:
             # macOS has no address for a socket that its peer has already reset.
             with contextlib.suppress(OSError):
                 self.settings.on_event(event, particulars())
 
 
-def address_text(address: Any) -> str:
-    """Return a Twisted address as people write it."""
-    host = getattr(address, "host", None)
-    if host is not None:
-        return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
-    name = getattr(address, "name", None)
-    return name.decode(errors="replace") if name else "unix"
+def _introduction(connection: ReplyProtocol) -> dict[str, Any]:
+    """Return whose a connection is, and through which proxy it comes."""
+    who = {"peer": address_text(connection.peer), "local": address_text(connection.local)}
+    if connection.proxied is not None:
+        who["proxy"] = address_text(connection.transport.getPeer())
+    return who
 
 
 class StreamListener:
@@ -403,15 +457,19 @@ class StreamListener:
     def abort(self) -> None:
         """See `Listener.abort`."""
         self._aborted = True
-        for connection in list(self._factory.connections):
-            connection.cut()
+        self._factory.abort()
 
 
 def to_listen_with(books: ReplyFactory) -> Any:
     """Return the factory to listen with: that which keeps the books, and around it what its settings ask for.
 
-    What is impaired is what goes into TLS: nothing that has come out of it would be believed.
+    What is impaired is what goes into TLS: nothing that has come out of it would be believed. Where
+    connections come through a proxy, a gate for its header is before all that.
     """
-    context, impairment = books.settings.tls, books.settings.impairment
-    factory: Any = books if impairment is None else ImpairedFactory(books, impairment)
-    return factory if context is None else HalfCloseableTLSFactory(context, False, factory, books.reactor)
+    settings = books.settings
+    factory: Any = books
+    if settings.impairment is not None:
+        factory = ImpairedFactory(books, settings.impairment)
+    if settings.tls is not None:
+        factory = HalfCloseableTLSFactory(settings.tls, False, factory, books.reactor)
+    return ProxiedFactory(factory, books) if settings.proxied else factory

@@ -42,6 +42,7 @@ class TCPAdapter:
     has_receipts = False
     is_text = False
     upgrades = False
+    takes_proxy = True
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: only payloads are counted, whose frames and fields are the connection's own."""

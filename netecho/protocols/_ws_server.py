@@ -7,16 +7,18 @@ Whatever path is asked for, there is an echo at it. Compression is agreed on if 
 from __future__ import annotations
 
 import functools
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
-from websockets.frames import BINARY, PING, CloseCode
+from websockets.frames import BINARY, PING, TEXT, CloseCode, Frame
 from websockets.protocol import OPEN
 from websockets.typing import Subprotocol
 
 from netecho.plans import ReplyMode
+from netecho.protocols._broadcast import Backlog, cut_off
 from netecho.protocols._http_limits import MOST_HEAD, is_host
 from netecho.protocols._stream_server import LINGER
 from netecho.protocols._watched import Patience, Progress
@@ -31,6 +33,8 @@ _DEFLATE: Final = [
         server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
     )
 ]
+_INFO_SLICE: Final = 64
+"""Bytes of frames that are taken at a time where messages of six are answered by all that a head has."""
 _HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
 
 
@@ -53,6 +57,17 @@ class WebSocketServer:
             max_size=connection.factory.settings.max_message or MOST_MESSAGE,
             logger=LOG,
         )
+        others: dict[ReplyMode, Callable[[Frame], None]] = {
+            ReplyMode.INFO: self._inform,
+            ReplyMode.BROADCAST: self._broadcast,
+        }
+        self._answer = others.get(connection.reply)
+        """Does what is done with a message, if that is neither sent back nor thrown away."""
+        self._backlog: Backlog[Frame] = Backlog()
+        self._asked: dict[str, Any] = {}
+        """What is to be seen of the request, where that is told."""
+        self._info = b""
+        """The same with what is to be seen of the connection, once it has been told."""
         self._head = bytearray()
         """The request, as far as it has come."""
         self._is_asked = False
@@ -89,6 +104,11 @@ class WebSocketServer:
 
     def proceed(self) -> None:
         """Go on with what had to wait."""
+        if not self._connection.is_paused:
+            for message in self._backlog.take():
+                self._say(message)
+                if self._connection.is_paused:
+                    return
         rest, self._rest = self._rest, b""
         if rest:
             self._take(rest)
@@ -112,6 +132,9 @@ class WebSocketServer:
         requests: list[Any] = protocol.events_received()
         for request in requests:
             hosts = request.headers.get_all("Host")
+            if self._connection.reply is ReplyMode.INFO:
+                headers = [list(field) for field in request.headers.raw_items()]
+                self._asked = {"path": request.path, "headers": headers}
             if len(hosts) == 1 and is_host(hosts[0].encode("latin-1", "replace")):
                 protocol.send_response(protocol.accept(request))
             else:
@@ -134,15 +157,16 @@ class WebSocketServer:
     # Messages.
 
     def _take(self, data: bytes) -> None:
-        if not self._protocol.extensions:
+        if not (self._protocol.extensions or self._answer):
             self._exchange(data)
             return
-        for start in range(0, len(data), SLICE):
-            self._exchange(data[start : start + SLICE])
+        size = _INFO_SLICE if self._asked else SLICE
+        for start in range(0, len(data), size):
+            self._exchange(data[start : start + size])
             if self._is_over:
                 return
             if self._connection.is_paused:
-                self._rest = data[start + SLICE :]
+                self._rest = data[start + size :]
                 return
 
     def _exchange(self, data: bytes) -> None:
@@ -169,12 +193,48 @@ class WebSocketServer:
                 if answers:
                     # Not by the library, which has answered a Close frame by now that came after it.
                     out.append(message.serialize(mask=False, extensions=extensions))
+                elif self._answer is not None and not self._has_parted:
+                    self._answer(message)
         except UnicodeDecodeError:
             protocol.fail(CloseCode.INVALID_DATA, "text is not in UTF-8")
             said += protocol.data_to_send()
+        if protocol.state is not OPEN:
+            self._say_what_is_kept()
         out += said
         if out:
             self._write(out)
+
+    def _inform(self, _: Frame) -> None:
+        """Answer a message with what is seen of its connection."""
+        if not self._info:
+            self._info = json.dumps({**self._connection.seen(), **self._asked}).encode()
+        self._say(Frame(TEXT, self._info))
+
+    def _broadcast(self, message: Frame) -> None:
+        """Have every peer of the listener hear a message."""
+        for connection in list(self._connection.factory.connections):
+            connection.wire.hear(message)
+
+    def hear(self, message: Frame) -> None:
+        """Take what one of the peers says."""
+        # Whether the library has seen a Close frame by now is no matter: what came before is heard before.
+        if not self._is_asked or self._has_parted or self._is_over:
+            return
+        if not self._connection.is_paused:
+            self._say(message)
+        elif not self._backlog.add(message, len(message.data)):
+            self._is_over = True
+            cut_off(self._connection)
+
+    def _say(self, message: Frame) -> None:
+        connection = self._connection
+        connection.write(message.serialize(mask=False, extensions=self._protocol.extensions))
+        if connection.timeOut is not None:
+            connection.progressed()
+
+    def _say_what_is_kept(self) -> None:
+        for message in self._backlog.take():
+            self._say(message)
 
     def _write(self, out: list[bytes]) -> None:
         """Send what the library says; its word for the end is an empty piece."""
@@ -193,6 +253,7 @@ class WebSocketServer:
         if self._has_parted or self._protocol.state is not OPEN or self._is_over:
             return False
         self._has_parted = True
+        self._say_what_is_kept()
         self._protocol.send_close(CloseCode.GOING_AWAY)
         self._write(self._protocol.data_to_send())
         self._connection.setTimeout(LINGER)

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
+from netecho.plans import ReplyMode
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._http1_client import HTTP1Exchanger
 from netecho.protocols._http2_client import HTTP2Exchanger
@@ -29,6 +30,7 @@ class HTTP(TCPAdapter):
     kind = Kind.MESSAGE
     secure_scheme: str | None = "https"
     framed = True
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.INFO})
     has_requests = True
     has_resources = True
     alpn: tuple[str, ...] = ("h2", "http/1.1")

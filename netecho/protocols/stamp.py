@@ -55,6 +55,7 @@ class STAMP:
     has_receipts = False
     is_text = False
     upgrades = False
+    takes_proxy = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return the size of a packet, less its payload's."""

@@ -11,7 +11,8 @@ from twisted.internet.protocol import Protocol
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._sockets import tcp_endpoint
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol
-from netecho.protocols._stream_server import REPLIES, ReplyFactory
+from netecho.protocols._stream_replies import REPLIES, reply_factory
+from netecho.protocols._stream_server import ReplyFactory
 from netecho.protocols._tcp_adapter import TCPAdapter
 
 
@@ -27,7 +28,7 @@ class TCP(TCPAdapter):
 
     def factory(self, reactor: Any, settings: ListenSettings) -> ReplyFactory:
         """See `TCPAdapter.factory`."""
-        return ReplyFactory(reactor, settings)
+        return reply_factory(reactor, settings)
 
     def connect(
         self,

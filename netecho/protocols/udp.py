@@ -119,6 +119,7 @@ class UDP:
     has_receipts = False
     is_text = False
     upgrades = False
+    takes_proxy = False
 
     @property
     def secured(self) -> Adapter | None:

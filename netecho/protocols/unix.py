@@ -24,7 +24,8 @@ from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings
 from netecho.protocols._inherited import Opened, SharedPort
 from netecho.protocols._sockets import listen_error
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol
-from netecho.protocols._stream_server import REPLIES, ReplyFactory, StreamListener, to_listen_with
+from netecho.protocols._stream_replies import REPLIES, reply_factory
+from netecho.protocols._stream_server import ReplyFactory, StreamListener, to_listen_with
 
 BACKLOG: Final = 4096
 BUSY_PAUSE: Final = 0.01
@@ -58,6 +59,7 @@ class UNIX:
     has_receipts = False
     is_text = False
     upgrades = False
+    takes_proxy = True
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""
@@ -65,7 +67,7 @@ class UNIX:
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen at a path, where nothing may be but a socket that nobody listens on any more."""
-        books = ReplyFactory(reactor, settings)
+        books = reply_factory(reactor, settings)
         factory = to_listen_with(books)
         if settings.descriptor is not None:
             return StreamListener(SharedPort(reactor, settings.descriptor, factory), books, target)

@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
+from netecho.plans import ReplyMode
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._sockets import tcp_endpoint
 from netecho.protocols._stream_client import connect_protocol
@@ -33,6 +34,7 @@ class WebSocket(TCPAdapter):
     begins_with_request = True
     bounds_messages = True
     has_resources = True
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.INFO, ReplyMode.BROADCAST})
     alpn: tuple[str, ...] = ("http/1.1",)
 
     def factory(self, reactor: Any, settings: ListenSettings) -> WebSocketFactory:

@@ -67,6 +67,7 @@ CSV_COLUMNS: Final = (
     "plan.overhead",
     "plan.mtu",
     "plan.mail",
+    "plan.send_proxy",
 )
 
 

@@ -140,6 +140,8 @@ def totals_line(totals: Totals) -> str:
         words.append(humanise.count(totals.connections, "connection"))
     if totals.refused:
         words.append(f"{totals.refused:,} refused")
+    if totals.rejected:
+        words.append(f"{totals.rejected:,} rejected (no PROXY header)")
     if totals.cut:
         words.append(f"{totals.cut:,} cut off")
     if totals.datagrams_received or totals.datagrams_sent:

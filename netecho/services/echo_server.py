@@ -84,6 +84,7 @@ class EchoServer:
                     stateful=plan.stateful,
                     max_message=plan.max_message,
                     impairment=plan.impairment.part(index) if plan.impairment.harms else None,
+                    proxied=plan.proxied,
                 )
                 address = await numbered(self._reactor, target)
                 self.listeners.append(await adapter.listen(self._reactor, address, settings))

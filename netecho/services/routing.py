@@ -6,7 +6,7 @@ import dataclasses
 import time
 from typing import Any
 
-from netecho.plans import SECOND, ClientTLS, MailPlan, RequestPlan, SocketOptions, Target
+from netecho.plans import SECOND, ClientTLS, MailPlan, ProxyPlan, RequestPlan, SocketOptions, Target
 from netecho.protocols._contract import Adapter, Route
 from netecho.services import tls
 from netecho.services.keys import read_key
@@ -23,6 +23,7 @@ async def find_route(
     hmac_key: str | None = None,
     request: RequestPlan | None = None,
     mail: MailPlan | None = None,
+    proxy: ProxyPlan | None = None,
 ) -> Route:
     """Resolve the target's host, and load what its TLS needs, and the key for a reflector.
 
@@ -31,7 +32,7 @@ async def find_route(
         UsageError: a file or flag for TLS is wrong, or the key's file, or the address is not of the family
             asked for.
     """
-    route = route_by((), target, sockets, client_tls, timeout_ns, hmac_key, request, mail)
+    route = route_by((), target, sockets, client_tls, timeout_ns, hmac_key, request, mail, proxy)
     if target.path is None:
         begun = time.monotonic_ns()
         addresses = await resolve(reactor, target.host, target.port, sockets, adapter.kind)
@@ -49,6 +50,7 @@ def route_by(
     hmac_key: str | None = None,
     request: RequestPlan | None = None,
     mail: MailPlan | None = None,
+    proxy: ProxyPlan | None = None,
 ) -> Route:
     """Return the way to a target whose host has been resolved before, by another process of ours perhaps.
 
@@ -71,5 +73,6 @@ def route_by(
         key,
         request=request or RequestPlan(),
         mail=mail or MailPlan(),
+        proxy=proxy,
         starttls=starttls,
     )

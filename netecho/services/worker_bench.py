@@ -241,6 +241,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         plan.hmac_key,
         plan.request,
         plan.mail,
+        plan.proxy,
     )
     route = dataclasses.replace(route, resolve_ns=order["resolve_ns"])
     begin: Deferred[int] = Deferred()

@@ -1,0 +1,54 @@
+"""Connections of a client that say first of where they come from, in a PROXY header."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from netecho.plans import ProxyPlan
+from netecho.protocols._proxy_header import header_for
+
+
+class Introduction(Protocol):
+    """Says it, and has nothing to say after that.
+
+    Args:
+        plan: what is said.
+        successor: the protocol that talks then, in TLS perhaps.
+    """
+
+    transport: Any
+
+    def __init__(self, plan: ProxyPlan, successor: Any) -> None:
+        self._plan = plan
+        self.successor = successor
+
+    def connectionMade(self) -> None:
+        """Begin the connection."""
+        transport = self.transport
+        transport.write(header_for(self._plan, transport.getHost(), transport.getPeer()))
+        self.successor.makeConnection(transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass on what comes before the endpoint has let go of the connection."""
+        self.successor.dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Pass on that it has ended before that."""
+        self.successor.connectionLost(reason)
+
+
+class IntroducedFactory(Factory):
+    """Builds an `Introduction` for each protocol that another factory builds."""
+
+    noisy = False
+
+    def __init__(self, plan: ProxyPlan, factory: Any) -> None:
+        self._plan = plan
+        self._factory = factory
+
+    def buildProtocol(self, addr: Any) -> Introduction:
+        """Build one."""
+        return Introduction(self._plan, self._factory.buildProtocol(addr))

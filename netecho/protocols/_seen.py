@@ -1,0 +1,60 @@
+"""What is to be seen of a connection, for people and ready for JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from OpenSSL.SSL import Error
+
+if TYPE_CHECKING:
+    from netecho.protocols._stream_server import ReplyProtocol
+
+
+def address_text(address: Any) -> str:
+    """Return a Twisted address as people write it."""
+    host = getattr(address, "host", None)
+    if host is not None:
+        return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+    name = getattr(address, "name", None)
+    return name.decode(errors="replace") if name else "unix"
+
+
+def seen_of(connection: ReplyProtocol) -> dict[str, Any]:
+    """Return what a server sees of a connection: addresses, TLS, and what a proxy says of it."""
+    transport, header = connection.transport, connection.proxied
+    proxy = None
+    if header is not None:
+        proxy = {"address": address_text(transport.getPeer()), **header.to_json()}
+    return {
+        "peer": address_text(connection.peer),
+        "local": address_text(connection.local),
+        "tls": None if connection.factory.settings.tls is None else tls_seen(transport.getHandle()),
+        "proxy": proxy,
+    }
+
+
+def tls_seen(handle: Any) -> dict[str, Any]:
+    """Return what is to be seen of a TLS connection.
+
+    Args:
+        handle: its `OpenSSL.SSL.Connection`.
+    """
+    certificate = None
+    try:
+        shown = handle.get_peer_certificate()
+    except Error:
+        shown = None
+    if shown is not None:
+        subject = ", ".join(
+            f"{name.decode(errors='replace')}={value.decode(errors='replace')}"
+            for name, value in shown.get_subject().get_components()
+        )
+        certificate = {"subject": subject, "sha256": shown.digest("sha256").decode()}
+    name = handle.get_servername()
+    return {
+        "version": handle.get_protocol_version_name(),
+        "cipher": handle.get_cipher_name(),
+        "sni": None if name is None else name.decode("latin-1"),
+        "alpn": handle.get_alpn_proto_negotiated().decode("latin-1") or None,
+        "client_certificate": certificate,
+    }
