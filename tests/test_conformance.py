@@ -44,7 +44,7 @@ KEY = b"between us"
 FORMS = [
     (name, scheme)
     for name in protocols.names()
-    for scheme in (name, protocols.load(name).secure_scheme)
+    for scheme in dict.fromkeys((name, protocols.load(name).secure_scheme))
     if scheme is not None
 ]
 """Each protocol in clear and, where it has one, in its secure form."""

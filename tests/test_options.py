@@ -251,12 +251,13 @@ class Words:
 
 @pytest.fixture
 def words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three protocols, one with a secure form, one with a path."""
+    """Some protocols: with a secure form, with a path, with no form in clear."""
     adapters = {
         "tcp": Words("tcp", 8000, "tls"),
         "udp": Words("udp", 7000, None),
         "unix": Words("unix", None, None),
         "http": Words("http", 8000, "https", has_resources=True),
+        "shy": Words("shy", 4433, "shy"),
     }
     monkeypatch.setattr(protocols, "names", lambda: tuple(adapters))
     monkeypatch.setattr(protocols, "load", adapters.__getitem__)
@@ -318,6 +319,8 @@ TARGETS = [
     (("::1", 80, None, False), Target(host="::1", port=80)),
     (("[::1]:80", None, None, False), Target(host="::1", port=80)),
     (("udp://host", None, None, False), Target("udp", "udp", host="host", port=7000)),
+    (("shy://host", None, None, False), Target("shy", "shy", True, "host", 4433)),
+    (("host", None, "shy", True), Target("shy", "shy", True, "host", 4433)),
 ]
 
 NO_TARGETS = [
@@ -339,7 +342,7 @@ NO_TARGETS = [
     (("host", 70000, None, False), "65535"),
     (
         ("foo://host", None, None, False),
-        "unknown scheme 'foo': it is one of tcp, udp, unix, http, https, tls",
+        "unknown scheme 'foo': it is one of tcp, udp, unix, http, shy, https, tls",
     ),
     (("tcp:/path", None, None, False), "tcp://HOST:PORT"),
     (("tcp://host/path", None, None, False), "has a path"),

@@ -124,7 +124,7 @@ def _protocol(location: Location, text: str | None, proto: str | None, tls: bool
     if scheme is None and location.path is not None and location.host is None:
         scheme = "unix"
     if scheme is None:
-        adapter, secure = protocols.load(proto or "tcp"), False
+        adapter, secure = protocols.for_scheme(protocols.load(proto or "tcp").name)
     else:
         adapter, secure = protocols.for_scheme(scheme)
         if proto is not None and proto != adapter.name:
@@ -200,6 +200,8 @@ def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:
 
     if adapter.kind is Kind.DATAGRAM:
         raise UsageError(f"--mode {mode} is for protocols that connect, which {adapter.name} does not")
+    if mode is Mode.CONNECT and adapter.secure_scheme == adapter.name:
+        raise UsageError(f"{adapter.name} connects by its handshake: write --mode {Mode.HANDSHAKE}")
     if size is not None:
         raise UsageError(f"-l/--size is of no use with --mode {mode}, which sends no messages")
 

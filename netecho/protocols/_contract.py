@@ -205,7 +205,7 @@ class Adapter(typing.Protocol):
     default_port: int | None
     """`None` for protocols that have a path in place of a host and port."""
     secure_scheme: str | None
-    """The URL scheme of its secure form; `None` if it has none."""
+    """The URL scheme of its secure form; `None` if it has none, and its `name` if it has no other."""
     minimum_size: int
     maximum_size: int | None
     """The payloads it can carry, in bytes."""
