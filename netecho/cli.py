@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 import netecho
 from netecho.errors import ExitStatus, NetechoError, UsageError
 from netecho.options import flags, load, serving
-from netecho.plans import SECOND, Arrival, Mode, ReplyMode, ServerTLS, TLSVersion, Verify
+from netecho.plans import SECOND, Arrival, Mode, MultiplexPlan, ReplyMode, ServerTLS, TLSVersion, Verify
 
 DEBUG_VARIABLE = "NETECHO_DEBUG"
 
@@ -83,6 +83,7 @@ def serve(
     ciphers: serving.Ciphers = None,
     hmac_key: flags.HmacKey = None,
     stateful: serving.Stateful = False,
+    qlog: flags.Qlog = None,
     max_connections: serving.MaxConnections = None,
     idle_timeout: serving.IdleTimeout = None,
     drain_timeout: serving.DrainTimeout = 10 * SECOND,
@@ -113,6 +114,7 @@ def serve(
         workers=workers,
         hmac_key=hmac_key,
         stateful=stateful,
+        qlog=qlog,
         max_connections=max_connections,
         idle_timeout_ns=idle_timeout,
         drain_timeout_ns=drain_timeout,
@@ -154,6 +156,8 @@ def client(
     header: flags.Header = None,
     body: flags.Body = None,
     http2: flags.HTTP2 = False,
+    streams: flags.Streams = None,
+    qlog: flags.Qlog = None,
     verbose: flags.Verbose = False,
     quiet: flags.Quiet = False,
     json: flags.Json = None,
@@ -194,6 +198,7 @@ def client(
         headers=tuple(header or ()),
         body=flags.read_body(body),
         http2=http2,
+        multiplex=MultiplexPlan(streams, qlog),
         verify=verify,
         verbose=verbose,
         quiet=quiet,
@@ -217,7 +222,7 @@ def bench(
     duration: load.Duration = None,
     mode: load.ModeWord = Mode.EXCHANGE,
     size: load.Size = None,
-    pipeline: load.Pipeline = 1,
+    pipeline: load.Pipeline = None,
     warmup: load.Warmup = 0,
     timeout: load.Timeout = 5 * SECOND,
     connect_rate: load.ConnectRate = None,
@@ -257,6 +262,8 @@ def bench(
     header: flags.Header = None,
     body: flags.Body = None,
     http2: flags.HTTP2 = False,
+    streams: flags.Streams = None,
+    qlog: flags.Qlog = None,
     quiet: flags.Quiet = False,
     json: flags.Json = None,
     json_stream: flags.JsonStream = False,
@@ -323,6 +330,7 @@ def bench(
         headers=tuple(header or ()),
         body=flags.read_body(body),
         http2=http2,
+        multiplex=MultiplexPlan(streams, qlog),
         quiet=quiet,
         json=json,
         json_stream=json_stream,

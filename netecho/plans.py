@@ -309,6 +309,20 @@ class RequestPlan:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class MultiplexPlan:
+    """How connections that carry many streams at once are used."""
+
+    streams: int | None = None
+    """Streams at once on each, one for each exchange; `None`: as many as the other end allows."""
+    qlog: str | None = None
+    """Write down in this directory what each connection does, in the form of qlog, a file for each."""
+
+    def __post_init__(self) -> None:
+        if self.streams is not None and self.streams < 1:
+            raise UsageError("--streams must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
     """A stretch of a run over which something changes in a straight line from what it was before."""
 
@@ -369,6 +383,8 @@ class ListenPlan:
     """Reflectors authenticate packets with the key in this file."""
     stateful: bool = False
     """Reflectors count their answers for each peer (RFC 8762 section 4)."""
+    qlog: str | None = None
+    """As in `MultiplexPlan`."""
 
     def __post_init__(self) -> None:
         if not self.listeners:
@@ -420,6 +436,8 @@ class TalkPlan:
     """Authenticate packets to and from a reflector with the key in this file."""
     request: RequestPlan | None = None
     """How messages travel, on protocols that have requests."""
+    multiplex: MultiplexPlan = MultiplexPlan()
+    """How streams are used, on protocols that multiplex."""
 
     def __post_init__(self) -> None:
         _at_least(1, "-w/--timeout", self.timeout_ns)
@@ -447,6 +465,8 @@ class ProbePlan:
     """As in `TalkPlan`."""
     receipts: bool = False
     """Receipts stand for echoes."""
+    multiplex: MultiplexPlan = MultiplexPlan()
+    """As in `TalkPlan`."""
 
     def __post_init__(self) -> None:
         _at_least(1, "-n/--count", self.count)
@@ -479,6 +499,7 @@ class ProbePlan:
             "hmac": self.hmac_key is not None,
             "request": None if self.request is None else self.request.to_json(),
             "receipts": self.receipts,
+            "streams": self.multiplex.streams,
             **_network_json(self.sockets, self.tls if self.target.secure or self.tls.starttls else None),
         }
 
@@ -561,6 +582,8 @@ class BenchPlan:
     """As in `TalkPlan`."""
     receipts: bool = False
     """Receipts stand for echoes."""
+    multiplex: MultiplexPlan = MultiplexPlan()
+    """As in `TalkPlan`."""
     timer: Timer = Timer.SIMPLE
 
     def __post_init__(self) -> None:
@@ -622,6 +645,7 @@ class BenchPlan:
         if self.mode is Mode.HANDSHAKE and not self.target.secure:
             raise UsageError(f"--mode handshake is for TLS, which {self.target} does not speak: add --tls")
         for flag, given in (
+            ("--streams", self.multiplex.streams is not None),
             ("--pipeline", self.pipeline > 1),
             ("--connect-rate", self.connect_rate is not None),
             ("--rate-per-connection", self.rate_per_connection is not None),
@@ -717,6 +741,7 @@ class BenchPlan:
             "hmac": self.hmac_key is not None,
             "request": None if self.request is None else self.request.to_json(),
             "receipts": self.receipts,
+            "streams": self.multiplex.streams,
             "mode": self.mode.value,
             "resume": self.resume if self.target.secure else None,
             "connections_lifetime_ns": self.connections_lifetime_ns,

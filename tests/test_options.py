@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fractions
+import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +16,17 @@ from hypothesis import strategies as st
 
 from netecho import protocols
 from netecho.errors import UsageError
-from netecho.options import check_reflection, check_replies, flags, resolve_listeners, resolve_target, units
-from netecho.plans import Family, ReplyMode, Stage, Target
+from netecho.options import (
+    check_multiplex,
+    check_qlog,
+    check_reflection,
+    check_replies,
+    flags,
+    resolve_listeners,
+    resolve_target,
+    units,
+)
+from netecho.plans import Family, MultiplexPlan, ReplyMode, RequestPlan, Stage, Target
 
 SECOND = 1_000_000_000
 
@@ -291,6 +302,53 @@ def test_flags_for_reflectors(
     else:
         with pytest.raises(UsageError, match=f"{flag} is for reflectors"):
             check_reflection(adapters, hmac_key, stateful)
+
+
+@dataclasses.dataclass
+class Multiplexes:
+    """As much of an adapter as flags for streams ask of it."""
+
+    multiplexes: bool
+    has_qlog: bool
+    name: str = "one"
+
+
+@pytest.mark.parametrize(
+    ("adapter", "streams", "qlog", "request_", "why"),
+    [
+        (Multiplexes(False, False), None, None, None, None),
+        (Multiplexes(True, True), 3, "here", None, None),
+        (Multiplexes(True, False), 3, None, RequestPlan(http2=True), None),
+        (Multiplexes(True, False), 3, None, RequestPlan(), "add --http2"),
+        (Multiplexes(False, True), 3, "here", None, "one has not"),
+        (Multiplexes(True, False), 3, "here", None, "--qlog is for"),
+        (Multiplexes(True, True), None, "nowhere", None, "no such directory"),
+    ],
+)
+def test_flags_for_streams(
+    adapter: Any,
+    streams: int | None,
+    qlog: str | None,
+    request_: RequestPlan | None,
+    why: str | None,
+    tmp_path: pathlib.Path,
+) -> None:
+    """They are for protocols that have streams, or write down what they do, where that can be."""
+    (tmp_path / "here").mkdir()
+    multiplex = MultiplexPlan(streams, None if qlog is None else str(tmp_path / qlog))
+    if why is None:
+        check_multiplex(adapter, multiplex, request_)
+    else:
+        with pytest.raises(UsageError, match=why):
+            check_multiplex(adapter, multiplex, request_)
+
+
+def test_qlog_needs_a_directory_of_ours(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that nobody may write to is told before anything is sent."""
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    adapters: Any = [Multiplexes(True, True)]
+    with pytest.raises(UsageError, match="cannot be written to"):
+        check_qlog(adapters, str(tmp_path))
 
 
 TCP = Target("tcp", "tcp", False, "host", 9000)

@@ -17,6 +17,7 @@ from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
 from netecho.options import (
     check_mode,
+    check_multiplex,
     check_reflection,
     check_size,
     resolve_own_server,
@@ -29,6 +30,7 @@ from netecho.plans import (
     BenchPlan,
     ClientTLS,
     Mode,
+    MultiplexPlan,
     ReactorName,
     SocketOptions,
     Stage,
@@ -65,7 +67,7 @@ def run(
     exchanges: int | None,
     duration_ns: int | None,
     size: int | None,
-    pipeline: int,
+    pipeline: int | None,
     warmup_ns: int,
     timeout_ns: int,
     connect_rate: float | None,
@@ -95,6 +97,7 @@ def run(
     headers: tuple[str, ...],
     body: str | None,
     http2: bool,
+    multiplex: MultiplexPlan,
     quiet: bool,
     json: str | None,
     json_stream: bool,
@@ -108,6 +111,7 @@ def run(
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
     request = resolve_request(adapter, method, headers, body, http2)
+    check_multiplex(adapter, multiplex, request)
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
     check_mode(adapter, mode, size)
@@ -142,7 +146,7 @@ def run(
         exchanges,
         duration_ns,
         size,
-        pipeline,
+        (multiplex.streams or 1) if pipeline is None else pipeline,
         warmup_ns,
         timeout_ns,
         connect_rate,
@@ -164,6 +168,7 @@ def run(
         timer=timer or Timer.SIMPLE,
         request=request,
         receipts=adapter.has_receipts,
+        multiplex=multiplex,
         mode=mode,
         resume=resume,
         connections_lifetime_ns=connections_lifetime_ns,
@@ -258,6 +263,7 @@ async def _measure(
             plan.timeout_ns,
             plan.hmac_key,
             plan.request,
+            plan.multiplex,
         )
         return await measure(plan, route)
     finally:

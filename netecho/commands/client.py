@@ -18,13 +18,23 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
 from netecho.measure.summary import ProbeReply, Summary
 from netecho.options import (
+    check_multiplex,
     check_reflection,
     check_size,
     resolve_request,
     resolve_target,
     size_of,
 )
-from netecho.plans import SECOND, ClientTLS, ProbePlan, ReactorName, SocketOptions, TalkPlan, Verify
+from netecho.plans import (
+    SECOND,
+    ClientTLS,
+    MultiplexPlan,
+    ProbePlan,
+    ReactorName,
+    SocketOptions,
+    TalkPlan,
+    Verify,
+)
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection, text
 from netecho.rendering import dialogue as rendered
@@ -66,6 +76,7 @@ def run(
     headers: tuple[str, ...],
     body: str | None,
     http2: bool,
+    multiplex: MultiplexPlan,
     verify: Verify,
     verbose: bool,
     quiet: bool,
@@ -84,6 +95,7 @@ def run(
     adapter = protocols.load(goal.protocol)
     check_reflection([adapter], hmac_key)
     request = resolve_request(adapter, method, headers, body, http2)
+    check_multiplex(adapter, multiplex, request)
     if request is not None and message is None:
         message = request.message
     asked = (count, interval_ns, duration_ns, json, csv, hdr_log, message)
@@ -107,12 +119,13 @@ def run(
             hmac_key,
             request,
             adapter.has_receipts,
+            multiplex,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
         forms = _Forms(saved, verbose, quiet, json_stream)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
-    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request)
+    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request, multiplex)
     if sys.stdin.isatty() and sys.stdout.isatty():
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
     if adapter.kind is Kind.STREAM:
@@ -168,6 +181,7 @@ async def _probe(
         plan.timeout_ns,
         plan.hmac_key,
         plan.request,
+        plan.multiplex,
     )
     log = None if forms.saved.log is None else HistogramLog(forms.saved.log, f"client {plan.target}")
     probes = ProbeRun(reactor, plan, adapter, route, on_probe, on_interval=None if log is None else log.add)
@@ -207,6 +221,7 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
         plan.timeout_ns,
         plan.hmac_key,
         plan.request,
+        plan.multiplex,
     )
     setup = Setup()
     begun = connected = time.monotonic_ns()

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.errors import ExitStatus, NetechoError
-from netecho.options import check_reflection, check_replies, resolve_listeners
+from netecho.options import check_qlog, check_reflection, check_replies, resolve_listeners
 from netecho.plans import ListenPlan, ReactorName, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
 from netecho.services import running
@@ -35,6 +35,7 @@ def run(
     workers: int,
     hmac_key: str | None,
     stateful: bool,
+    qlog: str | None,
     max_connections: int | None,
     idle_timeout_ns: int | None,
     drain_timeout_ns: int,
@@ -56,10 +57,12 @@ def run(
             workers,
             hmac_key,
             stateful,
+            qlog,
         )
         adapters = [protocols.load(one.protocol) for one in plan.listeners]
         check_reflection(adapters, hmac_key, stateful)
         check_replies(adapters, reply)
+        check_qlog(adapters, qlog)
         view: ServerView = (
             ServerJSON(sys.stdout, verbose=verbose)
             if json_stream

@@ -5,6 +5,8 @@ Nothing here imports Twisted before a target is resolved.
 
 from netecho.options.targets import (
     check_mode,
+    check_multiplex,
+    check_qlog,
     check_reflection,
     check_replies,
     check_size,
@@ -17,6 +19,8 @@ from netecho.options.targets import (
 
 __all__ = [
     "check_mode",
+    "check_multiplex",
+    "check_qlog",
     "check_reflection",
     "check_replies",
     "check_size",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from netecho.errors import UsageError
-from netecho.plans import LOOPBACK, Location, Mode, ReplyMode, RequestPlan, Target
+from netecho.plans import LOOPBACK, Location, Mode, MultiplexPlan, ReplyMode, RequestPlan, Target
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
@@ -174,6 +175,37 @@ def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful
     given = [flag for flag, value in (("--hmac-key", hmac_key), ("--stateful", stateful)) if value]
     if given and not any(adapter.reflects for adapter in adapters):
         raise UsageError(f"{given[0]} is for reflectors: add --proto stamp")
+
+
+def check_multiplex(adapter: Adapter, multiplex: MultiplexPlan, request: RequestPlan | None) -> None:
+    """Check that a protocol can use streams, or log them, as it is asked to.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if multiplex.streams is not None:
+        if not adapter.multiplexes:
+            raise UsageError(f"--streams is for protocols that have many at once: {adapter.name} has not")
+        if request is not None and not request.http2:
+            raise UsageError("--streams is for HTTP/2: add --http2")
+    if multiplex.qlog is not None:
+        check_qlog([adapter], multiplex.qlog)
+
+
+def check_qlog(adapters: Iterable[Adapter], directory: str | None) -> None:
+    """Check that one of the protocols writes what it does to a directory, if one is given, and that it can.
+
+    Raises:
+        UsageError: none does, or there is no such directory, or nobody may write to it.
+    """
+    if directory is None:
+        return
+    if not any(adapter.has_qlog for adapter in adapters):
+        raise UsageError("--qlog is for protocols that write down what they do, of which this is none")
+    if not os.path.isdir(directory):
+        raise UsageError(f"--qlog {directory}: there is no such directory")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"--qlog {directory}: this directory cannot be written to")
 
 
 def check_replies(adapters: Iterable[Adapter], reply: ReplyMode) -> None:

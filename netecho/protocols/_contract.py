@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from netecho.plans import ReplyMode, RequestPlan, SocketOptions, Target
+from netecho.plans import MultiplexPlan, ReplyMode, RequestPlan, SocketOptions, Target
 
 if typing.TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -118,6 +118,8 @@ class Route:
     """How messages travel, on a protocol that `has_requests`."""
     starttls: bool = False
     """Connections begin in clear, and `tls` is for what follows, on a protocol that `upgrades`."""
+    multiplex: MultiplexPlan = dataclasses.field(default_factory=MultiplexPlan)
+    """How streams are used, on a protocol that `multiplexes`."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -177,6 +179,8 @@ class ListenSettings:
     """With which a reflector authenticates packets; `None`: it does not."""
     stateful: bool = False
     """Whether a reflector counts its answers for each peer."""
+    qlog: str | None = None
+    """The directory in which a protocol that `has_qlog` writes down what its connections do."""
 
 
 class Listener(typing.Protocol):
@@ -232,6 +236,12 @@ class Adapter(typing.Protocol):
     """Whether payloads should be lines of text; others travel in another form, and take longer."""
     upgrades: bool
     """Whether a connection in clear can turn to TLS: `Route.starttls` and `ListenSettings.upgrade`."""
+
+    multiplexes: bool
+    """Whether a connection can carry many exchanges at once, each on a stream of its own: it takes
+    `MultiplexPlan.streams`."""
+    has_qlog: bool
+    """Whether it can write down what connections do: it takes `MultiplexPlan.qlog`, `ListenSettings.qlog`."""
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return how many bytes the protocol adds to a message.

@@ -36,6 +36,8 @@ class TCPAdapter:
     has_receipts = False
     is_text = False
     upgrades = False
+    multiplexes = False
+    has_qlog = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: only payloads are counted, whose frames and fields are the connection's own."""

@@ -49,6 +49,8 @@ class STAMP:
     has_receipts = False
     is_text = False
     upgrades = False
+    multiplexes = False
+    has_qlog = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return the size of a packet, less its payload's."""

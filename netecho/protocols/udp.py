@@ -110,6 +110,8 @@ class UDP:
     has_receipts = False
     is_text = False
     upgrades = False
+    multiplexes = False
+    has_qlog = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""

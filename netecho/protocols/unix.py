@@ -52,6 +52,8 @@ class UNIX:
     has_receipts = False
     is_text = False
     upgrades = False
+    multiplexes = False
+    has_qlog = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""

@@ -64,6 +64,7 @@ CSV_COLUMNS: Final = (
         for statistic in _STATISTICS
     ),
     "plan.overhead",
+    "plan.streams",
 )
 
 

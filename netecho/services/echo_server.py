@@ -78,6 +78,7 @@ class EchoServer:
                     descriptor=descriptor,
                     key=key,
                     stateful=plan.stateful,
+                    qlog=plan.qlog,
                 )
                 address = await numbered(self._reactor, target)
                 self.listeners.append(await adapter.listen(self._reactor, address, settings))

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from typing import Any
 
-from netecho.plans import SECOND, ClientTLS, RequestPlan, SocketOptions, Target
+from netecho.plans import SECOND, ClientTLS, MultiplexPlan, RequestPlan, SocketOptions, Target
 from netecho.protocols._contract import Adapter, Route
 from netecho.services import tls
 from netecho.services.keys import read_key
@@ -22,6 +22,7 @@ async def find_route(
     timeout_ns: int,
     hmac_key: str | None = None,
     request: RequestPlan | None = None,
+    multiplex: MultiplexPlan | None = None,
 ) -> Route:
     """Resolve the target's host, and load what its TLS needs, and the key for a reflector.
 
@@ -30,7 +31,7 @@ async def find_route(
         UsageError: a file or flag for TLS is wrong, or the key's file, or the address is not of the family
             asked for.
     """
-    route = route_by((), target, sockets, client_tls, timeout_ns, hmac_key, request)
+    route = route_by((), target, sockets, client_tls, timeout_ns, hmac_key, request, multiplex)
     if target.path is None:
         begun = time.monotonic_ns()
         addresses = await resolve(reactor, target.host, target.port, sockets, adapter.kind)
@@ -47,6 +48,7 @@ def route_by(
     timeout_ns: int,
     hmac_key: str | None = None,
     request: RequestPlan | None = None,
+    multiplex: MultiplexPlan | None = None,
 ) -> Route:
     """Return the way to a target whose host has been resolved before, by another process of ours perhaps.
 
@@ -67,4 +69,5 @@ def route_by(
         key,
         request=request or RequestPlan(),
         starttls=starttls,
+        multiplex=multiplex or MultiplexPlan(),
     )

@@ -240,6 +240,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         plan.timeout_ns,
         plan.hmac_key,
         plan.request,
+        plan.multiplex,
     )
     route = dataclasses.replace(route, resolve_ns=order["resolve_ns"])
     begin: Deferred[int] = Deferred()
