@@ -224,7 +224,8 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
         plan.multiplex,
     )
     setup = Setup()
-    begun = connected = time.monotonic_ns()
+    begun = time.monotonic_ns()
+    connected: int | None = None
 
     def on_connected() -> None:
         nonlocal connected
@@ -236,10 +237,10 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
         raise connect_failure(Failure(), plan.target) from None
     if route.resolve_ns is not None:
         setup.took(RESOLVE, route.resolve_ns)
-    if adapter.kind is not Kind.DATAGRAM:
+    if adapter.kind is not Kind.DATAGRAM and connected is not None:
         setup.took(CONNECT, connected - begun)
     if plan.target.secure:
-        setup.took(HANDSHAKE, time.monotonic_ns() - connected)
+        setup.took(HANDSHAKE, time.monotonic_ns() - (begun if connected is None else connected))
     if verbose:
         _describe(protocol.transport, route, setup.distributions())
 

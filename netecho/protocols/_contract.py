@@ -107,7 +107,8 @@ class Route:
     """The host's IP addresses in the order of preference; empty for a path."""
     sockets: SocketOptions = dataclasses.field(default_factory=SocketOptions)
     tls: Any = None
-    """An `IOpenSSLClientConnectionCreator`, for the TLS side of each connection; `None` in clear."""
+    """An `IOpenSSLClientConnectionCreator`, for the TLS side of each connection; `None` in clear. It is a
+    `netecho.protocols._security.ClientSecurity` too."""
     timeout: float = 5.0
     """Seconds for a connection to be made, its TLS handshake included."""
     key: bytes | None = dataclasses.field(default=None, repr=False)
@@ -166,7 +167,8 @@ class ListenSettings:
     idle_timeout: float | None = None
     """Seconds without a byte received or sent after which a connection is closed."""
     tls: Any = None
-    """An `IOpenSSLServerConnectionCreator`, for the TLS side of each connection; `None` in clear."""
+    """An `IOpenSSLServerConnectionCreator`, for the TLS side of each connection; `None` in clear. It is a
+    `netecho.protocols._security.Security` too."""
     upgrade: Any = None
     """Another, for connections in clear that ask for TLS, on a protocol that `upgrades`; `None`: none may."""
     on_event: OnEvent | None = None
@@ -275,8 +277,8 @@ class Adapter(typing.Protocol):
     ) -> Deferred[Exchanger]:
         """Open a connection for exchanges; fires when the first can be sent.
 
-        `on_connected` is called when the transport beneath is connected, before any handshake. Fails
-        with Twisted's own connect errors, its `TimeoutError` after the route's timeout, or the TLS
+        `on_connected` is called when the transport beneath is connected, before any handshake; not at all
+        where it is the handshake that connects. Fails with Twisted's own connect errors, its `TimeoutError` after the route's timeout, or the TLS
         failure.
         """
 

@@ -81,7 +81,7 @@ class Connection:
         benchmark = self._benchmark
         setup = benchmark.recorder.setup
         begun = benchmark.clock()
-        connected = begun
+        connected: int | None = None
 
         def on_connected() -> None:
             nonlocal connected
@@ -96,11 +96,15 @@ class Connection:
         except Exception:
             raise connect_failure(Failure(), benchmark.plan.target) from None
         opened = benchmark.clock()
-        setup.took(CONNECT, connected - begun)
+        if connected is not None:
+            setup.took(CONNECT, connected - begun)
         transport = self._exchanger.transport
         if benchmark.plan.target.secure:
             resumed = benchmark.plan.resume and is_resumed(transport)
-            setup.took(HANDSHAKE_RESUMED if resumed else HANDSHAKE, opened - connected)
+            setup.took(
+                HANDSHAKE_RESUMED if resumed else HANDSHAKE,
+                opened - (begun if connected is None else connected),
+            )
         if benchmark.adapter.kind is Kind.STREAM:
 
             def on_first_byte() -> None:

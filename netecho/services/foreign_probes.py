@@ -73,7 +73,8 @@ class ForeignProbes:
     async def _probe(self) -> None:
         """Make one; what fails is a probe without an echo."""
         ended: Deferred[bool] = Deferred()
-        begun = connected = self._clock()
+        begun = self._clock()
+        connected: int | None = None
 
         def on_connected() -> None:
             nonlocal connected
@@ -106,9 +107,9 @@ class ForeignProbes:
             return payload == self._payload
         return not answer.refused and answer.receipt is not Receipt.DIFFERS
 
-    def _record(self, begun: int, connected: int, ready: int, ended: int) -> None:
-        if self._adapter.kind is not Kind.DATAGRAM:
+    def _record(self, begun: int, connected: int | None, ready: int, ended: int) -> None:
+        if self._adapter.kind is not Kind.DATAGRAM and connected is not None:
             self._samples[CONNECT].append(connected - begun)
         if self._route.target.secure:
-            self._samples[HANDSHAKE].append(ready - connected)
+            self._samples[HANDSHAKE].append(ready - (begun if connected is None else connected))
         self._samples[ECHO].append(ended - ready)

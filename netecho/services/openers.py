@@ -123,7 +123,7 @@ class Opener(Connection):
         """
         benchmark = self._benchmark
         visit = _Visit()
-        connected = 0
+        connected: int | None = None
 
         def on_connected() -> None:
             nonlocal connected
@@ -136,11 +136,14 @@ class Opener(Connection):
         except Exception:
             raise connect_failure(Failure(), benchmark.plan.target) from None
         opened = self._clock()
-        setup.took(CONNECT, connected - asked)
-        if not self._with_tls:
-            return visit, connected
+        if connected is not None:
+            setup.took(CONNECT, connected - asked)
+            if not self._with_tls:
+                return visit, connected
         resumed = benchmark.plan.resume and is_resumed(visit.transport)
-        setup.took(HANDSHAKE_RESUMED if resumed else HANDSHAKE, opened - connected)
+        setup.took(
+            HANDSHAKE_RESUMED if resumed else HANDSHAKE, opened - (asked if connected is None else connected)
+        )
         return visit, opened
 
     async def _find(self, setup: Setup, begun_ns: int) -> Route:

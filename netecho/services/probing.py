@@ -125,7 +125,8 @@ class ProbeRun:
         """
         if self._route.resolve_ns is not None:
             self._recorder.setup.took(RESOLVE, self._route.resolve_ns)
-        begun = connected = self._clock()
+        begun = self._clock()
+        connected: int | None = None
 
         def on_connected() -> None:
             nonlocal connected
@@ -140,11 +141,12 @@ class ProbeRun:
         self._exchanger = exchanger
         self.transport = exchanger.transport
         if self._adapter.kind is not Kind.DATAGRAM:
-            self._recorder.setup.took(CONNECT, connected - begun)
+            if connected is not None:
+                self._recorder.setup.took(CONNECT, connected - begun)
             # What a peer does not take waits here, and not in the transport's buffer, which has no bound.
             self.transport.registerProducer(self, True)
         if self._plan.target.secure:
-            self._recorder.setup.took(HANDSHAKE, self._clock() - connected)
+            self._recorder.setup.took(HANDSHAKE, self._clock() - (begun if connected is None else connected))
 
     async def run(self) -> Summary:
         """Send the probes over the connection, wait for the last reply, and say what it all means."""
