@@ -45,6 +45,7 @@ from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
 from netecho.rendering.streams import console_on, write_out
 from netecho.services import running
 from netecho.services.dialogue import Dialogue, Heard
+from netecho.services.opening import Opening
 from netecho.services.probing import ProbeRun
 from netecho.services.resolving import connect_failure
 from netecho.services.routing import find_route
@@ -224,23 +225,17 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
         plan.multiplex,
     )
     setup = Setup()
-    begun = time.monotonic_ns()
-    connected: int | None = None
-
-    def on_connected() -> None:
-        nonlocal connected
-        connected = time.monotonic_ns()
-
+    opening = Opening(time.monotonic_ns)
     try:
-        await adapter.converse(reactor, route, protocol, on_connected)
+        await adapter.converse(reactor, route, protocol, opening.on_connected)
     except Exception:
         raise connect_failure(Failure(), plan.target) from None
     if route.resolve_ns is not None:
         setup.took(RESOLVE, route.resolve_ns)
-    if adapter.kind is not Kind.DATAGRAM and connected is not None:
-        setup.took(CONNECT, connected - begun)
+    if adapter.kind is not Kind.DATAGRAM and opening.connect_ns is not None:
+        setup.took(CONNECT, opening.connect_ns)
     if plan.target.secure:
-        setup.took(HANDSHAKE, time.monotonic_ns() - (begun if connected is None else connected))
+        setup.took(HANDSHAKE, opening.handshake_ns(time.monotonic_ns()))
     if verbose:
         _describe(protocol.transport, route, setup.distributions())
 

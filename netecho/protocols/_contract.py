@@ -278,8 +278,8 @@ class Adapter(typing.Protocol):
         """Open a connection for exchanges; fires when the first can be sent.
 
         `on_connected` is called when the transport beneath is connected, before any handshake; not at all
-        where it is the handshake that connects. Fails with Twisted's own connect errors, its `TimeoutError` after the route's timeout, or the TLS
-        failure.
+        where it is the handshake that connects. Fails with Twisted's own connect errors, its `TimeoutError`
+        after the route's timeout, or the TLS failure.
         """
 
     def converse(

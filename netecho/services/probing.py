@@ -38,6 +38,7 @@ from netecho.services import system
 from netecho.services.benchmark import INTERVAL, OnInterval
 from netecho.services.conclusion import plan_of_result
 from netecho.services.failures import loss_kind
+from netecho.services.opening import Opening
 from netecho.services.resolving import connect_failure
 
 if TYPE_CHECKING:
@@ -125,28 +126,22 @@ class ProbeRun:
         """
         if self._route.resolve_ns is not None:
             self._recorder.setup.took(RESOLVE, self._route.resolve_ns)
-        begun = self._clock()
-        connected: int | None = None
-
-        def on_connected() -> None:
-            nonlocal connected
-            connected = self._clock()
-
+        opening = Opening(self._clock)
         try:
             exchanger = await self._adapter.connect(
-                self._reactor, self._route, self._replied, self._connection_lost, on_connected
+                self._reactor, self._route, self._replied, self._connection_lost, opening.on_connected
             )
         except Exception:
             raise connect_failure(Failure(), self._plan.target) from None
         self._exchanger = exchanger
         self.transport = exchanger.transport
         if self._adapter.kind is not Kind.DATAGRAM:
-            if connected is not None:
-                self._recorder.setup.took(CONNECT, connected - begun)
+            if opening.connect_ns is not None:
+                self._recorder.setup.took(CONNECT, opening.connect_ns)
             # What a peer does not take waits here, and not in the transport's buffer, which has no bound.
             self.transport.registerProducer(self, True)
         if self._plan.target.secure:
-            self._recorder.setup.took(HANDSHAKE, self._clock() - (begun if connected is None else connected))
+            self._recorder.setup.took(HANDSHAKE, opening.handshake_ns(self._clock()))
 
     async def run(self) -> Summary:
         """Send the probes over the connection, wait for the last reply, and say what it all means."""
