@@ -8,7 +8,7 @@ from random import random
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import DatagramProtocol, Protocol
+from twisted.internet.protocol import Protocol
 
 from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
@@ -23,11 +23,11 @@ from netecho.protocols._datagram_server import (
     REPEATED,
     DatagramListener,
     DatagramServer,
+    listen_datagrams,
     open_listener,
     unsent,
 )
-from netecho.protocols._inherited import Opened, adopt_datagrams, open_sockets
-from netecho.protocols._sockets import RECEIVE_SIZE
+from netecho.protocols._inherited import Opened, open_sockets
 from netecho.protocols._stream_server import CHARGEN_PATTERN
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class UDP:
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""
-        return open_listener(reactor, _listen, target, ReplyDatagrams(reactor, settings), settings)
+        return open_listener(reactor, listen_datagrams, target, ReplyDatagrams(reactor, settings), settings)
 
     def open(self, target: Target, count: int) -> Opened:
         """Open sockets for several processes."""
@@ -145,21 +145,6 @@ class UDP:
     ) -> Deferred[Protocol]:
         """Open a socket for a conversation in datagrams."""
         return begin_conversation(reactor.listenUDP, route, Conversation(protocol), on_connected)
-
-
-def _listen(reactor: Any, target: Target, protocol: DatagramProtocol, descriptor: int | None) -> Any:
-    if descriptor is not None:
-        return adopt_datagrams(reactor, descriptor, protocol, RECEIVE_SIZE)
-    if "%" not in target.host:
-        return reactor.listenUDP(target.port, protocol, target.host, RECEIVE_SIZE)
-    # Twisted would bind without the zone, which the system refuses for a link-local address.
-    family, kind, _, _, address = socket.getaddrinfo(
-        target.host, target.port, socket.AF_INET6, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-    )[0]
-    with socket.socket(family, kind) as bound:
-        bound.setblocking(False)
-        bound.bind(address)
-        return reactor.adoptDatagramPort(bound.fileno(), family, protocol, RECEIVE_SIZE)
 
 
 adapter: Adapter = UDP()
