@@ -279,7 +279,7 @@ Streams = Annotated[
         show_default="as many as the server allows",
         parser=read_by(units.parse_count),
         rich_help_panel=LOAD,
-        help="Streams at once on each connection, an exchange on each: of HTTP/2.",
+        help="Streams at once on each connection, an exchange on each, where a protocol has them.",
     ),
 ]
 Qlog = Annotated[

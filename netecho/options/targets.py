@@ -201,7 +201,7 @@ def check_qlog(adapters: Iterable[Adapter], directory: str | None) -> None:
     if directory is None:
         return
     if not any(adapter.has_qlog for adapter in adapters):
-        raise UsageError("--qlog is for protocols that write down what they do, of which this is none")
+        raise UsageError("--qlog is for protocols that write down what they do, which this one does not")
     if not os.path.isdir(directory):
         raise UsageError(f"--qlog {directory}: there is no such directory")
     if not os.access(directory, os.W_OK | os.X_OK):
