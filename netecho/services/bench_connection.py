@@ -94,6 +94,8 @@ class Connection:
         if opening.connect_ns is not None:
             setup.took(CONNECT, opening.connect_ns)
         transport = self._exchanger.transport
+        if self._route.tls is not None:
+            benchmark.agreed(transport)
         if benchmark.plan.target.secure:
             resumed = benchmark.plan.resume and is_resumed(transport)
             setup.took(

@@ -267,6 +267,12 @@ class Negotiated:
     """As the client sent it (SNI)."""
     peer: PeerCertificate | None = None
 
+    def of_result(self) -> dict[str, Any]:
+        """Return the `transport` object of `netecho.result/1`: nothing of whose certificate it is."""
+        answer = dataclasses.asdict(self)
+        del answer["peer"]
+        return answer | {"verified": self.peer is not None and self.peer.verified}
+
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object; times are in ISO 8601."""
         answer = dataclasses.asdict(self)

@@ -135,6 +135,7 @@ class Opener(Connection):
             setup.took(CONNECT, opening.connect_ns)
         if not self._with_tls:
             return visit, opening.connected_ns or opened
+        benchmark.agreed(visit.transport)
         resumed = benchmark.plan.resume and is_resumed(visit.transport)
         setup.took(HANDSHAKE_RESUMED if resumed else HANDSHAKE, opening.handshake_ns(opened))
         return visit, opened

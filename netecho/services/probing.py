@@ -38,6 +38,7 @@ from netecho.services import system
 from netecho.services.benchmark import INTERVAL, OnInterval
 from netecho.services.conclusion import plan_of_result
 from netecho.services.failures import loss_kind
+from netecho.services.handshake import describe
 from netecho.services.opening import Opening
 from netecho.services.resolving import connect_failure
 
@@ -100,6 +101,7 @@ class ProbeRun:
         self._recorder = Recorder(closed_loop=False)
         self._flow = _flow_of(adapter)(self._recorder)
         self._exchanger: Exchanger | None = None
+        self._agreed: dict[str, Any] | None = None
         self._ended: Deferred[None] = Deferred()
         self._send_call: Any = None
         self._expiry_call: Any = None
@@ -135,6 +137,8 @@ class ProbeRun:
             raise connect_failure(Failure(), self._plan.target) from None
         self._exchanger = exchanger
         self.transport = exchanger.transport
+        if self._route.tls is not None and (negotiated := describe(self.transport)) is not None:
+            self._agreed = negotiated.of_result()
         if self._adapter.kind is not Kind.DATAGRAM:
             if opening.connect_ns is not None:
                 self._recorder.setup.took(CONNECT, opening.connect_ns)
@@ -378,6 +382,7 @@ class ProbeRun:
             jitter=datagrams.jitter,
             flows=datagrams.flows,
             reflected=reflected,
+            transport=self._agreed,
             trustworthy=judgement.trustworthy,
             caveats=judgement.caveats,
         )
