@@ -20,7 +20,7 @@ import netecho
 from netecho.errors import ExitStatus, NetechoError, UsageError
 from netecho.impairment import Impairment
 from netecho.options import flags, impairing, load, mailing, serving
-from netecho.plans import SECOND, Arrival, Mode, ReplyMode, ServerTLS, TLSVersion, Verify
+from netecho.plans import SECOND, Arrival, Mode, MultiplexPlan, ReplyMode, ServerTLS, TLSVersion, Verify
 
 DEBUG_VARIABLE = "NETECHO_DEBUG"
 
@@ -85,6 +85,7 @@ def serve(
     hmac_key: flags.HmacKey = None,
     stateful: serving.Stateful = False,
     proxy_protocol: serving.ProxyProtocol = False,
+    qlog: flags.Qlog = None,
     max_connections: serving.MaxConnections = None,
     max_message: serving.MaxMessage = None,
     idle_timeout: serving.IdleTimeout = None,
@@ -129,6 +130,7 @@ def serve(
         impairment=Impairment(delay, loss, duplicate, reorder, corrupt, truncate, close_after, seed),
         max_message=max_message,
         proxied=proxy_protocol,
+        qlog=qlog,
         max_connections=max_connections,
         idle_timeout_ns=idle_timeout,
         mtu=mtu,
@@ -176,6 +178,8 @@ def client(
     sender: mailing.Sender = None,
     recipient: mailing.Recipient = None,
     ehlo: mailing.Ehlo = None,
+    streams: flags.Streams = None,
+    qlog: flags.Qlog = None,
     verbose: flags.Verbose = False,
     quiet: flags.Quiet = False,
     json: flags.Json = None,
@@ -220,6 +224,7 @@ def client(
         sender=sender,
         recipient=recipient,
         ehlo=ehlo,
+        multiplex=MultiplexPlan(streams, qlog),
         verify=verify,
         verbose=verbose,
         quiet=quiet,
@@ -243,7 +248,7 @@ def bench(
     duration: load.Duration = None,
     mode: load.ModeWord = Mode.EXCHANGE,
     size: load.Size = None,
-    pipeline: load.Pipeline = 1,
+    pipeline: load.Pipeline = None,
     warmup: load.Warmup = 0,
     timeout: load.Timeout = 5 * SECOND,
     connect_rate: load.ConnectRate = None,
@@ -288,6 +293,8 @@ def bench(
     sender: mailing.Sender = None,
     recipient: mailing.Recipient = None,
     ehlo: mailing.Ehlo = None,
+    streams: flags.Streams = None,
+    qlog: flags.Qlog = None,
     quiet: flags.Quiet = False,
     json: flags.Json = None,
     json_stream: flags.JsonStream = False,
@@ -358,6 +365,7 @@ def bench(
         sender=sender,
         recipient=recipient,
         ehlo=ehlo,
+        multiplex=MultiplexPlan(streams, qlog),
         quiet=quiet,
         json=json,
         json_stream=json_stream,

@@ -396,6 +396,20 @@ class ProxyPlan:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class MultiplexPlan:
+    """How connections that carry many streams at once are used."""
+
+    streams: int | None = None
+    """Streams at once on each, one for each exchange; `None`: as many as the other end allows."""
+    qlog: str | None = None
+    """Write down in this directory what each connection does, in the form of qlog, a file for each."""
+
+    def __post_init__(self) -> None:
+        if self.streams is not None and self.streams < 1:
+            raise UsageError("--streams must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
     """A stretch of a run over which something changes in a straight line from what it was before."""
 
@@ -467,6 +481,8 @@ class ListenPlan:
     """What is done to answers on purpose."""
     proxied: bool = False
     """Connections begin with a PROXY header, which says where they come from."""
+    qlog: str | None = None
+    """As in `MultiplexPlan`."""
 
     def __post_init__(self) -> None:
         if not self.listeners:
@@ -537,6 +553,8 @@ class TalkPlan:
     """The same, on those that have mails."""
     proxy: ProxyPlan | None = None
     """What is said first of where a connection comes from, if anything."""
+    multiplex: MultiplexPlan = MultiplexPlan()
+    """How streams are used, on protocols that multiplex."""
 
     def __post_init__(self) -> None:
         _at_least(1, "-w/--timeout", self.timeout_ns)
@@ -568,6 +586,8 @@ class ProbePlan:
     mail: MailPlan | None = None
     """As in `TalkPlan`."""
     proxy: ProxyPlan | None = None
+    """As in `TalkPlan`."""
+    multiplex: MultiplexPlan = MultiplexPlan()
     """As in `TalkPlan`."""
 
     def __post_init__(self) -> None:
@@ -604,6 +624,7 @@ class ProbePlan:
             "receipts": self.receipts,
             "mail": None if self.mail is None else self.mail.to_json(),
             "send_proxy": None if self.proxy is None else self.proxy.to_json(),
+            "streams": self.multiplex.streams,
             **_network_json(self.sockets, self.tls if self.target.secure or self.tls.starttls else None),
         }
 
@@ -690,6 +711,8 @@ class BenchPlan:
     """As in `TalkPlan`."""
     proxy: ProxyPlan | None = None
     """As in `TalkPlan`."""
+    multiplex: MultiplexPlan = MultiplexPlan()
+    """As in `TalkPlan`."""
     timer: Timer = Timer.SIMPLE
 
     def __post_init__(self) -> None:
@@ -752,6 +775,7 @@ class BenchPlan:
         if self.mode is Mode.HANDSHAKE and not self.target.secure:
             raise UsageError(f"--mode handshake is for TLS, which {self.target} does not speak: add --tls")
         for flag, given in (
+            ("--streams", self.multiplex.streams is not None),
             ("--pipeline", self.pipeline > 1),
             ("--connect-rate", self.connect_rate is not None),
             ("--rate-per-connection", self.rate_per_connection is not None),
@@ -849,6 +873,7 @@ class BenchPlan:
             "receipts": self.receipts,
             "mail": None if self.mail is None else self.mail.to_json(),
             "send_proxy": None if self.proxy is None else self.proxy.to_json(),
+            "streams": self.multiplex.streams,
             "mode": self.mode.value,
             "resume": self.resume if self.target.secure else None,
             "connections_lifetime_ns": self.connections_lifetime_ns,

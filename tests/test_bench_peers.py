@@ -118,6 +118,7 @@ def test_echo_servers(
         result = bench(url, "-n", "40", "-c", str(connections), "--size", str(size), *trust)
     all_good(result, 40, size, connections)
     assert (result["latency_ns"]["handshake"] is not None) == (scheme == "tls")
+    assert result.get("transport", {}).get("verified") == (True if scheme == "tls" else None)
     assert result["latency_ns"]["connect"]["count"] == connections
     assert result["plan"]["target"] == url
 

@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from netecho.plans import RequestPlan, Target
+from netecho.plans import MultiplexPlan, RequestPlan, Target
 from netecho.protocols import load
 from netecho.protocols._contract import Answer, ListenSettings, Route, Totals
 from netecho.protocols._http_server import HTTPFactory
@@ -26,9 +26,14 @@ Heard = tuple[int | None, bytes, str | None]
 class Client:
     """An exchanger, and what it tells."""
 
-    def __init__(self, reactor: Any, port: int, request: RequestPlan) -> None:
+    def __init__(self, reactor: Any, port: int, request: RequestPlan, streams: int | None = None) -> None:
         self.reactor = reactor
-        self.route = Route(Target("http", "http", port=port), ("127.0.0.1",), request=request)
+        self.route = Route(
+            Target("http", "http", port=port),
+            ("127.0.0.1",),
+            request=request,
+            multiplex=MultiplexPlan(streams),
+        )
         self.heard: list[Heard] = []
         self.lost: Deferred[str] = Deferred()
         self._waiting: tuple[int, Deferred[None]] | None = None
@@ -191,6 +196,26 @@ def test_idle_connection_is_opened_again(http2: bool) -> None:
         )
         assert totals.connections == 3
         assert not client.lost.called
+        exchanger.close()
+        await port.stopListening()
+
+    reactors.run("fast", scenario)
+
+
+def test_streams_at_once() -> None:
+    """Of more messages than there may be streams the rest wait, and all are answered."""
+
+    async def scenario(reactor: Any) -> None:
+        port = reactor.listenTCP(0, HTTPFactory(reactor, ListenSettings(Totals())), 50, "127.0.0.1")
+        client = Client(reactor, port.getHost().port, RequestPlan(http2=True), streams=3)
+        exchanger = await client.connect()
+        most = 0
+        for number in range(10):
+            exchanger.send(number, b"%d" % number)
+            most = max(most, exchanger._h2.open_outbound_streams)
+        assert most == 3
+        await client.answered(10)
+        assert sorted(client.heard) == [(number, b"%d" % number, "200") for number in range(10)]
         exchanger.close()
         await port.stopListening()
 

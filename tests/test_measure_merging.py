@@ -333,3 +333,19 @@ def test_statuses_of_workers() -> None:
     assert result["exchanges"]["statuses"] == total.statuses
     assert Summary.from_json(result).statuses == total.statuses
     assert "statuses" not in summary_of(dataclasses.replace(total, statuses={}), 2).to_json()["exchanges"]
+
+
+def test_transport_of_workers() -> None:
+    """What TLS came to at the first of those who had any is told by a result, and read back from it."""
+    agreed = {"version": "TLSv1.3", "cipher": "AES"}
+    parts = [
+        Part(Counts(), Connections(1, 0, 1), whole=True),
+        Part(Counts(), Connections(1, 1, 0), transport=agreed, whole=True),
+        Part(Counts(), Connections(1, 1, 0), transport={"version": "TLSv1.2"}, whole=True),
+    ]
+    total = merge(map(through_json, parts))
+    assert total.transport == agreed
+    result = summary_of(total, 2).to_json()
+    assert result["transport"] == agreed
+    assert Summary.from_json(result).transport == agreed
+    assert "transport" not in summary_of(dataclasses.replace(total, transport=None), 2).to_json()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fractions
+import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +17,9 @@ from hypothesis import strategies as st
 from netecho import protocols
 from netecho.errors import UsageError
 from netecho.options import (
+    check_multiplex,
     check_proxy,
+    check_qlog,
     check_reflection,
     check_replies,
     flags,
@@ -23,7 +27,7 @@ from netecho.options import (
     resolve_target,
     units,
 )
-from netecho.plans import Family, ProxyPlan, ReplyMode, Stage, Target
+from netecho.plans import Family, MultiplexPlan, ProxyPlan, ReplyMode, RequestPlan, Stage, Target
 
 SECOND = 1_000_000_000
 
@@ -284,12 +288,13 @@ class Words:
 
 @pytest.fixture
 def words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three protocols, one with a secure form, one with a path."""
+    """Some protocols: with a secure form, with a path, with no form in clear."""
     adapters = {
         "tcp": Words("tcp", 8000, "tls"),
         "udp": Words("udp", 7000, None),
         "unix": Words("unix", None, None),
         "http": Words("http", 8000, "https", has_resources=True),
+        "shy": Words("shy", 4433, "shy"),
     }
     monkeypatch.setattr(protocols, "names", lambda: tuple(adapters))
     monkeypatch.setattr(protocols, "load", adapters.__getitem__)
@@ -336,6 +341,53 @@ def test_flags_for_proxies() -> None:
             check_proxy(adapters, "--send-proxy", True)
 
 
+@dataclasses.dataclass
+class Multiplexes:
+    """As much of an adapter as flags for streams ask of it."""
+
+    multiplexes: bool
+    has_qlog: bool
+    name: str = "one"
+
+
+@pytest.mark.parametrize(
+    ("adapter", "streams", "qlog", "request_", "why"),
+    [
+        (Multiplexes(False, False), None, None, None, None),
+        (Multiplexes(True, True), 3, "here", None, None),
+        (Multiplexes(True, False), 3, None, RequestPlan(http2=True), None),
+        (Multiplexes(True, False), 3, None, RequestPlan(), "add --http2"),
+        (Multiplexes(False, True), 3, "here", None, "one has not"),
+        (Multiplexes(True, False), 3, "here", None, "--qlog is for"),
+        (Multiplexes(True, True), None, "nowhere", None, "no such directory"),
+    ],
+)
+def test_flags_for_streams(
+    adapter: Any,
+    streams: int | None,
+    qlog: str | None,
+    request_: RequestPlan | None,
+    why: str | None,
+    tmp_path: pathlib.Path,
+) -> None:
+    """They are for protocols that have streams, or write down what they do, where that can be."""
+    (tmp_path / "here").mkdir()
+    multiplex = MultiplexPlan(streams, None if qlog is None else str(tmp_path / qlog))
+    if why is None:
+        check_multiplex(adapter, multiplex, request_)
+    else:
+        with pytest.raises(UsageError, match=why):
+            check_multiplex(adapter, multiplex, request_)
+
+
+def test_qlog_needs_a_directory_of_ours(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that nobody may write to is told before anything is sent."""
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    adapters: Any = [Multiplexes(True, True)]
+    with pytest.raises(UsageError, match="cannot be written to"):
+        check_qlog(adapters, str(tmp_path))
+
+
 TCP = Target("tcp", "tcp", False, "host", 9000)
 TLS = Target("tls", "tcp", True, "host", 9000)
 UNIX = Target("unix", "unix", False, path="/a b")
@@ -362,6 +414,8 @@ TARGETS = [
     (("::1", 80, None, False), Target(host="::1", port=80)),
     (("[::1]:80", None, None, False), Target(host="::1", port=80)),
     (("udp://host", None, None, False), Target("udp", "udp", host="host", port=7000)),
+    (("shy://host", None, None, False), Target("shy", "shy", True, "host", 4433)),
+    (("host", None, "shy", True), Target("shy", "shy", True, "host", 4433)),
 ]
 
 NO_TARGETS = [
@@ -383,7 +437,7 @@ NO_TARGETS = [
     (("host", 70000, None, False), "65535"),
     (
         ("foo://host", None, None, False),
-        "unknown scheme 'foo': it is one of tcp, udp, unix, http, https, tls",
+        "unknown scheme 'foo': it is one of tcp, udp, unix, http, shy, https, tls",
     ),
     (("tcp:/path", None, None, False), "tcp://HOST:PORT"),
     (("tcp://host/path", None, None, False), "has a path"),

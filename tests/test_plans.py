@@ -24,6 +24,7 @@ from netecho.plans import (
     Location,
     MailPlan,
     Mode,
+    MultiplexPlan,
     Portion,
     ProbePlan,
     ProxyPlan,
@@ -414,6 +415,7 @@ CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "dura
         ({"mode": Mode.HANDSHAKE}, "tcp://127.0.0.1:8000 does not speak: add --tls"),
         ({"resume": True}, "--resume is for TLS"),
         ({"resume": True, "mode": Mode.CONNECT, "target": SECURE}, "--resume is for TLS"),
+        ({"mode": Mode.CONNECT, "multiplex": MultiplexPlan(2)}, "--streams is for connections that stay"),
         ({"mode": Mode.CONNECT, "pipeline": 2}, "--pipeline is for connections that stay"),
         ({"mode": Mode.CONNECT, "connect_rate": 5.0}, "-q how many are opened a second"),
         ({"mode": Mode.CONNECT, "rate_per_connection": 5.0}, "--rate-per-connection is for"),
@@ -424,6 +426,15 @@ def test_load_refused(options: dict[str, Any], reason: str) -> None:
     """A load that contradicts itself is refused, in words that say what to do."""
     with pytest.raises(UsageError, match=reason):
         BenchPlan(**{"target": Target(), **options})
+
+
+def test_streams() -> None:
+    """A plan says how many there may be at once on a connection, and that there may not be none."""
+    plan = BenchPlan(Target(), multiplex=MultiplexPlan(3, "directory"))
+    assert plan.to_json()["streams"] == 3
+    assert BenchPlan(Target()).to_json()["streams"] is None
+    with pytest.raises(UsageError, match="--streams must be at least 1"):
+        MultiplexPlan(0)
 
 
 @pytest.mark.parametrize(

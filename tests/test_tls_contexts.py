@@ -14,6 +14,7 @@ import ssl
 import stat
 import subprocess
 import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL, crypto
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import ClientFactory, Protocol
@@ -30,9 +32,11 @@ from twisted.python.failure import Failure
 
 from netecho.errors import CertificateError, ExitStatus, NetechoError, RefusedError, TLSError, UsageError
 from netecho.plans import ClientTLS, ServerTLS, Target, TLSVersion
+from netecho.protocols._security import Agreement
 from netecho.protocols._tls import HalfCloseableTLSFactory
 from netecho.services.certificates import LIFETIME
-from netecho.services.handshake import chain_problem
+from netecho.services.handshake import UnverifiedError, chain_problem
+from netecho.services.sessions import ResumingContext, is_resumed
 from netecho.services.tls import ClientContext, ServerContext, describe, explain, for_client, for_server
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -602,6 +606,116 @@ class TestFiles:
             files.server(alpn=("",))
         with pytest.raises(UsageError, match="no host name"):
             files.client("a..ö")
+
+
+class TestWithoutOpenSSL:
+    """Contexts as they serve protocols that shake hands by themselves."""
+
+    @staticmethod
+    def reason(client: ClientContext, path: str) -> str | None:
+        """Return what a client says of the certificates in a file."""
+        chain = x509.load_pem_x509_certificates(pathlib.Path(path).read_bytes())
+        try:
+            return client.verify(chain)
+        except UnverifiedError as error:
+            return f"refused: {error.problem.reason}"
+
+    @pytest.mark.parametrize(
+        ("names", "options", "host"),
+        [
+            (["localhost"], {}, "localhost"),
+            (["127.0.0.1"], {}, "127.0.0.1"),
+            (["localhost"], {}, "example.org"),
+            (["localhost"], {}, "127.0.0.1"),
+            (["localhost"], {"not_before": NOW - 2 * DAY, "not_after": NOW - DAY}, "localhost"),
+            (["localhost"], {"not_before": NOW + DAY, "not_after": NOW + 2 * DAY}, "localhost"),
+        ],
+    )
+    def test_as_openssl(self, files: Files, names: list[str], options: dict[str, Any], host: str) -> None:
+        """Certificates verify, or do not, for the reasons that OpenSSL's own handshake has."""
+        path = files.issue(*names, **options)
+        pair = Pair(for_server(ServerTLS(path)), files.client(host, insecure=True))
+        peer = describe(pair.client.transport)
+        assert peer is not None
+        assert peer.peer is not None
+        assert self.reason(files.client(host, insecure=True), path) == peer.peer.problem
+        refused = None if peer.peer.problem is None else f"refused: {peer.peer.problem}"
+        assert self.reason(files.client(host), path) == refused
+
+    def test_others(self, files: Files, tmp_path: pathlib.Path) -> None:
+        """Nor do those of an authority that is not trusted, and no certificates at all."""
+        other = Files(tmp_path)
+        assert "unknown here" in (self.reason(files.client(), other.pair) or "")
+        with pytest.raises(UnverifiedError, match="showed no certificate"):
+            for_server(ServerTLS(files.pair, client_ca=files.ca)).verify([])
+
+    def test_purpose(self, files: Files) -> None:
+        """A certificate that is for servers alone is none for a client, and the other way round."""
+        subject = x509.Name([])
+        for usage, who in (
+            (ExtendedKeyUsageOID.CLIENT_AUTH, "client"),
+            (ExtendedKeyUsageOID.SERVER_AUTH, "server"),
+        ):
+            key = files.issued.private_key_pem.bytes()
+            certificate = (
+                x509.CertificateBuilder()
+                .subject_name(subject)
+                .issuer_name(files.authority._certificate.subject)
+                .public_key(serialization.load_pem_private_key(key, None).public_key())  # type: ignore[arg-type]
+                .serial_number(7)
+                .not_valid_before(NOW - DAY)
+                .not_valid_after(NOW + DAY)
+                .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=True)
+                .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+                .sign(files.authority._private_key, hashes.SHA256())
+            )
+            path = files.write(f"{who}.pem", certificate.public_bytes(serialization.Encoding.PEM))
+            says = self.reason(files.client(), path)
+            server = for_server(ServerTLS(files.pair, client_ca=files.ca))
+            if who == "client":
+                assert says is not None
+                assert "not made for this purpose" in says
+                server.verify([certificate])
+            else:
+                assert says is None
+                with pytest.raises(UnverifiedError, match="not made for this purpose"):
+                    server.verify([certificate])
+
+    def test_plain_values(self, files: Files, tmp_path: pathlib.Path) -> None:
+        """What is shown, offered and logged is there without OpenSSL's objects."""
+        log = tmp_path / "log"
+        client = files.client(certificate=files.pair, alpn=("a", "b"), keylog=str(log))
+        assert client.identity is not None
+        assert client.identity.chain == x509.load_pem_x509_certificates(pathlib.Path(files.pair).read_bytes())
+        assert (client.alpn, client.verifies, client.resumes) == (("a", "b"), True, False)
+        client.log_secret(b"A SECRET")
+        client.close()
+        client.log_secret(b"of a log that is closed")
+        assert log.read_bytes() == b"A SECRET\n"
+        server = for_server(ServerTLS(files.pair))
+        assert server.identity is not None
+        assert server.offering(("x",)).alpn == ("x",)
+        assert for_server(ServerTLS(files.pair, alpn=("y",))).offering(("x",)).alpn == ("y",)
+        server.log_secret(b"kept")
+        resuming = ResumingContext(client)
+        assert (resuming.resumes, resuming.session, resuming.alpn) == (True, None, ("a", "b"))
+
+    def test_described(self, files: Files) -> None:
+        """What such a protocol tells of its connection is what is shown of it."""
+        chain = x509.load_pem_x509_certificates(pathlib.Path(files.pair).read_bytes())
+        agreement = Agreement("QUICv1", "AES", 128, alpn="x", chain=chain, problem="it is old", resumed=True)
+        transport = types.SimpleNamespace(agreement=agreement)
+        told = describe(transport)
+        assert told is not None
+        assert (told.version, told.cipher, told.bits, told.alpn) == ("QUICv1", "AES", 128, "x")
+        assert told.peer is not None
+        assert told.peer.names == ("localhost", "127.0.0.1", "::1")
+        assert (told.peer.verified, told.peer.problem) == (False, "it is old")
+        assert is_resumed(transport)
+        transport.agreement = Agreement("QUICv1", "AES", 128)
+        told = describe(transport)
+        assert told is not None
+        assert told.peer is None
 
 
 @pytest.mark.skipif(

@@ -17,6 +17,7 @@ from netecho.errors import ExitStatus, UsageError
 from netecho.measure.summary import Progress, Summary
 from netecho.options import (
     check_mode,
+    check_multiplex,
     check_proxy,
     check_reflection,
     check_size,
@@ -31,6 +32,7 @@ from netecho.plans import (
     BenchPlan,
     ClientTLS,
     Mode,
+    MultiplexPlan,
     ProxyPlan,
     ReactorName,
     SocketOptions,
@@ -68,7 +70,7 @@ def run(
     exchanges: int | None,
     duration_ns: int | None,
     size: int | None,
-    pipeline: int,
+    pipeline: int | None,
     warmup_ns: int,
     timeout_ns: int,
     connect_rate: float | None,
@@ -102,6 +104,7 @@ def run(
     sender: str | None,
     recipient: str | None,
     ehlo: str | None,
+    multiplex: MultiplexPlan,
     quiet: bool,
     json: str | None,
     json_stream: bool,
@@ -117,6 +120,7 @@ def run(
     check_proxy([adapter], "--send-proxy", send_proxy is not None)
     request = resolve_request(adapter, method, headers, body, http2)
     mail = resolve_mail(adapter, sender, recipient, ehlo)
+    check_multiplex(adapter, multiplex, request)
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
     check_mode(adapter, mode, size)
@@ -151,7 +155,7 @@ def run(
         exchanges,
         duration_ns,
         size,
-        pipeline,
+        (multiplex.streams or 1) if pipeline is None else pipeline,
         warmup_ns,
         timeout_ns,
         connect_rate,
@@ -175,6 +179,7 @@ def run(
         receipts=adapter.has_receipts,
         mail=mail,
         proxy=send_proxy,
+        multiplex=multiplex,
         mode=mode,
         resume=resume,
         connections_lifetime_ns=connections_lifetime_ns,
@@ -273,6 +278,7 @@ async def _measure(
             plan.request,
             plan.mail,
             plan.proxy,
+            plan.multiplex,
         )
         return await measure(plan, route)
     finally:

@@ -18,6 +18,7 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
 from netecho.measure.summary import ProbeReply, Summary
 from netecho.options import (
+    check_multiplex,
     check_proxy,
     check_reflection,
     check_size,
@@ -29,6 +30,7 @@ from netecho.options import (
 from netecho.plans import (
     SECOND,
     ClientTLS,
+    MultiplexPlan,
     ProbePlan,
     ProxyPlan,
     ReactorName,
@@ -46,6 +48,7 @@ from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
 from netecho.rendering.streams import console_on, write_out
 from netecho.services import running
 from netecho.services.dialogue import Dialogue, Heard
+from netecho.services.opening import Opening
 from netecho.services.probing import ProbeRun
 from netecho.services.resolving import connect_failure
 from netecho.services.routing import find_route
@@ -81,6 +84,7 @@ def run(
     sender: str | None,
     recipient: str | None,
     ehlo: str | None,
+    multiplex: MultiplexPlan,
     verify: Verify,
     verbose: bool,
     quiet: bool,
@@ -101,6 +105,7 @@ def run(
     check_proxy([adapter], "--send-proxy", send_proxy is not None)
     request = resolve_request(adapter, method, headers, body, http2)
     mail = resolve_mail(adapter, sender, recipient, ehlo)
+    check_multiplex(adapter, multiplex, request)
     if request is not None and message is None:
         message = request.message
     asked = (count, interval_ns, duration_ns, json, csv, hdr_log, message)
@@ -126,12 +131,13 @@ def run(
             adapter.has_receipts,
             mail,
             send_proxy,
+            multiplex,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
         forms = _Forms(saved, verbose, quiet, json_stream)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
-    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request, mail, send_proxy)
+    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request, mail, send_proxy, multiplex)
     if sys.stdin.isatty() and sys.stdout.isatty():
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
     if adapter.kind is Kind.STREAM:
@@ -191,6 +197,7 @@ async def _probe(
         plan.request,
         plan.mail,
         plan.proxy,
+        plan.multiplex,
     )
     log = None if forms.saved.log is None else HistogramLog(forms.saved.log, f"client {plan.target}")
     probes = ProbeRun(reactor, plan, adapter, route, on_probe, on_interval=None if log is None else log.add)
@@ -232,24 +239,20 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
         plan.request,
         plan.mail,
         plan.proxy,
+        plan.multiplex,
     )
     setup = Setup()
-    begun = connected = time.monotonic_ns()
-
-    def on_connected() -> None:
-        nonlocal connected
-        connected = time.monotonic_ns()
-
+    opening = Opening(time.monotonic_ns)
     try:
-        await adapter.converse(reactor, route, protocol, on_connected)
+        await adapter.converse(reactor, route, protocol, opening.on_connected)
     except Exception:
         raise connect_failure(Failure(), plan.target) from None
     if route.resolve_ns is not None:
         setup.took(RESOLVE, route.resolve_ns)
-    if adapter.kind is not Kind.DATAGRAM:
-        setup.took(CONNECT, connected - begun)
+    if adapter.kind is not Kind.DATAGRAM and opening.connect_ns is not None:
+        setup.took(CONNECT, opening.connect_ns)
     if plan.target.secure:
-        setup.took(HANDSHAKE, time.monotonic_ns() - connected)
+        setup.took(HANDSHAKE, opening.handshake_ns(time.monotonic_ns()))
     if verbose:
         _describe(protocol.transport, route, setup.distributions())
 

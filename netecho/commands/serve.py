@@ -15,7 +15,14 @@ from twisted.python.failure import Failure
 from netecho import protocols
 from netecho.errors import ExitStatus, NetechoError
 from netecho.impairment import Impairment
-from netecho.options import check_bounds, check_proxy, check_reflection, check_replies, resolve_listeners
+from netecho.options import (
+    check_bounds,
+    check_proxy,
+    check_qlog,
+    check_reflection,
+    check_replies,
+    resolve_listeners,
+)
 from netecho.options.impairing import check_impairment
 from netecho.plans import ListenPlan, ReactorName, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
@@ -40,6 +47,7 @@ def run(
     impairment: Impairment,
     max_message: int | None,
     proxied: bool,
+    qlog: str | None,
     max_connections: int | None,
     idle_timeout_ns: int | None,
     mtu: int | None,
@@ -66,6 +74,7 @@ def run(
             max_message,
             impairment,
             proxied,
+            qlog,
         )
         adapters = [protocols.for_target(one) for one in plan.listeners]
         check_reflection(adapters, hmac_key, stateful)
@@ -73,6 +82,7 @@ def run(
         check_impairment(adapters, impairment)
         check_bounds(adapters, max_message)
         check_proxy(adapters, "--proxy-protocol", proxied)
+        check_qlog(adapters, qlog)
         view: ServerView = (
             ServerJSON(sys.stdout, verbose=verbose)
             if json_stream

@@ -81,6 +81,8 @@ class Part:
     """What a reflector has told, with what is lost by direction; `None`: the other end is none."""
     statuses: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """How often the other end said what of an exchange."""
+    transport: Mapping[str, Any] | None = None
+    """As in `Summary`."""
 
     def distribution(self, name: str) -> Histogram | None:
         """Return the distribution of that name; `None` if it has no samples, or is not told yet."""
@@ -109,6 +111,7 @@ class Part:
             "died": self.died,
             "whole": self.whole,
             "statuses": dict(self.statuses),
+            "transport": None if self.transport is None else dict(self.transport),
         }
 
     @classmethod
@@ -138,6 +141,7 @@ class Part:
                 checked(part, "whole", bool),
                 None if one_way is None else OneWay.unpack(one_way),
                 naturals(part["statuses"]),
+                None if part["transport"] is None else checked(part, "transport", dict),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a worker's part of a result: {error!r}") from error
@@ -236,6 +240,7 @@ def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
         all(one.whole for one in every),
         _one_way([one.one_way for one in every if one.one_way is not None]),
         _words(one.statuses for one in every),
+        next((one.transport for one in every if one.transport is not None), None),
     )
 
 
@@ -359,4 +364,5 @@ def summarise(
         workers=part.workers,
         workers_died=part.died,
         cpu_shares=part.cpu_shares if part.workers > 1 else (),
+        transport=part.transport,
     )

@@ -29,8 +29,8 @@ LATENESS: Final = "lateness"
 DELAYS: Final = (VARIATION, OUT, BACK, DWELL, VARIATION_OUT, VARIATION_BACK)
 """Delay variation; and by a reflector's stamps the delay each way, its own dwell time, and the variation
 each way."""
-_ADDITIONS: Final = ("comparison", "search", "loaded_latency")
-"""Keys of a result that are there only if they were asked for."""
+_ADDITIONS: Final = ("comparison", "search", "loaded_latency", "transport")
+"""Keys of a result that are there only if there is anything to say."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -195,6 +195,8 @@ class Summary:
     """For the highest rate that holds: what was tried and found, a `measure.trials.Found` as JSON."""
     loaded_latency: Mapping[str, Any] | None = None
     """What probes came to alone and beside the load: a `measure.responsiveness.LoadedLatency` as JSON."""
+    transport: Mapping[str, Any] | None = None
+    """What TLS came to on the first connection: its `version`, `cipher`, `alpn` and the like."""
     version: str = __version__
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Keys of a file by a newer netecho, kept as they are."""

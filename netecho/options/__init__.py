@@ -6,7 +6,9 @@ Nothing here imports Twisted before a target is resolved.
 from netecho.options.targets import (
     check_bounds,
     check_mode,
+    check_multiplex,
     check_proxy,
+    check_qlog,
     check_reflection,
     check_replies,
     check_size,
@@ -21,7 +23,9 @@ from netecho.options.targets import (
 __all__ = [
     "check_bounds",
     "check_mode",
+    "check_multiplex",
     "check_proxy",
+    "check_qlog",
     "check_reflection",
     "check_replies",
     "check_size",

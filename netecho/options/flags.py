@@ -292,6 +292,29 @@ Starttls = Annotated[
     ),
 ]
 
+# Streams.
+
+Streams = Annotated[
+    int | None,
+    typer.Option(
+        "--streams",
+        metavar="COUNT",
+        show_default="as many as the server allows",
+        parser=read_by(units.parse_count),
+        rich_help_panel=LOAD,
+        help="Streams at once on each connection, an exchange on each, where a protocol has them.",
+    ),
+]
+Qlog = Annotated[
+    str | None,
+    typer.Option(
+        "--qlog",
+        metavar="DIRECTORY",
+        rich_help_panel=OUTPUT,
+        help="Write down what each connection does in a file of its own there, in the form of qlog.",
+    ),
+]
+
 # Reflectors.
 
 HmacKey = Annotated[

@@ -124,11 +124,11 @@ Exchanges = Annotated[
 ]
 
 Pipeline = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--pipeline",
         metavar="COUNT",
-        show_default="1",
+        show_default="1, or --streams",
         parser=read_by(units.parse_count),
         rich_help_panel=LOAD,
         help="Messages in flight on each connection.",

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from netecho.errors import UsageError
-from netecho.plans import LOOPBACK, Location, MailPlan, Mode, ReplyMode, RequestPlan, Target
+from netecho.plans import (
+    LOOPBACK,
+    Location,
+    MailPlan,
+    Mode,
+    MultiplexPlan,
+    ReplyMode,
+    RequestPlan,
+    Target,
+)
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
@@ -143,7 +153,7 @@ def _protocol(location: Location, text: str | None, proto: str | None, tls: bool
     if scheme is None and location.path is not None and location.host is None:
         scheme = "unix"
     if scheme is None:
-        adapter, secure = protocols.load(proto or "tcp"), False
+        adapter, secure = protocols.for_scheme(protocols.load(proto or "tcp").name)
     else:
         adapter, secure = protocols.for_scheme(scheme)
         if proto is not None and proto != adapter.name:
@@ -206,6 +216,37 @@ def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
             raise UsageError(f"{flag} is for stream connections, which {adapter.name} does not have")
 
 
+def check_multiplex(adapter: Adapter, multiplex: MultiplexPlan, request: RequestPlan | None) -> None:
+    """Check that a protocol can use streams, or log them, as it is asked to.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if multiplex.streams is not None:
+        if not adapter.multiplexes:
+            raise UsageError(f"--streams is for protocols that have many at once: {adapter.name} has not")
+        if request is not None and not request.http2:
+            raise UsageError("--streams is for HTTP/2: add --http2")
+    if multiplex.qlog is not None:
+        check_qlog([adapter], multiplex.qlog)
+
+
+def check_qlog(adapters: Iterable[Adapter], directory: str | None) -> None:
+    """Check that one of the protocols writes what it does to a directory, if one is given, and that it can.
+
+    Raises:
+        UsageError: none does, or there is no such directory, or nobody may write to it.
+    """
+    if directory is None:
+        return
+    if not any(adapter.has_qlog for adapter in adapters):
+        raise UsageError("--qlog is for protocols that write down what they do, which this one does not")
+    if not os.path.isdir(directory):
+        raise UsageError(f"--qlog {directory}: there is no such directory")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"--qlog {directory}: this directory cannot be written to")
+
+
 def check_replies(adapters: Iterable[Adapter], reply: ReplyMode) -> None:
     """Check that each of the protocols can answer so.
 
@@ -240,6 +281,8 @@ def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:
 
     if adapter.kind is Kind.DATAGRAM and (mode is Mode.CONNECT or adapter.secure_scheme is None):
         raise UsageError(f"--mode {mode} is for protocols that connect, which {adapter.name} does not")
+    if mode is Mode.CONNECT and adapter.secure_scheme == adapter.name:
+        raise UsageError(f"{adapter.name} connects by its handshake: write --mode {Mode.HANDSHAKE}")
     if size is not None:
         raise UsageError(f"-l/--size is of no use with --mode {mode}, which sends no messages")
 

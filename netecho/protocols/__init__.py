@@ -73,16 +73,19 @@ def for_target(target: Target) -> Adapter:
 def for_scheme(scheme: str) -> tuple[Adapter, bool]:
     """Return the adapter that a URL's scheme stands for, and whether it is in its secure form.
 
-    A scheme is a protocol's own name, or the name of its secure form (`tls` is tcp's).
+    A scheme is a protocol's own name, or the name of its secure form (`tls` is tcp's). There are protocols
+    that are never in clear, so that both are the same.
 
     Raises:
         UsageError: no protocol has this scheme.
     """
     if scheme in names():
-        return load(scheme), False
+        adapter = load(scheme)
+        return adapter, adapter.secure_scheme == scheme
     for name in names():
         adapter = load(name)
         if adapter.secure_scheme == scheme:
             return adapter.secured or adapter, True
-    secure = [adapter.secure_scheme for adapter in map(load, names()) if adapter.secure_scheme]
-    raise UsageError(f"unknown scheme {scheme!r}: it is one of {', '.join([*names(), *sorted(secure)])}")
+    secure = {adapter.secure_scheme for adapter in map(load, names()) if adapter.secure_scheme}
+    words = [*names(), *sorted(secure.difference(names()))]
+    raise UsageError(f"unknown scheme {scheme!r}: it is one of {', '.join(words)}")

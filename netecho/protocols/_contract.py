@@ -14,7 +14,15 @@ from collections.abc import Callable
 from typing import Any
 
 from netecho.impairment import Harm, Impairment
-from netecho.plans import MailPlan, ProxyPlan, ReplyMode, RequestPlan, SocketOptions, Target
+from netecho.plans import (
+    MailPlan,
+    MultiplexPlan,
+    ProxyPlan,
+    ReplyMode,
+    RequestPlan,
+    SocketOptions,
+    Target,
+)
 
 if typing.TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -109,7 +117,7 @@ class Route:
     sockets: SocketOptions = dataclasses.field(default_factory=SocketOptions)
     tls: Any = None
     """An `IOpenSSLClientConnectionCreator`, for the TLS side of each connection; `None` in clear. On a
-    protocol of datagrams it makes DTLS's."""
+    protocol of datagrams it makes DTLS's. It is a `netecho.protocols._security.ClientSecurity` too."""
     timeout: float = 5.0
     """Seconds for a connection to be made, its TLS handshake included."""
     key: bytes | None = dataclasses.field(default=None, repr=False)
@@ -125,6 +133,8 @@ class Route:
     """What each connection says first of where it comes from, on a protocol that `takes_proxy`."""
     starttls: bool = False
     """Connections begin in clear, and `tls` is for what follows, on a protocol that `upgrades`."""
+    multiplex: MultiplexPlan = dataclasses.field(default_factory=MultiplexPlan)
+    """How streams are used, on a protocol that `multiplexes`."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -183,7 +193,7 @@ class ListenSettings:
     """Seconds without a byte received or sent after which a connection is closed."""
     tls: Any = None
     """An `IOpenSSLServerConnectionCreator`, for the TLS side of each connection; `None` in clear. On a
-    protocol of datagrams it makes DTLS's."""
+    protocol of datagrams it makes DTLS's. It is a `netecho.protocols._security.Security` too."""
     upgrade: Any = None
     """Another, for connections in clear that ask for TLS, on a protocol that `upgrades`; `None`: none may."""
     on_event: OnEvent | None = None
@@ -205,6 +215,8 @@ class ListenSettings:
     protocol of datagrams, or an `ImpairedTransport` beneath each on connections: see `Adapter.harms`."""
     proxied: bool = False
     """Whether each connection begins with a PROXY header, on a protocol that `takes_proxy`."""
+    qlog: str | None = None
+    """The directory in which a protocol that `has_qlog` writes down what its connections do."""
 
 
 class Listener(typing.Protocol):
@@ -233,7 +245,7 @@ class Adapter(typing.Protocol):
     default_port: int | None
     """`None` for protocols that have a path in place of a host and port."""
     secure_scheme: str | None
-    """The URL scheme of its secure form; `None` if it has none."""
+    """The URL scheme of its secure form; `None` if it has none, and its `name` if it has no other."""
 
     @property
     def secured(self) -> Adapter | None:
@@ -277,6 +289,12 @@ class Adapter(typing.Protocol):
     """Whether it has stream connections, which can begin with the header of HAProxy's PROXY protocol:
     `Route.proxy` and `ListenSettings.proxied`."""
 
+    multiplexes: bool
+    """Whether a connection can carry many exchanges at once, each on a stream of its own: it takes
+    `MultiplexPlan.streams`."""
+    has_qlog: bool
+    """Whether it can write down what connections do: it takes `MultiplexPlan.qlog`, `ListenSettings.qlog`."""
+
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return how many bytes the protocol adds to a message.
 
@@ -309,9 +327,9 @@ class Adapter(typing.Protocol):
     ) -> Deferred[Exchanger]:
         """Open a connection for exchanges; fires when the first can be sent.
 
-        `on_connected` is called when the transport beneath is connected, before any handshake. Fails
-        with Twisted's own connect errors, its `TimeoutError` after the route's timeout, or the TLS
-        failure.
+        `on_connected` is called when the transport beneath is connected, before any handshake; not at all
+        where it is the handshake that connects. Fails with Twisted's own connect errors, its `TimeoutError`
+        after the route's timeout, or the TLS failure.
         """
 
     def converse(

@@ -181,11 +181,17 @@ def begin_conversation(
     return succeed(conversation.begin())
 
 
-def connect_port(listen: ListenUDP, route: Route, protocol: DatagramProtocol) -> None:
-    """Open a port whose only peer is a route's target."""
+def connect_port(listen: ListenUDP, route: Route, protocol: DatagramProtocol) -> Any:
+    """Open a port whose only peer is a route's target, at the first of its addresses; return it.
+
+    Raises:
+        CannotListenError: there is no port to send from.
+        OSError: the system does not allow it.
+    """
     address = route.addresses[0]
     source = route.sockets.source or ("::" if is_ipv6(address) else "0.0.0.0")
     port = listen(0, protocol, source, RECEIVE_SIZE)
     set_options(port.getHandle(), route.sockets)
     grow_buffers(port.getHandle())
     port.connect(address, route.target.port)
+    return port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from array import array
 from collections.abc import Callable
 from functools import lru_cache
@@ -15,7 +16,8 @@ from twisted.internet.protocol import DatagramProtocol
 from netecho.plans import Target
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._impaired_datagrams import ImpairedPort
-from netecho.protocols._sockets import bound_target, grow_buffers, has_unread, listen_error
+from netecho.protocols._inherited import adopt_datagrams
+from netecho.protocols._sockets import RECEIVE_SIZE, bound_target, grow_buffers, has_unread, listen_error
 
 TURN: Final = 256
 """Datagrams after which a server's other sockets and timers get their turn. Twisted counts bytes alone,
@@ -204,14 +206,20 @@ class DatagramListener:
             self._stopped = maybeDeferred(self._port.stopListening)
         return self._stopped
 
-    async def _drain(self) -> None:
+    async def _read_what_waits(self) -> None:
         until = self._reactor.seconds() + DRAIN_TIME
         while self._stopped is None and has_unread(self._port.fileno()) and self._reactor.seconds() < until:
             turn: Deferred[None] = Deferred()
             self._reactor.callLater(0, turn.callback, None)
             await turn
+
+    async def _send_what_is_held(self) -> None:
         if self._stopped is None and self._impaired is not None:
             await self._impaired.emptied()
+
+    async def _drain(self) -> None:
+        await self._read_what_waits()
+        await self._send_what_is_held()
         await self._stop()
 
     def drain(self) -> Deferred[None]:
@@ -256,3 +264,19 @@ def open_listener(
     """Open a port as `open_port` does, which has nothing to end but itself."""
     port, impaired = open_port(reactor, listen, target, protocol, settings)
     return DatagramListener(reactor, port, bound_target(target, port), impaired)
+
+
+def listen_datagrams(reactor: Any, target: Target, protocol: DatagramProtocol, descriptor: int | None) -> Any:
+    """Listen on a host and port with a plain port of Twisted's, for `open_listener` and `open_port`."""
+    if descriptor is not None:
+        return adopt_datagrams(reactor, descriptor, protocol, RECEIVE_SIZE)
+    if "%" not in target.host:
+        return reactor.listenUDP(target.port, protocol, target.host, RECEIVE_SIZE)
+    # Twisted would bind without the zone, which the system refuses for a link-local address.
+    family, kind, _, _, address = socket.getaddrinfo(
+        target.host, target.port, socket.AF_INET6, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+    )[0]
+    with socket.socket(family, kind) as bound:
+        bound.setblocking(False)
+        bound.bind(address)
+        return reactor.adoptDatagramPort(bound.fileno(), family, protocol, RECEIVE_SIZE)

@@ -107,7 +107,7 @@ class HTTP2Exchanger(Protocol):
             if len(self._queue) == 1 and not self.connected:
                 self._open_again()
             return
-        if self._queue or self._h2.open_outbound_streams >= self._h2.remote_settings.max_concurrent_streams:
+        if self._queue or not self._has_room():
             self._queue.append((sequence, payload))
             return
         head = self._head
@@ -161,10 +161,14 @@ class HTTP2Exchanger(Protocol):
             self._is_receiving = False
         self._flush()
 
+    def _has_room(self) -> bool:
+        """Return whether there may be another stream."""
+        most = self._h2.remote_settings.max_concurrent_streams
+        ours = self._route.multiplex.streams
+        return self._h2.open_outbound_streams < (most if ours is None else min(most, ours))
+
     def _send_queued(self) -> None:
-        while self._queue and (
-            self._h2.open_outbound_streams < self._h2.remote_settings.max_concurrent_streams
-        ):
+        while self._queue and self._has_room():
             queue, self._queue = self._queue, collections.deque()
             self.send(*queue.popleft())
             self._queue = queue

@@ -43,6 +43,8 @@ class TCPAdapter:
     is_text = False
     upgrades = False
     takes_proxy = True
+    multiplexes = False
+    has_qlog = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: only payloads are counted, whose frames and fields are the connection's own."""

@@ -34,6 +34,7 @@ class HTTP(TCPAdapter):
     has_requests = True
     has_resources = True
     alpn: tuple[str, ...] = ("h2", "http/1.1")
+    multiplexes = True
 
     def factory(self, reactor: Any, settings: ListenSettings) -> HTTPFactory:
         """See `TCPAdapter.factory`."""

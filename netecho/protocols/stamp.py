@@ -56,6 +56,8 @@ class STAMP:
     is_text = False
     upgrades = False
     takes_proxy = False
+    multiplexes = False
+    has_qlog = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return the size of a packet, less its payload's."""

@@ -8,7 +8,7 @@ from random import random
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import DatagramProtocol, Protocol
+from twisted.internet.protocol import Protocol
 
 from netecho.impairment import OF_DATAGRAMS
 from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
@@ -24,6 +24,7 @@ from netecho.protocols._datagram_server import (
     REPEATED,
     DatagramListener,
     DatagramServer,
+    listen_datagrams,
     open_listener,
     open_port,
     unsent,
@@ -31,8 +32,8 @@ from netecho.protocols._datagram_server import (
 from netecho.protocols._dtls_association import LARGEST_MESSAGE
 from netecho.protocols._dtls_client import connect_securely, converse_securely
 from netecho.protocols._dtls_server import DTLSListener, DTLSServer
-from netecho.protocols._inherited import Opened, adopt_datagrams, open_sockets
-from netecho.protocols._sockets import RECEIVE_SIZE, bound_target
+from netecho.protocols._inherited import Opened, open_sockets
+from netecho.protocols._sockets import bound_target
 from netecho.protocols._stream_server import CHARGEN_PATTERN
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class UDP:
     is_text = False
     upgrades = False
     takes_proxy = False
+    multiplexes = False
+    has_qlog = False
 
     @property
     def secured(self) -> Adapter | None:
@@ -132,7 +135,7 @@ class UDP:
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""
-        return open_listener(reactor, _listen, target, ReplyDatagrams(reactor, settings), settings)
+        return open_listener(reactor, listen_datagrams, target, ReplyDatagrams(reactor, settings), settings)
 
     def open(self, target: Target, count: int) -> Opened:
         """Open sockets for several processes."""
@@ -170,7 +173,7 @@ class DTLS(UDP):
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""
         server = DTLSServer(reactor, settings)
-        port, impaired = open_port(reactor, _listen, target, server, settings)
+        port, impaired = open_port(reactor, listen_datagrams, target, server, settings)
         return DTLSListener(reactor, port, bound_target(target, port), server, impaired)
 
     def connect(
@@ -193,21 +196,6 @@ class DTLS(UDP):
     ) -> Deferred[Protocol]:
         """Shake hands on a socket for a conversation in messages."""
         return converse_securely(reactor, route, protocol, on_connected)
-
-
-def _listen(reactor: Any, target: Target, protocol: DatagramProtocol, descriptor: int | None) -> Any:
-    if descriptor is not None:
-        return adopt_datagrams(reactor, descriptor, protocol, RECEIVE_SIZE)
-    if "%" not in target.host:
-        return reactor.listenUDP(target.port, protocol, target.host, RECEIVE_SIZE)
-    # Twisted would bind without the zone, which the system refuses for a link-local address.
-    family, kind, _, _, address = socket.getaddrinfo(
-        target.host, target.port, socket.AF_INET6, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-    )[0]
-    with socket.socket(family, kind) as bound:
-        bound.setblocking(False)
-        bound.bind(address)
-        return reactor.adoptDatagramPort(bound.fileno(), family, protocol, RECEIVE_SIZE)
 
 
 _dtls: Adapter = DTLS()

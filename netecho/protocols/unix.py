@@ -60,6 +60,8 @@ class UNIX:
     is_text = False
     upgrades = False
     takes_proxy = True
+    multiplexes = False
+    has_qlog = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all there is."""

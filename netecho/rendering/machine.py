@@ -68,6 +68,7 @@ CSV_COLUMNS: Final = (
     "plan.mtu",
     "plan.mail",
     "plan.send_proxy",
+    "plan.streams",
 )
 
 

@@ -20,6 +20,7 @@ from netecho.measure.setup import CONNECT, FIRST_BYTE, HANDSHAKE, HANDSHAKE_RESU
 from netecho.protocols._contract import Kind, Receipt
 from netecho.protocols._first_byte import tell_first_byte
 from netecho.services.failures import loss_kind
+from netecho.services.opening import Opening
 from netecho.services.resolving import connect_failure
 from netecho.services.sessions import is_resumed
 
@@ -80,33 +81,33 @@ class Connection:
         """
         benchmark = self._benchmark
         setup = benchmark.recorder.setup
-        begun = benchmark.clock()
-        connected = begun
-
-        def on_connected() -> None:
-            nonlocal connected
-            connected = benchmark.clock()
-
+        opening = Opening(benchmark.clock)
         on_reply = self._begin_flow()
         flow = self.flow
         try:
             self._exchanger = await benchmark.adapter.connect(
-                benchmark.reactor, self._route, on_reply, self._lost, on_connected
+                benchmark.reactor, self._route, on_reply, self._lost, opening.on_connected
             )
         except Exception:
             raise connect_failure(Failure(), benchmark.plan.target) from None
         opened = benchmark.clock()
-        setup.took(CONNECT, connected - begun)
+        if opening.connect_ns is not None:
+            setup.took(CONNECT, opening.connect_ns)
         transport = self._exchanger.transport
+        if self._route.tls is not None:
+            benchmark.agreed(transport)
         if benchmark.plan.target.secure:
             resumed = benchmark.plan.resume and is_resumed(transport)
-            setup.took(HANDSHAKE_RESUMED if resumed else HANDSHAKE, opened - connected)
+            setup.took(
+                HANDSHAKE_RESUMED if resumed else HANDSHAKE,
+                opening.handshake_ns(opened),
+            )
         if benchmark.adapter.kind is Kind.STREAM:
 
             def on_first_byte() -> None:
                 sent_ns = flow.oldest_sent_ns()
                 if sent_ns is not None:
-                    setup.took(FIRST_BYTE, opened - begun + benchmark.clock() - sent_ns)
+                    setup.took(FIRST_BYTE, opened - opening.begun_ns + benchmark.clock() - sent_ns)
 
             tell_first_byte(transport, on_first_byte)
 

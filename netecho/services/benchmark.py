@@ -35,6 +35,7 @@ from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.services.bench_connection import Connection
 from netecho.services.conclusion import conclude
 from netecho.services.crowd import Crowd, kinds_of
+from netecho.services.handshake import describe
 from netecho.services.open_loop import OpenLoop
 from netecho.services.sessions import ResumingContext
 
@@ -93,6 +94,8 @@ class Benchmark:
         """Where what is sent now is recorded."""
         self.warmup: Recorder | None = None
         self.reopened = 0
+        self.transport: dict[str, Any] | None = None
+        """What TLS came to on the first connection."""
         self.churned = 0
         self.closing = 0
         """Connections that are being closed, for the last of which the run waits."""
@@ -225,6 +228,11 @@ class Benchmark:
         await gatherResults(attempts, consumeErrors=True)
         if self._when_connected is not None and not self.interrupted:
             await self._when_connected()
+
+    def agreed(self, transport: Any) -> None:
+        """Note what TLS came to on a connection, if it is the first."""
+        if self.transport is None and (negotiated := describe(transport)) is not None:
+            self.transport = negotiated.of_result()
 
     def route_of_one(self) -> Route:
         """Return the way that one connection takes, and those that come after it in its place."""
@@ -492,6 +500,7 @@ class Benchmark:
             flows=datagrams.flows,
             one_way=recorder.one_way if self.adapter.reflects else None,
             whole=True,
+            transport=self.transport,
         )
 
     def _end(self, failure: Failure | None = None) -> None:

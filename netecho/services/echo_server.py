@@ -85,6 +85,7 @@ class EchoServer:
                     max_message=plan.max_message,
                     impairment=plan.impairment.part(index) if plan.impairment.harms else None,
                     proxied=plan.proxied,
+                    qlog=plan.qlog,
                 )
                 address = await numbered(self._reactor, target)
                 self.listeners.append(await adapter.listen(self._reactor, address, settings))

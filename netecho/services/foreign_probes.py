@@ -17,6 +17,7 @@ from netecho.measure.payload import Payload
 from netecho.measure.responsiveness import CONNECT, ECHO, HANDSHAKE, STEPS, Probed
 from netecho.plans import SECOND
 from netecho.protocols._contract import Adapter, Answer, Exchanger, Kind, Receipt, Route
+from netecho.services.opening import Opening
 
 
 class ForeignProbes:
@@ -73,11 +74,7 @@ class ForeignProbes:
     async def _probe(self) -> None:
         """Make one; what fails is a probe without an echo."""
         ended: Deferred[bool] = Deferred()
-        begun = connected = self._clock()
-
-        def on_connected() -> None:
-            nonlocal connected
-            connected = self._clock()
+        opening = Opening(self._clock)
 
         def on_reply(_: int | None, payload: bytes, __: object = None, answer: Answer | None = None) -> None:
             if not ended.called:
@@ -91,12 +88,12 @@ class ForeignProbes:
         with contextlib.suppress(Exception):
             try:
                 exchanger = await self._adapter.connect(
-                    self._reactor, self._route, on_reply, on_lost, on_connected
+                    self._reactor, self._route, on_reply, on_lost, opening.on_connected
                 )
                 ready = self._clock()
                 exchanger.send(0, self._payload)
                 if await ended.addTimeout(self._route.timeout, self._reactor):
-                    self._record(begun, connected, ready, self._clock())
+                    self._record(opening, ready, self._clock())
             finally:
                 if exchanger is not None:
                     exchanger.close()
@@ -106,9 +103,9 @@ class ForeignProbes:
             return payload == self._payload
         return not answer.refused and answer.receipt is not Receipt.DIFFERS
 
-    def _record(self, begun: int, connected: int, ready: int, ended: int) -> None:
-        if self._adapter.kind is not Kind.DATAGRAM:
-            self._samples[CONNECT].append(connected - begun)
+    def _record(self, opening: Opening, ready: int, ended: int) -> None:
+        if self._adapter.kind is not Kind.DATAGRAM and opening.connect_ns is not None:
+            self._samples[CONNECT].append(opening.connect_ns)
         if self._route.target.secure:
-            self._samples[HANDSHAKE].append(ready - connected)
+            self._samples[HANDSHAKE].append(opening.handshake_ns(ready))
         self._samples[ECHO].append(ended - ready)

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
+from OpenSSL.crypto import X509, X509Store, X509StoreContext, X509StoreContextError
 from service_identity import VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.error import ConnectionClosed
@@ -17,6 +19,7 @@ from twisted.python.failure import Failure
 
 from netecho.errors import CertificateError, NetechoError, TLSError
 from netecho.plans import Target
+from netecho.protocols._security import Agreement
 from netecho.services.certificates import fingerprint
 
 _CODES = SSL.X509VerificationCodes
@@ -90,6 +93,34 @@ def chain_problem(certificate: x509.Certificate, code: int, depth: int) -> Probl
     word = next((name for name, value in vars(_CODES).items() if value == code), f"ERR_{code}")
     said = word.removeprefix("ERR_").replace("_", " ").lower()
     return Problem(f"{whose} does not verify: {said}", _TALK_ANYWAY)
+
+
+def find_problem(
+    context: SSL.Context, chain: Sequence[x509.Certificate], usage: x509.ObjectIdentifier
+) -> Problem | None:
+    """Check certificates that no OpenSSL connection has looked at, as one of a context would.
+
+    Args:
+        context: has the authorities that are trusted.
+        chain: what the other end has shown, its own first.
+        usage: what that must be for, if it is not for everything (RFC 5280 section 4.2.1.12).
+    """
+    if not chain:
+        return Problem("the other end showed no certificate", _TALK_ANYWAY)
+    shown = [X509.from_cryptography(one) for one in chain]
+    try:
+        X509StoreContext(context.get_cert_store() or X509Store(), shown[0], shown[1:]).verify_certificate()
+    except X509StoreContextError as error:
+        code, depth, _ = error.errors
+        return chain_problem(error.certificate.to_cryptography(), code, depth)
+    with contextlib.suppress(x509.ExtensionNotFound):
+        try:
+            usages = chain[0].extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        except ValueError as error:
+            return Problem(f"the certificate is malformed ({error})", _TALK_ANYWAY)
+        if usage not in usages and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE not in usages:
+            return chain_problem(chain[0], _CODES.ERR_INVALID_PURPOSE, 0)
+    return None
 
 
 def name_problem(certificate: x509.Certificate, host: str, is_address: bool) -> Problem | None:
@@ -236,6 +267,12 @@ class Negotiated:
     """As the client sent it (SNI)."""
     peer: PeerCertificate | None = None
 
+    def of_result(self) -> dict[str, Any]:
+        """Return the `transport` object of `netecho.result/1`: nothing of whose certificate it is."""
+        answer = dataclasses.asdict(self)
+        del answer["peer"]
+        return answer | {"verified": self.peer is not None and self.peer.verified}
+
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object; times are in ISO 8601."""
         answer = dataclasses.asdict(self)
@@ -250,6 +287,19 @@ class Negotiated:
 
 def describe(transport: Any) -> Negotiated | None:
     """Return what was negotiated on a TLS transport, or `None` on one in clear or not yet agreed."""
+    agreement = getattr(transport, "agreement", None)
+    if isinstance(agreement, Agreement):
+        return Negotiated(
+            version=agreement.version,
+            cipher=agreement.cipher,
+            bits=agreement.bits,
+            group=agreement.group,
+            alpn=agreement.alpn,
+            server_name=agreement.server_name,
+            peer=_peer(agreement.chain[0], agreement.verified, agreement.problem)
+            if agreement.chain
+            else None,
+        )
     connection = transport.getHandle() if hasattr(transport, "getHandle") else None
     if not isinstance(connection, SSL.Connection):
         return None
@@ -277,6 +327,10 @@ def _describe_peer(connection: SSL.Connection) -> PeerCertificate | None:
         return None
     verifies = isinstance(connection, VerifiedConnection) and connection.verifies
     problem = connection.problem if isinstance(connection, VerifiedConnection) else None
+    return _peer(certificate, verifies and problem is None, None if problem is None else problem.reason)
+
+
+def _peer(certificate: x509.Certificate, verified: bool, problem: str | None) -> PeerCertificate:
     return PeerCertificate(
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
@@ -284,6 +338,6 @@ def _describe_peer(connection: SSL.Connection) -> PeerCertificate | None:
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
         fingerprint=fingerprint(certificate),
-        verified=verifies and problem is None,
-        problem=None if problem is None else problem.reason,
+        verified=verified,
+        problem=problem,
     )

@@ -26,6 +26,7 @@ from netecho.plans import Mode
 from netecho.protocols._contract import Route
 from netecho.services.bench_connection import RETRY_FIRST, Connection
 from netecho.services.open_loop import PacedConnection
+from netecho.services.opening import Opening
 from netecho.services.resolving import connect_failure, is_name, resolve
 from netecho.services.sessions import is_resumed
 
@@ -123,24 +124,20 @@ class Opener(Connection):
         """
         benchmark = self._benchmark
         visit = _Visit()
-        connected = 0
-
-        def on_connected() -> None:
-            nonlocal connected
-            connected = self._clock()
-
         try:
             route = await self._find(setup, begun_ns)
-            asked = self._clock()
-            await benchmark.adapter.converse(benchmark.reactor, route, visit, on_connected)
+            opening = Opening(self._clock)
+            await benchmark.adapter.converse(benchmark.reactor, route, visit, opening.on_connected)
         except Exception:
             raise connect_failure(Failure(), benchmark.plan.target) from None
         opened = self._clock()
-        setup.took(CONNECT, connected - asked)
+        if opening.connect_ns is not None:
+            setup.took(CONNECT, opening.connect_ns)
         if not self._with_tls:
-            return visit, connected
+            return visit, opening.connected_ns or opened
+        benchmark.agreed(visit.transport)
         resumed = benchmark.plan.resume and is_resumed(visit.transport)
-        setup.took(HANDSHAKE_RESUMED if resumed else HANDSHAKE, opened - connected)
+        setup.took(HANDSHAKE_RESUMED if resumed else HANDSHAKE, opening.handshake_ns(opened))
         return visit, opened
 
     async def _find(self, setup: Setup, begun_ns: int) -> Route:

@@ -38,6 +38,8 @@ from netecho.services import system
 from netecho.services.benchmark import INTERVAL, OnInterval
 from netecho.services.conclusion import plan_of_result
 from netecho.services.failures import loss_kind
+from netecho.services.handshake import describe
+from netecho.services.opening import Opening
 from netecho.services.resolving import connect_failure
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ class ProbeRun:
         self._recorder = Recorder(closed_loop=False)
         self._flow = _flow_of(adapter)(self._recorder)
         self._exchanger: Exchanger | None = None
+        self._agreed: dict[str, Any] | None = None
         self._ended: Deferred[None] = Deferred()
         self._send_call: Any = None
         self._expiry_call: Any = None
@@ -125,26 +128,24 @@ class ProbeRun:
         """
         if self._route.resolve_ns is not None:
             self._recorder.setup.took(RESOLVE, self._route.resolve_ns)
-        begun = connected = self._clock()
-
-        def on_connected() -> None:
-            nonlocal connected
-            connected = self._clock()
-
+        opening = Opening(self._clock)
         try:
             exchanger = await self._adapter.connect(
-                self._reactor, self._route, self._replied, self._connection_lost, on_connected
+                self._reactor, self._route, self._replied, self._connection_lost, opening.on_connected
             )
         except Exception:
             raise connect_failure(Failure(), self._plan.target) from None
         self._exchanger = exchanger
         self.transport = exchanger.transport
+        if self._route.tls is not None and (negotiated := describe(self.transport)) is not None:
+            self._agreed = negotiated.of_result()
         if self._adapter.kind is not Kind.DATAGRAM:
-            self._recorder.setup.took(CONNECT, connected - begun)
+            if opening.connect_ns is not None:
+                self._recorder.setup.took(CONNECT, opening.connect_ns)
             # What a peer does not take waits here, and not in the transport's buffer, which has no bound.
             self.transport.registerProducer(self, True)
         if self._plan.target.secure:
-            self._recorder.setup.took(HANDSHAKE, self._clock() - connected)
+            self._recorder.setup.took(HANDSHAKE, opening.handshake_ns(self._clock()))
 
     async def run(self) -> Summary:
         """Send the probes over the connection, wait for the last reply, and say what it all means."""
@@ -381,6 +382,7 @@ class ProbeRun:
             jitter=datagrams.jitter,
             flows=datagrams.flows,
             reflected=reflected,
+            transport=self._agreed,
             trustworthy=judgement.trustworthy,
             caveats=judgement.caveats,
         )

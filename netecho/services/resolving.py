@@ -188,7 +188,7 @@ def _nothing_listens(target: Target) -> str:
         and ipaddress.ip_address(target.host.partition("%")[0]).is_loopback
     ):
         flags = "" if target.protocol == "tcp" else f" --proto {target.protocol}"
-        flags += " --tls" if target.secure else ""
+        flags += " --tls" if target.secure and target.scheme != target.protocol else ""
         return f"nothing listens there; start one with: netecho serve{flags} --port {target.port}"
     return "nothing listens on that port, or a firewall refuses it"
 

@@ -6,7 +6,16 @@ import dataclasses
 import time
 from typing import Any
 
-from netecho.plans import SECOND, ClientTLS, MailPlan, ProxyPlan, RequestPlan, SocketOptions, Target
+from netecho.plans import (
+    SECOND,
+    ClientTLS,
+    MailPlan,
+    MultiplexPlan,
+    ProxyPlan,
+    RequestPlan,
+    SocketOptions,
+    Target,
+)
 from netecho.protocols._contract import Adapter, Route
 from netecho.services import tls
 from netecho.services.keys import read_key
@@ -24,6 +33,7 @@ async def find_route(
     request: RequestPlan | None = None,
     mail: MailPlan | None = None,
     proxy: ProxyPlan | None = None,
+    multiplex: MultiplexPlan | None = None,
 ) -> Route:
     """Resolve the target's host, and load what its TLS needs, and the key for a reflector.
 
@@ -32,7 +42,7 @@ async def find_route(
         UsageError: a file or flag for TLS is wrong, or the key's file, or the address is not of the family
             asked for.
     """
-    route = route_by((), target, sockets, client_tls, timeout_ns, hmac_key, request, mail, proxy)
+    route = route_by((), target, sockets, client_tls, timeout_ns, hmac_key, request, mail, proxy, multiplex)
     if target.path is None:
         begun = time.monotonic_ns()
         addresses = await resolve(reactor, target.host, target.port, sockets, adapter.kind)
@@ -51,6 +61,7 @@ def route_by(
     request: RequestPlan | None = None,
     mail: MailPlan | None = None,
     proxy: ProxyPlan | None = None,
+    multiplex: MultiplexPlan | None = None,
 ) -> Route:
     """Return the way to a target whose host has been resolved before, by another process of ours perhaps.
 
@@ -75,4 +86,5 @@ def route_by(
         mail=mail or MailPlan(),
         proxy=proxy,
         starttls=starttls,
+        multiplex=multiplex or MultiplexPlan(),
     )

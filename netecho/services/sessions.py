@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
 from netecho.errors import NetechoError
+from netecho.protocols._security import Agreement
 
 if TYPE_CHECKING:
     from netecho.services.tls import ClientContext
@@ -25,6 +26,8 @@ _reused = getattr(_util.lib, "SSL_session_reused", None)
 @implementer(IOpenSSLClientConnectionCreator)
 class ResumingContext:
     """Makes the OpenSSL side of connections that follow one another.
+
+    Provides `netecho.protocols._security.ClientSecurity`, for connections whose TLS is not OpenSSL's.
 
     Args:
         connections: makes each of them.
@@ -38,6 +41,12 @@ class ResumingContext:
             raise NetechoError("this version of pyOpenSSL does not tell whether a session is resumed")
         self._connections = connections
         self._last: SSL.Connection | None = None
+        self.resumes = True
+        self.session: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Be as what makes the connections, in all that is not about sessions."""
+        return getattr(self._connections, name)
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection, with the session of the last one if that had any."""
@@ -51,5 +60,8 @@ class ResumingContext:
 
 def is_resumed(transport: Any) -> bool:
     """Return whether the handshake of a TLS transport resumed a session."""
+    agreement = getattr(transport, "agreement", None)
+    if isinstance(agreement, Agreement):
+        return agreement.resumed
     connection = transport.getHandle()
     return _reused is not None and bool(_reused(connection._ssl))

@@ -11,10 +11,12 @@ import dataclasses
 import functools
 import ipaddress
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import idna
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
 from OpenSSL.crypto import X509StoreFlags
 from twisted.internet.interfaces import (
@@ -26,7 +28,15 @@ from zope.interface import implementer
 from netecho.errors import UsageError
 from netecho.plans import ClientTLS, ServerTLS, TLSVersion
 from netecho.services import certificates
-from netecho.services.handshake import VerifiedConnection, describe, explain, verification
+from netecho.services.handshake import (
+    UnverifiedError,
+    VerifiedConnection,
+    describe,
+    explain,
+    find_problem,
+    name_problem,
+    verification,
+)
 
 if TYPE_CHECKING:
     from netecho.services.certificates import Credentials, LocalAuthority
@@ -53,7 +63,7 @@ _MUST_SHOW = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 @implementer(IOpenSSLServerConnectionCreator)
 @dataclasses.dataclass(frozen=True)
 class ServerContext:
-    """Makes the OpenSSL side of a server's connections."""
+    """Makes the OpenSSL side of a server's connections; provides `netecho.protocols._security.Security`."""
 
     context: SSL.Context
     make: Callable[[int], SSL.Context] = dataclasses.field(repr=False)
@@ -64,8 +74,12 @@ class ServerContext:
     """Who signed our certificate, when it was made for this run."""
     made: Credentials | None = None
     """Our certificate and key, then."""
+    identity: Credentials | None = None
+    """What is shown: read, or made."""
+    named: tuple[str, ...] = ()
+    """What the plan has a listener choose from; empty: what its protocol says."""
     alpn: tuple[str, ...] = ()
-    """What one listener chooses from, if the plan names nothing: see `offering`."""
+    """What one listener chooses from: see `offering`."""
 
     def offering(self, alpn: tuple[str, ...], *, datagrams: bool = False) -> ServerContext:
         """Return a context for one listener.
@@ -78,7 +92,16 @@ class ServerContext:
             UsageError: as of `for_server`.
         """
         context = self.make(SSL.DTLS_METHOD) if datagrams else self.context
-        return dataclasses.replace(self, context=context, alpn=alpn)
+        return dataclasses.replace(self, context=context, alpn=self.named or alpn)
+
+    def verify(self, chain: Sequence[x509.Certificate]) -> None:
+        """See `netecho.protocols._security.Security`."""
+        problem = find_problem(self.context, chain, ExtendedKeyUsageOID.CLIENT_AUTH)
+        if problem is not None:
+            raise UnverifiedError(problem)
+
+    def log_secret(self, line: bytes) -> None:
+        """Keep it to ourselves: a server has no key log."""
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection."""
@@ -96,12 +119,38 @@ class ServerContext:
 @implementer(IOpenSSLClientConnectionCreator)
 @dataclasses.dataclass(frozen=True)
 class ClientContext:
-    """Makes the OpenSSL side of a client's connections, all to the same host."""
+    """Makes the OpenSSL side of a client's connections, all to the same host.
+
+    Provides `netecho.protocols._security.ClientSecurity`.
+    """
 
     context: SSL.Context
     server_name: bytes | None
     """Sent as SNI; `None` for an address, which RFC 6066 section 3 does not permit there."""
     keylog: BinaryIO | None = None
+    identity: Credentials | None = None
+    alpn: tuple[str, ...] = ()
+    name: str = ""
+    """Whose certificate is expected: a name in ASCII form, or an address."""
+    enforces: bool = True
+    """Whether there is no connection without one that verifies."""
+    verifies: ClassVar[bool] = True
+    resumes: ClassVar[bool] = False
+    session: ClassVar[Any] = None
+
+    def verify(self, chain: Sequence[x509.Certificate]) -> str | None:
+        """See `netecho.protocols._security.Security`."""
+        problem = find_problem(self.context, chain, ExtendedKeyUsageOID.SERVER_AUTH)
+        if problem is None:
+            problem = name_problem(chain[0], self.name, self.server_name is None)
+        if problem is not None and self.enforces:
+            raise UnverifiedError(problem)
+        return None if problem is None else problem.reason
+
+    def log_secret(self, line: bytes) -> None:
+        """See `netecho.protocols._security.Security`."""
+        if self.keylog is not None:
+            _write_secret(self.keylog, line)
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection."""
@@ -148,7 +197,8 @@ def for_server(
         made = credentials
     make = functools.partial(_server_context, plan, credentials)
     context = make(SSL.TLS_METHOD)
-    return ServerContext(context, make, plan.client_ca is not None, authority_made, made)
+    verifies = plan.client_ca is not None
+    return ServerContext(context, make, verifies, authority_made, made, credentials, plan.alpn)
 
 
 def _server_context(plan: ServerTLS, credentials: Credentials, method: int) -> SSL.Context:
@@ -202,6 +252,7 @@ def for_client(
     else:
         _trust(context, plan.authorities, "--cacert")
     context.set_verify(SSL.VERIFY_PEER, verification(name, is_address, enforce=not plan.insecure))
+    credentials = None
     if plan.certificate is not None:
         credentials = certificates.read_credentials(plan.certificate, plan.key)
         _show(context, credentials, plan.certificate)
@@ -213,7 +264,8 @@ def for_client(
     elif environment.get("SSLKEYLOGFILE"):
         path = environment["SSLKEYLOGFILE"]
         keylog = _log_keys(context, path, f"SSLKEYLOGFILE={path}")
-    return ClientContext(context, None if is_address else name.encode("ascii"), keylog)
+    server_name = None if is_address else name.encode("ascii")
+    return ClientContext(context, server_name, keylog, credentials, plan.alpn, name, not plan.insecure)
 
 
 def _context(method: int, oldest: TLSVersion) -> SSL.Context:
@@ -315,10 +367,11 @@ def _log_keys(context: SSL.Context, path: str, flag: str) -> BinaryIO:
         raise UsageError(f"{flag}: {error.strerror or error}") from None
     log = os.fdopen(descriptor, "ab", buffering=0)
 
-    def write(_: SSL.Connection, line: bytes) -> None:
-        # A full disk is no reason to fail in the middle of OpenSSL, and a closed log none either.
-        with contextlib.suppress(OSError, ValueError):
-            log.write(line + b"\n")
-
-    context.set_keylog_callback(write)
+    context.set_keylog_callback(lambda _, line: _write_secret(log, line))
     return log
+
+
+def _write_secret(log: BinaryIO, line: bytes) -> None:
+    # A full disk is no reason to fail in the middle of OpenSSL, and a closed log none either.
+    with contextlib.suppress(OSError, ValueError):
+        log.write(line + b"\n")

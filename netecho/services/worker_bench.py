@@ -242,6 +242,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         plan.request,
         plan.mail,
         plan.proxy,
+        plan.multiplex,
     )
     route = dataclasses.replace(route, resolve_ns=order["resolve_ns"])
     begin: Deferred[int] = Deferred()

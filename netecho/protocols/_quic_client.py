@@ -1,0 +1,470 @@
+"""The client side of QUIC: exchanges, each on a stream of its own, and conversations on one stream."""
+
+from __future__ import annotations
+
+import collections
+import errno
+from typing import Any, Final
+
+from aioquic.quic.events import (
+    ConnectionTerminated,
+    HandshakeCompleted,
+    QuicEvent,
+    StopSendingReceived,
+    StreamDataReceived,
+    StreamReset,
+)
+from aioquic.quic.packet import QuicErrorCode
+from twisted.internet.defer import Deferred
+from twisted.internet.error import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+)
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import DatagramProtocol, Protocol
+from twisted.python.failure import Failure
+
+from netecho.errors import ConnectError
+from netecho.protocols._contract import OnLost, OnReply, Route
+from netecho.protocols._quic_link import Link
+from netecho.protocols._quic_server import ALPN
+from netecho.protocols._quic_wire import NO_ERROR, Wire, alert, configuration
+
+KEEP_ALIVE: Final = 20.0
+"""Seconds after which a connection that is open but idle says that we are still there."""
+HIGH: Final = 256 << 10
+LOW: Final = 64 << 10
+"""Bytes not acknowledged at which whoever writes is told to wait, and to go on."""
+
+
+class ResetError(ConnectionLost):
+    """The other end reset the stream"""  # noqa: D400, D415 - Twisted shows this as the error's message
+
+
+class ClosedError(ConnectionLost):
+    """The other end closed the connection"""  # noqa: D400, D415 - as above
+
+
+class ClientLink(Link):
+    """A client's connection, on a port of its own.
+
+    Args:
+        reactor: provides `IReactorTime`.
+        route: says how it speaks TLS, and to whom.
+    """
+
+    def __init__(self, reactor: Any, route: Route) -> None:
+        self.route = route
+        self.port: Any = None
+        settings = configuration(route.tls, ALPN, route.multiplex.qlog, is_client=True)
+        settings.session_ticket = route.tls.session if route.tls.resumes else None
+        wire = Wire(settings, route.tls, session_ticket_handler=self._keep_session)
+        super().__init__(reactor, wire, self._write)
+        self.opened: Deferred[ClientLink] = Deferred(lambda _: self.abort())
+        """Fires when there can be streams; fails with the reason why there are none."""
+        self._user: Any = None
+        self._is_given_up = False
+        self._is_shaken = False
+        self._ping = 0
+        self.transport = Transport(self)
+
+    def _keep_session(self, ticket: Any) -> None:
+        if self.route.tls.resumes:
+            self.route.tls.session = ticket
+
+    def connect(self, port: Any) -> None:
+        """Begin the handshake, now that there is a port."""
+        self.port = port
+        address = self.route.addresses[0], self.route.target.port
+        self.wire.connect(address, self.reactor.seconds())
+        self.flush()
+
+    def use(self, user: Any) -> None:
+        """Have somebody told of streams, and of the end: with `happened`, `flushed` and `lost`."""
+        self._user = user
+
+    def _write(self, datagram: bytes, _: object) -> None:
+        try:
+            self.port.write(datagram)
+        except BlockingIOError:
+            pass  # it is lost like any other, and sent again
+        except OSError:
+            self.lose(Failure())
+
+    def received(self, datagram: bytes, _: object) -> None:
+        """Take a datagram: all come from the one peer that the port is connected to."""
+        super().received(datagram, (self.route.addresses[0], self.route.target.port))
+        # Who is asked for a certificate hears only after the handshake whether it will do.
+        heard = self._is_shaken and (self.wire.is_confirmed or not self.wire.is_asked)
+        if heard and not self.is_over and not self.opened.called:
+            self.opened.callback(self)
+
+    def happened(self, event: QuicEvent) -> None:
+        """Pass it on."""
+        if isinstance(event, HandshakeCompleted):
+            self._is_shaken = True
+            self.deadline = self.reactor.seconds() + KEEP_ALIVE
+            self.flush()  # what completes it for the other end, before anything else
+        elif self._user is not None:
+            self._user.happened(event)
+
+    def flushed(self) -> None:
+        """Pass it on."""
+        if self._user is not None:
+            self._user.flushed()
+
+    def overdue(self) -> None:
+        """Say that we are still there."""
+        self.deadline = self.reactor.seconds() + KEEP_ALIVE
+        self._ping += 1
+        self.wire.send_ping(self._ping)
+        self.flush_soon()
+
+    def over(self, why: ConnectionTerminated) -> None:
+        """Close the port, and tell whoever waits for something."""
+        self._close_port()
+        self._tell(lambda: self._reason(why))
+
+    def lose(self, reason: Failure) -> None:
+        """Take the system's word that there is nobody at the other end."""
+        if not self.is_over:
+            self.is_over = True
+            self.stop_timers()
+            self._close_port()
+            self._tell(lambda: reason)
+
+    def _tell(self, reason: Any) -> None:
+        user, self._user = self._user, None
+        if self._is_given_up:
+            return
+        if not self.opened.called:
+            self.opened.errback(reason())
+        elif user is not None:
+            user.lost(reason())
+
+    def _close_port(self) -> None:
+        if self.port is not None:
+            self.port.stopListening()
+
+    def _reason(self, why: ConnectionTerminated) -> Failure:
+        """Return what an end of the connection is in Twisted's words."""
+        if self.wire.refusal is not None:
+            return Failure(self.wire.refusal)
+        if (said := alert(why.error_code)) is not None and why.frame_type is not None:
+            return Failure(said)
+        words = why.reason_phrase.rstrip(".")
+        if words == "Idle timeout":
+            return Failure(ConnectionLost(OSError(errno.ETIMEDOUT, "the other end has fallen silent")))
+        if not self.opened.called:
+            if why.error_code == QuicErrorCode.CONNECTION_REFUSED:
+                words = words or "it takes no connections now"
+            words = f"connection to {self.route.target} failed: {words or hex(why.error_code)}"
+            return Failure(ConnectError(words))
+        if why.error_code == NO_ERROR:
+            return Failure(ConnectionDone())
+        return Failure(ClosedError(f"{ClosedError.__doc__}: {words or hex(why.error_code)}"))
+
+    def abort(self) -> None:
+        """End the connection at once, and tell nobody here of it."""
+        self._is_given_up = True
+        self.end(NO_ERROR)
+
+
+class ClientPort(DatagramProtocol):
+    """The socket of one connection."""
+
+    noisy = False
+
+    def __init__(self, link: ClientLink) -> None:
+        self._link = link
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Pass it on."""
+        self._link.received(datagram, addr)
+
+    def connectionRefused(self) -> None:
+        """The other end's system says that nothing listens (ICMP port unreachable)."""
+        self._link.lose(Failure(ConnectionRefusedError("port unreachable")))
+
+    def stopProtocol(self) -> None:
+        """The reactor has closed the socket, as epoll's does when such a message comes in idle time."""
+        self.connectionRefused()
+
+
+class _Unheard(Protocol):
+    """Is told of what comes on a connection's streams, for which it has no use."""
+
+
+class Transport:
+    """A connection as seen from above: as much of an `ITransport` as there is of one without a stream."""
+
+    disconnecting = False
+
+    def __init__(self, link: ClientLink) -> None:
+        self.link = link
+        self.protocol: Protocol = _Unheard()
+        """Told of what comes; see `netecho.protocols._first_byte`."""
+        self._producer: Any = None
+        self._paused = False
+
+    @property
+    def agreement(self) -> Any:
+        """What has been agreed upon."""
+        return self.link.wire.agreement()
+
+    def getPeer(self) -> Any:
+        """Return the other end's address."""
+        return self.link.port.getPeer()
+
+    def getHost(self) -> Any:
+        """Return our address."""
+        return self.link.port.getHost()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Have a producer wait while the other end does not read."""
+        self._producer = producer
+        self.regulate(self.link.wire.backlog)
+
+    def unregisterProducer(self) -> None:
+        """Have nobody wait."""
+        self._producer = None
+        self._paused = False
+
+    def regulate(self, backlog: int) -> None:
+        """Tell the producer to wait, or to go on, as that many bytes wait to be sent or acknowledged."""
+        if self._producer is None:
+            return
+        if not self._paused and backlog >= HIGH:
+            self._paused = True
+            self._producer.pauseProducing()
+        elif self._paused and backlog <= LOW:
+            self._paused = False
+            self._producer.resumeProducing()
+
+    def loseConnection(self) -> None:
+        """End the connection."""
+        self.link.abort()
+
+    abortConnection = loseConnection
+
+
+class _Exchange:
+    __slots__ = ("missing", "pieces", "sequence")
+
+    def __init__(self, sequence: int, size: int) -> None:
+        self.sequence = sequence
+        self.missing = size
+        self.pieces: list[bytes] = []
+
+
+class StreamsExchanger:
+    """Exchanges, each on a stream of its own; provides `netecho.protocols._contract.Exchanger`.
+
+    Args:
+        link: the connection.
+        on_reply: called with each echo.
+        on_lost: called when the connection is lost.
+    """
+
+    def __init__(self, link: ClientLink, on_reply: OnReply, on_lost: OnLost) -> None:
+        self._link = link
+        self._on_reply: OnReply = on_reply
+        self._on_lost = on_lost
+        self._most = link.route.multiplex.streams
+        self._exchanges: dict[int, _Exchange] = {}
+        """Those under way, by their streams."""
+        self._queue: collections.deque[tuple[int, bytes]] = collections.deque()
+        """Messages for which there is no stream yet."""
+        self.transport = link.transport
+        link.use(self)
+
+    def send(self, sequence: int, payload: bytes) -> None:
+        """See `Exchanger.send`."""
+        if self._most is not None and len(self._exchanges) >= self._most:
+            self._queue.append((sequence, payload))
+            return
+        wire = self._link.wire
+        stream = wire.get_next_available_stream_id()
+        self._exchanges[stream] = _Exchange(sequence, len(payload))
+        wire.send_stream_data(stream, payload, True)
+        self._link.flush_soon()
+
+    def happened(self, event: QuicEvent) -> None:
+        """Take echoes, or some of one."""
+        if isinstance(event, StreamDataReceived):
+            exchange = self._exchanges.get(event.stream_id)
+            if exchange is None:
+                return
+            self.transport.protocol.dataReceived(event.data)
+            exchange.pieces.append(event.data)
+            exchange.missing -= len(event.data)
+            if event.end_stream:
+                self._complete(event.stream_id, exchange)
+            elif exchange.missing < 0:  # nobody is to send us more than we asked for
+                self._link.wire.stop_stream(event.stream_id, NO_ERROR)
+                self._complete(event.stream_id, exchange)
+        elif isinstance(event, StreamReset | StopSendingReceived) and event.stream_id in self._exchanges:
+            # The echo of one message will not come, of which nobody would hear.
+            self.lost(Failure(ResetError(f"{ResetError.__doc__}: {event.error_code:#x}")))
+            self._link.abort()
+
+    def _complete(self, stream: int, exchange: _Exchange) -> None:
+        del self._exchanges[stream]
+        if self._queue:
+            self.send(*self._queue.popleft())
+        pieces = exchange.pieces
+        self._on_reply(exchange.sequence, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def flushed(self) -> None:
+        """Have whoever sends wait while the other end does not read."""
+        self.transport.regulate(self._link.wire.backlog)
+
+    def lost(self, reason: Failure) -> None:
+        """Say so, unless we did it."""
+        on_lost, self._on_lost = self._on_lost, _ignore
+        self._on_reply = _ignore
+        on_lost(reason)
+
+    def close(self) -> None:
+        """See `Exchanger.close`."""
+        self._on_lost = self._on_reply = _ignore
+        self._link.abort()
+
+
+def _ignore(*_: object) -> None:
+    """Take what nobody waits for any more."""
+
+
+class StreamConversation(Transport):
+    """The transport of a protocol that has one stream, which begins with the first that it writes.
+
+    Half-closing it ends our side of the stream. With it the connection ends.
+    """
+
+    def __init__(self, link: ClientLink, protocol: Protocol) -> None:
+        super().__init__(link)
+        link.transport = self
+        self.protocol = protocol
+        self._stream: int | None = None
+        self._write_ended = False
+        self._read_ended = False
+        self._told_of_write_end = False
+        self._losing = False
+        self._held: list[bytes] | None = None
+        """What has come and is not wanted yet; `None`: it is."""
+        self._held_end = False
+        link.use(self)
+
+    def write(self, data: bytes) -> None:
+        """Send on the stream."""
+        self._send(data, False)
+
+    def writeSequence(self, pieces: Any) -> None:
+        """Send on the stream."""
+        self._send(b"".join(pieces), False)
+
+    def _send(self, data: bytes, is_end: bool) -> None:
+        if self._write_ended or self.link.is_over:
+            return
+        if self._stream is None:
+            self._stream = self.link.wire.get_next_available_stream_id()
+        self.link.wire.send_stream_data(self._stream, data, is_end)
+        self._write_ended = is_end
+        self.link.flush_soon()
+
+    def loseWriteConnection(self) -> None:
+        """End our side of the stream."""
+        self._send(b"", True)
+
+    def loseConnection(self) -> None:
+        """End the connection when all that was written has arrived."""
+        self.disconnecting = self._losing = True
+        if self._stream is not None:
+            self._send(b"", True)
+        self.flushed()
+
+    def abortConnection(self) -> None:
+        """End the connection at once."""
+        self.disconnecting = True
+        self._over(Failure(ConnectionAborted()))
+
+    def pauseProducing(self) -> None:
+        """Have the protocol told of nothing, and the other end send no more than a window."""
+        if self._held is None:
+            self._held = []
+
+    def resumeProducing(self) -> None:
+        """Have the protocol told of what has come."""
+        held, self._held = self._held, None
+        for data in held or ():
+            if self._held is None:
+                self._pass_on(data)
+            else:
+                self._held.append(data)
+        self.link.wire.withheld = sum(map(len, self._held or ()))
+        if self._held is None and self._held_end:
+            self._held_end = False
+            self._end_of_reading()
+        self.link.flush_soon()
+
+    def stopProducing(self) -> None:
+        """End the connection: nobody wants what comes."""
+        self.loseConnection()
+
+    def happened(self, event: QuicEvent) -> None:
+        """Take what comes."""
+        if isinstance(event, StreamDataReceived) and event.stream_id == self._stream:
+            if event.data:
+                if self._held is None:
+                    self._pass_on(event.data)
+                else:
+                    self._held.append(event.data)
+                    self.link.wire.withheld += len(event.data)
+            if event.end_stream:
+                if self._held is None:
+                    self._end_of_reading()
+                else:
+                    self._held_end = True
+        elif isinstance(event, StreamReset | StopSendingReceived) and event.stream_id == self._stream:
+            self._over(Failure(ResetError(f"{ResetError.__doc__}: {event.error_code:#x}")))
+
+    def _pass_on(self, data: bytes) -> None:
+        if not self._losing:
+            self.protocol.dataReceived(data)
+
+    def _end_of_reading(self) -> None:
+        self._read_ended = True
+        half: Any = IHalfCloseableProtocol(self.protocol, None)
+        if half is None or self._losing:
+            self.loseConnection()
+        else:
+            half.readConnectionLost()
+
+    def flushed(self) -> None:
+        """Look whether what was written has arrived."""
+        wire = self.link.wire
+        owed = 0 if self._stream is None or self.link.is_over else wire.owed(self._stream)
+        self.regulate(owed)
+        if owed:
+            return
+        if self._write_ended and not self._told_of_write_end and not self._losing:
+            self._told_of_write_end = True
+            half: Any = IHalfCloseableProtocol(self.protocol, None)
+            if half is not None:
+                half.writeConnectionLost()
+        # A session to resume comes with the last word of the handshake.
+        if self._losing and (wire.is_confirmed or not self.link.route.tls.resumes):
+            self._over(Failure(ConnectionDone()))
+
+    def lost(self, reason: Failure) -> None:
+        """Tell the protocol that the connection is lost."""
+        self._over(reason)
+
+    def _over(self, reason: Failure) -> None:
+        protocol, self.protocol = self.protocol, _Unheard()
+        self._producer = None
+        self.link.abort()
+        if not isinstance(protocol, _Unheard):
+            protocol.connectionLost(reason)

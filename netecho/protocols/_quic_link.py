@@ -1,0 +1,142 @@
+"""What drives one QUIC connection's core: datagrams, timers, and what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aioquic.quic.events import ConnectionTerminated, QuicEvent
+
+from netecho.protocols._quic_wire import Wire
+
+Address = tuple[str, int]
+
+
+class Link:
+    """One connection, without what it is for.
+
+    What is sent in one turn of the reactor leaves at its end, all together.
+
+    Args:
+        reactor: provides `IReactorTime`.
+        wire: its core.
+        send: sends a datagram to an address.
+    """
+
+    deadline: float | None = None
+    """When `overdue` is called, in seconds of the reactor's clock, whatever else happens."""
+
+    def __init__(self, reactor: Any, wire: Wire, send: Callable[[bytes, Address], None]) -> None:
+        self.reactor = reactor
+        self.wire = wire
+        self._send = send
+        self._timer: Any = None
+        self._flush_call: Any = None
+        self.is_over = False
+
+    # For whoever knows what it is for.
+
+    def happened(self, event: QuicEvent) -> None:
+        """Take an event of the core."""
+        raise NotImplementedError
+
+    def over(self, why: ConnectionTerminated) -> None:
+        """Take the end of the connection, whoever ended it."""
+        raise NotImplementedError
+
+    def flushed(self) -> None:
+        """Look at what has been sent and acknowledged; called at the end of each turn with anything new."""
+
+    def overdue(self) -> None:
+        """End what has taken too long."""
+
+    # In and out.
+
+    def received(self, datagram: bytes, source: Address) -> None:
+        """Take a datagram."""
+        if not self.is_over:
+            self.wire.receive_datagram(datagram, source, self.reactor.seconds())
+            self._go_on()
+
+    def _go_on(self) -> None:
+        while not self.is_over and (event := self.wire.next_event()) is not None:
+            if not isinstance(event, ConnectionTerminated):  # which `ended` told long before
+                self.happened(event)
+        if not self.is_over:
+            if (why := self.wire.ended) is not None:
+                self.stop(why)
+            else:
+                self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Send what there is at the end of this turn."""
+        if self._flush_call is None and not self.is_over:
+            self._flush_call = self.reactor.callLater(0, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush_call = None
+        self.flush()
+        if not self.is_over:
+            self.flushed()
+
+    def flush(self) -> None:
+        """Send what there is, and wait for what comes next."""
+        now = self.reactor.seconds()
+        for datagram, address in self.wire.datagrams_to_send(now):
+            self._send(datagram, address)
+            if self.is_over:
+                return
+        self._wait()
+
+    def _wait(self) -> None:
+        due = self.wire.get_timer()
+        if self.deadline is not None:
+            due = self.deadline if due is None else min(due, self.deadline)
+        if due is None:
+            return
+        # A timer that is too early only looks what is due; most are moved on before they fire.
+        if self._timer is not None and self._timer.active():
+            if self._timer.getTime() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self.reactor.callLater(max(0.0, due - self.reactor.seconds()), self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self.reactor.seconds()
+        if self.deadline is not None and now >= self.deadline:
+            self.deadline = None
+            self.overdue()
+            if self.is_over:
+                return
+        due = self.wire.get_timer()
+        if due is not None and now >= due:
+            self.wire.handle_timer(now)
+            self._go_on()
+        else:
+            self._wait()
+
+    # The end.
+
+    def end(self, code: int, reason: str = "") -> None:
+        """Say that the connection is over, and have it over."""
+        if not self.is_over:
+            self.wire.end(code, reason)
+            if (why := self.wire.ended) is not None:
+                self.stop(why)
+
+    def stop(self, why: ConnectionTerminated) -> None:
+        """Have the connection over: the other end is told, if it does not know."""
+        self.is_over = True
+        if not self.wire.is_told:
+            for datagram, address in self.wire.datagrams_to_send(self.reactor.seconds()):
+                self._send(datagram, address)
+        self.stop_timers()
+        self.over(why)
+
+    def stop_timers(self) -> None:
+        """Do nothing more by ourselves."""
+        for call in (self._timer, self._flush_call):
+            if call is not None and call.active():
+                call.cancel()
+        self.wire.forget()

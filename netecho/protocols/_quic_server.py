@@ -1,0 +1,419 @@
+"""The server side of QUIC: many connections on one port, told apart by their IDs.
+
+Nothing is kept of a peer whose address nobody has vouched for, once there are many: then the first packet of
+each is answered by a Retry (RFC 9000 section 8.1.2), which costs a round trip and no memory. Fewer are let in
+at once, and have three bytes for each of theirs until their address is known to be theirs (section 8.1).
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+from typing import Any, Final
+
+from aioquic._buffer import Buffer
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE
+from aioquic.quic.connection import stream_is_unidirectional
+from aioquic.quic.crypto import CryptoPair
+from aioquic.quic.events import (
+    ConnectionIdIssued,
+    ConnectionIdRetired,
+    ConnectionTerminated,
+    HandshakeCompleted,
+    QuicEvent,
+    StreamDataReceived,
+    StreamReset,
+)
+from aioquic.quic.packet import (
+    QuicErrorCode,
+    QuicFrameType,
+    QuicHeader,
+    QuicPacketType,
+    encode_quic_retry,
+    encode_quic_version_negotiation,
+    pull_quic_header,
+)
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.retry import QuicRetryTokenHandler
+from aioquic.tls import SessionTicket
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
+
+from netecho.plans import ReplyMode, Target
+from netecho.protocols._contract import ListenSettings
+from netecho.protocols._datagram_server import DatagramListener, DatagramServer
+from netecho.protocols._impaired_datagrams import ImpairedPort
+from netecho.protocols._quic_link import Address, Link
+from netecho.protocols._quic_wire import IDLE, NO_ERROR, Wire, configuration
+from netecho.protocols._seen import address_text
+from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
+
+ALPN: Final = ("echo",)
+TRUSTING: Final = 64
+"""Handshakes under way from which on a peer must show that its address is its own."""
+MOST_HANDSHAKES: Final = 1024
+"""Handshakes under way; more are not begun."""
+MOST_SESSIONS: Final = 4096
+"""Sessions that can be resumed: the youngest."""
+CROWDED: Final = "too many QUIC handshakes"
+BROKEN: Final = "no QUIC"
+_ID_SIZE: Final = 8
+_CLOSE_SIZE: Final = 64
+"""Bytes that the frame of a refusal has at most."""
+
+
+def refusal(header: QuicHeader, code: int) -> bytes:
+    """Return an answer to a peer's first packet that says no, for which nothing is kept."""
+    crypto = CryptoPair()
+    crypto.setup_initial(cid=header.destination_cid, is_client=False, version=header.version or 0)
+    builder = QuicPacketBuilder(
+        host_cid=header.destination_cid,
+        is_client=False,
+        max_datagram_size=SMALLEST_MAX_DATAGRAM_SIZE,
+        peer_cid=header.source_cid,
+        version=header.version or 0,
+    )
+    builder.start_packet(QuicPacketType.INITIAL, crypto)
+    frame = builder.start_frame(QuicFrameType.TRANSPORT_CLOSE, capacity=_CLOSE_SIZE)
+    frame.push_uint_var(code)
+    frame.push_uint_var(QuicFrameType.PADDING)
+    frame.push_uint_var(0)
+    datagrams, _ = builder.flush()
+    return datagrams[0]
+
+
+class EchoLink(Link):
+    """A connection to the server: what comes on each stream goes back on it.
+
+    Args:
+        port: where it came to.
+        wire: its core.
+        peer: its address, so far.
+        ids: the connection IDs by which it is known at first.
+    """
+
+    def __init__(self, port: QUICPort, wire: Wire, peer: Address, ids: set[bytes]) -> None:
+        super().__init__(port.reactor, wire, port.send_datagram)
+        self.port = port
+        self.ids = ids
+        self.peer = peer
+        self.begun = self.reactor.seconds()
+        self.is_open = False
+        """The handshake is complete."""
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self._draining = False
+        self._backlog = 0
+        self.deadline = self.begun + HANDSHAKE_TIMEOUT
+
+    def happened(self, event: QuicEvent) -> None:
+        """Answer, or keep the books."""
+        match event:
+            case StreamDataReceived():
+                self._echo(event.stream_id, event.data, event.end_stream)
+            case StreamReset():
+                if not stream_is_unidirectional(event.stream_id):
+                    self.wire.reset_stream(event.stream_id, event.error_code)
+            case HandshakeCompleted():
+                if self.port.is_full:  # others were faster
+                    self.port.refused(self.peer)
+                    self.end(QuicErrorCode.CONNECTION_REFUSED, "too many connections")
+                    return
+                self.is_open = True
+                self.deadline = None
+                self._progressed()
+                self.port.opened(self)
+                if self._draining:
+                    self.finish_if_answered()
+            case ConnectionIdIssued():
+                self.port.links[event.connection_id] = self
+                self.ids.add(event.connection_id)
+            case ConnectionIdRetired():
+                self.port.links.pop(event.connection_id, None)
+                self.ids.discard(event.connection_id)
+
+    def _echo(self, stream: int, data: bytes, is_end: bool) -> None:
+        if self._draining:
+            return
+        if stream_is_unidirectional(stream):
+            return  # what comes on it cannot go back
+        self.bytes_received += len(data)
+        self._progressed()
+        answer = data if self.port.settings.reply is ReplyMode.ECHO else b""
+        if not answer and not is_end:
+            return
+        try:
+            self.wire.send_stream_data(stream, answer, is_end)
+        except (RuntimeError, ValueError):
+            return  # the peer wants to hear no more on it
+        self.bytes_sent += len(answer)
+
+    def _progressed(self) -> None:
+        if self.is_open and (patience := self.port.settings.idle_timeout) is not None:
+            self.deadline = self.reactor.seconds() + patience
+
+    def flushed(self) -> None:
+        """Finish, if that is wanted and the peer has all that it is owed."""
+        if self.deadline is not None and self.is_open:
+            before, self._backlog = self._backlog, self.wire.backlog
+            if before != self._backlog:  # the peer takes its echo
+                self._progressed()
+        if self._draining:
+            self.finish_if_answered()
+
+    def overdue(self) -> None:
+        """End a connection that made no progress."""
+        if not self.is_open:
+            self.end(QuicErrorCode.CONNECTION_REFUSED, "the handshake took too long")
+        elif self.wire.backlog:
+            self.cut("idle")
+        else:
+            self.end(NO_ERROR, "idle")
+
+    def drain(self) -> None:
+        """Answer what has been received up to now, then finish."""
+        self._draining = True
+        if self.is_open:
+            self.finish_if_answered()
+        else:  # it has sent nothing that could be answered
+            self.end(QuicErrorCode.CONNECTION_REFUSED, "the server ends")
+
+    def finish_if_answered(self) -> None:
+        """Say that it is over once the peer has acknowledged all of its echo."""
+        if not self.is_over and not self.wire.backlog:
+            self.end(NO_ERROR, "the server ends")
+
+    def cut(self, why: str) -> None:
+        """End the connection at once; it counts as cut unless the peer has all that it was owed."""
+        if not self.is_over:
+            self.port.settings.totals.cut += bool(self.is_open and self.wire.backlog)
+            self.end(NO_ERROR, why)
+
+    def over(self, why: ConnectionTerminated) -> None:
+        """Leave the books."""
+        self.port.closed(self, why)
+
+
+class QUICPort(DatagramServer):
+    """A server's port, with all its connections."""
+
+    def __init__(self, reactor: Any, settings: ListenSettings) -> None:
+        super().__init__(reactor, settings)
+        self.reactor = reactor
+        self.settings = settings
+        # Whoever is idle for too long is told so, before silence has the connection end by itself.
+        idle = max(IDLE, settings.idle_timeout or 0.0)
+        self._configuration = configuration(settings.tls, ALPN, settings.qlog, is_client=False, idle=idle)
+        self._retry = QuicRetryTokenHandler()
+        self._tickets: collections.OrderedDict[bytes, SessionTicket] = collections.OrderedDict()
+        self._drained: Deferred[None] | None = None
+        self._is_draining = False
+        self.links: dict[bytes, EchoLink] = {}
+        """Each connection, by each of its IDs."""
+        self.open: set[EchoLink] = set()
+        self.opening: set[EchoLink] = set()
+        """Connections, and handshakes under way."""
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Give a datagram to its connection, or begin one with it."""
+        self._left -= 1
+        if not self._left:
+            self._end_turn()
+        try:
+            header = pull_quic_header(Buffer(data=datagram), host_cid_length=_ID_SIZE)
+        except ValueError:
+            self.drop(BROKEN, addr[:2])
+            return
+        link = self.links.get(header.destination_cid)
+        if link is not None:
+            link.received(datagram, addr[:2])
+        elif len(datagram) >= SMALLEST_MAX_DATAGRAM_SIZE and header.version is not None:
+            if (why := self.objection(addr[:2])) is not None:
+                self.drop(why, addr[:2])
+            elif header.version not in self._configuration.supported_versions:
+                if header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:
+                    self._negotiate(header, addr[:2])
+            elif header.packet_type is QuicPacketType.INITIAL:
+                self._begin(datagram, header, addr[:2])
+
+    def _negotiate(self, header: QuicHeader, source: Address) -> None:
+        self.send_datagram(
+            encode_quic_version_negotiation(
+                source_cid=header.destination_cid,
+                destination_cid=header.source_cid,
+                supported_versions=self._configuration.supported_versions,
+            ),
+            source,
+        )
+
+    def _begin(self, datagram: bytes, header: QuicHeader, source: Address) -> None:
+        """Begin a connection, if there is room for one, and its peer is where it says."""
+        if self._is_draining or self.is_full:
+            self.send_datagram(refusal(header, QuicErrorCode.CONNECTION_REFUSED), source)
+            if not self._is_draining:
+                self.refused(source)
+            return
+        original, retried = header.destination_cid, None
+        if header.token:
+            try:
+                original = self._retry.validate_token(
+                    address=source,
+                    destination_cid=header.destination_cid,
+                    token=header.token,
+                    now=self.reactor.seconds(),
+                )
+            except ValueError:
+                self.send_datagram(refusal(header, QuicErrorCode.INVALID_TOKEN), source)
+                return
+            retried = header.destination_cid
+        elif len(self.opening) >= TRUSTING:
+            self._ask_again(header, source)
+            return
+        if len(self.opening) >= MOST_HANDSHAKES:
+            self.drop(CROWDED, source)
+            return
+        wire = Wire(
+            self._configuration,
+            self.settings.tls,
+            original_destination_connection_id=original,
+            retry_source_connection_id=retried,
+            # A session that is resumed shows no certificate.
+            session_ticket_fetcher=None if self.settings.tls.verifies else self._tickets.get,
+            session_ticket_handler=None if self.settings.tls.verifies else self._keep_session,
+        )
+        link = EchoLink(self, wire, source, {header.destination_cid, wire.host_cid})
+        self.opening.add(link)
+        for name in link.ids:
+            self.links[name] = link
+        link.received(datagram, source)
+
+    def _keep_session(self, ticket: SessionTicket) -> None:
+        """Let a session be resumed, if it is not too long ago."""
+        self._tickets[ticket.ticket] = ticket
+        if len(self._tickets) > MOST_SESSIONS:
+            self._tickets.popitem(last=False)
+
+    def _ask_again(self, header: QuicHeader, source: Address) -> None:
+        """Have a peer come again with a token that only who gets this can know."""
+        ours = os.urandom(_ID_SIZE)
+        token = self._retry.create_token(
+            address=source,
+            original_destination_connection_id=header.destination_cid,
+            retry_source_connection_id=ours,
+            now=self.reactor.seconds(),
+        )
+        answer = encode_quic_retry(
+            version=header.version or 0,
+            source_cid=ours,
+            destination_cid=header.source_cid,
+            original_destination_cid=header.destination_cid,
+            retry_token=token,
+        )
+        self.send_datagram(answer, source)
+
+    def send_datagram(self, datagram: bytes, address: Address) -> None:
+        """Send one; what the system has no room for is lost like any other, and sent again."""
+        if self.transport is not None:
+            try:
+                self.transport.write(datagram, address)
+            except OSError:
+                return
+
+    # The books.
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        limit = self.settings.max_connections
+        return limit is not None and self.settings.totals.open >= limit
+
+    def refused(self, source: Address) -> None:
+        """Count a connection for which there is no room."""
+        self.settings.totals.refused += 1
+        limit = self.settings.max_connections
+        self._tell("refused", {"peer": address_text(as_address(source)), "limit": limit})
+
+    def opened(self, link: EchoLink) -> None:
+        """Take a connection into the books."""
+        self.opening.discard(link)
+        self.open.add(link)
+        self.settings.totals.connections += 1
+        self.settings.totals.open += 1
+        if self.settings.on_event is not None:
+            local = address_text(self.transport.getHost())
+            self._tell("connected", {"peer": address_text(as_address(link.peer)), "local": local})
+
+    def closed(self, link: EchoLink, why: ConnectionTerminated) -> None:
+        """Take a connection out of the books."""
+        for name in link.ids:
+            self.links.pop(name, None)
+        self.opening.discard(link)
+        if link in self.open:
+            self.open.discard(link)
+            totals = self.settings.totals
+            totals.open -= 1
+            totals.bytes_received += link.bytes_received
+            totals.bytes_sent += link.bytes_sent
+            self._tell(
+                "disconnected",
+                {
+                    "peer": address_text(as_address(link.wire.get_peer_address() or link.peer)),
+                    "bytes_received": link.bytes_received,
+                    "bytes_sent": link.bytes_sent,
+                    "elapsed_ns": round((self.reactor.seconds() - link.begun) * 1e9),
+                    "reason": why.reason_phrase or f"closed with {why.error_code:#x}",
+                },
+            )
+        if self._drained is not None and not self.open and not self.opening:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def _tell(self, event: str, particulars: dict[str, Any]) -> None:
+        if self.settings.on_event is not None:
+            self.settings.on_event(event, particulars)
+
+    def drain(self) -> Deferred[None]:
+        """Take no new connections, and let each finish; fires when the last has ended."""
+        self._is_draining = True
+        for link in [*self.opening, *self.open]:
+            link.drain()
+        if not self.open and not self.opening:
+            return succeed(None)
+        self._drained = Deferred()
+        return self._drained
+
+    def abort(self) -> None:
+        """End every connection at once."""
+        for link in [*self.opening, *self.open]:
+            link.cut("the server ends at once")
+
+
+def as_address(source: Address) -> Any:
+    """Return an address as Twisted has it."""
+    kind = IPv6Address if ":" in source[0] else IPv4Address
+    return kind("UDP", *source)
+
+
+class QUICListener(DatagramListener):
+    """An open port for QUIC; provides `netecho.protocols._contract.Listener`."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        port: Any,
+        target: Target,
+        books: QUICPort,
+        impaired: ImpairedPort | None = None,
+    ) -> None:
+        super().__init__(reactor, port, target, impaired)
+        self._books = books
+
+    async def _drain(self) -> None:
+        await self._read_what_waits()
+        await self._books.drain()
+        await self._send_what_is_held()
+        await self._stop()
+
+    def abort(self) -> None:
+        """See `Listener.abort`."""
+        self._books.abort()

@@ -1,0 +1,275 @@
+"""One QUIC connection's core: aioquic's, with a window that its peer must read to move.
+
+This is the one file that knows what aioquic keeps to itself. Its flow control lets a peer send more as soon
+as data has come, whether or not anything has been done with it, and twice as much each time, so that the
+echo for a peer that does not read would have no bound; and its TLS asks for client certificates, and looks
+at those of servers, in ways of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+from aioquic import tls
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import END_STATES, Limit, QuicConnection
+from aioquic.quic.events import ConnectionTerminated
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersion
+from OpenSSL import SSL
+
+from netecho.protocols._quic_qlog import Log
+from netecho.protocols._security import Agreement, Security
+
+WINDOW: Final = 2 << 20
+"""Bytes that a peer may send on one connection, over all its streams, before it has read their echo."""
+STEP: Final = WINDOW // 4
+"""Bytes by which the window moves at least, so that not every packet says so."""
+IDLE: Final = 60.0
+"""Seconds without a packet after which a connection is over, unless the user or the other end has fewer."""
+CRYPTO_ERROR: Final = 0x100
+"""What TLS alerts are above, as error codes (RFC 9001 section 4.8)."""
+NO_ERROR: Final = int(QuicErrorCode.NO_ERROR)
+_VERSIONS: Final[dict[int | None, str]] = {
+    QuicProtocolVersion.VERSION_1: "QUICv1",
+    QuicProtocolVersion.VERSION_2: "QUICv2",
+}
+_BITS: Final = {tls.CipherSuite.AES_128_GCM_SHA256: 128}
+"""The secret bits of a cipher; of the others 256."""
+
+# What a peer does wrong is no news for our standard error.
+logging.getLogger("quic").addHandler(logging.NullHandler())
+logging.getLogger("quic").propagate = False
+
+
+class _RefusedError(tls.Alert):
+    """The other end's certificate does not verify."""
+
+    description = tls.AlertDescription.bad_certificate
+
+
+class _MissingError(tls.Alert):
+    """The other end has shown no certificate."""
+
+    description = tls.AlertDescription.certificate_required
+
+
+class _Window(Limit):
+    """How much may come on a connection: so much more than what has been done with.
+
+    aioquic asks for twice as much when half has come, by setting the value; what it sets does not matter.
+
+    Args:
+        limit: what it stands for.
+        held: tells how many bytes have come that are not done with.
+    """
+
+    def __init__(self, limit: Limit, held: Callable[[], int]) -> None:
+        self._allowed = limit.value
+        self._held = held
+        super().__init__(limit.frame_type, limit.name, limit.value)
+
+    @property
+    def value(self) -> int:
+        """The highest sum of all streams' offsets that the peer may send."""
+        return self._allowed
+
+    @value.setter
+    def value(self, _: int) -> None:
+        if self.used + WINDOW - self._allowed >= STEP:
+            allowed = self.used - self._held() + WINDOW
+            if allowed - self._allowed >= STEP:
+                self._allowed = allowed
+
+
+class _SecretsFile:
+    """Takes the lines of a key log as aioquic writes them."""
+
+    def __init__(self, security: Security) -> None:
+        self._security = security
+
+    def write(self, line: str) -> None:
+        """Take one."""
+        self._security.log_secret(line.rstrip("\n").encode("ascii"))
+
+    def flush(self) -> None:
+        """Do nothing: each has been written."""
+
+
+def configuration(
+    security: Security, alpn: tuple[str, ...], qlog: str | None, *, is_client: bool, idle: float = IDLE
+) -> QuicConfiguration:
+    """Return what the connections of one end have alike.
+
+    Args:
+        security: how it speaks TLS.
+        alpn: what is offered, or chosen from, unless that says something else.
+        qlog: the directory for logs.
+        is_client: whether it is a client's.
+        idle: seconds; see `IDLE`.
+    """
+    answer = QuicConfiguration(
+        alpn_protocols=list(security.alpn or alpn),
+        is_client=is_client,
+        idle_timeout=idle,
+        max_data=WINDOW,
+        max_stream_data=WINDOW // 2,
+        quic_logger=None if qlog is None else Log(qlog),
+        secrets_log_file=_SecretsFile(security),  # type: ignore[arg-type]
+        verify_mode=ssl.CERT_NONE,  # for us to do, so that it is said in the same words everywhere
+    )
+    name = getattr(security, "server_name", None)
+    answer.server_name = None if name is None else name.decode("ascii")
+    identity = security.identity
+    if identity is not None:
+        answer.certificate, *answer.certificate_chain = identity.chain
+        answer.private_key = identity.key
+    return answer
+
+
+class Wire(QuicConnection):
+    """The core of one connection.
+
+    Args:
+        settings: see `configuration`.
+        security: how this end speaks TLS.
+        more: what else `QuicConnection` takes.
+    """
+
+    def __init__(self, settings: QuicConfiguration, security: Security, **more: Any) -> None:
+        super().__init__(configuration=settings, **more)
+        self._security = security
+        self._problem: str | None = None
+        self.refusal: Exception | None = None
+        """Why we do not talk to the other end."""
+        self.withheld = 0
+        """Bytes that have come, and that nobody takes yet."""
+        self._local_max_data = _Window(self._local_max_data, self._count_held)
+
+    # Flow control.
+
+    def _count_held(self) -> int:
+        # A server has made of what came what it is to send. What a client is to send waits for its echo to
+        # be taken, and must not hold that up.
+        return self.withheld if self._is_client else self.backlog
+
+    @property
+    def backlog(self) -> int:
+        """Bytes to be sent on all streams that the other end has not acknowledged."""
+        return sum([one.sender._buffer_stop - one.sender._buffer_start for one in self._streams.values()])
+
+    def owed(self, stream: int) -> int:
+        """Return how many bytes of one stream the other end has not acknowledged; 1 if that is its end."""
+        one = self._streams.get(stream)
+        if one is None or one.sender.is_finished:
+            return 0
+        bytes_owed = one.sender._buffer_stop - one.sender._buffer_start
+        return bytes_owed or int(one.sender._buffer_fin is not None)
+
+    # TLS.
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        context = self.tls
+        if not self._security.verifies:
+            return
+        if self._is_client:
+            finish = context._client_handle_finished
+        else:
+            finish = context._server_handle_finished
+            context._request_client_certificate = True
+
+        def check(*buffers: Any) -> None:
+            # Before anything of ours goes out: a certificate, or what the other end is to hear.
+            self._check_certificate()
+            finish(*buffers)
+
+        setattr(context, finish.__name__, check)
+
+    def _check_certificate(self) -> None:
+        if self.tls.session_resumed:
+            return  # it was looked at in the session's first connection
+        chain = self._chain()
+        try:
+            self._problem = self._security.verify(chain)
+        except Exception as error:
+            self.refusal = error
+            raise (_RefusedError if chain else _MissingError)(str(error)) from None
+
+    def _chain(self) -> list[Any]:
+        own = self.tls._peer_certificate
+        return [] if own is None else [own, *self.tls._peer_certificate_chain]
+
+    def agreement(self) -> Agreement | None:
+        """Return what has been agreed upon; `None` before the handshake is complete."""
+        if not self._handshake_complete or self.tls.key_schedule is None:
+            return None
+        cipher = self.tls.key_schedule.cipher_suite
+        return Agreement(
+            version=f"{_VERSIONS.get(self._version or 0, 'QUIC')} with TLSv1.3",
+            cipher=f"TLS_{cipher.name}",
+            bits=_BITS.get(cipher, 256),
+            alpn=self.tls.alpn_negotiated,
+            server_name=self._configuration.server_name,
+            chain=self._chain(),
+            verified=self._security.verifies and self._problem is None,
+            problem=self._problem,
+            resumed=self.tls.session_resumed,
+        )
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the server wants to see a certificate of ours."""
+        return self.tls._certificate_request is not None
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether both ends know that the handshake is complete (RFC 9001 section 4.1.2)."""
+        return self._handshake_confirmed
+
+    # The end.
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
+        """Return what is to be sent, and where to: nothing, if nobody has been heard of yet."""
+        if not self._network_paths:
+            return []
+        # aioquic would say its last word to whoever it is, however much has been sent there.
+        if self._close_pending and not self._network_paths[0].can_send(self._max_datagram_size):
+            return []
+        return super().datagrams_to_send(now)
+
+    @property
+    def ended(self) -> ConnectionTerminated | None:
+        """Why the connection is over, as soon as one end has said so; `None` if it is not.
+
+        aioquic's own event comes when no packet of it can be under way any more.
+        """
+        over = self._close_event is not None and (self._close_pending or self._state in END_STATES)
+        return self._close_event if over else None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is the other end that has said that it is over, or nobody: we were not to say it."""
+        return self._state in END_STATES
+
+    def end(self, code: int = NO_ERROR, reason: str = "") -> None:
+        """Say that the connection is over, by an error code of the transport (RFC 9000 section 20.1)."""
+        self.close(code, QuicFrameType.PADDING, reason)
+
+    def forget(self) -> None:
+        """Close the log: nothing more happens."""
+        if self._quic_logger is not None and self._configuration.quic_logger is not None:
+            self._configuration.quic_logger.end_trace(self._quic_logger)
+            self._quic_logger = None
+
+
+def alert(error_code: int) -> SSL.Error | None:
+    """Return the TLS alert that an error code stands for, as OpenSSL would raise it; `None` if it is none."""
+    number = error_code - CRYPTO_ERROR
+    try:
+        name = tls.AlertDescription(number).name
+    except ValueError:
+        return None
+    return SSL.Error([("QUIC", "", name.replace("_", " "))])

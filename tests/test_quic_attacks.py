@@ -1,0 +1,262 @@
+"""QUIC among peers that lie about their address, that are many, that do not read, or that say nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aioquic._buffer import Buffer
+from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted
+from aioquic.quic.packet import QuicPacketType, pull_quic_header
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+
+from netecho.plans import ServerTLS
+from netecho.protocols._contract import ListenSettings, Totals
+from netecho.protocols._quic_server import CROWDED, MOST_HANDSHAKES, TRUSTING, QUICPort
+from netecho.protocols._quic_wire import WINDOW
+from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
+from netecho.services import tls
+from tests.quic_peers import Peer
+from tests.servers import Server
+
+ID = slice(6, 14)
+"""Where the server's ID is in a client's first datagram: behind flags, version and length."""
+
+
+def initials(peer: Peer, count: int) -> Iterator[bytes]:
+    """Yield first datagrams of as many connections, that nobody goes on with."""
+    [(datagram, _), *_] = peer.core.datagrams_to_send(time.monotonic())
+    for _ in range(count):
+        forged = bytearray(datagram)
+        forged[ID] = os.urandom(8)
+        yield bytes(forged)
+
+
+class Wires:
+    """A port's transport, that keeps what is sent by whom it is for."""
+
+    maxThroughput = 0  # noqa: N815 - Twisted's
+
+    def __init__(self) -> None:
+        self.sent: dict[tuple[str, int], list[bytes]] = {}
+
+    def write(self, datagram: bytes, address: tuple[str, int]) -> None:
+        """Keep a datagram."""
+        self.sent.setdefault(address, []).append(datagram)
+
+    def getHost(self) -> IPv4Address:
+        """Return the port's address."""
+        return IPv4Address("UDP", "127.0.0.1", 8443)
+
+
+class Port:
+    """A server's port in memory, and a clock to be turned by hand."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = Clock()
+        self.totals = Totals()
+        self.context = tls.for_server(ServerTLS(), {"127.0.0.1"})
+        self.port = QUICPort(self.clock, ListenSettings(self.totals, tls=self.context, **settings))
+        self.wires = Wires()
+        transport: Any = self.wires
+        self.port.makeConnection(transport)
+
+    def __enter__(self) -> Port:
+        """Be used."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Delete the authority."""
+        self.context.close()
+
+    def turn(self, seconds: float = 0.0) -> None:
+        """Have so much time pass, in steps."""
+        for _ in range(round(seconds / 0.05)):
+            self.clock.advance(0.05)
+        self.clock.advance(0)
+
+
+def test_amplification() -> None:
+    """Whoever has not shown that an address is its own gets three times what came from there, at most.
+
+    What it gets is lost, and sent again, until the handshake has taken too long: there is no more then.
+    """
+    peer = Peer(("127.0.0.1", 8443), None)
+    [(datagram, _), *_] = peer.core.datagrams_to_send(time.monotonic())
+    peer.socket.close()
+    victim = ("192.0.2.1", 5000)
+    with Port() as server:
+        server.port.datagramReceived(datagram, victim)
+        server.turn()
+        at_first = len(server.wires.sent[victim])
+        server.turn(HANDSHAKE_TIMEOUT)
+        assert len(server.wires.sent[victim]) > at_first  # it did send again
+        assert sum(map(len, server.wires.sent[victim])) <= 3 * len(datagram)
+        assert not server.port.links
+        assert not server.clock.getDelayedCalls()
+
+
+def test_flood_of_forged_addresses() -> None:
+    """Few get an answer that costs memory; the others one that is smaller than what they sent, and is all."""
+    peer = Peer(("127.0.0.1", 8443), None)
+    with Port() as server:
+        for number, datagram in enumerate(initials(peer, 3000)):
+            server.port.datagramReceived(datagram, (f"192.0.2.{number % 250}", 2000 + number))
+        server.turn()
+        assert len(server.port.opening) == TRUSTING
+        retries = 0
+        for number in range(3000):
+            for answer in server.wires.sent.get((f"192.0.2.{number % 250}", 2000 + number), []):
+                header = pull_quic_header(Buffer(data=answer), host_cid_length=8)
+                assert header.packet_type is QuicPacketType.RETRY
+                assert len(answer) < 300
+                retries += 1
+        assert retries == 3000 - TRUSTING
+        server.turn(HANDSHAKE_TIMEOUT)
+        assert not server.port.links
+        assert server.totals.connections == 0
+    peer.socket.close()
+
+
+def test_handshakes_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who do show that their addresses are theirs are let in up to a number."""
+    assert MOST_HANDSHAKES > TRUSTING
+    monkeypatch.setattr("netecho.protocols._quic_server.TRUSTING", 0)
+    monkeypatch.setattr("netecho.protocols._quic_server.MOST_HANDSHAKES", 2)
+    with Port() as server:
+        for number in range(4):
+            peer = Peer(("127.0.0.1", 8443), None)
+            peer.socket.close()
+            ours = ("192.0.2.1", 5000 + number)
+            [(datagram, _), *_] = peer.core.datagrams_to_send(0.0)
+            server.port.datagramReceived(datagram, ours)
+            peer.core.receive_datagram(server.wires.sent.pop(ours)[0], ("127.0.0.1", 8443), 0.0)
+            [(datagram, _), *_] = peer.core.datagrams_to_send(0.0)
+            server.port.datagramReceived(datagram, ours)
+            server.turn()
+            assert (ours in server.wires.sent) == (number < 2)
+        assert len(server.port.opening) == 2
+        assert server.totals.dropped == {CROWDED: 2}
+
+
+@pytest.mark.parametrize(
+    ("datagram", "answered"),
+    [
+        (bytes([0xC0]) + b"\x1a\x2a\x3a\x4a\x08abcdefgh\x08ijklmnop" + bytes(1200), True),
+        (bytes([0xC0]) + b"\x1a\x2a\x3a\x4a\x08abcdefgh\x08ijklmnop" + bytes(1000), False),
+        (bytes([0xC0]) + b"\x00\x00\x00\x00\x08abcdefgh\x08ijklmnop" + bytes(1200), False),
+        (b"\x40abcdefgh" + bytes(1300), False),
+        (b"", False),
+        (b"hello", False),
+    ],
+    ids=["version", "short", "negotiation", "unknown", "empty", "text"],
+)
+def test_version_negotiation(datagram: bytes, answered: bool) -> None:
+    """A version that nobody knows is answered with those that are known, if it asks for an answer at all."""
+    with Port() as server:
+        server.port.datagramReceived(datagram, ("192.0.2.1", 5000))
+        server.turn()
+        sent = server.wires.sent.get(("192.0.2.1", 5000), [])
+        assert bool(sent) == answered
+        for one in sent:
+            header = pull_quic_header(Buffer(data=one), host_cid_length=8)
+            assert header.packet_type is QuicPacketType.VERSION_NEGOTIATION
+            assert 1 in header.supported_versions
+            assert (header.source_cid, header.destination_cid) == (b"abcdefgh", b"ijklmnop")
+            assert len(one) < len(datagram)
+
+
+def test_forged_token() -> None:
+    """A token that is not of ours, or not of that address, gets a word and no connection."""
+    peer = Peer(("127.0.0.1", 8443), None, token=os.urandom(100))
+    peer.socket.close()
+    with Port() as server:
+        [(datagram, _), *_] = peer.core.datagrams_to_send(0.0)
+        server.port.datagramReceived(datagram, ("192.0.2.1", 5000))
+        assert not server.port.links
+        [answer] = server.wires.sent[("192.0.2.1", 5000)]
+        assert len(answer) <= len(datagram)
+
+
+def test_peer_that_does_not_read() -> None:
+    """It can send no more than a window, costs a bounded amount of memory, and delays nobody."""
+    with Server("quic://127.0.0.1:0") as server:
+        address, ca = server.listener.address, server.listener.ca
+        slow = Peer(address, ca, reads=False, max_data=100_000, max_stream_data=100_000)
+        steady = Peer(address, ca)
+        assert steady.exchange(b"before") == b"before"
+        before = server.resident_kib()
+        message = os.urandom(4 * WINDOW)
+        for part in range(4):  # of streams, each has a window of its own
+            slow.core.send_stream_data(4 * part, message[part::4], end_stream=True)
+        assert slow.pump(lambda: slow.core._remote_max_data_used >= WINDOW)
+        assert not slow.pump(lambda: slow.core._remote_max_data_used > WINDOW + 100_000, 1.0)
+        assert steady.exchange(b"in time") == b"in time"
+        assert server.resident_kib() - before < 6 * WINDOW // 1024
+        # It reads after all.
+        del slow.core._write_connection_limits, slow.core._write_stream_limits
+        assert slow.pump(lambda: len(slow.ended) == 4), "the echo did not go on"
+        assert [bytes(slow.echoes[4 * part]) for part in range(4)] == [message[part::4] for part in range(4)]
+        slow.close()
+        steady.close()
+
+
+def test_idle_peer() -> None:
+    """A connection on which nothing moves is closed after its time, though its system is still there."""
+    with Server("quic://127.0.0.1:0", "--idle-timeout", "300ms") as server:
+        peer = Peer(server.listener.address, server.listener.ca)
+        assert peer.exchange(b"once") == b"once"
+        assert peer.pump(lambda: peer.happened(ConnectionTerminated))
+        assert peer.end.error_code == 0
+        peer.socket.close()
+
+
+def test_too_many_connections() -> None:
+    """One more than there may be is told so."""
+    with Server("quic://127.0.0.1:0", "--max-connections", "1") as server:
+        first, second = (Peer(server.listener.address, server.listener.ca) for _ in range(2))
+        assert first.pump(lambda: first.happened(HandshakeCompleted))
+        assert first.exchange(b"in") == b"in"
+        assert second.pump(lambda: second.happened(ConnectionTerminated))
+        assert second.end.error_code == 2  # CONNECTION_REFUSED
+        first.close()
+        second.socket.close()
+        assert server.end()["refused"] >= 1
+
+
+def test_too_many_at_the_same_time() -> None:
+    """Nor are there more than there may be if all have begun before the first was done."""
+    with Server("quic://127.0.0.1:0", "--max-connections", "2") as server:
+        peers = [Peer(server.listener.address, server.listener.ca) for _ in range(4)]
+        for peer in peers:
+            for datagram, address in peer.core.datagrams_to_send(time.monotonic()):
+                peer.socket.sendto(datagram, address)
+        for peer in peers:
+            assert peer.pump(lambda peer=peer: peer.happened(HandshakeCompleted))  # type: ignore[misc]
+        for peer in peers[2:]:
+            assert peer.pump(lambda peer=peer: peer.happened(ConnectionTerminated))  # type: ignore[misc]
+            assert peer.end.error_code == 2  # CONNECTION_REFUSED
+        for peer in peers[:2]:
+            assert peer.exchange(b"in") == b"in"
+        for peer in peers:
+            peer.close()
+        stopped = server.end()
+        assert (stopped["connections"], stopped["refused"]) == (2, 2)
+
+
+def test_stream_that_is_reset() -> None:
+    """A peer that takes back what it said on a stream costs nothing but that stream."""
+    with Server("quic://127.0.0.1:0") as server:
+        peer = Peer(server.listener.address, server.listener.ca)
+        for _ in range(300):  # more than there may be at once
+            stream = peer.core.get_next_available_stream_id()
+            peer.core.send_stream_data(stream, bytes(1000))
+            assert peer.pump(lambda: stream in peer.echoes)  # noqa: B023 - it is over before the next
+            peer.core.reset_stream(stream, 7)
+            peer.core.stop_stream(stream, 7)
+        assert peer.exchange(b"still here") == b"still here"
+        peer.close()
