@@ -29,7 +29,6 @@ from twisted.python.failure import Failure
 from netecho.errors import ConnectError
 from netecho.protocols._contract import OnLost, OnReply, Route
 from netecho.protocols._quic_link import Link
-from netecho.protocols._quic_server import ALPN
 from netecho.protocols._quic_wire import NO_ERROR, Wire, alert, configuration
 
 KEEP_ALIVE: Final = 20.0
@@ -53,12 +52,13 @@ class ClientLink(Link):
     Args:
         reactor: provides `IReactorTime`.
         route: says how it speaks TLS, and to whom.
+        alpn: what it offers, unless the user says.
     """
 
-    def __init__(self, reactor: Any, route: Route) -> None:
+    def __init__(self, reactor: Any, route: Route, alpn: tuple[str, ...]) -> None:
         self.route = route
         self.port: Any = None
-        settings = configuration(route.tls, ALPN, route.multiplex.qlog, is_client=True)
+        settings = configuration(route.tls, alpn, route.multiplex.qlog, is_client=True)
         settings.session_ticket = route.tls.session if route.tls.resumes else None
         wire = Wire(settings, route.tls, session_ticket_handler=self._keep_session)
         super().__init__(reactor, wire, self._write)
