@@ -162,14 +162,14 @@ class ClientLink(Link):
                 words = words or "it takes no connections now"
             words = f"connection to {self.route.target} failed: {words or hex(why.error_code)}"
             return Failure(ConnectError(words))
-        if why.error_code == NO_ERROR:
+        if (why.error_code, why.frame_type is None) in (self.farewell, Link.farewell):
             return Failure(ConnectionDone())
         return Failure(ClosedError(f"{ClosedError.__doc__}: {words or hex(why.error_code)}"))
 
     def abort(self) -> None:
         """End the connection at once, and tell nobody here of it."""
         self._is_given_up = True
-        self.end(NO_ERROR)
+        self.part()
 
 
 class ClientPort(DatagramProtocol):

@@ -41,7 +41,7 @@ from netecho.protocols._contract import ListenSettings
 from netecho.protocols._datagram_server import DatagramListener, DatagramServer
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._quic_link import Address, Link
-from netecho.protocols._quic_wire import IDLE, NO_ERROR, Wire, configuration
+from netecho.protocols._quic_wire import IDLE, Wire, configuration
 from netecho.protocols._seen import address_text
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
 
@@ -112,10 +112,6 @@ class ServerLink(Link):
     def is_answered(self) -> bool:
         """Whether the peer has acknowledged all that it is owed."""
         return not self.wire.backlog
-
-    def part(self, why: str) -> None:
-        """Say that the connection is over, and that nothing is wrong."""
-        self.end(NO_ERROR, why)
 
     # What is alike.
 
