@@ -19,6 +19,7 @@ from aioquic.quic.events import (
 
 from netecho.protocols import _http_pages as pages
 from netecho.protocols._http3_wire import ALPN, FAREWELL, HTTP3Wire
+from netecho.protocols._http_credit import PER_EXCHANGE, PER_FRAME, Credit
 from netecho.protocols._http_exchange import Exchange
 from netecho.protocols._quic_link import Address
 from netecho.protocols._quic_server import QUICPort, ServerLink, as_address
@@ -26,6 +27,8 @@ from netecho.protocols._quic_wire import WINDOW, Wire
 from netecho.protocols._seen import address_text, agreement_seen
 from netecho.protocols._watched import Patience, Progress
 
+PER_RESET: Final = 4
+"""Frames that an exchange which is taken back counts for."""
 MADE: Final = WINDOW // 2
 """Bytes not acknowledged from which on no more of a page is made."""
 
@@ -47,6 +50,7 @@ class HTTP3Link(ServerLink):
         """The stream from which on nothing is answered, now that we end."""
         self._moved_at = self.begun
         self._progress = Progress(self.begun)
+        self._credit = Credit(self.begun)
         self._answered = 0
         self._held = 0
         """Bytes of bodies that are not on their way back yet."""
@@ -61,18 +65,27 @@ class HTTP3Link(ServerLink):
                 stream = event.stream_id
                 if stream_is_request_response(stream) and not self._http.knows(stream):
                     self._expect(stream)
-                for one in self._http.handle_event(event):
+                before = self._http.frames
+                came = self._http.handle_event(event)
+                for one in came:
                     self._take(one)
                 self.progressed()
+                self._pay(self._http.frames - before - len(came))
             case StreamReset():
                 self._http.handle_event(event)
                 if stream_is_request_response(event.stream_id):
-                    self._http.cancel(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
-                    self._forget(event.stream_id)
+                    self._cancel(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
+                    self._pay(PER_RESET)
             case StopSendingReceived():
                 self._http.handle_event(event)
                 if event.stream_id in self._exchanges:
                     self._cancel(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
+                    self._pay(PER_RESET)
+
+    def _pay(self, frames: int) -> None:
+        """Have the peer pay for frames that move nothing; whoever cannot is used for nothing but work."""
+        if frames > 0 and not self._credit.spend(frames, self.reactor.seconds()):
+            self.end(ErrorCode.H3_EXCESSIVE_LOAD, "too much is asked for nothing", by_application=True)
 
     def _expect(self, stream: int) -> None:
         """Begin an exchange, now that something has come on a stream."""
@@ -89,11 +102,13 @@ class HTTP3Link(ServerLink):
                     self._begin(event.stream_id, exchange, event.headers)
             case DataReceived() if exchange is not None:
                 exchange.ended = event.stream_ended
-                exchange.moved += len(event.data)
+                self._credit.earn(len(event.data) / PER_FRAME)
                 self.bytes_received += len(event.data)
                 if event.data and exchange.page is None:
                     exchange.out.append(event.data)
                     self._held += len(event.data)
+                else:
+                    exchange.moved += len(event.data)
 
     def _begin(self, stream: int, exchange: Exchange, headers: Any) -> None:
         delay = exchange.begin(headers, "3", self.port.settings.reply, self._see)
@@ -148,6 +163,7 @@ class HTTP3Link(ServerLink):
         else:  # it is the others' turn then
             self._exchanges[stream] = self._exchanges.pop(stream)
         exchange.moved += size
+        self._credit.earn(size / PER_FRAME)
         self.bytes_sent += size
         if exchange.page is None:
             self._held -= size
@@ -167,6 +183,7 @@ class HTTP3Link(ServerLink):
 
     def _complete(self, stream: int) -> None:
         self._answered += 1
+        self._credit.earn(PER_EXCHANGE)
         self._forget(stream)
 
     def _cancel(self, stream: int, code: int) -> None:
@@ -201,7 +218,8 @@ class HTTP3Link(ServerLink):
 
     def _judge(self, now: float, patience: Patience) -> None:
         for stream, exchange in list(self._exchanges.items()):
-            overdue = exchange.progress.is_overdue(now, exchange.call, exchange.moved, patience, idle=False)
+            taken = exchange.moved - self.wire.owed(stream)
+            overdue = exchange.progress.is_overdue(now, exchange.call, taken, patience, idle=False)
             if overdue and exchange.call is None:
                 self._cancel(stream, ErrorCode.H3_REQUEST_CANCELLED)
                 self.flush_soon()

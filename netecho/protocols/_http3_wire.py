@@ -14,6 +14,7 @@ from aioquic.h3.connection import (
     ErrorCode,
     FrameType,
     H3Connection,
+    H3Stream,
     ProtocolError,
     Setting,
     encode_frame,
@@ -48,6 +49,8 @@ class HTTP3Wire(H3Connection):
     """
 
     def __init__(self, wire: Wire) -> None:
+        self.frames = 0
+        """How many have come, whatever is in them."""
         super().__init__(wire)
 
     # What we allow a peer.
@@ -79,6 +82,19 @@ class HTTP3Wire(H3Connection):
         if sum(len(name) + len(value) + OVERHEAD for name, value in headers) > MOST_HEAD:
             raise ExcessError(f"a head has {MOST_HEAD} bytes at most")
         return headers
+
+    def _check_control_frame_type(self, frame_type: int) -> None:
+        self.frames += 1
+        super()._check_control_frame_type(frame_type)
+
+    def _check_request_or_push_frame_type(self, frame_type: int, stream: H3Stream) -> None:
+        self.frames += 1
+        super()._check_request_or_push_frame_type(frame_type, stream)
+
+    def _check_content_length(self, stream: H3Stream) -> None:
+        # An answer to HEAD, or of status 304, says how long a content would be that it does not have.
+        if stream.content_length or not self._is_client:
+            super()._check_content_length(stream)
 
     def handle_event(self, event: Any) -> list[Any]:
         """Take an event of QUIC; return those of HTTP that come of it."""

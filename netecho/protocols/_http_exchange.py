@@ -61,7 +61,7 @@ class Exchange:
         self.call: Any = None
         """The end of a pause."""
         self.moved = 0
-        """Bytes of the body, and of the answer."""
+        """Bytes of the answer, and of a body that is not answered with itself."""
 
     def begin(
         self,
@@ -104,11 +104,11 @@ class Exchange:
     ) -> tuple[bytes, float]:
         named = dict(headers)
         method, target = named.get(b":method", b""), named.get(b":path", b"")
+        if len(target) > MOST_TARGET:
+            raise pages.RequestError(414, f"a target has at most {MOST_TARGET} bytes")
         fields = sum(not name.startswith(b":") for name, _ in headers)
         if fields > MOST_FIELDS or any(len(name) + len(value) > MOST_FIELD for name, value in headers):
             raise pages.RequestError(431, f"a head has {MOST_FIELDS} fields of {MOST_FIELD} bytes at most")
-        if len(target) > MOST_TARGET:
-            raise pages.RequestError(414, f"a target has at most {MOST_TARGET} bytes")
         if not is_host(named.get(b":authority", named.get(b"host", b""))):
             raise pages.RequestError(400, "the authority is not a host and port")
         if method == b"CONNECT":

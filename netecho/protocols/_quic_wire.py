@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aioquic import tls
-from aioquic.buffer import Buffer
+from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import END_STATES, Limit, QuicConnection
 from aioquic.quic.events import ConnectionTerminated
