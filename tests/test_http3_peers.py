@@ -9,10 +9,16 @@ import pathlib
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.testing import AccumulatingProtocol
 
 from netecho.errors import ExitStatus
+from netecho.plans import Target
+from netecho.protocols._contract import Exchanger, Route
+from netecho.protocols._message_conversation import MessageConversation
 from tests.clients import PATIENCE, certificate, client, errors, line_with, process
 from tests.http3_peers import ask, head
 from tests.peers import need
@@ -122,6 +128,34 @@ def test_both_ends() -> None:
         assert ended["reason"] == "closed with 0x100"
         nothing = client(f"{url}/bytes/10", "--cacert", ca, "-n", "2", "--method", "HEAD")
         assert nothing.returncode == 0, errors(nothing)
+
+
+def test_conversation_in_order() -> None:
+    """Who talks in messages hears the answers in their order, though streams overtake each other."""
+    replies: list[Callable[..., None]] = []
+
+    class Exchanges:
+        transport = None
+
+        def send(self, sequence: int, payload: bytes) -> None:
+            """Send nothing: the test answers."""
+
+        def close(self) -> None:
+            """Have nothing to close."""
+
+    def link(_: object, __: object, on_reply: Callable[..., None], *___: object) -> Deferred[Exchanger]:
+        replies.append(on_reply)
+        return succeed(Exchanges())
+
+    talker = AccumulatingProtocol()
+    conversation = MessageConversation(talker)
+    conversation.begin(link, None, Route(Target("a", "http3")), None)
+    for word in (b"a", b"b", b"c"):
+        conversation.write(word)
+    [reply] = replies
+    for sequence, word in ((2, b"c"), (0, b"a"), (None, b"-"), (1, b"b")):
+        reply(sequence, word)
+    assert talker.data == b"a-bc"
 
 
 @pytest.mark.parametrize(
