@@ -145,7 +145,10 @@ def test_nothing_is_remembered() -> None:
     settings = H3Connection._get_local_settings
 
     def greedy(self: H3Connection) -> dict[int, int]:
-        most = {Setting.QPACK_MAX_TABLE_CAPACITY: 1 << 29, Setting.QPACK_BLOCKED_STREAMS: 9999}
+        most: dict[int, int] = {
+            Setting.QPACK_MAX_TABLE_CAPACITY: 1 << 29,
+            Setting.QPACK_BLOCKED_STREAMS: 9999,
+        }
         return {**settings(self), **most}
 
     with pytest.MonkeyPatch.context() as patch:
