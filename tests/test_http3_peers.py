@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
@@ -19,12 +20,14 @@ from netecho.errors import ExitStatus
 from netecho.plans import Target
 from netecho.protocols._contract import Exchanger, Route
 from netecho.protocols._message_conversation import MessageConversation
+from tests import reactors
 from tests.clients import PATIENCE, certificate, client, errors, line_with, process
 from tests.http3_peers import ask, head
 from tests.peers import need
 from tests.quic_peers import Peer
 from tests.servers import Server, netecho
 from tests.test_bench_peers import free_port
+from tests.test_conformance import Both
 
 MIB = 1 << 20
 
@@ -156,6 +159,30 @@ def test_conversation_in_order() -> None:
     for sequence, word in ((2, b"c"), (0, b"a"), (None, b"-"), (1, b"b")):
         reply(sequence, word)
     assert talker.data == b"a-bc"
+
+
+def test_answers_wait(tmp_path: pathlib.Path) -> None:
+    """Whoever pauses hears nothing until it goes on, though other connections do, and then all."""
+
+    async def scenario(reactor: Any) -> None:
+        both = Both(reactor, "http3", tmp_path)
+        listener = await both.listen()
+        paused, steady = await both.connect(), await both.connect()
+        paused.transport.pauseProducing()
+        for number in range(5):
+            paused.send(number, os.urandom(1_000_000))
+        for count in range(20):
+            steady.send(100 + count, b"steady")
+            await both.answered(count + 1)
+        assert all(payload == b"steady" for _, payload, _ in both.replies)
+        paused.transport.resumeProducing()
+        await both.answered(25)
+        assert sum(len(payload) for _, payload, _ in both.replies) == 5_000_000 + 20 * len(b"steady")
+        paused.close()
+        steady.close()
+        await listener.drain()
+
+    reactors.run("fast", scenario)
 
 
 @pytest.mark.parametrize(

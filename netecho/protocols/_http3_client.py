@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from netecho.protocols._contract import Answer, OnLost, OnReply
 from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
 from netecho.protocols._http3_wire import FAREWELL, HTTP3Wire
-from netecho.protocols._quic_client import ClientLink
+from netecho.protocols._quic_client import ClientLink, Transport
 
 
 class _Exchange:
@@ -25,6 +25,33 @@ class _Exchange:
         self.pieces: list[bytes] = []
         self.most = MOST_ANSWER + size
         """Bytes that may still come."""
+
+
+class _AnswersTransport(Transport):
+    """A connection as seen by whoever takes its answers, and may want none for a while.
+
+    Args:
+        link: the connection.
+        exchanger: takes what has come.
+    """
+
+    def __init__(self, link: ClientLink, exchanger: HTTP3Exchanger) -> None:
+        super().__init__(link)
+        self._exchanger = exchanger
+        self.is_reading = True
+
+    def pauseProducing(self) -> None:
+        """Have no answers come, and the other end send no more than a window."""
+        self.is_reading = False
+
+    def resumeProducing(self) -> None:
+        """Have answers come."""
+        self.is_reading = True
+        self._exchanger.resume()
+
+    def stopProducing(self) -> None:
+        """End the connection: nobody wants what comes."""
+        self.loseConnection()
 
 
 class HTTP3Exchanger:
@@ -45,7 +72,11 @@ class HTTP3Exchanger:
         """Those under way, by their streams."""
         self._queue: collections.deque[tuple[int, bytes]] = collections.deque()
         """Messages for which there is no stream yet."""
-        self.transport = link.transport
+        self._held: collections.deque[QuicEvent] = collections.deque()
+        """What has come and is not wanted yet."""
+        self._held_size = 0
+        self._is_resuming = False
+        self.transport = link.transport = _AnswersTransport(link, self)
         self._http = HTTP3Wire(link.wire)
         request, target = link.route.request, link.route.target
         host = f"[{target.host}]" if ":" in target.host else target.host
@@ -82,7 +113,32 @@ class HTTP3Exchanger:
         self._link.flush_soon()
 
     def happened(self, event: QuicEvent) -> None:
-        """Take answers, or some of one."""
+        """Take answers, or some of one, as soon as they are wanted."""
+        if self.transport.is_reading and not self._held:
+            self._hear(event)
+        else:
+            self._held.append(event)
+            self._held_size += _size(event)
+        self._withhold()
+
+    def resume(self) -> None:
+        """Take what has come meanwhile."""
+        if self._is_resuming:  # whoever takes an answer has paused, and gone on at once
+            return
+        self._is_resuming = True
+        while self._held and self.transport.is_reading:
+            event = self._held.popleft()
+            self._held_size -= _size(event)
+            self._hear(event)
+        self._is_resuming = False
+        self._withhold()
+        self._link.flush_soon()
+
+    def _withhold(self) -> None:
+        """Have the other end wait with what there is no room for."""
+        self._link.wire.withheld = self._http.unfinished + self._held_size
+
+    def _hear(self, event: QuicEvent) -> None:
         if isinstance(event, StreamDataReceived):
             if event.stream_id in self._exchanges:
                 self.transport.protocol.dataReceived(event.data)
@@ -120,7 +176,6 @@ class HTTP3Exchanger:
 
     def flushed(self) -> None:
         """Have whoever sends wait while the other end does not read."""
-        self._link.wire.withheld = self._http.unfinished
         self.transport.regulate(self._link.wire.backlog)
 
     def _fail(self, words: str) -> None:
@@ -137,6 +192,10 @@ class HTTP3Exchanger:
         """See `Exchanger.close`."""
         self._on_lost = self._on_reply = _ignore
         self._link.abort()
+
+
+def _size(event: QuicEvent) -> int:
+    return len(event.data) if isinstance(event, StreamDataReceived) else 0
 
 
 def _name(code: int) -> str:
