@@ -41,7 +41,7 @@ def test_the_same_as_hpack(steps: list[Any]) -> None:
 
 
 def test_what_is_remembered_is_bounded_and_not_shared() -> None:
-    """As many different heads as a peer likes cost no memory, and nobody's changes to a list are seen again."""
+    """As many heads as a peer likes cost no memory, and what is done to a list is not seen again."""
     encoder, decoder = RememberingEncoder(), RememberingDecoder()
     secrets = [[NeverIndexedHeaderTuple(b"x", b"%d" % number)] for number in range(3 * MOST_KNOWN)]
     for secret in secrets:
