@@ -70,11 +70,12 @@ def test_whole() -> None:
 
 
 def test_pacing(capsys: pytest.CaptureFixture[str]) -> None:
-    """How well a rate is kept to is printed for each protocol, a row each."""
-    pacing.main(["--rate", "100", "--seconds", "0.2", "--connections", "2"])
+    """How well a rate is kept to is printed for each protocol and timer, a row each."""
+    pacing.main(["--rate", "100", "--seconds", "0.2", "--connections", "2", "--rounds", "1"])
     header, _, *rows = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()]
-    assert [row[0].strip() for row in rows] == ["tcp", "udp"]
-    assert all(len(row) == len(header) and row[1].strip() == "20" for row in rows)
+    measured = [(row[0].strip(), row[1].strip()) for row in rows]
+    assert measured == [("tcp", "simple"), ("tcp", "hybrid"), ("udp", "simple"), ("udp", "hybrid")]
+    assert all(len(row) == len(header) and row[2].strip() == "20" for row in rows)
 
 
 def test_regressions(capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,12 +102,12 @@ def test_variation_and_jitter(delays: list[int], expected: list[int], smoothed: 
 
 def test_paths_look_in_turn() -> None:
     """Paths that began together do not all look at what came at the same time, which would take long."""
-    paths = [Path() for _ in range(64)]
+    paths = [Path() for _ in range(32)]
     looked = [
         sum(path.arrived(number, 0, 1000 + place) or not path._pending for place, path in enumerate(paths))
         for number in range(1000)
     ]
-    assert looked[0] == 64
+    assert looked[0] == 32
     assert max(looked[1:]) == 1
 
 

@@ -411,7 +411,7 @@ def test_own_ports_get_no_answer() -> None:
         (["serve", "--tls", "--key", "/no/such/file"], 2, "--cert"),
         (["serve", "--tls", "--ciphers", "NONSENSE"], 2, "NONSENSE"),
         (["serve", "--proto", "carrier-pigeon"], 2, "carrier-pigeon"),
-        (["serve", "--proto", "udp", "--tls"], 2, "udp"),
+        (["serve", "--proto", "stamp", "--tls"], 2, "stamp"),
         (["serve", "--max-connections", "0"], 2, "--max-connections"),
         (["serve", "tcp://:8000", "tcp://:8000"], 2, "twice"),
         (["serve", "--reply", "shout"], 2, "shout"),

@@ -26,7 +26,7 @@ from netecho.measure.recorder import Counts, Flow, Outcome, Recorder
 
 VARIATION: Final = "variation"
 EXTENT: Final = "extent"
-_BATCH: Final = 64
+_BATCH: Final = 32
 """Arrivals that are looked at together."""
 _ROOM: Final = 1024
 """About as many gaps in the numbers are kept before those are forgotten that are of no more use."""

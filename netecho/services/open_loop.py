@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BURST: Final = 64
 """Overdue exchanges that leave in one turn of the reactor, so that echoes are read in between."""
-_FEW: Final = 64
+_FEW: Final = 32
 _MANY: Final = 4096
 """Samples kept until they are counted: a few if there is nothing to do, many if there is."""
 _IDLE_NS: Final = 50_000

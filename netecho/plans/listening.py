@@ -1,0 +1,94 @@
+"""What `serve` runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from netecho.errors import UsageError
+from netecho.impairment import Impairment
+from netecho.plans.checks import at_least
+from netecho.plans.load import share
+from netecho.plans.network import ServerTLS, check_mtu
+from netecho.plans.targets import Target
+from netecho.plans.words import SECOND, ReplyMode, TLSVersion
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListenPlan:
+    """What `serve` runs: listeners, and how each answers."""
+
+    listeners: tuple[Target, ...]
+    reply: ReplyMode = ReplyMode.ECHO
+    tls: ServerTLS = ServerTLS()
+    max_connections: int | None = None
+    """Over all listeners; one more is closed at once. Of several workers each has its share."""
+    idle_timeout_ns: int | None = None
+    drain_timeout_ns: int = 10 * SECOND
+    workers: int = 1
+    """Processes, over which the system spreads connections, and datagrams by where they come from."""
+    hmac_key: str | None = None
+    """Reflectors authenticate packets with the key in this file."""
+    stateful: bool = False
+    """Reflectors count their answers for each peer (RFC 8762 section 4)."""
+    mtu: int | None = None
+    """Bytes in the largest packet of DTLS."""
+    max_message: int | None = None
+    """Bytes of a message that is taken, on protocols that have a limit for it."""
+    impairment: Impairment = dataclasses.field(default_factory=Impairment)
+    """What is done to answers on purpose."""
+    proxied: bool = False
+    """Connections begin with a PROXY header, which says where they come from."""
+    qlog: str | None = None
+    """As in `MultiplexPlan`."""
+
+    def __post_init__(self) -> None:
+        if not self.listeners:
+            raise UsageError("nothing to listen on")
+        fixed = [
+            (one.protocol, one.path or (one.host, one.port))
+            for one in self.listeners
+            if one.path is not None or one.port
+        ]
+        if len(set(fixed)) < len(fixed):
+            raise UsageError("the same address is to be listened on twice")
+        at_least(1, "--max-connections", self.max_connections)
+        at_least(1, "--max-message", self.max_message)
+        at_least(1, "--workers", self.workers)
+        if self.max_connections is not None and self.max_connections < self.workers:
+            raise UsageError("--max-connections is shared out: it must be at least as many as --workers")
+        if self.workers > 1 and self.reply is ReplyMode.BROADCAST:
+            raise UsageError(
+                "--reply broadcast is for one process, which knows all its peers: leave out --workers"
+            )
+        if self.tls != ServerTLS() and not self.tls_hosts:
+            raise UsageError("flags for TLS are given, but no listener speaks it: add --tls")
+        self._check_dtls()
+
+    def _check_dtls(self) -> None:
+        check_mtu(self.mtu)
+        speaks = any(one.is_dtls for one in self.listeners)
+        if self.mtu is not None and not speaks:
+            raise UsageError("--mtu is of DTLS, which no listener speaks: add --proto udp --tls")
+        if self.tls.minimum is TLSVersion.TLS_1_3 and speaks:
+            raise UsageError("--tls-min 1.3 is newer than all DTLS that there is here, which is 1.2")
+
+    @property
+    def tls_hosts(self) -> frozenset[str]:
+        """Where TLS is spoken: on secure listeners, and with a certificate on those that can turn to it."""
+        if self.tls.certificate is None and not any(one.secure for one in self.listeners):
+            return frozenset()
+        return frozenset(one.host for one in self.listeners if one.secure or one.upgrades)
+
+    def split(self) -> tuple[ListenPlan, ...]:
+        """Divide the plan among its workers: each has all listeners, and a share of the connections."""
+        return tuple(
+            dataclasses.replace(
+                self,
+                max_connections=None
+                if self.max_connections is None
+                else share(self.max_connections, self.workers, index),
+                workers=1,
+                impairment=self.impairment.part(index),
+            )
+            for index in range(self.workers)
+        )
