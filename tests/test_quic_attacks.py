@@ -16,7 +16,8 @@ from twisted.internet.task import Clock
 
 from netecho.plans import ServerTLS
 from netecho.protocols._contract import ListenSettings, Totals
-from netecho.protocols._quic_server import CROWDED, MOST_HANDSHAKES, TRUSTING, QUICPort
+from netecho.protocols._quic_echo import EchoPort
+from netecho.protocols._quic_server import CROWDED, MOST_HANDSHAKES, TRUSTING
 from netecho.protocols._quic_wire import WINDOW
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
 from netecho.services import tls
@@ -60,7 +61,7 @@ class Port:
         self.clock = Clock()
         self.totals = Totals()
         self.context = tls.for_server(ServerTLS(), {"127.0.0.1"})
-        self.port = QUICPort(self.clock, ListenSettings(self.totals, tls=self.context, **settings))
+        self.port = EchoPort(self.clock, ListenSettings(self.totals, tls=self.context, **settings))
         self.wires = Wires()
         transport: Any = self.wires
         self.port.makeConnection(transport)

@@ -62,6 +62,8 @@ def resolve_request(
             if value:
                 raise UsageError(f"{flag} is for requests: add --proto http")
         return RequestPlan("GET", tuple(headers), upgrades=True) if headers else None
+    if http2 and "h2" not in adapter.alpn:
+        raise UsageError(f"--http2 is for --proto http: {adapter.name} is another version of HTTP")
     return RequestPlan("POST" if method is None else method, tuple(headers), body, http2)
 
 
@@ -225,7 +227,7 @@ def check_multiplex(adapter: Adapter, multiplex: MultiplexPlan, request: Request
     if multiplex.streams is not None:
         if not adapter.multiplexes:
             raise UsageError(f"--streams is for protocols that have many at once: {adapter.name} has not")
-        if request is not None and not request.http2:
+        if request is not None and "h2" in adapter.alpn and not request.http2:
             raise UsageError("--streams is for HTTP/2: add --http2")
     if multiplex.qlog is not None:
         check_qlog([adapter], multiplex.qlog)

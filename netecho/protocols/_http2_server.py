@@ -20,6 +20,7 @@ from h2.exceptions import H2Error, ProtocolError
 
 from netecho.protocols import _http_pages as pages
 from netecho.protocols._http2_headers import RememberingConnection
+from netecho.protocols._http_credit import PER_EXCHANGE, PER_FRAME, Credit
 from netecho.protocols._http_limits import (
     MOST_FIELD,
     MOST_FIELDS,
@@ -37,35 +38,6 @@ TABLE: Final = 4096
 """Bytes of header fields that are remembered for a peer, whatever it would have remembered."""
 TURN: Final = 1 << 18
 """Bytes that are sent in one turn of the reactor."""
-CREDIT: Final = 400.0
-"""Frames that move nothing which a peer may send at once; see `_Credit`."""
-REFILL: Final = 40.0
-"""The same a second."""
-PER_EXCHANGE: Final = 8.0
-"""The same for an exchange that is complete."""
-PER_FRAME: Final = 512
-"""The same for so many bytes of content."""
-
-
-class _Credit:
-    """What a peer may have us do for nothing: pings, settings, resets of what it has begun, and the like.
-
-    Whoever has requests answered earns more of it than any client needs.
-    """
-
-    def __init__(self, now: float) -> None:
-        self._left = CREDIT
-        self._seen = now
-
-    def spend(self, frames: int, now: float) -> bool:
-        """Pay for frames; return whether there was enough for them."""
-        self._left = min(CREDIT, self._left + (now - self._seen) * REFILL) - frames
-        self._seen = now
-        return self._left >= 0
-
-    def earn(self, amount: float) -> None:
-        """Add to it."""
-        self._left = min(CREDIT, self._left + amount)
 
 
 class _Connection(RememberingConnection):
@@ -122,7 +94,7 @@ class HTTP2Server:
         self._connection = connection
         now = connection.now()
         self._progress = Progress(now)
-        self._credit = _Credit(now)
+        self._credit = Credit(now)
         self._streams: dict[int, _Stream] = {}
         self._unfinished = False
         """What came last was no whole frame."""

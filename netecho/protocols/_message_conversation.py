@@ -15,6 +15,8 @@ from netecho.protocols._contract import Answer, Exchanger, Route
 class MessageConversation:
     """The transport of a protocol each of whose writes is a message.
 
+    It is given the answers in the order of its messages, though some overtake others on streams of their own.
+
     Args:
         protocol: who talks.
         statuses: what stands before the status of an answer that has nothing else to show.
@@ -28,6 +30,10 @@ class MessageConversation:
         self._sequence = 0
         self._finishing = False
         self._awaited = 0
+        self._next = 0
+        """The message whose answer is the next to be given."""
+        self._early: dict[int, bytes] = {}
+        """Answers that have come before their turn."""
 
     def begin(
         self,
@@ -78,7 +84,13 @@ class MessageConversation:
         self._awaited -= 1
         if not payload and answer is not None and answer.refused:
             payload = f"{self._statuses}{answer.status}".encode()
-        self._protocol.dataReceived(payload)
+        if sequence is None or sequence < self._next:
+            self._protocol.dataReceived(payload)
+            return
+        self._early[sequence] = payload
+        while self._next in self._early:
+            self._next += 1
+            self._protocol.dataReceived(self._early.pop(self._next - 1))
 
     def _lost(self, reason: Failure) -> None:
         self._exchanger = None

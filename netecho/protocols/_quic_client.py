@@ -29,7 +29,6 @@ from twisted.python.failure import Failure
 from netecho.errors import ConnectError
 from netecho.protocols._contract import OnLost, OnReply, Route
 from netecho.protocols._quic_link import Link
-from netecho.protocols._quic_server import ALPN
 from netecho.protocols._quic_wire import NO_ERROR, Wire, alert, configuration
 
 KEEP_ALIVE: Final = 20.0
@@ -53,12 +52,13 @@ class ClientLink(Link):
     Args:
         reactor: provides `IReactorTime`.
         route: says how it speaks TLS, and to whom.
+        alpn: what it offers, unless the user says.
     """
 
-    def __init__(self, reactor: Any, route: Route) -> None:
+    def __init__(self, reactor: Any, route: Route, alpn: tuple[str, ...]) -> None:
         self.route = route
         self.port: Any = None
-        settings = configuration(route.tls, ALPN, route.multiplex.qlog, is_client=True)
+        settings = configuration(route.tls, alpn, route.multiplex.qlog, is_client=True)
         settings.session_ticket = route.tls.session if route.tls.resumes else None
         wire = Wire(settings, route.tls, session_ticket_handler=self._keep_session)
         super().__init__(reactor, wire, self._write)
@@ -162,14 +162,14 @@ class ClientLink(Link):
                 words = words or "it takes no connections now"
             words = f"connection to {self.route.target} failed: {words or hex(why.error_code)}"
             return Failure(ConnectError(words))
-        if why.error_code == NO_ERROR:
+        if (why.error_code, why.frame_type is None) in (self.farewell, Link.farewell):
             return Failure(ConnectionDone())
         return Failure(ClosedError(f"{ClosedError.__doc__}: {words or hex(why.error_code)}"))
 
     def abort(self) -> None:
         """End the connection at once, and tell nobody here of it."""
         self._is_given_up = True
-        self.end(NO_ERROR)
+        self.part()
 
 
 class ClientPort(DatagramProtocol):

@@ -7,7 +7,7 @@ from typing import Any
 
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
 
-from netecho.protocols._quic_wire import Wire
+from netecho.protocols._quic_wire import NO_ERROR, Wire
 
 Address = tuple[str, int]
 
@@ -23,6 +23,8 @@ class Link:
         send: sends a datagram to an address.
     """
 
+    farewell: tuple[int, bool] = (NO_ERROR, False)
+    """How it is said that nothing is wrong: the code, and whether it is the protocol above that says so."""
     deadline: float | None = None
     """When `overdue` is called, in seconds of the reactor's clock, whatever else happens."""
 
@@ -43,6 +45,9 @@ class Link:
     def over(self, why: ConnectionTerminated) -> None:
         """Take the end of the connection, whoever ended it."""
         raise NotImplementedError
+
+    def gather(self) -> None:
+        """Give the core what is to be sent; called before that leaves, at the end of each turn."""
 
     def flushed(self) -> None:
         """Look at what has been sent and acknowledged; called at the end of each turn with anything new."""
@@ -75,6 +80,9 @@ class Link:
 
     def _flush_now(self) -> None:
         self._flush_call = None
+        self.gather()
+        if self.is_over:
+            return
         self.flush()
         if not self.is_over:
             self.flushed()
@@ -118,12 +126,23 @@ class Link:
 
     # The end.
 
-    def end(self, code: int, reason: str = "") -> None:
-        """Say that the connection is over, and have it over."""
+    def end(self, code: int, reason: str = "", *, by_application: bool = False) -> None:
+        """Say that the connection is over, and have it over.
+
+        Args:
+            code: why, as the transport has it, or the protocol above it.
+            reason: the same in words.
+            by_application: it is the protocol above that says so.
+        """
         if not self.is_over:
-            self.wire.end(code, reason)
+            self.wire.end(code, reason, by_application=by_application)
             if (why := self.wire.ended) is not None:
                 self.stop(why)
+
+    def part(self, reason: str = "") -> None:
+        """Say that the connection is over, and that nothing is wrong."""
+        code, by_application = self.farewell
+        self.end(code, reason, by_application=by_application)
 
     def stop(self, why: ConnectionTerminated) -> None:
         """Have the connection over: the other end is told, if it does not know."""

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE
-from aioquic.quic.connection import stream_is_unidirectional
 from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.events import (
     ConnectionIdIssued,
@@ -21,8 +20,6 @@ from aioquic.quic.events import (
     ConnectionTerminated,
     HandshakeCompleted,
     QuicEvent,
-    StreamDataReceived,
-    StreamReset,
 )
 from aioquic.quic.packet import (
     QuicErrorCode,
@@ -39,16 +36,15 @@ from aioquic.tls import SessionTicket
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 
-from netecho.plans import ReplyMode, Target
+from netecho.plans import Target
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._datagram_server import DatagramListener, DatagramServer
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._quic_link import Address, Link
-from netecho.protocols._quic_wire import IDLE, NO_ERROR, Wire, configuration
+from netecho.protocols._quic_wire import IDLE, Wire, configuration
 from netecho.protocols._seen import address_text
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
 
-ALPN: Final = ("echo",)
 TRUSTING: Final = 64
 """Handshakes under way from which on a peer must show that its address is its own."""
 MOST_HANDSHAKES: Final = 1024
@@ -82,8 +78,8 @@ def refusal(header: QuicHeader, code: int) -> bytes:
     return datagrams[0]
 
 
-class EchoLink(Link):
-    """A connection to the server: what comes on each stream goes back on it.
+class ServerLink(Link):
+    """A connection to a server, whatever it answers there.
 
     Args:
         port: where it came to.
@@ -102,18 +98,26 @@ class EchoLink(Link):
         """The handshake is complete."""
         self.bytes_received = 0
         self.bytes_sent = 0
-        self._draining = False
+        self.is_draining = False
         self._backlog = 0
         self.deadline = self.begun + HANDSHAKE_TIMEOUT
 
+    # For whoever knows what is answered.
+
+    def heard(self, event: QuicEvent) -> None:
+        """Take what has come on a stream."""
+        raise NotImplementedError
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the peer has acknowledged all that it is owed."""
+        return not self.wire.backlog
+
+    # What is alike.
+
     def happened(self, event: QuicEvent) -> None:
-        """Answer, or keep the books."""
+        """Keep the books."""
         match event:
-            case StreamDataReceived():
-                self._echo(event.stream_id, event.data, event.end_stream)
-            case StreamReset():
-                if not stream_is_unidirectional(event.stream_id):
-                    self.wire.reset_stream(event.stream_id, event.error_code)
             case HandshakeCompleted():
                 if self.port.is_full:  # others were faster
                     self.port.refused(self.peer)
@@ -121,9 +125,9 @@ class EchoLink(Link):
                     return
                 self.is_open = True
                 self.deadline = None
-                self._progressed()
+                self.progressed()
                 self.port.opened(self)
-                if self._draining:
+                if self.is_draining:
                     self.finish_if_answered()
             case ConnectionIdIssued():
                 self.port.links[event.connection_id] = self
@@ -131,24 +135,11 @@ class EchoLink(Link):
             case ConnectionIdRetired():
                 self.port.links.pop(event.connection_id, None)
                 self.ids.discard(event.connection_id)
+            case _:
+                self.heard(event)
 
-    def _echo(self, stream: int, data: bytes, is_end: bool) -> None:
-        if self._draining:
-            return
-        if stream_is_unidirectional(stream):
-            return  # what comes on it cannot go back
-        self.bytes_received += len(data)
-        self._progressed()
-        answer = data if self.port.settings.reply is ReplyMode.ECHO else b""
-        if not answer and not is_end:
-            return
-        try:
-            self.wire.send_stream_data(stream, answer, is_end)
-        except (RuntimeError, ValueError):
-            return  # the peer wants to hear no more on it
-        self.bytes_sent += len(answer)
-
-    def _progressed(self) -> None:
+    def progressed(self) -> None:
+        """Give the peer its idle time anew."""
         if self.is_open and (patience := self.port.settings.idle_timeout) is not None:
             self.deadline = self.reactor.seconds() + patience
 
@@ -157,37 +148,37 @@ class EchoLink(Link):
         if self.deadline is not None and self.is_open:
             before, self._backlog = self._backlog, self.wire.backlog
             if before != self._backlog:  # the peer takes its echo
-                self._progressed()
-        if self._draining:
+                self.progressed()
+        if self.is_draining:
             self.finish_if_answered()
 
     def overdue(self) -> None:
         """End a connection that made no progress."""
         if not self.is_open:
             self.end(QuicErrorCode.CONNECTION_REFUSED, "the handshake took too long")
-        elif self.wire.backlog:
+        elif not self.is_answered:
             self.cut("idle")
         else:
-            self.end(NO_ERROR, "idle")
+            self.part("idle")
 
     def drain(self) -> None:
         """Answer what has been received up to now, then finish."""
-        self._draining = True
+        self.is_draining = True
         if self.is_open:
             self.finish_if_answered()
         else:  # it has sent nothing that could be answered
             self.end(QuicErrorCode.CONNECTION_REFUSED, "the server ends")
 
     def finish_if_answered(self) -> None:
-        """Say that it is over once the peer has acknowledged all of its echo."""
-        if not self.is_over and not self.wire.backlog:
-            self.end(NO_ERROR, "the server ends")
+        """Say that it is over once the peer has acknowledged all that it is owed."""
+        if not self.is_over and self.is_answered:
+            self.part("the server ends")
 
     def cut(self, why: str) -> None:
         """End the connection at once; it counts as cut unless the peer has all that it was owed."""
         if not self.is_over:
-            self.port.settings.totals.cut += bool(self.is_open and self.wire.backlog)
-            self.end(NO_ERROR, why)
+            self.port.settings.totals.cut += bool(self.is_open and not self.is_answered)
+            self.part(why)
 
     def over(self, why: ConnectionTerminated) -> None:
         """Leave the books."""
@@ -197,21 +188,28 @@ class EchoLink(Link):
 class QUICPort(DatagramServer):
     """A server's port, with all its connections."""
 
+    alpn: tuple[str, ...]
+    """What it chooses from, unless the user says."""
+    link: type[ServerLink]
+    """What answers on its connections."""
+
     def __init__(self, reactor: Any, settings: ListenSettings) -> None:
         super().__init__(reactor, settings)
         self.reactor = reactor
         self.settings = settings
         # Whoever is idle for too long is told so, before silence has the connection end by itself.
         idle = max(IDLE, settings.idle_timeout or 0.0)
-        self._configuration = configuration(settings.tls, ALPN, settings.qlog, is_client=False, idle=idle)
+        self._configuration = configuration(
+            settings.tls, self.alpn, settings.qlog, is_client=False, idle=idle
+        )
         self._retry = QuicRetryTokenHandler()
         self._tickets: collections.OrderedDict[bytes, SessionTicket] = collections.OrderedDict()
         self._drained: Deferred[None] | None = None
         self._is_draining = False
-        self.links: dict[bytes, EchoLink] = {}
+        self.links: dict[bytes, ServerLink] = {}
         """Each connection, by each of its IDs."""
-        self.open: set[EchoLink] = set()
-        self.opening: set[EchoLink] = set()
+        self.open: set[ServerLink] = set()
+        self.opening: set[ServerLink] = set()
         """Connections, and handshakes under way."""
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
@@ -281,7 +279,7 @@ class QUICPort(DatagramServer):
             session_ticket_fetcher=None if self.settings.tls.verifies else self._tickets.get,
             session_ticket_handler=None if self.settings.tls.verifies else self._keep_session,
         )
-        link = EchoLink(self, wire, source, {header.destination_cid, wire.host_cid})
+        link = self.link(self, wire, source, {header.destination_cid, wire.host_cid})
         self.opening.add(link)
         for name in link.ids:
             self.links[name] = link
@@ -333,7 +331,7 @@ class QUICPort(DatagramServer):
         limit = self.settings.max_connections
         self._tell("refused", {"peer": address_text(as_address(source)), "limit": limit})
 
-    def opened(self, link: EchoLink) -> None:
+    def opened(self, link: ServerLink) -> None:
         """Take a connection into the books."""
         self.opening.discard(link)
         self.open.add(link)
@@ -343,7 +341,7 @@ class QUICPort(DatagramServer):
             local = address_text(self.transport.getHost())
             self._tell("connected", {"peer": address_text(as_address(link.peer)), "local": local})
 
-    def closed(self, link: EchoLink, why: ConnectionTerminated) -> None:
+    def closed(self, link: ServerLink, why: ConnectionTerminated) -> None:
         """Take a connection out of the books."""
         for name in link.ids:
             self.links.pop(name, None)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aioquic import tls
+from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import END_STATES, Limit, QuicConnection
 from aioquic.quic.events import ConnectionTerminated
@@ -142,6 +143,7 @@ class Wire(QuicConnection):
         super().__init__(configuration=settings, **more)
         self._security = security
         self._problem: str | None = None
+        self._asked_for: str | None = None
         self.refusal: Exception | None = None
         """Why we do not talk to the other end."""
         self.withheld = 0
@@ -153,7 +155,7 @@ class Wire(QuicConnection):
     def _count_held(self) -> int:
         # A server has made of what came what it is to send. What a client is to send waits for its echo to
         # be taken, and must not hold that up.
-        return self.withheld if self._is_client else self.backlog
+        return self.withheld if self._is_client else self.withheld + self.backlog
 
     @property
     def backlog(self) -> int:
@@ -173,6 +175,8 @@ class Wire(QuicConnection):
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         context = self.tls
+        if not self._is_client:
+            self._note_server_name(context)
         if not self._security.verifies:
             return
         if self._is_client:
@@ -187,6 +191,16 @@ class Wire(QuicConnection):
             finish(*buffers)
 
         setattr(context, finish.__name__, check)
+
+    def _note_server_name(self, context: tls.Context) -> None:
+        greet = context._server_handle_hello
+
+        def note(hello: Buffer, *buffers: Any) -> None:
+            rest = hello.data_slice(hello.tell(), hello.capacity)
+            self._asked_for = tls.pull_client_hello(Buffer(data=rest)).server_name
+            greet(hello, *buffers)
+
+        context._server_handle_hello = note  # type: ignore[method-assign, assignment]
 
     def _check_certificate(self) -> None:
         if self.tls.session_resumed:
@@ -212,7 +226,7 @@ class Wire(QuicConnection):
             cipher=f"TLS_{cipher.name}",
             bits=_BITS.get(cipher, 256),
             alpn=self.tls.alpn_negotiated,
-            server_name=self._configuration.server_name,
+            server_name=self._configuration.server_name if self._is_client else self._asked_for,
             chain=self._chain(),
             verified=self._security.verifies and self._problem is None,
             problem=self._problem,
@@ -254,9 +268,15 @@ class Wire(QuicConnection):
         """Whether it is the other end that has said that it is over, or nobody: we were not to say it."""
         return self._state in END_STATES
 
-    def end(self, code: int = NO_ERROR, reason: str = "") -> None:
-        """Say that the connection is over, by an error code of the transport (RFC 9000 section 20.1)."""
-        self.close(code, QuicFrameType.PADDING, reason)
+    def end(self, code: int = NO_ERROR, reason: str = "", *, by_application: bool = False) -> None:
+        """Say that the connection is over.
+
+        Args:
+            code: an error code of the transport (RFC 9000 section 20.1), or of the protocol above it.
+            reason: the same in words.
+            by_application: whether it is the latter.
+        """
+        self.close(code, None if by_application else QuicFrameType.PADDING, reason)
 
     def forget(self) -> None:
         """Close the log: nothing more happens."""

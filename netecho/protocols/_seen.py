@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL.SSL import Error
 
 if TYPE_CHECKING:
+    from netecho.protocols._security import Agreement
     from netecho.protocols._stream_server import ReplyProtocol
 
 
@@ -30,6 +32,26 @@ def seen_of(connection: ReplyProtocol) -> dict[str, Any]:
         "local": address_text(connection.local),
         "tls": None if connection.factory.settings.tls is None else tls_seen(transport.getHandle()),
         "proxy": proxy,
+    }
+
+
+def agreement_seen(agreement: Agreement | None) -> dict[str, Any] | None:
+    """Return what is to be seen of TLS of a protocol that shakes hands by itself; `None`: it has not yet."""
+    if agreement is None:
+        return None
+    certificate = None
+    if agreement.chain:
+        shown = agreement.chain[0]
+        certificate = {
+            "subject": shown.subject.rfc4514_string(),
+            "sha256": shown.fingerprint(SHA256()).hex(":").upper(),
+        }
+    return {
+        "version": agreement.version,
+        "cipher": agreement.cipher,
+        "sni": agreement.server_name,
+        "alpn": agreement.alpn,
+        "client_certificate": certificate,
     }
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from typing import Any
 
+from netecho import protocols
 from netecho.plans import (
     SECOND,
     ClientTLS,
@@ -70,7 +71,9 @@ def route_by(
     """
     key = None if hmac_key is None else read_key(hmac_key)
     if request is not None and not client_tls.alpn:
-        client_tls = dataclasses.replace(client_tls, alpn=request.alpn)
+        # It is for the request to say which of a protocol's versions, if it has several.
+        spoken = protocols.for_target(target).alpn
+        client_tls = dataclasses.replace(client_tls, alpn=request.alpn if len(spoken) != 1 else spoken)
     starttls = client_tls.starttls
     context = None
     if target.secure or starttls:

@@ -1,0 +1,265 @@
+"""HTTP/3 as a server speaks it (RFC 9114): streams of requests in, and their echoes or pages out.
+
+A body is sent back as it comes. How much of it may come is QUIC's to say: `_quic_wire` opens the window of a
+connection as its peer takes what it has been sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from aioquic.h3.connection import ErrorCode, stream_is_request_response
+from aioquic.h3.events import DataReceived, HeadersReceived
+from aioquic.quic.events import (
+    QuicEvent,
+    StopSendingReceived,
+    StreamDataReceived,
+    StreamReset,
+)
+
+from netecho.protocols import _http_pages as pages
+from netecho.protocols._http3_wire import ALPN, FAREWELL, HTTP3Wire
+from netecho.protocols._http_credit import PER_EXCHANGE, PER_FRAME, Credit
+from netecho.protocols._http_exchange import Exchange
+from netecho.protocols._quic_link import Address
+from netecho.protocols._quic_server import QUICPort, ServerLink, as_address
+from netecho.protocols._quic_wire import WINDOW, Wire
+from netecho.protocols._seen import address_text, agreement_seen
+from netecho.protocols._watched import Patience, Progress
+
+PER_RESET: Final = 4
+"""Frames that an exchange which is taken back counts for."""
+MADE: Final = WINDOW // 2
+"""Bytes not acknowledged from which on no more of a page is made."""
+
+
+class HTTP3Link(ServerLink):
+    """A connection to the server."""
+
+    port: HTTP3Port
+    farewell = FAREWELL
+
+    def __init__(self, port: QUICPort, wire: Wire, peer: Address, ids: set[bytes]) -> None:
+        super().__init__(port, wire, peer, ids)
+        self._http = HTTP3Wire(wire)
+        self._exchanges: dict[int, Exchange] = {}
+        """Those under way, by their streams."""
+        self._next = 0
+        """The stream from which on there has been none."""
+        self._last: int | None = None
+        """The stream from which on nothing is answered, now that we end."""
+        self._moved_at = self.begun
+        self._progress = Progress(self.begun)
+        self._credit = Credit(self.begun)
+        self._answered = 0
+        self._held = 0
+        """Bytes of bodies that are not on their way back yet."""
+        self._seen: dict[str, Any] | None = None
+
+    # In.
+
+    def heard(self, event: QuicEvent) -> None:
+        """Take what has come on a stream."""
+        match event:
+            case StreamDataReceived():
+                stream = event.stream_id
+                if stream_is_request_response(stream) and not self._http.knows(stream):
+                    self._expect(stream)
+                before = self._http.frames
+                came = self._http.handle_event(event)
+                for one in came:
+                    self._take(one)
+                self.progressed()
+                self._pay(self._http.frames - before - len(came))
+            case StreamReset():
+                self._http.handle_event(event)
+                if stream_is_request_response(event.stream_id):
+                    self._cancel(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
+                    self._pay(PER_RESET)
+            case StopSendingReceived():
+                self._http.handle_event(event)
+                if event.stream_id in self._exchanges:
+                    self._cancel(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
+                    self._pay(PER_RESET)
+
+    def _pay(self, frames: int) -> None:
+        """Have the peer pay for frames that move nothing; whoever cannot is used for nothing but work."""
+        if frames > 0 and not self._credit.spend(frames, self.reactor.seconds()):
+            self.end(ErrorCode.H3_EXCESSIVE_LOAD, "too much is asked for nothing", by_application=True)
+
+    def _expect(self, stream: int) -> None:
+        """Begin an exchange, now that something has come on a stream."""
+        self._next = max(self._next, stream + 4)
+        if self._last is None or stream < self._last:
+            self._exchanges[stream] = Exchange(self.reactor.seconds())
+
+    def _take(self, event: Any) -> None:
+        exchange = self._exchanges.get(event.stream_id)
+        match event:
+            case HeadersReceived() if exchange is not None:
+                exchange.ended = event.stream_ended
+                if not exchange.begun:
+                    self._begin(event.stream_id, exchange, event.headers)
+            case DataReceived() if exchange is not None:
+                exchange.ended = event.stream_ended
+                self._credit.earn(len(event.data) / PER_FRAME)
+                self.bytes_received += len(event.data)
+                if event.data and exchange.page is None:
+                    exchange.out.append(event.data)
+                    self._held += len(event.data)
+                else:
+                    exchange.moved += len(event.data)
+
+    def _begin(self, stream: int, exchange: Exchange, headers: Any) -> None:
+        delay = exchange.begin(headers, "3", self.port.settings.reply, self._see)
+        if exchange.wants_continue:
+            self._http.send_headers(stream, [(b":status", b"100")])
+        if delay:
+            self._pause(stream, exchange, delay)
+
+    def _see(self) -> dict[str, Any]:
+        """Return what is to be seen of the connection, ready for JSON."""
+        if self._seen is None:
+            self._seen = {
+                "peer": address_text(as_address(self.peer)),
+                "local": address_text(self.port.transport.getHost()),
+                "tls": agreement_seen(self.wire.agreement()),
+                "proxy": None,
+            }
+        return self._seen
+
+    # Out.
+
+    def gather(self) -> None:
+        """Send what there is of each answer."""
+        for stream, exchange in list(self._exchanges.items()):
+            if exchange.may_start or exchange.started:
+                try:
+                    self._answer(stream, exchange)
+                except (RuntimeError, ValueError):
+                    self._cancel(stream, ErrorCode.H3_REQUEST_CANCELLED)  # the peer wants to hear no more
+        self.wire.withheld = self._held + self._http.unfinished
+
+    def _answer(self, stream: int, exchange: Exchange) -> None:
+        if exchange.call is not None:
+            return
+        if not exchange.started:
+            exchange.started = True
+            self._http.send_headers(stream, exchange.head, exchange.is_last)
+            if exchange.is_last:
+                self._complete(stream)
+                return
+        pieces: list[bytes] = []
+        size, room = 0, MADE - self.wire.backlog
+        while exchange.page is None or size < room:
+            piece = exchange.next_piece()
+            if piece is None:
+                break
+            if isinstance(piece, pages.Pause):
+                self._pause(stream, exchange, piece.seconds)
+                break
+            pieces.append(piece)
+            size += len(piece)
+        else:  # it is the others' turn then
+            self._exchanges[stream] = self._exchanges.pop(stream)
+        exchange.moved += size
+        self._credit.earn(size / PER_FRAME)
+        self.bytes_sent += size
+        if exchange.page is None:
+            self._held -= size
+        if size or exchange.is_whole:
+            self._http.send_data(stream, b"".join(pieces), exchange.is_whole)
+        if exchange.is_whole:
+            self._complete(stream)
+
+    def _pause(self, stream: int, exchange: Exchange, seconds: float) -> None:
+        exchange.call = self.reactor.callLater(seconds, self._wake, stream, exchange)
+
+    def _wake(self, stream: int, exchange: Exchange) -> None:
+        exchange.call = None
+        self.flush_soon()
+
+    # The end of an exchange.
+
+    def _complete(self, stream: int) -> None:
+        self._answered += 1
+        self._credit.earn(PER_EXCHANGE)
+        self._forget(stream)
+
+    def _cancel(self, stream: int, code: int) -> None:
+        self._http.cancel(stream, code)
+        self._forget(stream)
+
+    def _forget(self, stream: int) -> None:
+        exchange = self._exchanges.pop(stream, None)
+        if exchange is not None:
+            self._held -= sum(map(len, exchange.out))
+            if exchange.call is not None:
+                exchange.call.cancel()
+
+    # The end of the connection.
+
+    def progressed(self) -> None:
+        """Give the peer its idle time anew."""
+        self._moved_at = self.reactor.seconds()
+        if self.deadline is None:
+            self.deadline = self._moved_at + self.port.patience.look
+
+    def overdue(self) -> None:
+        """Look whether the peer gets on; it is called from time to time."""
+        now = self.reactor.seconds()
+        idle = self.port.settings.idle_timeout
+        if not self.is_open or (idle is not None and now - self._moved_at >= idle):
+            super().overdue()
+            return
+        self._judge(now, self.port.patience)
+        look = self.port.patience.look
+        self.deadline = now + (look if idle is None else min(look, idle))
+
+    def _judge(self, now: float, patience: Patience) -> None:
+        for stream, exchange in list(self._exchanges.items()):
+            taken = exchange.moved - self.wire.owed(stream)
+            overdue = exchange.progress.is_overdue(now, exchange.call, taken, patience, idle=False)
+            if overdue and exchange.call is None:
+                self._cancel(stream, ErrorCode.H3_REQUEST_CANCELLED)
+                self.flush_soon()
+        backlog = self.wire.backlog
+        stage = self._answered, bool(self._exchanges), bool(backlog)
+        if backlog and not self._exchanges:  # each of those has its own time
+            if self._progress.is_overdue(now, stage, self.bytes_sent - backlog, patience, idle=False):
+                self.cut("the answers are not taken")
+        else:
+            self._progress = Progress(now)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the peer has acknowledged all that it is owed."""
+        return not self._exchanges and super().is_answered
+
+    def drain(self) -> None:
+        """Answer what was asked up to now, then finish."""
+        if self.is_open and self._last is None:
+            self._last = self._next
+            self._http.go_away(self._last)
+            for exchange in self._exchanges.values():
+                if exchange.page is not None and exchange.page.is_endless:
+                    exchange.content = None
+                    if exchange.call is not None:
+                        exchange.call.cancel()
+                        exchange.call = None
+            self.flush_soon()
+        super().drain()
+
+    def over(self, why: Any) -> None:
+        """Leave the books, and nothing running."""
+        for stream in list(self._exchanges):
+            self._forget(stream)
+        super().over(why)
+
+
+class HTTP3Port(QUICPort):
+    """Its port."""
+
+    alpn = ALPN
+    link = HTTP3Link
+    patience = Patience()

@@ -1,0 +1,136 @@
+"""HTTP/3's frames over one QUIC connection: aioquic's, with limits on what a peer may have kept for it.
+
+This is the one file that knows what aioquic keeps of that to itself. Its QPACK would let a peer refer to what
+it had us remember, kilobytes by a byte, and it waits for the end of a frame whatever size that is to have.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pylsqpack
+from aioquic.buffer import encode_uint_var
+from aioquic.h3.connection import (
+    ErrorCode,
+    FrameType,
+    H3Connection,
+    H3Stream,
+    ProtocolError,
+    Setting,
+    encode_frame,
+)
+from aioquic.h3.events import Headers
+
+from netecho.protocols._http_limits import MOST_HEAD
+from netecho.protocols._quic_wire import Wire
+
+ALPN: Final = ("h3",)
+FAREWELL: Final = (int(ErrorCode.H3_NO_ERROR), True)
+"""How a connection ends in order; see `netecho.protocols._quic_link.Link.farewell`."""
+OVERHEAD: Final = 32
+"""Bytes that a field counts for beside its own (RFC 9114 section 4.2.2)."""
+TABLE: Final = 4096
+"""Bytes of fields that we have a peer remember, however many it would."""
+BLOCKED: Final = 16
+"""Streams that may wait for what it is to remember."""
+
+
+class ExcessError(ProtocolError):
+    """A head, or a frame of settings, that is larger than is taken."""
+
+    error_code = ErrorCode.H3_EXCESSIVE_LOAD
+
+
+class HTTP3Wire(H3Connection):
+    """The core of one connection's HTTP.
+
+    Args:
+        wire: that of QUIC.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self.frames = 0
+        """How many have come, whatever is in them."""
+        super().__init__(wire)
+
+    # What we allow a peer.
+
+    def _init_connection(self) -> None:
+        # Nothing is pushed to us, or remembered for a peer, so that nothing waits for what is not known yet.
+        self._max_push_id = None
+        self._max_table_capacity = self._blocked_streams = 0
+        self._decoder = pylsqpack.Decoder(0, 0)
+        super()._init_connection()
+
+    def _get_local_settings(self) -> dict[int, int]:
+        return {
+            Setting.QPACK_MAX_TABLE_CAPACITY: 0,
+            Setting.QPACK_BLOCKED_STREAMS: 0,
+            Setting.MAX_FIELD_SECTION_SIZE: MOST_HEAD,
+        }
+
+    def _validate_settings(self, settings: dict[int, int]) -> None:
+        super()._validate_settings(settings)
+        for setting, most in (
+            (Setting.QPACK_MAX_TABLE_CAPACITY, TABLE),
+            (Setting.QPACK_BLOCKED_STREAMS, BLOCKED),
+        ):
+            settings[setting] = min(most, settings.get(setting, 0))
+
+    def _decode_headers(self, stream_id: int, frame_data: bytes | None) -> Headers:
+        headers = super()._decode_headers(stream_id, frame_data)
+        if sum(len(name) + len(value) + OVERHEAD for name, value in headers) > MOST_HEAD:
+            raise ExcessError(f"a head has {MOST_HEAD} bytes at most")
+        return headers
+
+    def _check_control_frame_type(self, frame_type: int) -> None:
+        self.frames += 1
+        super()._check_control_frame_type(frame_type)
+
+    def _check_request_or_push_frame_type(self, frame_type: int, stream: H3Stream) -> None:
+        self.frames += 1
+        super()._check_request_or_push_frame_type(frame_type, stream)
+
+    def _check_content_length(self, stream: H3Stream) -> None:
+        # An answer to HEAD, or of status 304, says how long a content would be that it does not have.
+        if stream.content_length or not self._is_client:
+            super()._check_content_length(stream)
+
+    def handle_event(self, event: Any) -> list[Any]:
+        """Take an event of QUIC; return those of HTTP that come of it."""
+        came = super().handle_event(event)
+        stream = self._stream.get(getattr(event, "stream_id", -1))
+        if stream is not None and len(stream.buffer) > MOST_HEAD and not self._is_done:
+            self._is_done = True
+            self._quic.close(ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="a frame is larger than is taken")
+            return []
+        return came
+
+    # What is kept.
+
+    def knows(self, stream: int) -> bool:
+        """Return whether anything has come on a stream that is not over."""
+        return stream in self._stream
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes that have come of frames which are taken whole."""
+        return sum([len(one.buffer) for one in self._stream.values()])
+
+    # What only one end says.
+
+    def cancel(self, stream: int, code: int) -> None:
+        """End a stream for its sender and us, whatever has come of it."""
+        self._quic.reset_stream(stream, code)
+        if (ours := self._stream.get(stream)) is not None:
+            ours.sending_ended = True
+            if ours.is_ended():
+                del self._stream[stream]
+            else:
+                self._quic.stop_stream(stream, code)
+
+    def go_away(self, stream: int) -> None:
+        """Say that we answer no request from this stream on (RFC 9114 section 5.2)."""
+        self._quic.send_stream_data(
+            self._local_control_stream_id or 0, encode_frame(FrameType.GOAWAY, encode_uint_var(stream))
+        )

@@ -1,0 +1,84 @@
+"""What every adapter over QUIC does alike: it listens on a port for datagrams, and is always secure."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionRefusedError
+
+from netecho.impairment import OF_DATAGRAMS
+from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
+from netecho.protocols._contract import ListenSettings, Route
+from netecho.protocols._datagram_client import connect_port
+from netecho.protocols._datagram_server import listen_datagrams, open_port
+from netecho.protocols._inherited import Opened, open_sockets
+from netecho.protocols._quic_client import ClientLink, ClientPort
+from netecho.protocols._quic_server import QUICListener, QUICPort
+from netecho.protocols._sockets import bound_target
+
+
+class QUICAdapter:
+    """The part of a `netecho.protocols._contract.Adapter` that is no protocol's own.
+
+    Each says what it is called, what it carries, and what its port and its client make of streams; and of
+    what is here, what differs.
+    """
+
+    default_port: int | None = DEFAULT_PORT
+    secured = None
+    minimum_size = 0
+    maximum_size: int | None = None
+    default_size = DEFAULT_SIZE
+    framed = True
+    numbered = True
+    reflects = False
+    has_requests = False
+    begins_with_request = False
+    has_envelopes = False
+    bounds_messages = False
+    has_resources = False
+    alpn: tuple[str, ...]
+    port: type[QUICPort]
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
+    harms = OF_DATAGRAMS
+    has_receipts = False
+    is_text = False
+    upgrades = False
+    takes_proxy = False
+    multiplexes = True
+    has_qlog = True
+
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return 0: only payloads are counted, whose frames are the connection's own."""
+        return 0
+
+    async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> QUICListener:
+        """Listen on a host and port."""
+        books = self.port(reactor, settings)
+        port, impaired = open_port(reactor, listen_datagrams, target, books, settings)
+        return QUICListener(reactor, port, bound_target(target, port), books, impaired)
+
+    def open(self, target: Target, count: int) -> Opened:
+        """Open sockets for several processes: what comes from one address comes to one of them."""
+        return open_sockets(target, socket.SOCK_DGRAM, None, count)
+
+    def open_link(self, reactor: Any, route: Route) -> Deferred[Any]:
+        """Open a connection on a socket of its own; fires with it when the handshake is complete."""
+        return Deferred.fromCoroutine(self._open(reactor, route)).addTimeout(route.timeout, reactor)
+
+    async def _open(self, reactor: Any, route: Route) -> ClientLink:
+        """Open a connection to the first of the target's addresses at which somebody listens."""
+        *others, last = route.addresses
+        for address in others:
+            with contextlib.suppress(ConnectionRefusedError):
+                return await self._open_at(reactor, dataclasses.replace(route, addresses=(address,)))
+        return await self._open_at(reactor, dataclasses.replace(route, addresses=(last,)))
+
+    def _open_at(self, reactor: Any, route: Route) -> Deferred[ClientLink]:
+        link = ClientLink(reactor, route, self.alpn)
+        link.connect(connect_port(reactor.listenUDP, route, ClientPort(link)))
+        return link.opened

@@ -1,0 +1,60 @@
+"""HTTP/3 (RFC 9114): HTTP over QUIC, each exchange a request on a stream of its own.
+
+It is a protocol of its own here, not a flag of `http`: its listener is another socket, for datagrams, and
+what is true of QUIC's (a peer that moves, no PROXY header, harm done to datagrams) is true of it. What is
+answered is the same: see `_http_pages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+
+from netecho.plans import ReplyMode
+from netecho.protocols._contract import Adapter, Exchanger, Kind, OnLost, OnReply, Route
+from netecho.protocols._http3_client import HTTP3Exchanger
+from netecho.protocols._http3_server import HTTP3Port
+from netecho.protocols._http3_wire import ALPN
+from netecho.protocols._message_conversation import MessageConversation
+from netecho.protocols._quic_adapter import QUICAdapter
+
+
+class HTTP3(QUICAdapter):
+    """See `netecho.protocols._contract.Adapter`."""
+
+    name = "http3"
+    kind = Kind.MESSAGE
+    secure_scheme: str | None = "http3"
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.INFO})
+    has_requests = True
+    has_resources = True
+    alpn: tuple[str, ...] = ALPN
+    port = HTTP3Port
+
+    def connect(
+        self,
+        reactor: Any,
+        route: Route,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Exchanger]:
+        """Connect for exchanges."""
+        opened = self.open_link(reactor, route)
+        return opened.addCallback(lambda link: HTTP3Exchanger(link, on_reply, on_lost))
+
+    def converse(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
+        """Connect for a conversation, each message of which is a request."""
+        return MessageConversation(protocol, "HTTP ").begin(self.connect, reactor, route, on_connected)
+
+
+adapter: Adapter = HTTP3()
