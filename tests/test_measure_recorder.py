@@ -162,6 +162,13 @@ def test_turn_is_taken() -> None:
     assert flow.recorder.counts == Counts(sent=6, completed=2, bytes_sent=6 * 64, bytes_received=2 * 64)
 
 
+def test_turn_with_a_status() -> None:
+    """What the other end said is counted with it, and only then."""
+    flow = flow_of(SENT)
+    assert [flow.turn(sequence, 1000, 64, "200") for sequence in (1, 0, 2)] == [4, None, 5]
+    assert flow.recorder.statuses == {"200": 2}
+
+
 def test_failures_without_exchanges() -> None:
     """A failure that costs no exchange is counted by its kind, and nothing is lost by it."""
     recorder = Recorder(closed_loop=True)

@@ -270,11 +270,11 @@ class Flow:
             recorder.lateness_samples.append(now_ns - due_ns)
         return sequence
 
-    def turn(self, sequence: int, now_ns: int, size: int) -> int | None:
+    def turn(self, sequence: int, now_ns: int, size: int, status: str | None = None) -> int | None:
         """Count an intact echo, and the next exchange as sent at that moment; return that one's number.
 
-        What a closed loop does nearly always, in one step: the same as `replied` and `sent`. `None`: this
-        is not that, and nothing has been counted. Sizes are as sent, and as came back.
+        What a closed loop does nearly always, in one step: the same as `answered`, `replied` and `sent`.
+        `None`: this is not that, and nothing has been counted. Sizes are as sent, and as came back.
         """
         recorder = self.recorder
         if not self.highest < sequence >= self._since or not recorder.closed_loop:
@@ -292,6 +292,8 @@ class Flow:
         counts.sent += 1
         counts.bytes_received += size
         counts.bytes_sent += size
+        if status is not None:
+            recorder.statuses[status] += 1
         return following
 
     def replied(self, sequence: int | None, now_ns: int, size: int, *, intact: bool = True) -> Outcome:

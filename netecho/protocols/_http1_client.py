@@ -142,7 +142,7 @@ class HTTP1Exchanger(Protocol):
         """Take answers, or some of one."""
         was_amid, answered = self._is_amid, self._answered
         if not was_amid and len(data) == self._known_size and data.startswith(self._known) and self._awaited:
-            self._answered += 1
+            self._answered = answered + 1
             sequence, _ = self._awaited.popleft()
             self._on_reply(sequence, data[len(self._known) :], None, self._known_answer)
             return

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
 from h2 import events
 from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.exceptions import H2Error
+from h2.errors import ErrorCodes
+from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes, Settings
+from hpack import HeaderTuple, NeverIndexedHeaderTuple
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -18,6 +20,7 @@ from twisted.python.failure import Failure
 
 from netecho.protocols._contract import Answer, OnLost, OnReply, Route
 from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
+from netecho.protocols._http2_headers import RememberingConnection
 
 WINDOW: Final = 1 << 24
 """Bytes of all answers that may come before it is said that they have."""
@@ -27,8 +30,14 @@ SETTINGS: Final = 4
 """Bytes of a frame's head, and what its fourth is in the first frame of a server (RFC 9113 section 3.4)."""
 
 
+SHORT: Final = 20
+"""Bytes of a cookie that is long enough not to be guessed."""
+
+_SECRET: Final = (b"authorization", b"proxy-authorization")
+
+
 class _Exchange:
-    __slots__ = ("answer", "payload", "pieces", "sent", "sequence", "size")
+    __slots__ = ("answer", "owed", "payload", "pieces", "sent", "sequence", "size")
 
     def __init__(self, sequence: int, payload: bytes) -> None:
         self.sequence = sequence
@@ -38,6 +47,8 @@ class _Exchange:
         self.answer: Answer | None = None
         self.pieces: list[bytes] = []
         self.size = 0
+        self.owed = 0
+        """Bytes that the window of its stream has not been opened for again."""
 
 
 class HTTP2Exchanger(Protocol):
@@ -73,7 +84,14 @@ class HTTP2Exchanger(Protocol):
         self._is_receiving = False
         self._first: bytes | None = b""
         """What has come, as long as it is less than a frame's head."""
-        self._head: list[tuple[str, str]] = []
+        self._head: list[HeaderTuple] = []
+        self._whole_head: list[HeaderTuple] = []
+        """That of a request that carries so many bytes:"""
+        self._head_for = -1
+        self._owed = 0
+        """Bytes that the window of the connection has not been opened for again."""
+        self._room = 0
+        """Streams that there may be at once."""
 
     def connectionMade(self) -> None:
         """Say which version this is, and let small messages leave at once."""
@@ -81,22 +99,27 @@ class HTTP2Exchanger(Protocol):
             self.transport.setTcpNoDelay(True)
         request, target = self._route.request, self._route.target
         host = f"[{target.host}]" if ":" in target.host else target.host
-        self._head = [
-            (":method", request.method),
-            (":scheme", "https" if target.secure else "http"),
-            (":authority", f"{host}:{target.port}"),
-            (":path", target.resource or "/"),
-        ]
         fields = [field.split(":", 1) for field in request.headers]
-        self._head += [(name.lower(), value.strip()) for name, value in fields]
+        self._head = [
+            _field(":method", request.method),
+            _field(":scheme", "https" if target.secure else "http"),
+            _field(":authority", f"{host}:{target.port}"),
+            _field(":path", target.resource or "/"),
+            *(_field(name, value) for name, value in fields),
+        ]
         self._has_type = any(name.lower() == "content-type" for name, _ in fields)
-        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+        self._head_for = -1
+        self._owed = 0
+        self._h2 = RememberingConnection(
+            H2Configuration(client_side=True, header_encoding=None, normalize_outbound_headers=False)
+        )
         wanted = {SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: WINDOW}
         self._h2.local_settings = Settings(client=True, initial_values=wanted)
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(WINDOW)
         self._is_closed = False
         self._first = b""
+        self._settle()
         self._send_queued()
         self._flush()
 
@@ -110,18 +133,26 @@ class HTTP2Exchanger(Protocol):
         if self._queue or not self._has_room():
             self._queue.append((sequence, payload))
             return
-        head = self._head
-        if payload or self._route.request.has_content:
-            head = [*head, ("content-length", str(len(payload)))]
-            if not self._has_type:
-                head.append(("content-type", "application/octet-stream"))
+        size = len(payload)
+        is_known = size == self._head_for
+        self._h2.config.validate_outbound_headers = not is_known
+        if not is_known:
+            self._head_for, self._whole_head = -1, self._head_of(size)
         number = self._h2.get_next_available_stream_id()
         exchange = self._exchanges[number] = _Exchange(sequence, payload)
-        self._h2.send_headers(number, head, end_stream=not payload)
+        self._h2.send_headers(number, self._whole_head, end_stream=not payload)
+        self._head_for = size
         if payload:
             self._send_more(number, exchange)
         if not self._is_receiving:
             self._flush()
+
+    def _head_of(self, size: int) -> list[HeaderTuple]:
+        """Return the head of a request that carries a message of so many bytes."""
+        if not (size or self._route.request.has_content):
+            return self._head
+        head = [*self._head, _field("content-length", str(size))]
+        return head if self._has_type else [*head, _field("content-type", "application/octet-stream")]
 
     def _send_more(self, number: int, exchange: _Exchange) -> None:
         payload = exchange.payload
@@ -163,9 +194,13 @@ class HTTP2Exchanger(Protocol):
 
     def _has_room(self) -> bool:
         """Return whether there may be another stream."""
+        return len(self._exchanges) < self._room
+
+    def _settle(self) -> None:
+        """Know how many streams there may be."""
         most = self._h2.remote_settings.max_concurrent_streams
         ours = self._route.multiplex.streams
-        return self._h2.open_outbound_streams < (most if ours is None else min(most, ours))
+        self._room = most if ours is None else min(most, ours)
 
     def _send_queued(self) -> None:
         while self._queue and self._has_room():
@@ -190,13 +225,11 @@ class HTTP2Exchanger(Protocol):
                 if exchange is not None and status.isdigit():
                     exchange.answer = ANSWERS.get(int(status))
             case events.DataReceived():
-                self._h2.acknowledge_received_data(event.flow_controlled_length or 0, number)
-                if exchange is not None and event.data:
-                    exchange.pieces.append(event.data)
-                    exchange.size += len(event.data)
-                    if exchange.size > MOST_ANSWER + len(exchange.payload):
-                        self._fail(f"an answer has more than {MOST_ANSWER} bytes")
+                self._received(number, exchange, event)
             case events.StreamEnded():
+                if number in self._sending:  # nobody waits for the rest of the request
+                    with contextlib.suppress(ProtocolError):  # a reset may have come behind the answer
+                        self._h2.reset_stream(number, ErrorCodes.CANCEL)
                 self._complete(number, exchange)
             case events.StreamReset():
                 if exchange is not None:
@@ -204,6 +237,7 @@ class HTTP2Exchanger(Protocol):
                     exchange.answer = Answer(f"reset {getattr(code, 'name', code)}", True)
                 self._complete(number, exchange)
             case events.WindowUpdated() | events.RemoteSettingsChanged():
+                self._settle()
                 for one, waiting in list(self._sending.items()):
                     self._send_more(one, waiting)
             case events.ConnectionTerminated():
@@ -212,6 +246,26 @@ class HTTP2Exchanger(Protocol):
                 else:  # as it may, when there is nothing under way
                     self._is_closed = True
                     self.transport.loseConnection()
+
+    def _received(self, number: int, exchange: _Exchange | None, event: events.DataReceived) -> None:
+        """Take some of an answer; have windows opened again when half of them is used, and no sooner."""
+        size = event.flow_controlled_length or 0
+        self._owed += size
+        if self._owed >= WINDOW // 2:
+            self._h2.increment_flow_control_window(self._owed)
+            self._owed = 0
+        if exchange is None:
+            return
+        exchange.owed += size
+        if exchange.owed >= WINDOW // 2 and event.stream_ended is None:
+            with contextlib.suppress(ProtocolError):  # a reset may have come behind it
+                self._h2.increment_flow_control_window(exchange.owed, number)
+            exchange.owed = 0
+        if event.data:
+            exchange.pieces.append(event.data)
+            exchange.size += len(event.data)
+            if exchange.size > MOST_ANSWER + len(exchange.payload):
+                self._fail(f"an answer has more than {MOST_ANSWER} bytes")
 
     def _complete(self, number: int, exchange: _Exchange | None) -> None:
         if exchange is not None:
@@ -249,6 +303,13 @@ class HTTP2Exchanger(Protocol):
             self.transport.abortConnection()
         else:  # nothing is under way, and a server has no cause to log a reset
             self.transport.loseConnection()
+
+
+def _field(name: str, value: str) -> HeaderTuple:
+    """Return a field as `h2` would have it: what may be guessed is in no table (RFC 7541 section 7.1)."""
+    word, content = name.lower().encode(), value.strip().encode()
+    secret = word in _SECRET or (word == b"cookie" and len(content) < SHORT)
+    return (NeverIndexedHeaderTuple if secret else HeaderTuple)(word, content)
 
 
 def _ignore(*_: object) -> None:

@@ -8,17 +8,18 @@ echo, so that no more of it is kept than the windows that it has been given.
 from __future__ import annotations
 
 import collections
+import functools
 import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
 from h2 import events
 from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import H2Error, ProtocolError
 
 from netecho.protocols import _http_pages as pages
+from netecho.protocols._http2_headers import RememberingConnection
 from netecho.protocols._http_credit import PER_EXCHANGE, PER_FRAME, Credit
 from netecho.protocols._http_limits import (
     MOST_FIELD,
@@ -39,7 +40,7 @@ TURN: Final = 1 << 18
 """Bytes that are sent in one turn of the reactor."""
 
 
-class _Connection(H2Connection):
+class _Connection(RememberingConnection):
     """Remembers fewer of the streams that have ended."""
 
     MAX_CLOSED_STREAMS = 1000
@@ -51,8 +52,10 @@ class _Stream:
     __slots__ = (
         "call",
         "content",
+        "content_type",
         "ended",
-        "head",
+        "length",
+        "method",
         "moved",
         "out",
         "owed",
@@ -64,7 +67,11 @@ class _Stream:
     def __init__(self, now: float) -> None:
         self.progress = Progress(now)
         self.page: pages.Page | None = None
-        self.head: list[tuple[bytes, bytes]] = []
+        self.method = b""
+        self.content_type = b""
+        """What an echo is, and:"""
+        self.length: int | None = None
+        """Bytes of it, if it is known."""
         self.content: Any = None
         """What is still to be made."""
         self.out: collections.deque[bytes] = collections.deque()
@@ -93,8 +100,19 @@ class HTTP2Server:
         """What came last was no whole frame."""
         self._over = False
         self._call: Any = None
+        self._asked: Any = None
+        """What was last asked for that its head alone says how to answer, at once; and:"""
+        self._told: tuple[bytes, bytes, int | None, pages.Page | None] = b"", b"", None, None
         self.exchanges = 0
-        self._h2 = _Connection(H2Configuration(client_side=False, header_encoding=None))
+        # What is sent of a head is ours, or what has been found to be in order as it came.
+        self._h2 = _Connection(
+            H2Configuration(
+                client_side=False,
+                header_encoding=None,
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
         # Its own settings are those that are wanted: 100 streams, heads of 64 KiB, windows of 64 KiB.
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(WINDOW - 65_535)
@@ -228,23 +246,29 @@ class HTTP2Server:
 
     def _request(self, number: int, headers: Any, *, ended: bool) -> None:
         stream = self._streams[number] = _Stream(self._connection.now())
-        try:
-            self._begin(number, stream, [(bytes(name), bytes(value)) for name, value in headers], ended=ended)
-        except pages.RequestError as error:
-            stream.page = pages.error(error.status, str(error))
-        if stream.page is not None and isinstance(stream.page.content, bytes):
-            stream.content = iter((stream.page.content,))
-        elif stream.page is not None:
-            stream.content = stream.page.content
+        if (headers, ended) == self._asked:
+            stream.method, stream.content_type, stream.length, stream.page = self._told
+        else:
+            try:
+                self._begin(number, stream, headers, ended=ended)
+            except pages.RequestError as error:
+                stream.page = pages.error(error.status, str(error))
+        if stream.page is not None:
+            content = stream.page.content
+            if not isinstance(content, bytes):
+                stream.content = content
+            elif content:
+                stream.out.append(content)
 
     def _begin(
         self, number: int, stream: _Stream, headers: list[tuple[bytes, bytes]], *, ended: bool
     ) -> None:
+        """Take the head of a request, and decide what to answer."""
         fields = [(name, value) for name, value in headers if not name.startswith(b":")]
         pseudo = {name: value for name, value in headers if name.startswith(b":")}
         named = dict(fields)
         method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-        stream.head = [(b":method", method)]
+        stream.method = method
         if len(fields) > MOST_FIELDS or any(len(name) + len(value) > MOST_FIELD for name, value in headers):
             raise pages.RequestError(431, f"a head has {MOST_FIELDS} fields of {MOST_FIELD} bytes at most")
         if len(target) > MOST_TARGET:
@@ -258,15 +282,18 @@ class HTTP2Server:
         length = int(given) if given is not None and given.isdigit() else None
         if ended:
             length = 0
-        if named.get(b"expect", b"").lower() == b"100-continue" and length != 0:
+        stream.length = length
+        expects = named.get(b"expect", b"").lower() == b"100-continue" and length != 0
+        if expects:
             self._h2.send_headers(number, [(b":status", b"100")])
         request = pages.Request(method, target, "2", tuple(headers), length)
         delay, stream.page = pages.decide(request, self._connection.reply, self._connection.seen)
         if stream.page is None and method == b"HEAD":
             stream.page = pages.Page()
-        if stream.page is None:
-            kind = named.get(b"content-type", b"application/octet-stream")
-            stream.head += _head(200, kind, length)
+        stream.content_type = named.get(b"content-type", b"application/octet-stream")
+        if not (delay or expects) and (stream.page is None or isinstance(stream.page.content, bytes)):
+            self._asked = headers, ended
+            self._told = method, stream.content_type, length, stream.page
         if delay:
             stream.call = self._connection.callLater(delay, lambda: self._wake(number))
 
@@ -308,13 +335,17 @@ class HTTP2Server:
             if len(piece) > size:
                 stream.out.appendleft(piece[size:])
                 piece = piece[:size]
-            self._h2.send_data(number, piece)
+            ends = not stream.out and self._is_whole(stream)
+            self._h2.send_data(number, piece, end_stream=ends)
             sent += len(piece)
             self._credit.earn(len(piece) / PER_FRAME)
             stream.moved += len(piece)
             if stream.page is None:
                 self._h2.acknowledge_received_data(len(piece) + stream.owed, number)
                 stream.owed = 0
+            if ends:
+                self._complete(number)
+                return sent
         if not stream.out and stream.call is None and self._is_whole(stream):
             self._h2.end_stream(number)
             self._complete(number)
@@ -326,20 +357,19 @@ class HTTP2Server:
     def _start(self, number: int, stream: _Stream) -> bool:
         """Send the head of an answer; return whether that is all."""
         stream.started = True
-        method = stream.head[0][1]
-        if stream.page is None:
-            head = stream.head[1:]
+        page = stream.page
+        if page is None:
+            head = _head(200, stream.content_type, stream.length, int(time.time()))
+            is_all = stream.ended and not stream.out
         else:
-            page = stream.page
-            head = _head(page.status, page.content_type.encode("latin-1"), page.size)
-            if method == b"HEAD" or page.status in (204, 304):
-                if page.status in (204, 304):
-                    head = head[:2]
-                self._h2.send_headers(number, head, end_stream=True)
-                self._complete(number)
-                return True
-        self._h2.send_headers(number, head)
-        return False
+            head = _head(page.status, page.content_type.encode("latin-1"), page.size, int(time.time()))
+            is_all = page.size == 0 or stream.method == b"HEAD" or page.status in (204, 304)
+            if page.status in (204, 304):
+                head = head[:2]
+        self._h2.send_headers(number, head, end_stream=is_all)
+        if is_all:
+            self._complete(number)
+        return is_all
 
     def _make(self, number: int, stream: _Stream) -> bool:
         """Make more of a content; return whether there is some."""
@@ -406,10 +436,12 @@ class HTTP2Server:
             self._connection.write(data)
 
 
-def _head(status: int, content_type: bytes, length: int | None) -> list[tuple[bytes, bytes]]:
+@functools.lru_cache(256)
+def _head(status: int, content_type: bytes, length: int | None, now: int) -> list[tuple[bytes, bytes]]:
+    """Return the head of an answer in the second `now`; it is not to be changed."""
     head = [
         (b":status", b"%d" % status),
-        (b"date", formatdate(int(time.time()), usegmt=True).encode()),
+        (b"date", formatdate(now, usegmt=True).encode()),
         (b"content-type", content_type),
     ]
     return head if length is None else [*head, (b"content-length", b"%d" % length)]

@@ -152,8 +152,19 @@ class Connection:
         self, sequence: int | None, payload: bytes, _: Reflection | None = None, answer: Answer | None = None
     ) -> None:
         """Take an echo on a protocol that says which exchange it answers."""
-        clock, made = self._clock, self._made
-        now = clock()
+        made = self._made
+        now = self._clock()
+        status = None if answer is None else answer.status
+        if (
+            made
+            and sequence is not None
+            and (answer is None or (answer.receipt is None and not answer.refused))
+            and self._benchmark.sending
+            and payload == made[sequence % PERIOD]
+            and (following := self.flow.turn(sequence, now, len(payload), status)) is not None
+        ):
+            self._exchanger.send(following, made[following % PERIOD])
+            return
         if answer is not None:
             receipt = answer.receipt
             self.flow.answered(sequence, answer.status, untold=receipt is Receipt.UNTOLD)
@@ -165,15 +176,6 @@ class Connection:
                 if self.flow.replied(sequence, now, len(payload), intact=intact) in _ENDS:
                     self._go_on(now)
                 return
-        if (
-            sequence is not None
-            and self._benchmark.sending
-            and made
-            and payload == made[sequence % PERIOD]
-            and (following := self.flow.turn(sequence, now, len(payload))) is not None
-        ):
-            self._exchanger.send(following, made[following % PERIOD])
-            return
         intact = sequence is None or payload == self._make(sequence) or not self._benchmark.verified
         if self.flow.replied(sequence, now, len(payload), intact=intact) in _ENDS:
             if self._benchmark.sending:

@@ -1,4 +1,4 @@
-"""HTTP side by side, in one run: our server and twisted.web's under wrk, our bench and ab on our server.
+"""HTTP side by side, in one run: our server and twisted.web's under wrk, our bench, hey and ab on our server.
 
 Run by hand as `python -m tests.benchmarks.http`, on a machine that does nothing else: the servers have the
 first processor, and what loads them has the last. Each round puts each load on each server in turn, and
@@ -84,6 +84,15 @@ def ab(url: str, body: str) -> float:
     return int(found[1]) / seconds
 
 
+def hey(url: str, body: str) -> float:
+    """Return the requests that hey makes in a second of its processor time."""
+    words = ["-z", f"{SECONDS}s", "-c", str(CONNECTIONS), "-cpus", "1", "-m", "POST"]
+    said, seconds = load(need("hey"), *words, "-D", body, "-T", "text/plain", f"{url}/")
+    found = re.search(r"Status code distribution:\s+\[200\]\s+([0-9]+) responses\s*\Z", said)
+    assert found is not None, said
+    return int(found[1]) / seconds
+
+
 def bench(url: str, *words: str) -> float:
     """Return the exchanges that `netecho bench` makes in a second of its processor time."""
     command = [sys.executable, "-m", "netecho", "bench", url, "-c", str(CONNECTIONS), "-l", str(SIZE)]
@@ -107,7 +116,8 @@ def main() -> None:
     """Measure, and print."""
     echo: dict[str, list[float]] = {name: [] for name in SERVERS}
     get: dict[str, list[float]] = {name: [] for name in SERVERS}
-    clients: dict[str, list[float]] = {"ab": [], "netecho bench": [], "netecho bench --verify none": []}
+    ours, unverified = "netecho bench", "netecho bench --verify none"
+    clients: dict[str, list[float]] = {name: [] for name in ("ab", "hey", ours, unverified)}
     with contextlib.ExitStack() as stack:
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         body, script = directory / "body", directory / "post.lua"
@@ -119,8 +129,9 @@ def main() -> None:
                 echo[name].append(wrk(url, "-s", str(script)))
                 get[name].append(wrk(url))
             clients["ab"].append(ab(urls[OURS], str(body)))
-            clients["netecho bench"].append(bench(urls[OURS]))
-            clients["netecho bench --verify none"].append(bench(urls[OURS], "--verify", "none"))
+            clients["hey"].append(hey(urls[OURS], str(body)))
+            clients[ours].append(bench(urls[OURS]))
+            clients[unverified].append(bench(urls[OURS], "--verify", "none"))
     show(f"wrk -c {CONNECTIONS}, POST of {SIZE} bytes: requests a second", echo, THEIRS)
     show(f"wrk -c {CONNECTIONS}, GET /: requests a second", get, THEIRS)
     show("On netecho serve: exchanges in a second of the client's processor time", clients, "ab")
