@@ -1,4 +1,8 @@
-"""A conversation in messages: what a Twisted protocol writes is one, and it is given the answer."""
+"""A conversation in messages: what a Twisted protocol writes is one, and it is given the answer.
+
+Answers are given in the order of the messages, in whichever they come: on streams of their own a small one
+overtakes a large one.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,9 @@ class MessageConversation:
         self._sequence = 0
         self._finishing = False
         self._awaited = 0
+        self._next = 0
+        """The message whose answer is to be given next, and those that came before it:"""
+        self._early: dict[int, bytes] = {}
 
     def begin(
         self,
@@ -78,7 +85,13 @@ class MessageConversation:
         self._awaited -= 1
         if not payload and answer is not None and answer.refused:
             payload = f"{self._statuses}{answer.status}".encode()
-        self._protocol.dataReceived(payload)
+        if sequence is None or sequence < self._next:
+            self._protocol.dataReceived(payload)
+            return
+        self._early[sequence] = payload
+        while (following := self._early.pop(self._next, None)) is not None:
+            self._next += 1
+            self._protocol.dataReceived(following)
 
     def _lost(self, reason: Failure) -> None:
         self._exchanger = None
