@@ -78,13 +78,15 @@ def turn(reactor: Any, until: Callable[[], object]) -> None:
         reactor.iterate(0.01 if due is None else min(0.01, due))
 
 
-def run(kind: str, scenario: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
+def run(
+    kind: str, scenario: Callable[[Any], Coroutine[Deferred[Any], Any, T]], timeout: float = TIMEOUT
+) -> T:
     """Run a reactor, as programs do, for as long as `scenario` takes, and return what that returns."""
     outcomes: list[Any] = []
     with fresh(kind) as reactor:
 
         def begin() -> None:
-            outcome = Deferred.fromCoroutine(scenario(reactor)).addTimeout(TIMEOUT, reactor)
+            outcome = Deferred.fromCoroutine(scenario(reactor)).addTimeout(timeout, reactor)
             outcome.addBoth(outcomes.append).addCallback(lambda _: reactor.stop())
 
         reactor.callWhenRunning(begin)

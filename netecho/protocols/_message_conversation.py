@@ -1,4 +1,8 @@
-"""A conversation in messages: what a Twisted protocol writes is one, and it is given the answer."""
+"""A conversation in messages: what a Twisted protocol writes is one, and it is given the answer.
+
+Answers are given in the order of the messages, in whichever they come: on streams of their own a small one
+overtakes a large one.
+"""
 
 from __future__ import annotations
 
