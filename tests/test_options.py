@@ -348,6 +348,7 @@ class Multiplexes:
     multiplexes: bool
     has_qlog: bool
     name: str = "one"
+    alpn: tuple[str, ...] = ("h2",)
 
 
 @pytest.mark.parametrize(

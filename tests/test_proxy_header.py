@@ -207,6 +207,14 @@ def test_few_tlvs_are_shown() -> None:
     assert tlvs["authority"] == "x" * SHOWN_BYTES
 
 
+def test_one_checksum() -> None:
+    """A header has one checksum: to look at each of many takes as long as the header is, every time."""
+    blank = second(0x21, 0x11, FOUR + tlv(0x03, bytes(4)) + tlv(0x03, bytes(4)))
+    right = crc32c(blank).to_bytes(4, "big")
+    with pytest.raises(ProxyHeaderError, match="two checksums"):
+        read(blank[:-11] + right + blank[-7:])
+
+
 def test_crc32c() -> None:
     """The checksum is that of the examples in RFC 3720 appendix B.4, read as a number."""
     assert crc32c(bytes(32)) == 0x8A9136AA

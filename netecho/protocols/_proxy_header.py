@@ -208,6 +208,8 @@ def _tlvs(header: bytes, start: int) -> dict[str, Any]:
         elif kind == _SSL:
             named["ssl"] = _ssl(value)
         elif kind == _CRC32C:
+            if "crc32c" in named:  # thousands that are right can be made, and each takes a look at all
+                raise ProxyHeaderError("the PROXY header has two checksums")
             blank = bytearray(header)
             blank[start + at : start + at + len(value)] = bytes(len(value))
             if value != crc32c(bytes(blank)).to_bytes(4, "big"):
