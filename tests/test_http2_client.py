@@ -1,0 +1,110 @@
+"""The client of HTTP/2 and a server in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import RequestReceived, StreamReset
+from h2.settings import SettingCodes, Settings
+from hpack import HeaderTuple, NeverIndexedHeaderTuple
+from twisted.internet.testing import StringTransport
+
+from netecho.plans import RequestPlan, Target
+from netecho.protocols._contract import Answer, Route
+from netecho.protocols._http2_client import HTTP2Exchanger
+
+LARGE = bytes(200_000)
+"""More than a window."""
+
+
+class Pair:
+    """A client, and a server that a test plays with `h2`, which takes one stream at a time."""
+
+    def __init__(self, *headers: str) -> None:
+        self.heard: list[tuple[int | None, bytes, str]] = []
+        self.lost: list[Any] = []
+        route = Route(Target("http", "http", port=1), request=RequestPlan(http2=True, headers=headers))
+        reopen: Any = None
+        self.client: Any = HTTP2Exchanger(route, self._reply, self.lost.append, reopen)
+        self.server = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        wanted = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
+        self.server.local_settings = Settings(client=False, initial_values=wanted)
+        self.server.initiate_connection()
+        self.transport = StringTransport()
+        client: Any = self.client
+        client.makeConnection(self.transport)
+        self.turn()
+        self.turn()
+
+    def _reply(
+        self, sequence: int | None, payload: bytes, _: object = None, answer: Answer | None = None, /
+    ) -> None:
+        assert answer is not None
+        self.heard.append((sequence, payload, answer.status))
+
+    def turn(self) -> list[Any]:
+        """Have the server take what the client has written, and the client what the server has to say."""
+        data = self.transport.value()
+        self.transport.clear()
+        events = self.server.receive_data(data)
+        said = self.server.data_to_send()
+        if said:
+            self.client.dataReceived(said)
+        return events
+
+
+@pytest.mark.parametrize("resets", [False, True], ids=["ends", "ends and resets"])
+def test_an_answer_before_the_end_of_its_request(resets: bool) -> None:
+    """Nobody waits for the rest: its stream is given up, and there is room for the next (section 8.1)."""
+    pair = Pair()
+    pair.client.send(0, LARGE)
+    pair.client.send(1, b"next")
+    pair.turn()
+    pair.server.send_headers(1, [(b":status", b"413")], end_stream=True)
+    if resets:
+        pair.server.reset_stream(1, ErrorCodes.NO_ERROR)
+    pair.turn()
+    assert pair.heard == [(0, b"", "413")]
+    events = pair.turn()
+    assert [type(one) for one in events if isinstance(one, StreamReset)] == [StreamReset] * (not resets)
+    assert [one.stream_id for one in events if isinstance(one, RequestReceived)] == [3]
+    assert not pair.lost
+
+
+def test_what_may_be_guessed_is_in_no_table() -> None:
+    """Credentials and short cookies are written as fields that are never indexed, in every request."""
+    pair = Pair("Authorization: Basic YTpi", "Cookie: a=b", "X-Name: value")
+    for number in range(3):
+        pair.client.send(number, b"message")
+        (request,) = [one for one in pair.turn() if isinstance(one, RequestReceived)]
+        kinds = {bytes(field[0]): type(field) for field in request.headers or ()}
+        assert kinds[b"authorization"] is kinds[b"cookie"] is NeverIndexedHeaderTuple
+        assert kinds[b"x-name"] is kinds[b":path"] is HeaderTuple
+        stream = request.stream_id
+        assert stream is not None
+        pair.server.send_headers(stream, [(b":status", b"200")])
+        pair.server.send_data(stream, b"message", end_stream=True)
+        pair.turn()
+    assert pair.heard == [(number, b"message", "200") for number in range(3)]
+
+
+def test_windows_are_opened_again() -> None:
+    """An answer of many windows comes whole, whatever the sizes of its frames."""
+    pair = Pair()
+    pair.client.send(0, b"?")
+    pair.turn()
+    pair.server.send_headers(1, [(b":status", b"200")])
+    block, left, updates = bytes(1 << 14), 40 << 20, 0
+    while left:
+        while left and pair.server.local_flow_control_window(1) >= len(block):
+            left -= len(block)
+            pair.server.send_data(1, block, end_stream=not left)
+        pair.turn()
+        updates += len(pair.turn())
+        assert left == 0 or pair.server.local_flow_control_window(1) >= len(block)
+    assert [(sequence, len(payload)) for sequence, payload, _ in pair.heard] == [(0, 40 << 20)]
+    assert updates < 20
