@@ -15,6 +15,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from netecho import protocols
+from netecho.impairment import Delay, Impairment
 from netecho.plans import ClientTLS, ServerTLS, Target
 from netecho.protocols._contract import Listener, ListenSettings, Route, Totals
 from netecho.services import tls
@@ -120,11 +121,12 @@ def test_lost_flights() -> None:
     reactors.run("fast", scenario)
 
 
-def test_goodbye_of_a_server() -> None:
-    """A server that ends says so, and its clients know at once."""
+@pytest.mark.parametrize("impairment", [None, Impairment(delay=Delay(50_000_000))], ids=["plain", "delayed"])
+def test_goodbye_of_a_server(impairment: Impairment | None) -> None:
+    """A server that ends says so, and its clients know at once, or as late as it says all else."""
 
     async def scenario(reactor: Any) -> None:
-        listener, client = await listen(reactor, Totals())
+        listener, client = await listen(reactor, Totals(), impairment=impairment)
         exchanges = Exchanges(reactor, route_to((DTLS.host, listener.target.port), client))
         await exchanges.open()
         assert await exchanges.exchange(b"here") == b"here"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -124,6 +125,20 @@ def test_a_graceful_stop() -> None:
             assert receive_all(stream) == b"held"
             assert datagrams.recv(100) == b"held"
         assert server.wait_for("stopped")["impaired"] == {"delayed": 2}
+
+
+def test_an_end_that_does_not_wait() -> None:
+    """What is held holds up no end beyond --drain-timeout, not even the word that there is no more."""
+    hello = b"\xc0\x1a\x2a\x3a\x4a\x08abcdefgh\x08ijklmnop".ljust(1200)  # of a version that nobody knows
+    flags = ["--delay", "1h", "--drain-timeout", "100ms"]
+    with (
+        Server("quic://127.0.0.1:0", "udp://127.0.0.1:0", *flags) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+        server.listeners[1].connect() as held,
+    ):
+        datagrams.sendto(hello, server.listeners[0].address)
+        held.send(b"held")
+        server.end()
 
 
 def test_totals_in_words() -> None:

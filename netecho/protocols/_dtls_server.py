@@ -319,6 +319,10 @@ class DTLSListener(DatagramListener):
         self._server.drain()
         return super().drain()
 
+    async def _send_what_is_held(self) -> None:
+        self._server.end(Failure(ConnectionDone("the server ends")))  # of which each is told, if late
+        await super()._send_what_is_held()
+
     def _stop(self) -> Deferred[None]:
         if self._stopped is None:
             self._server.end(Failure(ConnectionDone("the server ends")))

@@ -415,3 +415,4 @@ class QUICListener(DatagramListener):
     def abort(self) -> None:
         """See `Listener.abort`."""
         self._books.abort()
+        self._stop()  # what is held back on purpose would have the end wait for it
