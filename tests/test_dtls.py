@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.impairment import Delay, Impairment
 from netecho.plans import ClientTLS, ServerTLS, Target
 from netecho.protocols._contract import Listener, ListenSettings, Route, Totals
+from netecho.protocols._dtls_client import SecureConversation
 from netecho.services import tls
 from tests import reactors
 from tests.associations import Peer
@@ -94,6 +96,17 @@ class Exchanges:
         self._exchanger.close()
 
 
+class Recorded(Protocol):
+    """Takes note of why it is lost."""
+
+    def __init__(self) -> None:
+        self.reasons: list[object] = []
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note it."""
+        self.reasons.append(reason.type)
+
+
 def test_lost_flights() -> None:
     """Whatever is lost of a handshake is sent again in a second or two, and the handshake completed."""
 
@@ -132,6 +145,32 @@ def test_goodbye_of_a_server(impairment: Impairment | None) -> None:
         assert await exchanges.exchange(b"here") == b"here"
         await listener.drain()
         assert await exchanges.lost is ConnectionDone
+
+    reactors.run("fast", scenario)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_socket_closed_by_the_reactor(begun: bool) -> None:
+    """A socket that the reactor closes, as some do when a port is unreachable, is the end like any other."""
+
+    async def scenario(reactor: Any) -> None:
+        listener, client = await listen(reactor, Totals())
+        protocol = Recorded()
+        conversation = SecureConversation(
+            reactor, route_to((DTLS.host, listener.target.port), client), protocol
+        )
+        port = reactor.listenUDP(0, conversation, DTLS.host)
+        port.connect(DTLS.host, listener.target.port)
+        completed = conversation.shake_hands()
+        if begun:
+            await completed
+        port.connectionLost()
+        if begun:
+            assert protocol.reasons == [ConnectionRefusedError]
+        else:
+            with pytest.raises(ConnectionRefusedError):
+                await completed
+        await listener.drain()
 
     reactors.run("fast", scenario)
 

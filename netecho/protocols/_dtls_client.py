@@ -61,6 +61,8 @@ class SecureConversation(Conversation):
         self._association.received(datagram)
 
     def _transmit(self, datagram: bytes) -> bool:
+        if self.transport is None:
+            return False  # the reactor has closed the socket, and tells us so
         try:
             self.transport.write(datagram)
         except BlockingIOError:
@@ -89,7 +91,8 @@ class SecureConversation(Conversation):
         """End before there is anything to end in order."""
         self.disconnecting = True
         self._association.abandon()
-        self.transport.stopListening()
+        if self.transport is not None:
+            self.transport.stopListening()
 
     def getHandle(self) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return OpenSSL's side, for showing what was negotiated."""
