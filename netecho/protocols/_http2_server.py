@@ -8,9 +8,7 @@ echo, so that no more of it is kept than the windows that it has been given.
 from __future__ import annotations
 
 import collections
-import functools
 import time
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
 from h2 import events
@@ -21,12 +19,7 @@ from h2.exceptions import H2Error, ProtocolError
 from netecho.protocols import _http_pages as pages
 from netecho.protocols._http2_headers import RememberingConnection
 from netecho.protocols._http_credit import PER_EXCHANGE, PER_FRAME, Credit
-from netecho.protocols._http_limits import (
-    MOST_FIELD,
-    MOST_FIELDS,
-    MOST_TARGET,
-    is_host,
-)
+from netecho.protocols._http_exchange import Decision, decide, head_of
 from netecho.protocols._watched import Patience, Progress
 
 if TYPE_CHECKING:
@@ -52,10 +45,8 @@ class _Stream:
     __slots__ = (
         "call",
         "content",
-        "content_type",
+        "decision",
         "ended",
-        "length",
-        "method",
         "moved",
         "out",
         "owed",
@@ -66,12 +57,8 @@ class _Stream:
 
     def __init__(self, now: float) -> None:
         self.progress = Progress(now)
+        self.decision = Decision(b"", None)
         self.page: pages.Page | None = None
-        self.method = b""
-        self.content_type = b""
-        """What an echo is, and:"""
-        self.length: int | None = None
-        """Bytes of it, if it is known."""
         self.content: Any = None
         """What is still to be made."""
         self.out: collections.deque[bytes] = collections.deque()
@@ -102,7 +89,7 @@ class HTTP2Server:
         self._call: Any = None
         self._asked: Any = None
         """What was last asked for that its head alone says how to answer, at once; and:"""
-        self._told: tuple[bytes, bytes, int | None, pages.Page | None] = b"", b"", None, None
+        self._told = Decision(b"", None)
         self.exchanges = 0
         # What is sent of a head is ours, or what has been found to be in order as it came.
         self._h2 = _Connection(
@@ -245,57 +232,28 @@ class HTTP2Server:
         return 1
 
     def _request(self, number: int, headers: Any, *, ended: bool) -> None:
+        """Take the head of a request, and decide what to answer."""
         stream = self._streams[number] = _Stream(self._connection.now())
         if (headers, ended) == self._asked:
-            stream.method, stream.content_type, stream.length, stream.page = self._told
+            decision = self._told
         else:
-            try:
-                self._begin(number, stream, headers, ended=ended)
-            except pages.RequestError as error:
-                stream.page = pages.error(error.status, str(error))
-        if stream.page is not None:
-            content = stream.page.content
-            if not isinstance(content, bytes):
-                stream.content = content
-            elif content:
-                stream.out.append(content)
-
-    def _begin(
-        self, number: int, stream: _Stream, headers: list[tuple[bytes, bytes]], *, ended: bool
-    ) -> None:
-        """Take the head of a request, and decide what to answer."""
-        fields = [(name, value) for name, value in headers if not name.startswith(b":")]
-        pseudo = {name: value for name, value in headers if name.startswith(b":")}
-        named = dict(fields)
-        method, target = pseudo.get(b":method", b""), pseudo.get(b":path", b"")
-        stream.method = method
-        if len(fields) > MOST_FIELDS or any(len(name) + len(value) > MOST_FIELD for name, value in headers):
-            raise pages.RequestError(431, f"a head has {MOST_FIELDS} fields of {MOST_FIELD} bytes at most")
-        if len(target) > MOST_TARGET:
-            raise pages.RequestError(414, f"a target has at most {MOST_TARGET} bytes")
-        host = pseudo.get(b":authority", named.get(b"host", b""))
-        if not is_host(host):
-            raise pages.RequestError(400, "the authority is not a host and port")
-        if method == b"CONNECT":
-            raise pages.RequestError(405, "this is no method of HTTP that is answered here")
-        given = named.get(b"content-length")
-        length = int(given) if given is not None and given.isdigit() else None
-        if ended:
-            length = 0
-        stream.length = length
-        expects = named.get(b"expect", b"").lower() == b"100-continue" and length != 0
-        if expects:
+            connection = self._connection
+            decision = decide(headers, "2", connection.reply, connection.seen, ended=ended)
+            content = b"" if decision.page is None else decision.page.content
+            if isinstance(content, bytes) and not (decision.delay or decision.wants_continue):
+                self._asked, self._told = (headers, ended), decision
+        stream.decision = decision
+        if decision.wants_continue:
             self._h2.send_headers(number, [(b":status", b"100")])
-        request = pages.Request(method, target, "2", tuple(headers), length)
-        delay, stream.page = pages.decide(request, self._connection.reply, self._connection.seen)
-        if stream.page is None and method == b"HEAD":
-            stream.page = pages.Page()
-        stream.content_type = named.get(b"content-type", b"application/octet-stream")
-        if not (delay or expects) and (stream.page is None or isinstance(stream.page.content, bytes)):
-            self._asked = headers, ended
-            self._told = method, stream.content_type, length, stream.page
-        if delay:
-            stream.call = self._connection.callLater(delay, lambda: self._wake(number))
+        if decision.delay:
+            stream.call = self._connection.callLater(decision.delay, lambda: self._wake(number))
+        stream.page = page = decision.page
+        if page is None:
+            return
+        if not isinstance(page.content, bytes):
+            stream.content = page.content
+        elif page.content:
+            stream.out.append(page.content)
 
     def _body(self, number: int, data: bytes, size: int) -> int:
         """Take some of a body; return what that costs."""
@@ -357,15 +315,8 @@ class HTTP2Server:
     def _start(self, number: int, stream: _Stream) -> bool:
         """Send the head of an answer; return whether that is all."""
         stream.started = True
-        page = stream.page
-        if page is None:
-            head = _head(200, stream.content_type, stream.length, int(time.time()))
-            is_all = stream.ended and not stream.out
-        else:
-            head = _head(page.status, page.content_type.encode("latin-1"), page.size, int(time.time()))
-            is_all = page.size == 0 or stream.method == b"HEAD" or page.status in (204, 304)
-            if page.status in (204, 304):
-                head = head[:2]
+        head, is_all = head_of(stream.decision, int(time.time()))
+        is_all = is_all or (stream.page is None and stream.ended and not stream.out)
         self._h2.send_headers(number, head, end_stream=is_all)
         if is_all:
             self._complete(number)
@@ -434,14 +385,3 @@ class HTTP2Server:
         data = self._h2.data_to_send()
         if data:
             self._connection.write(data)
-
-
-@functools.lru_cache(256)
-def _head(status: int, content_type: bytes, length: int | None, now: int) -> list[tuple[bytes, bytes]]:
-    """Return the head of an answer in the second `now`; it is not to be changed."""
-    head = [
-        (b":status", b"%d" % status),
-        (b"date", formatdate(now, usegmt=True).encode()),
-        (b"content-type", content_type),
-    ]
-    return head if length is None else [*head, (b"content-length", b"%d" % length)]

@@ -14,6 +14,7 @@ from netecho.protocols._contract import Answer, OnLost, OnReply
 from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
 from netecho.protocols._http3_wire import FAREWELL, HTTP3Wire
 from netecho.protocols._quic_client import ClientLink, Transport
+from netecho.protocols._quic_exchanges import Exchanges
 
 
 class _Exchange:
@@ -54,24 +55,13 @@ class _AnswersTransport(Transport):
         self.loseConnection()
 
 
-class HTTP3Exchanger:
-    """Exchanges on streams; provides `netecho.protocols._contract.Exchanger`.
+class HTTP3Exchanger(Exchanges[_Exchange]):
+    """Exchanges whose messages are requests; provides `netecho.protocols._contract.Exchanger`."""
 
-    Args:
-        link: the connection.
-        on_reply: called with each answer.
-        on_lost: called when the connection is lost.
-    """
+    transport: _AnswersTransport
 
     def __init__(self, link: ClientLink, on_reply: OnReply, on_lost: OnLost) -> None:
-        self._link = link
-        self._on_reply: OnReply = on_reply
-        self._on_lost = on_lost
-        self._most = link.route.multiplex.streams
-        self._exchanges: dict[int, _Exchange] = {}
-        """Those under way, by their streams."""
-        self._queue: collections.deque[tuple[int, bytes]] = collections.deque()
-        """Messages for which there is no stream yet."""
+        super().__init__(link, on_reply, on_lost)
         self._held: collections.deque[QuicEvent] = collections.deque()
         """What has come and is not wanted yet."""
         self._held_size = 0
@@ -95,22 +85,16 @@ class HTTP3Exchanger:
         link.use(self)
         link.flush_soon()
 
-    def send(self, sequence: int, payload: bytes) -> None:
-        """See `Exchanger.send`."""
-        if self._most is not None and len(self._exchanges) >= self._most:
-            self._queue.append((sequence, payload))
-            return
+    def _begin(self, stream: int, sequence: int, payload: bytes) -> _Exchange:
         head = self._head
         if payload or self._has_content:
             head = [*head, (b"content-length", b"%d" % len(payload))]
             if not self._has_type:
                 head.append((b"content-type", b"application/octet-stream"))
-        stream = self._link.wire.get_next_available_stream_id()
-        self._exchanges[stream] = _Exchange(sequence, len(payload))
         self._http.send_headers(stream, head, not payload)
         if payload:
             self._http.send_data(stream, payload, True)
-        self._link.flush_soon()
+        return _Exchange(sequence, len(payload))
 
     def happened(self, event: QuicEvent) -> None:
         """Take answers, or some of one, as soon as they are wanted."""
@@ -169,28 +153,11 @@ class HTTP3Exchanger:
             self._complete(event.stream_id, exchange)
 
     def _complete(self, stream: int, exchange: _Exchange) -> None:
-        del self._exchanges[stream]
-        if self._queue:
-            self.send(*self._queue.popleft())
+        self._end(stream)
         self._on_reply(exchange.sequence, b"".join(exchange.pieces), None, exchange.answer)
-
-    def flushed(self) -> None:
-        """Have whoever sends wait while the other end does not read."""
-        self.transport.regulate(self._link.wire.backlog)
 
     def _fail(self, words: str) -> None:
         self.lost(Failure(NotHTTPError(words)))
-        self._link.abort()
-
-    def lost(self, reason: Failure) -> None:
-        """Say so, unless we did it."""
-        on_lost, self._on_lost = self._on_lost, _ignore
-        self._on_reply = _ignore
-        on_lost(reason)
-
-    def close(self) -> None:
-        """See `Exchanger.close`."""
-        self._on_lost = self._on_reply = _ignore
         self._link.abort()
 
 
@@ -203,7 +170,3 @@ def _name(code: int) -> str:
         return ErrorCode(code).name
     except ValueError:
         return hex(code)
-
-
-def _ignore(*_: object) -> None:
-    """Take what nobody waits for any more."""

@@ -20,7 +20,7 @@ from aioquic.quic.events import (
 from netecho.protocols import _http_pages as pages
 from netecho.protocols._http3_wire import ALPN, FAREWELL, HTTP3Wire
 from netecho.protocols._http_credit import PER_EXCHANGE, PER_FRAME, Credit
-from netecho.protocols._http_exchange import Exchange
+from netecho.protocols._http_exchange import Exchange, decide
 from netecho.protocols._quic_link import Address
 from netecho.protocols._quic_server import QUICPort, ServerLink, as_address
 from netecho.protocols._quic_wire import WINDOW, Wire
@@ -111,11 +111,12 @@ class HTTP3Link(ServerLink):
                     exchange.moved += len(event.data)
 
     def _begin(self, stream: int, exchange: Exchange, headers: Any) -> None:
-        delay = exchange.begin(headers, "3", self.port.settings.reply, self._see)
-        if exchange.wants_continue:
+        decision = decide(headers, "3", self.port.settings.reply, self._see, ended=exchange.ended)
+        exchange.begin(decision)
+        if decision.wants_continue:
             self._http.send_headers(stream, [(b":status", b"100")])
-        if delay:
-            self._pause(stream, exchange, delay)
+        if decision.delay:
+            self._pause(stream, exchange, decision.delay)
 
     def _see(self) -> dict[str, Any]:
         """Return what is to be seen of the connection, ready for JSON."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
@@ -14,6 +16,75 @@ from netecho.protocols._http_limits import MOST_FIELD, MOST_FIELDS, MOST_TARGET,
 from netecho.protocols._watched import Progress
 
 Fields = list[tuple[bytes, bytes]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """How a request is answered: its head alone says it."""
+
+    method: bytes
+    page: pages.Page | None
+    """What is answered; `None`: the body."""
+    delay: float = 0.0
+    """Seconds after which it is."""
+    content_type: bytes = b""
+    """Of the body that is sent back, and:"""
+    length: int | None = None
+    """Bytes of it, if it is known."""
+    wants_continue: bool = False
+    """The peer waits to be told that it may send the body."""
+
+
+def decide(
+    headers: Sequence[tuple[bytes, bytes]],
+    version: str,
+    reply: ReplyMode,
+    see: Callable[[], dict[str, Any]],
+    *,
+    ended: bool,
+) -> Decision:
+    """Return how a request is answered.
+
+    Args:
+        headers: all of its fields, the pseudo-fields first.
+        version: of HTTP.
+        reply: what is answered where there is no page.
+        see: says what the server saw of the connection.
+        ended: no body follows.
+    """
+    named = dict(headers)
+    method, target = named.get(b":method", b""), named.get(b":path", b"")
+    try:
+        _check(headers, method, target, named.get(b":authority", named.get(b"host", b"")))
+        given = named.get(b"content-length")
+        length = int(given) if given is not None and given.isdigit() else None
+        if ended:
+            length = 0
+        delay, page = pages.decide(pages.Request(method, target, version, tuple(headers), length), reply, see)
+    except pages.RequestError as error:
+        return Decision(method, pages.error(error.status, str(error)))
+    if page is None and method == b"HEAD":
+        page = pages.Page()
+    return Decision(
+        method,
+        page,
+        delay,
+        named.get(b"content-type", b"application/octet-stream"),
+        length,
+        length != 0 and named.get(b"expect", b"").lower() == b"100-continue",
+    )
+
+
+def _check(headers: Sequence[tuple[bytes, bytes]], method: bytes, target: bytes, authority: bytes) -> None:
+    if len(target) > MOST_TARGET:
+        raise pages.RequestError(414, f"a target has at most {MOST_TARGET} bytes")
+    fields = sum(not name.startswith(b":") for name, _ in headers)
+    if fields > MOST_FIELDS or any(len(name) + len(value) > MOST_FIELD for name, value in headers):
+        raise pages.RequestError(431, f"a head has {MOST_FIELDS} fields of {MOST_FIELD} bytes at most")
+    if not is_host(authority):
+        raise pages.RequestError(400, "the authority is not a host and port")
+    if method == b"CONNECT":
+        raise pages.RequestError(405, "this is no method of HTTP that is answered here")
 
 
 class Exchange:
@@ -45,7 +116,6 @@ class Exchange:
         self.ended = False
         """The request is complete."""
         self.wants_continue = False
-        """The peer waits to be told that it may send the body."""
         self.page: pages.Page | None = None
         """What is answered; `None`: the body."""
         self.head: Fields = []
@@ -63,68 +133,14 @@ class Exchange:
         self.moved = 0
         """Bytes of the answer, and of a body that is not answered with itself."""
 
-    def begin(
-        self,
-        headers: Sequence[tuple[bytes, bytes]],
-        version: str,
-        reply: ReplyMode,
-        see: Callable[[], dict[str, Any]],
-    ) -> float:
-        """Decide on the answer to a request; return after how many seconds it is to be given.
-
-        Args:
-            headers: all of its fields, the pseudo-fields first.
-            version: of HTTP.
-            reply: what is answered where there is no page.
-            see: says what the server saw of the connection.
-        """
+    def begin(self, decision: Decision) -> None:
+        """Make ready to answer as has been decided."""
         self.begun = True
-        delay = 0.0
-        method = b""
-        try:
-            method, delay = self._decide(headers, version, reply, see)
-        except pages.RequestError as error:
-            self.page = pages.error(error.status, str(error))
-        page = self.page
+        self.wants_continue = decision.wants_continue
+        self.page = page = decision.page
+        self.head, self.is_last = head_of(decision, int(time.time()))
         if page is not None:
-            size = page.size
-            self.head = head_of(page.status, page.content_type.encode("latin-1"), size)
-            if page.status in (204, 304):
-                self.head = self.head[:2]
-            self.is_last = method == b"HEAD" or page.status in (204, 304)
             self.content = iter((page.content,)) if isinstance(page.content, bytes) else page.content
-        return delay
-
-    def _decide(
-        self,
-        headers: Sequence[tuple[bytes, bytes]],
-        version: str,
-        reply: ReplyMode,
-        see: Callable[[], dict[str, Any]],
-    ) -> tuple[bytes, float]:
-        named = dict(headers)
-        method, target = named.get(b":method", b""), named.get(b":path", b"")
-        if len(target) > MOST_TARGET:
-            raise pages.RequestError(414, f"a target has at most {MOST_TARGET} bytes")
-        fields = sum(not name.startswith(b":") for name, _ in headers)
-        if fields > MOST_FIELDS or any(len(name) + len(value) > MOST_FIELD for name, value in headers):
-            raise pages.RequestError(431, f"a head has {MOST_FIELDS} fields of {MOST_FIELD} bytes at most")
-        if not is_host(named.get(b":authority", named.get(b"host", b""))):
-            raise pages.RequestError(400, "the authority is not a host and port")
-        if method == b"CONNECT":
-            raise pages.RequestError(405, "this is no method of HTTP that is answered here")
-        given = named.get(b"content-length")
-        length = int(given) if given is not None and given.isdigit() else None
-        if self.ended:
-            length = 0
-        self.wants_continue = length != 0 and named.get(b"expect", b"").lower() == b"100-continue"
-        request = pages.Request(method, target, version, tuple(headers), length)
-        delay, self.page = pages.decide(request, reply, see)
-        if self.page is None and method == b"HEAD":
-            self.page = pages.Page()
-        if self.page is None:
-            self.head = head_of(200, named.get(b"content-type", b"application/octet-stream"), length)
-        return method, delay
 
     @property
     def may_start(self) -> bool:
@@ -150,11 +166,26 @@ class Exchange:
         return self.ended and self.content is None and not self.out
 
 
-def head_of(status: int, content_type: bytes, length: int | None) -> Fields:
-    """Return the fields that an answer begins with."""
-    head = [
+@functools.lru_cache(256)
+def _fields_of(status: int, content_type: bytes, length: int | None, now: int) -> Fields:
+    """Return the fields that an answer begins with in the second `now`."""
+    fields = [
         (b":status", b"%d" % status),
-        (b"date", formatdate(int(time.time()), usegmt=True).encode()),
+        (b"date", formatdate(now, usegmt=True).encode()),
         (b"content-type", content_type),
     ]
-    return head if length is None else [*head, (b"content-length", b"%d" % length)]
+    return fields if length is None else [*fields, (b"content-length", b"%d" % length)]
+
+
+def head_of(decision: Decision, now: int) -> tuple[Fields, bool]:
+    """Return the head of an answer in the second `now`, and whether that is all of it.
+
+    The list is not to be changed.
+    """
+    page = decision.page
+    if page is None:
+        return _fields_of(200, decision.content_type, decision.length, now), False
+    fields = _fields_of(page.status, page.content_type.encode("latin-1"), page.size, now)
+    if page.status in (204, 304):
+        return fields[:2], True
+    return fields, page.size == 0 or decision.method == b"HEAD"

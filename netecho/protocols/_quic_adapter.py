@@ -11,50 +11,30 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 
 from netecho.impairment import OF_DATAGRAMS
-from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
+from netecho.plans import Target
 from netecho.protocols._contract import ListenSettings, Route
 from netecho.protocols._datagram_client import connect_port
 from netecho.protocols._datagram_server import listen_datagrams, open_port
 from netecho.protocols._inherited import Opened, open_sockets
+from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._quic_client import ClientLink, ClientPort
 from netecho.protocols._quic_server import QUICListener, QUICPort
 from netecho.protocols._sockets import bound_target
 
 
-class QUICAdapter:
+class QUICAdapter(PlainAdapter):
     """The part of a `netecho.protocols._contract.Adapter` that is no protocol's own.
 
     Each says what it is called, what it carries, and what its port and its client make of streams; and of
     what is here, what differs.
     """
 
-    default_port: int | None = DEFAULT_PORT
-    secured = None
-    minimum_size = 0
-    maximum_size: int | None = None
-    default_size = DEFAULT_SIZE
     framed = True
-    numbered = True
-    reflects = False
-    has_requests = False
-    begins_with_request = False
-    has_envelopes = False
-    bounds_messages = False
-    has_resources = False
-    alpn: tuple[str, ...]
     port: type[QUICPort]
-    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
     harms = OF_DATAGRAMS
-    has_receipts = False
-    is_text = False
-    upgrades = False
     takes_proxy = False
     multiplexes = True
     has_qlog = True
-
-    def overhead(self, size: int, *, authenticated: bool) -> int:
-        """Return 0: only payloads are counted, whose frames are the connection's own."""
-        return 0
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> QUICListener:
         """Listen on a host and port."""

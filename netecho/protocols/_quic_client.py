@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import errno
 from typing import Any, Final
 
@@ -27,9 +26,9 @@ from twisted.internet.protocol import DatagramProtocol, Protocol
 from twisted.python.failure import Failure
 
 from netecho.errors import ConnectError
-from netecho.protocols._contract import OnLost, OnReply, Route
+from netecho.protocols._contract import Route
 from netecho.protocols._quic_link import Link
-from netecho.protocols._quic_wire import NO_ERROR, Wire, alert, configuration
+from netecho.protocols._quic_wire import Wire, alert, configuration
 
 KEEP_ALIVE: Final = 20.0
 """Seconds after which a connection that is open but idle says that we are still there."""
@@ -248,93 +247,6 @@ class Transport:
         self.link.abort()
 
     abortConnection = loseConnection
-
-
-class _Exchange:
-    __slots__ = ("missing", "pieces", "sequence")
-
-    def __init__(self, sequence: int, size: int) -> None:
-        self.sequence = sequence
-        self.missing = size
-        self.pieces: list[bytes] = []
-
-
-class StreamsExchanger:
-    """Exchanges, each on a stream of its own; provides `netecho.protocols._contract.Exchanger`.
-
-    Args:
-        link: the connection.
-        on_reply: called with each echo.
-        on_lost: called when the connection is lost.
-    """
-
-    def __init__(self, link: ClientLink, on_reply: OnReply, on_lost: OnLost) -> None:
-        self._link = link
-        self._on_reply: OnReply = on_reply
-        self._on_lost = on_lost
-        self._most = link.route.multiplex.streams
-        self._exchanges: dict[int, _Exchange] = {}
-        """Those under way, by their streams."""
-        self._queue: collections.deque[tuple[int, bytes]] = collections.deque()
-        """Messages for which there is no stream yet."""
-        self.transport = link.transport
-        link.use(self)
-
-    def send(self, sequence: int, payload: bytes) -> None:
-        """See `Exchanger.send`."""
-        if self._most is not None and len(self._exchanges) >= self._most:
-            self._queue.append((sequence, payload))
-            return
-        wire = self._link.wire
-        stream = wire.get_next_available_stream_id()
-        self._exchanges[stream] = _Exchange(sequence, len(payload))
-        wire.send_stream_data(stream, payload, True)
-        self._link.flush_soon()
-
-    def happened(self, event: QuicEvent) -> None:
-        """Take echoes, or some of one."""
-        if isinstance(event, StreamDataReceived):
-            exchange = self._exchanges.get(event.stream_id)
-            if exchange is None:
-                return
-            self.transport.protocol.dataReceived(event.data)
-            exchange.pieces.append(event.data)
-            exchange.missing -= len(event.data)
-            if event.end_stream:
-                self._complete(event.stream_id, exchange)
-            elif exchange.missing < 0:  # nobody is to send us more than we asked for
-                self._link.wire.stop_stream(event.stream_id, NO_ERROR)
-                self._complete(event.stream_id, exchange)
-        elif isinstance(event, StreamReset | StopSendingReceived) and event.stream_id in self._exchanges:
-            # The echo of one message will not come, of which nobody would hear.
-            self.lost(Failure(ResetError(f"{ResetError.__doc__}: {event.error_code:#x}")))
-            self._link.abort()
-
-    def _complete(self, stream: int, exchange: _Exchange) -> None:
-        del self._exchanges[stream]
-        if self._queue:
-            self.send(*self._queue.popleft())
-        pieces = exchange.pieces
-        self._on_reply(exchange.sequence, pieces[0] if len(pieces) == 1 else b"".join(pieces))
-
-    def flushed(self) -> None:
-        """Have whoever sends wait while the other end does not read."""
-        self.transport.regulate(self._link.wire.backlog)
-
-    def lost(self, reason: Failure) -> None:
-        """Say so, unless we did it."""
-        on_lost, self._on_lost = self._on_lost, _ignore
-        self._on_reply = _ignore
-        on_lost(reason)
-
-    def close(self) -> None:
-        """See `Exchanger.close`."""
-        self._on_lost = self._on_reply = _ignore
-        self._link.abort()
-
-
-def _ignore(*_: object) -> None:
-    """Take what nobody waits for any more."""
 
 
 class StreamConversation(Transport):

@@ -8,9 +8,10 @@ from typing import Any, Final
 from twisted.internet.error import CannotListenError
 
 from netecho.impairment import OF_CONNECTIONS
-from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
-from netecho.protocols._contract import Adapter, ListenSettings
+from netecho.plans import Target
+from netecho.protocols._contract import ListenSettings
 from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
+from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import bound_target, listen_error
 from netecho.protocols._stream_server import ReplyFactory, StreamListener, to_listen_with
 
@@ -18,37 +19,14 @@ BACKLOG: Final = 4096
 """Connections that may wait to be accepted; the system may have a lower limit."""
 
 
-class TCPAdapter:
+class TCPAdapter(PlainAdapter):
     """The part of a `netecho.protocols._contract.Adapter` that is no protocol's own.
 
     Each says what it is called, what it carries, and how it connects; and of what is here, what differs.
     """
 
-    default_port: int | None = DEFAULT_PORT
-    secured: Adapter | None = None
-    minimum_size = 0
-    maximum_size: int | None = None
-    default_size = DEFAULT_SIZE
-    numbered = True
-    reflects = False
-    has_requests = False
-    begins_with_request = False
-    has_envelopes = False
-    bounds_messages = False
-    has_resources = False
-    alpn: tuple[str, ...] = ()
-    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
     harms = OF_CONNECTIONS
-    has_receipts = False
-    is_text = False
-    upgrades = False
     takes_proxy = True
-    multiplexes = False
-    has_qlog = False
-
-    def overhead(self, size: int, *, authenticated: bool) -> int:
-        """Return 0: only payloads are counted, whose frames and fields are the connection's own."""
-        return 0
 
     def factory(self, reactor: Any, settings: ListenSettings) -> ReplyFactory:
         """Return what builds a listener's connections and keeps the books."""

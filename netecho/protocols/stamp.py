@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol, Protocol
 
 from netecho.impairment import OF_DATAGRAMS
-from netecho.plans import ReplyMode, Target
+from netecho.plans import Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._datagram_client import begin_conversation, connect_exchanger
 from netecho.protocols._datagram_server import DatagramListener, open_listener
 from netecho.protocols._inherited import Opened, open_sockets
+from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import RECEIVE_SIZE
 from netecho.protocols._stamp_packets import AUTHENTICATED_SIZE, BASE_SIZE, TLV_SIZE
 from netecho.protocols._stamp_reflector import Reflector
@@ -27,7 +28,7 @@ PORT: Final = 862
 """IANA's for STAMP and TWAMP's test packets."""
 
 
-class STAMP:
+class STAMP(PlainAdapter):
     """See `netecho.protocols._contract.Adapter`.
 
     A packet of 44 octets, or 112 with a key, is an exchange by itself. Payloads are padding behind it.
@@ -37,27 +38,12 @@ class STAMP:
     kind = Kind.DATAGRAM
     default_port: int | None = PORT
     secure_scheme: str | None = None
-    secured: Adapter | None = None
-    minimum_size = 0
     maximum_size: int | None = MAXIMUM_SIZE - AUTHENTICATED_SIZE - TLV_SIZE
     default_size = 0
     framed = True
-    numbered = True
     reflects = True
-    has_requests = False
-    begins_with_request = False
-    has_envelopes = False
-    bounds_messages = False
-    has_resources = False
-    alpn: tuple[str, ...] = ()
-    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
     harms = OF_DATAGRAMS
-    has_receipts = False
-    is_text = False
-    upgrades = False
     takes_proxy = False
-    multiplexes = False
-    has_qlog = False
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return the size of a packet, less its payload's."""

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
 from netecho.impairment import OF_DATAGRAMS
-from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode, Target
+from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._datagram_client import (
     Conversation,
@@ -33,6 +33,7 @@ from netecho.protocols._dtls_association import LARGEST_MESSAGE
 from netecho.protocols._dtls_client import connect_securely, converse_securely
 from netecho.protocols._dtls_server import DTLSListener, DTLSServer
 from netecho.protocols._inherited import Opened, open_sockets
+from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import bound_target
 from netecho.protocols._stream_server import CHARGEN_PATTERN
 
@@ -96,42 +97,23 @@ class ReplyDatagrams(DatagramServer):
         return index if self._guard.repeats(batch.head(index, HEAD), port, count - len(dropped)) else None
 
 
-class UDP:
+class UDP(PlainAdapter):
     """See `netecho.protocols._contract.Adapter`."""
 
     name = "udp"
     kind = Kind.DATAGRAM
-    default_port: int | None = DEFAULT_PORT
     secure_scheme: str | None = "dtls"
-    minimum_size = 0
     maximum_size: int | None = MAXIMUM_SIZE
-    default_size = DEFAULT_SIZE
     framed = False
     numbered = False
-    reflects = False
-    has_requests = False
-    begins_with_request = False
-    has_envelopes = False
-    bounds_messages = False
-    has_resources = False
-    alpn: tuple[str, ...] = ()
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.CHARGEN})
     harms = OF_DATAGRAMS
-    has_receipts = False
-    is_text = False
-    upgrades = False
     takes_proxy = False
-    multiplexes = False
-    has_qlog = False
 
     @property
     def secured(self) -> Adapter | None:
         """DTLS, which carries less."""
         return _dtls
-
-    def overhead(self, size: int, *, authenticated: bool) -> int:
-        """Return 0: payloads are all there is."""
-        return 0
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""

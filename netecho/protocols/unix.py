@@ -19,9 +19,10 @@ from zope.interface import implementer
 
 from netecho.errors import ListenError
 from netecho.impairment import OF_CONNECTIONS
-from netecho.plans import DEFAULT_SIZE, Target
+from netecho.plans import Target
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._inherited import Opened, SharedPort
+from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import listen_error
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol
 from netecho.protocols._stream_replies import REPLIES, reply_factory
@@ -34,38 +35,18 @@ MODE: Final = 0o600
 """As loopback is the default elsewhere, here it is the owner."""
 
 
-class UNIX:
+class UNIX(PlainAdapter):
     """See `netecho.protocols._contract.Adapter`."""
 
     name = "unix"
     kind = Kind.STREAM
     default_port: int | None = None
     secure_scheme: str | None = None
-    secured: Adapter | None = None
     minimum_size = 1
-    maximum_size: int | None = None
-    default_size = DEFAULT_SIZE
     framed = False
-    numbered = True
-    reflects = False
-    has_requests = False
-    begins_with_request = False
-    has_envelopes = False
-    bounds_messages = False
-    has_resources = False
-    alpn: tuple[str, ...] = ()
     replies = frozenset(REPLIES)
     harms = OF_CONNECTIONS
-    has_receipts = False
-    is_text = False
-    upgrades = False
     takes_proxy = True
-    multiplexes = False
-    has_qlog = False
-
-    def overhead(self, size: int, *, authenticated: bool) -> int:
-        """Return 0: payloads are all there is."""
-        return 0
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen at a path, where nothing may be but a socket that nobody listens on any more."""

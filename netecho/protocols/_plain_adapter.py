@@ -1,0 +1,42 @@
+"""What most adapters say of themselves."""
+
+from __future__ import annotations
+
+from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode
+from netecho.protocols._contract import Adapter
+
+
+class PlainAdapter:
+    """The part of a `netecho.protocols._contract.Adapter` that has nothing of its own.
+
+    Each says what it is called, what it carries, how it listens and connects, what may be done to its
+    answers, and whether connections can begin with a PROXY header; and of what is here, what differs.
+    """
+
+    default_port: int | None = DEFAULT_PORT
+    minimum_size = 0
+    maximum_size: int | None = None
+    default_size = DEFAULT_SIZE
+    numbered = True
+    reflects = False
+    has_requests = False
+    begins_with_request = False
+    has_envelopes = False
+    bounds_messages = False
+    has_resources = False
+    alpn: tuple[str, ...] = ()
+    replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD})
+    has_receipts = False
+    is_text = False
+    upgrades = False
+    multiplexes = False
+    has_qlog = False
+
+    @property
+    def secured(self) -> Adapter | None:
+        """None: its secure form carries the same."""
+        return None
+
+    def overhead(self, size: int, *, authenticated: bool) -> int:
+        """Return 0: payloads are all that is counted."""
+        return 0
