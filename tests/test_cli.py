@@ -469,7 +469,7 @@ def test_mistakes(line: str, expected: str, install: Install, capsys: pytest.Cap
         (NetechoError("one\u2028more \udcff"), 1, "netecho: one\\u2028more \\udcff\n"),
         (FileNotFoundError(2, "No such file", "a\tb"), 1, "netecho: a\\tb: No such file\n"),
         (OSError("odd"), 1, "netecho: odd\n"),
-        (BrokenPipeError(), 1, ""),
+        (BrokenPipeError(), 0, ""),
         (KeyboardInterrupt(), 130, ""),
         (SystemExit(4), 4, ""),
         (SystemExit(), 0, ""),
@@ -638,11 +638,11 @@ def test_full_disk() -> None:
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["client", "--help"]])
 def test_reader_gone(arguments: list[str]) -> None:
-    """A reader that has left is not worth a line."""
+    """A reader that has left is not worth a line, and no failure: it has all that it wanted."""
     read, write = os.pipe()
     os.close(read)
     try:
         ended = start(*arguments, stdout=write)
     finally:
         os.close(write)
-    assert (ended.returncode, ended.stderr) == (1, "")
+    assert (ended.returncode, ended.stderr) == (0, "")

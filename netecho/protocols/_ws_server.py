@@ -49,9 +49,9 @@ class WebSocketServer:
         connection.transport.bufferSize = BUFFER
         self._connection: Any = connection
         self._is_echo = connection.reply is ReplyMode.ECHO
-        self._spoil = connection.spoil
-        spoils_what_comes = self._is_echo and self._spoil is not None
-        self._protocol = (functools.partial(SpoiltWire, self._spoil) if spoils_what_comes else ServerWire)(
+        self._spoil = spoil = connection.spoil
+        is_plain = spoil is None or not self._is_echo
+        self._protocol = (ServerWire if is_plain else functools.partial(SpoiltWire, spoil))(
             extensions=_DEFLATE,
             # Who asks for one of several gets the first: a browser would go on with none.
             select_subprotocol=_first,
