@@ -427,6 +427,8 @@ def run(arguments: list[str]) -> int:
     try:
         return app(arguments, prog_name="netecho", standalone_mode=False) or ExitStatus.GOOD
     except SystemExit as stop:  # Typer ends completion and its installation in this way
+        if isinstance(stop.__context__, BrokenPipeError):  # and so do it and Rich when nobody reads
+            return ExitStatus.GOOD
         return stop.code if isinstance(stop.code, int) else ExitStatus.GOOD
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
