@@ -49,9 +49,11 @@ class WebSocketServer:
         connection.transport.bufferSize = BUFFER
         self._connection: Any = connection
         self._is_echo = connection.reply is ReplyMode.ECHO
-        self._spoil = spoil = connection.spoil
-        is_plain = spoil is None or not self._is_echo
-        self._protocol = (ServerWire if is_plain else functools.partial(SpoiltWire, spoil))(
+        self._spoil: Callable[[bytes], bytes] | None = connection.spoil
+        wire: Callable[..., ServerWire] = ServerWire
+        if self._spoil is not None and self._is_echo:
+            wire = functools.partial(SpoiltWire, self._spoil)
+        self._protocol = wire(
             extensions=_DEFLATE,
             # Who asks for one of several gets the first: a browser would go on with none.
             select_subprotocol=_first,
