@@ -646,3 +646,17 @@ def test_reader_gone(arguments: list[str]) -> None:
     finally:
         os.close(write)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_interrupted_while_it_loads() -> None:
+    """Ctrl-C before there is a command is one like any other, without a traceback."""
+    program = (
+        "import runpy, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "runpy.run_module('netecho', run_name='__main__')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
