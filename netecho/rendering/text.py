@@ -6,41 +6,28 @@ Rows that have nothing to say are not there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from netecho.measure import humanise
 from netecho.measure.comparison import Comparison
-from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
 from netecho.measure.responsiveness import LoadedLatency
 from netecho.measure.sending import Sending
 from netecho.measure.setup import PIECES
-from netecho.measure.slo import Unit, Verdict
-from netecho.measure.summary import LATENCIES, Summary
+from netecho.measure.summary import Summary
 from netecho.measure.trials import Found
-from netecho.plans import Arrival, Mode, Verify
-from netecho.rendering import bars, capacity, comparison, datagrams, loaded_latency
+from netecho.rendering import bars, capacity, comparison, datagrams, latencies, loaded_latency, verdict
+from netecho.rendering.plan import opened, what_was_run, whole_number
 from netecho.rendering.streams import escape, print_to, speaks_unicode
 
 _LABEL_WIDTH: Final = 11
-_GAP: Final = 4
-_COLUMN_WIDTH: Final = 10
-_LEAST_HISTOGRAM_WIDTH: Final = 40
-_WIDEST_HISTOGRAM: Final = 72
-_FEWEST_SAMPLES: Final = 20
-"""Below this many echoes a histogram shows less than the numbers do."""
 _SERIES_WIDTH: Final = 30
 _FEWEST_INTERVALS: Final = 4
 _SLIVER_SHARE: Final = 0.1
 """Below this share of an interval, what is left after the last whole one says nothing of the rate."""
-_SHORT: Final = {"handshake_resumed": "resumed", "first_byte": "1st byte"}
-"""Latencies whose names are too long for a column."""
-_OPENED: Final[Mapping[str, str]] = {Mode.CONNECT: "connections", Mode.HANDSHAKE: "handshakes"}
-"""What exchanges are, where they are no messages."""
-_STATISTICS: Final = ("min", "mean", *map(percentile_key, PERCENTILES), "max")
 
 
 def show(summary: Summary, console: Console, *, name: str | None = None) -> bool:
@@ -59,14 +46,14 @@ def show(summary: Summary, console: Console, *, name: str | None = None) -> bool
 def bench_parts(summary: Summary, console: Console) -> Iterator[RenderableType]:
     """Return what is shown of a load test, from top to bottom."""
     yield _headline(summary)
-    yield Text(_what_was_run(summary), style="dim")
+    yield Text(what_was_run(summary.plan), style="dim")
     yield ""
     yield _facts(summary, console)
     if summary.latencies:
         yield ""
-        yield _latencies(summary, console)
+        yield latencies.statistics_and_histogram(summary, console)
     yield ""
-    yield _verdict(summary)
+    yield verdict.marks(summary)
     yield from _search(summary)
     yield from _loaded_latency(summary)
     yield from _comparison(summary)
@@ -85,7 +72,7 @@ def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]
     if response is not None and statistics is not None:
         milliseconds = "/".join(f"{statistics[key] / 1e6:.3f}" for key in ("min", "mean", "max", "stddev"))
         yield Text(f"rtt min/avg/max/stddev = {milliseconds} ms")
-        meaningful = [key for key in _meaningful(response) if key.startswith("p")]
+        meaningful = [key for key in latencies.meaningful(response) if key.startswith("p")]
         if meaningful:
             yield Text("  ".join(f"{key} {humanise.duration(statistics[key])}" for key in meaningful))
     set_up = [
@@ -103,12 +90,11 @@ def client_parts(summary: Summary, console: Console) -> Iterator[RenderableType]
         yield from _ways(summary)
     if summary.errors:
         yield Text(f"errors: {_words(summary.errors)}", style="red")
-    if response is not None and response.count >= _FEWEST_SAMPLES:
-        yield ""
-        yield _histogram(response, console, min(console.width, _WIDEST_HISTOGRAM))
+    if response is not None:
+        yield from latencies.histogram_below(response, console)
     if summary.caveats or summary.slo:
         yield ""
-        yield _verdict(summary)
+        yield verdict.marks(summary)
 
 
 def _ways(summary: Summary) -> Iterator[Text]:
@@ -135,59 +121,6 @@ def _headline(summary: Summary) -> Text:
 
 def _target(summary: Summary) -> str:
     return escape(summary.plan.get("target", "?"))
-
-
-def _number(values: Mapping[str, Any], key: str) -> int | None:
-    """Return a whole number from a plan, which may have come from a file that says anything."""
-    value = values.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 63 else None
-
-
-def _opened(plan: Mapping[str, Any]) -> str | None:
-    """Return what was opened and closed in place of messages; `None` if those were sent."""
-    mode = plan.get("mode")
-    return _OPENED.get(mode) if isinstance(mode, str) else None
-
-
-def _what_was_run(summary: Summary) -> str:
-    plan = summary.plan
-    words = [f"{escape(plan.get('model', 'closed'))} loop"]
-    for key, more in (("rate_per_s", ""), ("rate_per_connection_per_s", " on each connection")):
-        rate = plan.get(key)
-        if isinstance(rate, (int, float)):
-            words[0] += f" at {humanise.rate(rate)}{more}"
-    opened = _opened(plan)
-    if (connections := _number(plan, "connections")) is not None:
-        words.append(humanise.count(connections, "connection") + (" at a time" if opened else ""))
-    if isinstance(stages := plan.get("connections_stages"), list) and stages:
-        words.append(f"and then in {humanise.count(len(stages), 'stage')}")
-    if (lifetime := _number(plan, "connections_lifetime_ns")) is not None:
-        words.append(f"each for {humanise.span(lifetime)}")
-    if (arrival := plan.get("arrival")) in (Arrival.POISSON, Arrival.UNIFORM):
-        words.append(f"{arrival} arrivals")
-    if isinstance(stages := plan.get("stages"), list) and stages:
-        words.append(f"in {humanise.count(len(stages), 'stage')}")
-    if opened is None:
-        size, overhead = (_number(plan, key) or 0 for key in ("size", "overhead"))
-        words.append(f"{humanise.size_exactly(size + overhead)} messages")
-        if size and overhead:
-            words[-1] += f" with {humanise.size_exactly(size)} of payload"
-    else:
-        words.append(f"opened and closed in order{' with TLS' if opened == 'handshakes' else ''}")
-    if plan.get("resume") is True:
-        words.append("sessions resumed")
-    if (pipeline := _number(plan, "pipeline")) is not None and pipeline > 1:
-        words.append(f"{pipeline:,} in flight on each")
-    for key in ("exchanges", "count"):
-        if (exchanges := _number(plan, key)) is not None:
-            words.append(humanise.count(exchanges, "exchange"))
-    if (length := _number(plan, "duration_ns")) is not None:
-        words.append(humanise.span(length))
-    if (warmup := _number(plan, "warmup_ns")) is not None:
-        words.append(f"after {humanise.span(warmup)} of warm-up")
-    if plan.get("verify") == Verify.FULL:
-        words.append("every receipt compared" if plan.get("receipts") is True else "every byte compared")
-    return ", ".join(words)
 
 
 def _facts(summary: Summary, console: Console) -> Table:
@@ -229,9 +162,9 @@ def _facts(summary: Summary, console: Console) -> Table:
 def _rate(summary: Summary) -> Text:
     rate = summary.exchanges_per_s
     shown = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
-    opened = _opened(summary.plan)
-    text = Text.assemble((shown, "bold green" if rate else "bold red"), f" {opened or 'exchanges'}/s")
-    if summary.elapsed_ns and opened is None:
+    kind = opened(summary.plan)
+    text = Text.assemble((shown, "bold green" if rate else "bold red"), f" {kind or 'exchanges'}/s")
+    if summary.elapsed_ns and kind is None:
         out, back = (f"{humanise.size(each * 1e9 / summary.elapsed_ns)}/s" for each in _bytes(summary))
         text.append(f", {out} each way" if out == back else f", {out} out, {back} back", style="dim")
     return text
@@ -240,7 +173,7 @@ def _rate(summary: Summary) -> Text:
 def _bytes(summary: Summary) -> tuple[int, int]:
     """Return how many bytes went out and came back, with what the protocol adds to each payload."""
     counts = summary.counts
-    overhead = _number(summary.plan, "overhead") or 0
+    overhead = whole_number(summary.plan, "overhead") or 0
     answers = counts.completed + counts.late + counts.duplicated
     return counts.bytes_sent + overhead * counts.sent, counts.bytes_received + overhead * answers
 
@@ -295,7 +228,7 @@ def _words(counted: Mapping[str, int]) -> str:
 def _connections(summary: Summary) -> Text:
     connections = summary.connections
     text = Text(f"{connections.opened:,} opened")
-    if connections.opened != connections.requested and _opened(summary.plan) is None:
+    if connections.opened != connections.requested and opened(summary.plan) is None:
         text = Text(f"{connections.opened:,} of {connections.requested:,} opened", style="bold red")
     for number, word in ((connections.failed, "failed"), (connections.lost, "lost")):
         if number:
@@ -305,81 +238,6 @@ def _connections(summary: Summary) -> Text:
     if connections.churned:
         text.append(f", {connections.churned:,} closed at their age and opened anew", style="default")
     return text
-
-
-def _latencies(summary: Summary, console: Console) -> RenderableType:
-    """Return the table of statistics, and the histogram beside it where there is room, else below."""
-    shown = {name: summary.latencies[name] for name in LATENCIES if name in summary.latencies}
-    response = shown.get("response")
-    if shown.get("service") == response:
-        shown.pop("service", None)
-    for name in datagrams.WAYS:
-        if (one := summary.distribution(name)) is not None:
-            shown[name] = one
-    table = _statistics(shown)
-    if response is None or response.count < _FEWEST_SAMPLES:
-        return table
-    counted = "echoes" if _opened(summary.plan) is None else "opened"
-    room = console.width - (_LABEL_WIDTH + _COLUMN_WIDTH * len(shown)) - _GAP
-    if room < _LEAST_HISTOGRAM_WIDTH:
-        return Group(table, "", _histogram(response, console, min(console.width, _WIDEST_HISTOGRAM), counted))
-    beside = Table.grid(padding=(0, _GAP, 0, 0))
-    beside.add_row(table, _histogram(response, console, min(room, _WIDEST_HISTOGRAM), counted))
-    return beside
-
-
-def _statistics(shown: Mapping[str, Histogram]) -> Table:
-    table = Table.grid()
-    table.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
-    for _ in shown:
-        table.add_column(justify="right", width=_COLUMN_WIDTH, no_wrap=True)
-    table.add_row("latency", *(_SHORT.get(name, name) for name in shown), style="dim")
-    columns = []
-    for histogram in shown.values():
-        statistics, meaningful = histogram.to_json() or {}, _meaningful(histogram)
-        columns.append({key: humanise.duration(statistics[key]) for key in meaningful})
-    for key in _STATISTICS:
-        style = "bold" if key in ("p50", "p99") else ""
-        if any(key in column for column in columns):
-            table.add_row(key, *(Text(column.get(key, ""), style) for column in columns))
-    return table
-
-
-def _meaningful(histogram: Histogram) -> list[str]:
-    """Return the statistics that say something of so many samples: p99 of 50 is only their maximum."""
-    needed = {percentile_key(one): 100 / (100 - one) for one in PERCENTILES}
-    return [key for key in _STATISTICS if histogram.count >= needed.get(key, 1)]
-
-
-def _histogram(histogram: Histogram, console: Console, width: int, counted: str = "echoes") -> Table:
-    ascii_only = not speaks_unicode(console.file)
-    rows = bars.rows(histogram)
-    total = histogram.count
-    largest = max(row.count for row in rows)
-    labels = [_row_label(row, rows[1] if len(rows) > 1 else row) for row in rows]
-    count_width = max(len(counted), len(f"{largest:,}"))
-    label_width = max(len("from"), *map(len, labels))
-    bar_width = max(4, width - label_width - count_width - len("<0.001%") - 4)
-    p90, p99 = histogram.at_percentile(90), histogram.at_percentile(99)
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(justify="right", width=label_width, no_wrap=True)
-    table.add_column(width=bar_width, no_wrap=True)
-    table.add_column(justify="right", width=len("<0.001%"), no_wrap=True)
-    table.add_column(justify="right", width=count_width, no_wrap=True, style="dim")
-    table.add_row("from", "response time", "", counted, style="dim")
-    for row, label in zip(rows, labels, strict=True):
-        start = row.start_ns or 0
-        style = "red" if start > p99 else "yellow" if start > p90 else "green"
-        drawn = bars.bar(row.count / largest, bar_width, ascii_only=ascii_only)
-        share = humanise.share(row.count, total) if row.count else ""
-        table.add_row(label, Text(drawn, style), share, f"{row.count:,}")
-    return table
-
-
-def _row_label(row: bars.Row, second: bars.Row) -> str:
-    if row.start_ns is None:
-        return f"<{humanise.span(second.start_ns or 0)}"
-    return (">" if row.open_ended else "") + humanise.span(row.start_ns)
 
 
 def _search(summary: Summary) -> Iterator[RenderableType]:
@@ -422,35 +280,3 @@ def _comparison(summary: Summary) -> Iterator[RenderableType]:
             (str(told.get("baseline")), "this run"),
             allowed if isinstance(allowed, float) else None,
         )
-
-
-def _objective(objective: Mapping[str, Any]) -> str:
-    """Return an objective and what became of it, which may have come from a file that says anything."""
-    try:
-        verdict = Verdict(**{**objective, "unit": Unit(objective["unit"])})
-        return escape(str(verdict))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return f"{escape(objective.get('expression'))}: observed {escape(objective.get('observed'))}"
-
-
-def _verdict(summary: Summary) -> RenderableType:
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column()
-    for objective in summary.slo:
-        passed = objective.get("passed") is True
-        grid.add_row(
-            Text("✔", "green") if passed else Text("✘", "bold red"),
-            Text(_objective(objective)),
-        )
-    if summary.trustworthy:
-        text = Text("trustworthy", "green")
-        if summary.cpu_share is not None:
-            who = "the client" if summary.workers == 1 else f"the busiest of {summary.workers} workers"
-            text.append(f": {who} used {summary.cpu_share:.0%} of a processor", style="default")
-        grid.add_row(Text("✔", "green"), text)
-    else:
-        grid.add_row(Text("✘", "bold red"), Text("not trustworthy", "bold red"))
-    for caveat in summary.caveats:
-        grid.add_row(Text("·", "yellow"), Text(escape(caveat)))
-    return grid
