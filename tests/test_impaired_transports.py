@@ -17,7 +17,8 @@ from netecho.plans import ReplyMode
 from netecho.protocols import _impaired_datagrams, _impaired_stream
 from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._impaired_datagrams import COST, FULL, PATIENCE, ImpairedPort
-from netecho.protocols._stream_server import CHARGEN_PATTERN, ReplyFactory, to_listen_with
+from netecho.protocols._stream_listener import to_listen_with
+from netecho.protocols._stream_replies import CHARGEN_PATTERN, reply_factory
 from netecho.protocols.udp import ReplyDatagrams
 
 MS = 1_000_000
@@ -62,7 +63,7 @@ class Stream:
         self.clock = Clock()
         self.totals = Totals()
         settings = ListenSettings(self.totals, reply, impairment=impairment)
-        self.books = ReplyFactory(self.clock, settings)
+        self.books = reply_factory(self.clock, settings)
         self.connection = to_listen_with(self.books).buildProtocol(IPv4Address("TCP", "192.0.2.1", 5000))
         self.wire = Wire()
         self.connection.makeConnection(self.wire)

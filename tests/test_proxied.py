@@ -19,7 +19,9 @@ from netecho import protocols
 from netecho.plans import ClientTLS, ProxyPlan, ReplyMode, ServerTLS, Target
 from netecho.protocols._contract import ListenSettings, Route, Totals
 from netecho.protocols._proxied import HEADER_TIMEOUT
-from netecho.protocols._stream_server import LINGER, ReplyFactory, to_listen_with
+from netecho.protocols._stream_listener import to_listen_with
+from netecho.protocols._stream_replies import reply_factory
+from netecho.protocols._stream_server import LINGER
 from netecho.services import tls
 from tests import reactors
 from tests.servers import Server, receive_all, receive_exactly
@@ -50,7 +52,7 @@ class Listening:
             on_event=lambda name, particulars: self.events.append((name, particulars)),
             proxied=True,
         )
-        self.books = ReplyFactory(self.clock, settings)
+        self.books = reply_factory(self.clock, settings)
         self._factory = to_listen_with(self.books)
         self._wires: list[Wire] = []
 

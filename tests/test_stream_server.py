@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 from netecho.plans import ReplyMode
 from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._sockets import unread, unsent
-from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, LINGER, ReplyFactory
+from netecho.protocols._stream_replies import reply_factory
+from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, LINGER
 
 
 class Wire(StringTransport):
@@ -54,7 +55,7 @@ class Bench:
         settings = ListenSettings(
             self.totals, reply, tls=tls, idle_timeout=idle, on_event=lambda name, _: self.events.append(name)
         )
-        self.factory = ReplyFactory(self.clock, settings)
+        self.factory = reply_factory(self.clock, settings)
         self.connection = self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 5000))
         self.wire = Wire()
         self.connection.makeConnection(self.wire)

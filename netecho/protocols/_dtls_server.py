@@ -35,7 +35,8 @@ from netecho.protocols._dtls_association import (
 from netecho.protocols._dtls_cookies import Cookies
 from netecho.protocols._dtls_records import HEADER, hello_random
 from netecho.protocols._impaired_datagrams import ImpairedPort
-from netecho.protocols._stream_server import CHARGEN_PATTERN, HANDSHAKE_TIMEOUT
+from netecho.protocols._stream_replies import CHARGEN_PATTERN
+from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
 
 MOST_PEERS: Final = 4096
 """Associations at a time, unless the user says otherwise: each takes some 75 KiB, and no descriptor that the

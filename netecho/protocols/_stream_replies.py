@@ -5,12 +5,84 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from twisted.internet.interfaces import IPullProducer
+from zope.interface import implementer
+
 from netecho.plans import ReplyMode
-from netecho.protocols import _stream_server
 from netecho.protocols._broadcast import Backlog, cut_off
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._seen import seen_of
 from netecho.protocols._stream_server import Receiver, ReplyFactory, ReplyProtocol
+
+
+class Echo(Receiver):
+    """RFC 862: what comes in goes out."""
+
+    @property
+    def sent(self) -> int:  # type: ignore[override]
+        """How many bytes have been written: as many as were received."""
+        return self.received
+
+    def dataReceived(self, data: bytes) -> None:
+        """Send it back."""
+        if self.finished:
+            return
+        self.received += len(data)
+        self.transport.write(data)
+        if self.timeOut is not None or self.draining:
+            self.progressed()
+
+
+class Discard(Receiver):
+    """RFC 863: what comes in is thrown away."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Count it."""
+        self.received += len(data)
+        self.progressed()
+
+
+def _chargen_pattern() -> bytes:
+    characters = bytes(range(0x20, 0x7F))
+    rotated = characters + characters
+    return b"".join(rotated[start : start + 72] + b"\r\n" for start in range(len(characters)))
+
+
+CHARGEN_PATTERN: Final = _chargen_pattern()
+"""RFC 864's recommended pattern: lines of 72 characters of a ring of the 95 printing ones, each line
+beginning one further. After 95 lines it begins again."""
+
+
+@implementer(IPullProducer)
+class Chargen(ReplyProtocol):
+    """RFC 864: characters, as fast as the peer takes them, until it closes."""
+
+    def handshakeCompleted(self) -> None:
+        """Begin to send."""
+        super().handshakeCompleted()
+        self.transport.registerProducer(self, False)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Throw it away, as the RFC says."""
+        self.received += len(data)
+        self.progressed()
+
+    def resumeProducing(self) -> None:
+        """Write the next round of lines."""
+        self.sent += len(CHARGEN_PATTERN)
+        self.transport.write(CHARGEN_PATTERN)
+        self.progressed()
+
+    def stopProducing(self) -> None:
+        """Nothing to do: the connection is gone."""
+
+    def stop_answering(self) -> None:
+        """Write no more rounds."""
+        self.transport.unregisterProducer()
+
+    def is_answered(self) -> bool:
+        """Return `True`: nothing is owed."""
+        return True
 
 
 class Info(ReplyProtocol):
@@ -90,7 +162,9 @@ class Broadcast(Receiver):
 
 
 REPLIES: Final[dict[ReplyMode, type[ReplyProtocol]]] = {
-    **_stream_server.REPLIES,
+    ReplyMode.ECHO: Echo,
+    ReplyMode.DISCARD: Discard,
+    ReplyMode.CHARGEN: Chargen,
     ReplyMode.INFO: Info,
     ReplyMode.BROADCAST: Broadcast,
 }

@@ -1,4 +1,4 @@
-"""How a server answers on a byte stream, whatever protocol is beneath."""
+"""How a server's connections go on a byte stream, whatever is answered, and what books are kept of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
-    IPullProducer,
     IPushProducer,
     ITCPTransport,
 )
@@ -19,14 +18,11 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._impaired_stream import ImpairedFactory
-from netecho.protocols._proxied import Gate, ProxiedFactory
+from netecho.protocols._proxied import Gate
 from netecho.protocols._proxy_header import ProxyHeader
 from netecho.protocols._seen import address_text
 from netecho.protocols._sockets import has_unread, unread, unsent
-from netecho.protocols._tls import HalfCloseableTLSFactory
 
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds that a peer may take for its TLS handshake."""
@@ -226,92 +222,15 @@ class Receiver(ReplyProtocol):
         self.transport.unregisterProducer()
 
 
-class Echo(Receiver):
-    """RFC 862: what comes in goes out."""
-
-    @property
-    def sent(self) -> int:  # type: ignore[override]
-        """How many bytes have been written: as many as were received."""
-        return self.received
-
-    def dataReceived(self, data: bytes) -> None:
-        """Send it back."""
-        if self.finished:
-            return
-        self.received += len(data)
-        self.transport.write(data)
-        if self.timeOut is not None or self.draining:
-            self.progressed()
-
-
-class Discard(Receiver):
-    """RFC 863: what comes in is thrown away."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Count it."""
-        self.received += len(data)
-        self.progressed()
-
-
-def _chargen_pattern() -> bytes:
-    characters = bytes(range(0x20, 0x7F))
-    rotated = characters + characters
-    return b"".join(rotated[start : start + 72] + b"\r\n" for start in range(len(characters)))
-
-
-CHARGEN_PATTERN: Final = _chargen_pattern()
-"""RFC 864's recommended pattern: lines of 72 characters of a ring of the 95 printing ones, each line
-beginning one further. After 95 lines it begins again."""
-
-
-@implementer(IPullProducer)
-class Chargen(ReplyProtocol):
-    """RFC 864: characters, as fast as the peer takes them, until it closes."""
-
-    def handshakeCompleted(self) -> None:
-        """Begin to send."""
-        super().handshakeCompleted()
-        self.transport.registerProducer(self, False)
-
-    def dataReceived(self, data: bytes) -> None:
-        """Throw it away, as the RFC says."""
-        self.received += len(data)
-        self.progressed()
-
-    def resumeProducing(self) -> None:
-        """Write the next round of lines."""
-        self.sent += len(CHARGEN_PATTERN)
-        self.transport.write(CHARGEN_PATTERN)
-        self.progressed()
-
-    def stopProducing(self) -> None:
-        """Nothing to do: the connection is gone."""
-
-    def stop_answering(self) -> None:
-        """Write no more rounds."""
-        self.transport.unregisterProducer()
-
-    def is_answered(self) -> bool:
-        """Return `True`: nothing is owed."""
-        return True
-
-
-REPLIES: Final[dict[ReplyMode, type[ReplyProtocol]]] = {
-    ReplyMode.ECHO: Echo,
-    ReplyMode.DISCARD: Discard,
-    ReplyMode.CHARGEN: Chargen,
-}
-
-
 class ReplyFactory(Factory):
     """Builds the connections of one listener, and keeps the books of all that share its settings."""
 
     noisy = False
 
-    def __init__(self, reactor: Any, settings: ListenSettings, protocol: Any = None) -> None:
+    def __init__(self, reactor: Any, settings: ListenSettings, protocol: Any) -> None:
         self.reactor = reactor
         self.settings = settings
-        self.protocol: Any = REPLIES[settings.reply] if protocol is None else protocol
+        self.protocol = protocol
         self.connections: set[ReplyProtocol] = set()
         self._waiting: set[Gate] = set()
         self._drained: Deferred[None] | None = None
@@ -419,57 +338,3 @@ def _introduction(connection: ReplyProtocol) -> dict[str, Any]:
     if connection.proxied is not None:
         who["proxy"] = address_text(connection.transport.getPeer())
     return who
-
-
-class StreamListener:
-    """An open listener for a stream; provides `netecho.protocols._contract.Listener`."""
-
-    def __init__(self, port: Any, factory: ReplyFactory, target: Target) -> None:
-        self._port = port
-        self._factory = factory
-        self._aborted = False
-        self.target = target
-
-    async def _accept_what_waits(self) -> None:
-        """Connections that the system has made already are served: their bytes may be there too."""
-        for _ in range(100):
-            if not has_unread(self._port.fileno()):
-                return
-            turn: Deferred[None] = Deferred()
-            self._factory.reactor.callLater(0, turn.callback, None)
-            await turn
-
-    def _stop_listening(self) -> Any:
-        return self._port.stopListening()
-
-    async def _drain(self) -> None:
-        await self._accept_what_waits()
-        await self._stop_listening()
-        drained = self._factory.drain()
-        if self._aborted:
-            self.abort()
-        await drained
-
-    def drain(self) -> Deferred[None]:
-        """See `Listener.drain`."""
-        return Deferred.fromCoroutine(self._drain())
-
-    def abort(self) -> None:
-        """See `Listener.abort`."""
-        self._aborted = True
-        self._factory.abort()
-
-
-def to_listen_with(books: ReplyFactory) -> Any:
-    """Return the factory to listen with: that which keeps the books, and around it what its settings ask for.
-
-    What is impaired is what goes into TLS: nothing that has come out of it would be believed. Where
-    connections come through a proxy, a gate for its header is before all that.
-    """
-    settings = books.settings
-    factory: Any = books
-    if settings.impairment is not None:
-        factory = ImpairedFactory(books, settings.impairment)
-    if settings.tls is not None:
-        factory = HalfCloseableTLSFactory(settings.tls, False, factory, books.reactor)
-    return ProxiedFactory(factory, books) if settings.proxied else factory

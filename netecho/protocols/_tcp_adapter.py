@@ -13,7 +13,8 @@ from netecho.protocols._contract import ListenSettings
 from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import bound_target, listen_error
-from netecho.protocols._stream_server import ReplyFactory, StreamListener, to_listen_with
+from netecho.protocols._stream_listener import StreamListener, to_listen_with
+from netecho.protocols._stream_server import ReplyFactory
 
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted; the system may have a lower limit."""

@@ -35,7 +35,7 @@ from netecho.protocols._dtls_server import DTLSListener, DTLSServer
 from netecho.protocols._inherited import Opened, open_sockets
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import bound_target
-from netecho.protocols._stream_server import CHARGEN_PATTERN
+from netecho.protocols._stream_replies import CHARGEN_PATTERN
 
 if TYPE_CHECKING:
     from netecho.reactor.batches import Batch

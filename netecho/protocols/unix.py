@@ -25,8 +25,9 @@ from netecho.protocols._inherited import Opened, SharedPort
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import listen_error
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol
+from netecho.protocols._stream_listener import StreamListener, to_listen_with
 from netecho.protocols._stream_replies import REPLIES, reply_factory
-from netecho.protocols._stream_server import ReplyFactory, StreamListener, to_listen_with
+from netecho.protocols._stream_server import ReplyFactory
 
 BACKLOG: Final = 4096
 BUSY_PAUSE: Final = 0.01
