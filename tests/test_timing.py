@@ -12,6 +12,7 @@ from netecho.commands.bench import _timer_for
 from netecho.plans import SECOND, BenchPlan, Target, Timer
 from netecho.protocols._contract import Route
 from netecho.services.benchmark import Benchmark
+from netecho.services.instrument import Instrument
 from netecho.services.open_loop import OpenLoop
 from netecho.services.timing import AWAKE_NS, HybridTimer, SimpleTimer
 from tests.benches import bench
@@ -70,11 +71,13 @@ def test_run(timer: Timer) -> None:
 def test_waiting_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was waited awake is not of the processor time that a run has used."""
     plan = BenchPlan(Target(), rate=5.0, timer=Timer.HYBRID)
+    monkeypatch.setattr(time, "process_time_ns", lambda: 0)
+    instrument = Instrument()
     benchmark = Benchmark(Clock(), plan, protocols.load("udp"), Route(Target()), 1)
     monkeypatch.setattr(benchmark, "clock", lambda: 10 * SECOND)
     monkeypatch.setattr(time, "process_time_ns", lambda: 9 * SECOND)
     monkeypatch.setattr(OpenLoop, "awake_ns", 6 * SECOND)
-    monkeypatch.setattr(benchmark, "_has_measured", True)
+    monkeypatch.setattr(benchmark, "_instrument", instrument)
     monkeypatch.setattr(benchmark, "_last_ns", 10 * SECOND)
     benchmark._close_books()
     assert benchmark.cpu_share == 0.3

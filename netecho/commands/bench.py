@@ -48,9 +48,10 @@ from netecho.rendering.live import JSONStream, ProgressView, Quiet, progress_vie
 from netecho.rendering.server import died_line
 from netecho.rendering.streams import console_on, write_out
 from netecho.services import running, system
-from netecho.services.benchmark import Benchmark, OnInterval, OnProgress
+from netecho.services.benchmark import Benchmark
 from netecho.services.embedded import EmbeddedServer
 from netecho.services.foreign_probes import ForeignProbes
+from netecho.services.intervals import OnInterval, OnProgress
 from netecho.services.keys import read_key
 from netecho.services.loaded_latency import LoadedLatencyRun
 from netecho.services.routing import find_route

@@ -10,14 +10,13 @@ that the slowest exchanges are not left out.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import gc
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Cooperator, LoopingCall
+from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
@@ -25,29 +24,23 @@ from netecho.measure.directions import Losses
 from netecho.measure.flows import datagrams_of
 from netecho.measure.merging import Part, distributions_of
 from netecho.measure.payload import Payload
-from netecho.measure.prospects import out_of_reach
-from netecho.measure.recorder import Interval, Recorder
+from netecho.measure.recorder import Recorder
 from netecho.measure.setup import RESOLVE
-from netecho.measure.slo import Objective
-from netecho.measure.summary import Connections, IntervalSummary, Phase, Progress, Summary, brief
+from netecho.measure.summary import Connections, Phase, Summary
 from netecho.plans import SECOND, BenchPlan, Mode, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.services.bench_connection import Connection
 from netecho.services.conclusion import conclude
 from netecho.services.crowd import Crowd, kinds_of
 from netecho.services.handshake import describe
+from netecho.services.instrument import Instrument
+from netecho.services.intervals import Intervals, OnInterval, OnProgress
 from netecho.services.open_loop import OpenLoop
 from netecho.services.roster import Roster
 from netecho.services.sessions import ResumingContext
-from netecho.services.system import ProcessorTime
 
-INTERVAL: Final = 1.0
-"""Seconds between the entries of a result's `intervals`."""
 SWEEPS_PER_TIMEOUT: Final = 20
 """How often in one timeout its expiry is looked for."""
-OnProgress = Callable[[Progress], object]
-OnInterval = Callable[[Interval], object]
-"""Called with each interval of what is measured, when it has ended."""
 
 
 class Benchmark:
@@ -97,18 +90,15 @@ class Benchmark:
         """What TLS came to on the first connection."""
         self.closing = 0
         """Connections that are being closed, for the last of which the run waits."""
+        self.phase: Phase = "connecting"
+        self.begun_ns = 0
+        """When the connecting began, the warm-up, or what is measured: whichever is recorded now."""
         self.sending = False
         self.interrupted = False
         self.cpu_share: float | None = None
         self.steal_share: float | None = None
-        self._processors: ProcessorTime | None = None
         self.elapsed_ns = 0
-        self._on_progress = on_progress
-        self._on_tick = on_tick
         self._when_connected = when_connected
-        self._on_interval = on_interval
-        self._objectives = tuple(map(Objective.parse, plan.slo))
-        self._out_of_reach: tuple[Objective, ...] = ()
         self._looped, paced = kinds_of(plan)
         self._open_loop = (
             OpenLoop(self, plan, paced, is_datagram=self.is_datagram) if plan.open_loop else None
@@ -116,16 +106,12 @@ class Benchmark:
         self._crowd = Crowd(self) if plan.connections_stages else None
         self.roster = Roster(self, self._new)
         self._remaining: int | None = None
-        self._phase: Phase = "connecting"
-        self._has_measured = False
-        self._begun_ns = self._interval_ns = self._last_ns = self._connected_ns = 0
-        self._cpu_ns = 0
+        self._intervals = Intervals(self, on_progress, on_tick, on_interval)
+        self._instrument: Instrument | None = None
+        """What counts from when measuring begins; `None`: it has not begun."""
+        self._last_ns = self._connected_ns = 0
         self._opening: Deferred[None] | None = None
         self._ended: Deferred[None] = Deferred()
-        self._steps = Cooperator(
-            terminationPredicateFactory=lambda: lambda: True,  # one step a turn of the reactor
-            scheduler=functools.partial(self.reactor.callLater, 0),
-        )
 
     @property
     def connections(self) -> Connections:
@@ -144,12 +130,11 @@ class Benchmark:
         plan, roster = self.plan, self.roster
         if self.route.resolve_ns is not None and plan.mode is Mode.EXCHANGE:
             self.measured.setup.took(RESOLVE, self.route.resolve_ns)
-        self._begun_ns = self._interval_ns = self.clock()
-        self._ticks = self._every(INTERVAL, self._tick)
-        loops = [
-            self._ticks,
-            self._every(plan.timeout_ns / SECOND / SWEEPS_PER_TIMEOUT, self._sweep),
-        ]
+        self.begun_ns = self.clock()
+        self._intervals.start()
+        sweeps = LoopingCall(self._sweep)
+        sweeps.clock = self.reactor
+        sweeps.start(plan.timeout_ns / SECOND / SWEEPS_PER_TIMEOUT, now=False).addErrback(self.fail)
         try:
             await self._open_all()
             if not roster.opened and roster.first_failure is not None and not self.interrupted:
@@ -161,10 +146,9 @@ class Benchmark:
                 raise roster.first_failure
         finally:
             self.sending = False
-            for loop in loops:
-                if loop.running:
-                    loop.stop()
-            self._steps.stop()
+            self._intervals.stop()
+            if sweeps.running:
+                sweeps.stop()
             for connection in roster:
                 connection.close()
             self._close_books()
@@ -179,12 +163,6 @@ class Benchmark:
         if self._opening is not None:
             self._opening.cancel()
         self._end()
-
-    def _every(self, seconds: float, call: Callable[[], None]) -> LoopingCall:
-        loop = LoopingCall(call)
-        loop.clock = self.reactor
-        loop.start(seconds, now=False).addErrback(self._end)
-        return loop
 
     async def _open_all(self) -> None:
         self._opening = Deferred.fromCoroutine(self._open_each())
@@ -222,11 +200,11 @@ class Benchmark:
         gc.collect()
         gc.freeze()
         if self.plan.warmup_ns:
-            self._phase = "warm-up"
+            self.phase = "warm-up"
             self.recorder = self.warmup = Recorder(closed_loop=not self.plan.open_loop)
             self._record_in(self.recorder)
-            self._begun_ns = self._interval_ns = self.clock()
-            self._ticks.reset()
+            self.begun_ns = self.clock()
+            self._intervals.restart()
             self.reactor.callLater(self.plan.warmup_ns / SECOND, self._end_warmup)
         else:
             self._begin_measuring()
@@ -239,28 +217,26 @@ class Benchmark:
             elif self.plan.reconnect:
                 connection.reopen_later()
         if self._open_loop is not None:
-            self._open_loop.begin(self._begun_ns, warmup=self.warmup is not None)
+            self._open_loop.begin(self.begun_ns, warmup=self.warmup is not None)
         if self._crowd is not None and self.warmup is None:
-            self._crowd.begin(self._begun_ns)
+            self._crowd.begin(self.begun_ns)
 
     def _end_warmup(self) -> None:
         if self.sending:
             self._begin_measuring()
             if self._open_loop is not None:
-                self._open_loop.begin(self._begun_ns)
+                self._open_loop.begin(self.begun_ns)
             if self._crowd is not None:
-                self._crowd.begin(self._begun_ns)
+                self._crowd.begin(self.begun_ns)
 
     def _begin_measuring(self) -> None:
-        self._phase = "measuring"
-        self._has_measured = True
+        self.phase = "measuring"
         self.recorder = self.measured
         self._record_in(self.recorder)
         self._remaining = self.plan.exchanges
-        self._begun_ns = self._interval_ns = self._last_ns = self.clock()
-        self._ticks.reset()  # so that intervals begin with what is measured, in every process at once
-        self._cpu_ns = time.process_time_ns()
-        self._processors = ProcessorTime.now()
+        self.begun_ns = self._last_ns = self.clock()
+        self._intervals.restart()  # they begin with what is measured, in every process at once
+        self._instrument = Instrument()
         if self.plan.length_ns is not None:
             end = self.stop_sending if self._open_loop is None else self._open_loop.end
             self.reactor.callLater(self.plan.length_ns / SECOND, end)
@@ -284,7 +260,7 @@ class Benchmark:
         """Send nothing more, and end when what is in flight has."""
         if self.sending:
             self.sending = False
-            self._phase = "finishing"
+            self.phase = "finishing"
             if self._open_loop is not None:
                 self._open_loop.stop()
             # What may be sent in this very turn is counted before it is asked whether all is back.
@@ -293,7 +269,7 @@ class Benchmark:
     def exchange_ended(self, now_ns: int) -> None:
         """Note that an exchange ended, when nothing more is sent: the last one ends the run."""
         self._last_ns = max(self._last_ns, now_ns)
-        if not self.sending and self._phase == "finishing" and not self._in_flight():
+        if not self.sending and self.phase == "finishing" and not self._in_flight():
             self._end()
 
     def _in_flight(self) -> int:
@@ -338,63 +314,16 @@ class Benchmark:
         elif self.plan.length_ns is None and now - self._connected_ns > self.plan.timeout_ns:
             self.stop_sending()  # a count that nobody is there to answer has no other end
 
-    def _tick(self) -> None:
-        now = self.clock()
-        interval = self.recorder.end_interval(self._interval_ns - self._begun_ns, now - self._begun_ns)
-        self._interval_ns = now
-        if self._on_interval is not None and self._phase in ("measuring", "finishing"):
-            self._on_interval(interval)
-        if self._on_tick is not None:
-            self._on_tick(self._progress(now, None))
-        if self._phase in ("connecting", "warm-up"):
-            self.recorder.intervals.clear()
-        steps = self._steps.cooperate(self._look_at(interval, self.recorder, now))
-        steps.whenDone().addErrback(self._end)
-
-    def _look_at(self, interval: Interval, recorder: Recorder, now_ns: int) -> Iterator[None]:
-        """Say how the run goes, step by step: all at once would be a pause in what is measured."""
-        yield from recorder.settle()
-        if self._on_progress is not None:
-            summary = IntervalSummary.of(interval)
-            yield
-            self._on_progress(self._progress(now_ns, summary))
-        if self.plan.abort_on_fail and self._phase == "measuring":
-            self._give_up(now_ns - self._begun_ns)
-
-    def _give_up(self, elapsed_ns: int) -> None:
-        """End the run if an objective cannot be met any more."""
-        self._out_of_reach = out_of_reach(self._objectives, self.plan, self.part(), elapsed_ns)
-        if self._out_of_reach:
-            self.stop_sending()
-
-    def _progress(self, now_ns: int, interval: IntervalSummary | None) -> Progress:
-        return Progress(
-            phase=self._phase,
-            elapsed_ns=now_ns - self._begun_ns,
-            total_ns=self.plan.warmup_ns if self._phase == "warm-up" else self.plan.length_ns,
-            completed=self.recorder.counts.completed,
-            total=self.plan.exchanges,
-            interval=interval,
-            counts=dataclasses.replace(self.recorder.counts),
-            connections_requested=self.plan.connections,
-            connections_open=sum(connection.is_open for connection in self.roster),
-            errors=dict(self.recorder.errors),
-            response=lambda: brief(self.recorder.response),
-        )
-
     def _close_books(self) -> None:
         gc.unfreeze()
-        if not self._has_measured or self._last_ns <= self._begun_ns:
+        instrument = self._instrument
+        if instrument is None or self._last_ns <= self.begun_ns:
             return
-        self.elapsed_ns = self._last_ns - self._begun_ns
+        self.elapsed_ns = self._last_ns - self.begun_ns
         awake_ns = 0 if self._open_loop is None else self._open_loop.awake_ns
-        self.cpu_share = (time.process_time_ns() - self._cpu_ns - awake_ns) / (self.clock() - self._begun_ns)
-        if self._processors is not None:
-            self.steal_share = self._processors.steal_share()
-        if self._last_ns > self._interval_ns:
-            last = self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
-            if self._on_interval is not None:
-                self._on_interval(last)
+        self.cpu_share = instrument.cpu_share(self.clock() - self.begun_ns, awake_ns)
+        self.steal_share = instrument.steal_share()
+        self._intervals.end_last(self._last_ns)
 
     def summary(self, started: str, system: Mapping[str, Any]) -> Summary:
         """Return what the run means.
@@ -403,12 +332,12 @@ class Benchmark:
             started: when it began, in ISO 8601.
             system: what it ran on.
         """
-        return conclude(self.part(), self.plan, self.adapter, started, system, self._out_of_reach)
+        return conclude(self.part(), self.plan, self.adapter, started, system, self._intervals.out_of_reach)
 
     def part(self) -> Part:
         """Return what has been measured so far, or in the end."""
         recorder = self.measured
-        flows = self.roster.totals() if self._has_measured else {}
+        flows = {} if self._instrument is None else self.roster.totals()
         datagrams = datagrams_of(flows[number] for number in sorted(flows))
         recorder.one_way.losses = datagrams.losses or Losses()
         return Part(

@@ -17,8 +17,8 @@ from netecho.measure.recorder import Counts
 from netecho.measure.responsiveness import LoadedLatency, Probed, trimmed_mean
 from netecho.measure.summary import Progress, Summary
 from netecho.plans import SECOND
-from netecho.services.benchmark import OnProgress
 from netecho.services.foreign_probes import ForeignProbes
+from netecho.services.intervals import OnProgress
 from netecho.services.worker_bench import BenchWorkers
 
 PROBE_INTERVAL_NS: Final = SECOND // 20

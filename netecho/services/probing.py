@@ -35,10 +35,11 @@ from netecho.measure.summary import Connections, ProbeReply, Summary, brief, lat
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Receipt, Route
 from netecho.services import system
-from netecho.services.benchmark import INTERVAL, OnInterval
 from netecho.services.conclusion import plan_of_result
 from netecho.services.failures import loss_kind
 from netecho.services.handshake import describe
+from netecho.services.instrument import Instrument
+from netecho.services.intervals import INTERVAL, OnInterval
 from netecho.services.opening import Opening
 from netecho.services.resolving import connect_failure
 
@@ -113,8 +114,7 @@ class ProbeRun:
         self._started = ""
         self._start_ns = 0
         self._end_ns = 0
-        self._cpu_s = 0.0
-        self._processors: system.ProcessorTime | None = None
+        self._instrument: Instrument | None = None
 
     @property
     def setup(self) -> Mapping[str, Histogram]:
@@ -151,8 +151,7 @@ class ProbeRun:
     async def run(self) -> Summary:
         """Send the probes over the connection, wait for the last reply, and say what it all means."""
         self._started = datetime.datetime.now().astimezone().isoformat()
-        self._cpu_s = time.process_time()
-        self._processors = system.ProcessorTime.now()
+        self._instrument = Instrument()
         self._start_ns = self._end_ns = self._interval_ns = self._clock()
         if self._on_interval is not None:
             self._ticks.start(INTERVAL, now=False).addErrback(self._ended.errback)
@@ -348,9 +347,8 @@ class ProbeRun:
         self._count_lateness()
         elapsed = self._end_ns - self._start_ns
         cpu_share = steal_share = None
-        if elapsed >= _MEANINGFUL_ELAPSED:
-            cpu_share = (time.process_time() - self._cpu_s) * SECOND / elapsed
-            steal_share = None if self._processors is None else self._processors.steal_share()
+        if self._instrument is not None and elapsed >= _MEANINGFUL_ELAPSED:
+            cpu_share, steal_share = self._instrument.cpu_share(elapsed), self._instrument.steal_share()
         flow, recorder = self._flow, self._recorder
         datagrams = datagrams_of([FlowTotal.of(0, flow)] if isinstance(flow, DatagramFlow) else [])
         recorder.one_way.losses = datagrams.losses or Losses()

@@ -29,8 +29,9 @@ from netecho.measure.summary import Progress, Summary
 from netecho.plans import SECOND, BenchPlan, ReactorName
 from netecho.protocols._contract import Adapter, Route
 from netecho.services import plan_json
-from netecho.services.benchmark import Benchmark, OnInterval, OnProgress
+from netecho.services.benchmark import Benchmark
 from netecho.services.conclusion import conclude
+from netecho.services.intervals import OnInterval, OnProgress
 from netecho.services.routing import route_by
 from netecho.services.worker_progress import STAGES, Board, Tick
 from netecho.services.workers import START_TIMEOUT, STOP_TIMEOUT, OnWorker, Parent, Worker, check_supported

@@ -13,7 +13,7 @@ from netecho.measure.recorder import Counts, Interval
 from netecho.measure.segments import align
 from netecho.measure.summary import IntervalSummary, Phase, Progress, brief
 from netecho.plans import BenchPlan
-from netecho.services.benchmark import OnInterval, OnProgress
+from netecho.services.intervals import OnInterval, OnProgress
 
 STAGES: Final[Mapping[str, int]] = {"connecting": 0, "warm-up": 1, "measuring": 2, "finishing": 2}
 """In which order phases come; workers do not change together from one to another of the same number."""

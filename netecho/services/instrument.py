@@ -1,0 +1,28 @@
+"""What the instrument says of itself: the processor time that it uses, and what its machine is kept from."""
+
+from __future__ import annotations
+
+import time
+
+from netecho.services.system import ProcessorTime
+
+
+class Instrument:
+    """Counts the processor time of this process, and what the host keeps from its machine, from now on."""
+
+    def __init__(self) -> None:
+        self._used_ns = time.process_time_ns()
+        self._processors = ProcessorTime.now()
+
+    def cpu_share(self, elapsed_ns: int, awake_ns: int = 0) -> float:
+        """Return what share of a processor this process has used.
+
+        Args:
+            elapsed_ns: in how much time.
+            awake_ns: for how much of that it waited awake, which is no work.
+        """
+        return (time.process_time_ns() - self._used_ns - awake_ns) / elapsed_ns
+
+    def steal_share(self) -> float | None:
+        """Return `ProcessorTime.steal_share`; `None` if the system does not say."""
+        return None if self._processors is None else self._processors.steal_share()
