@@ -6,12 +6,12 @@ from netecho.errors import ExitStatus
 
 
 def main() -> None:
-    """Load the command line, which takes a moment, and run it."""
+    """Load the program, which takes a moment, and run it."""
     try:
-        from netecho import cli
+        from netecho import program
     except KeyboardInterrupt:
         sys.exit(ExitStatus.INTERRUPTED)
-    cli.main()
+    program.main()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: what may be asked, and how whatever happens ends in an exit status.
+"""The command line: what may be asked.
 
 This module parses, and no more: each command's body imports the module that does its work, so that
 --help and completion need neither Twisted nor Rich's terminal.
@@ -6,23 +6,17 @@ This module parses, and no more: each command's body imports the module that doe
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-import traceback
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
-from typer.exceptions import TyperException
 
 import netecho
-from netecho.errors import ExitStatus, NetechoError, UsageError
+from netecho.errors import UsageError
 from netecho.impairment import Impairment
 from netecho.options import flags, impairing, load, mailing, serving
 from netecho.plans import SECOND, Arrival, Mode, MultiplexPlan, ReplyMode, ServerTLS, TLSVersion, Verify
-
-DEBUG_VARIABLE = "NETECHO_DEBUG"
 
 
 class _Front(TyperGroup):
@@ -413,97 +407,3 @@ def worker() -> int:
     from netecho.commands import worker as command
 
     return command.run()
-
-
-def main() -> NoReturn:
-    """Run the command line of this process and end it, with one of `ExitStatus`."""
-    _open_closed_streams()
-    status = run(sys.argv[1:])
-    sys.exit(_flush(status))
-
-
-def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit status. An error is one line on standard error."""
-    try:
-        return app(arguments, prog_name="netecho", standalone_mode=False) or ExitStatus.GOOD
-    except SystemExit as stop:  # Typer ends completion and its installation in this way
-        if isinstance(stop.__context__, BrokenPipeError):  # and so do it and Rich when nobody reads
-            return ExitStatus.GOOD
-        return stop.code if isinstance(stop.code, int) else ExitStatus.GOOD
-    except KeyboardInterrupt:
-        return ExitStatus.INTERRUPTED
-    except BrokenPipeError:  # who reads has all that it wanted: `netecho bench --help | head`
-        return ExitStatus.GOOD
-    except NetechoError as error:
-        return _complain("netecho", str(error), error.exit_status)
-    except TyperException as error:
-        context = getattr(error, "ctx", None)
-        return _complain(
-            context.command_path if context else "netecho", _in_our_words(error), ExitStatus.USAGE
-        )
-    except Exception as error:
-        if os.environ.get(DEBUG_VARIABLE):
-            traceback.print_exc()
-            return ExitStatus.FAILED
-        if isinstance(error, OSError):  # the machine's doing: a full disk, a file that may not be read
-            text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-        else:
-            text = f"{type(error).__name__}: {error} (a defect: please report it with {DEBUG_VARIABLE}=1)"
-        return _complain("netecho", text, ExitStatus.FAILED)
-
-
-def _in_our_words(error: TyperException) -> str:
-    """Return a usage error as one line, that names the flag and what was meant."""
-    parameter = getattr(error, "param", None)
-    if parameter is None:
-        text = error.message[:1].lower() + error.message[1:]
-    else:
-        option = parameter.param_type_name == "option"
-        name = "/".join(parameter.opts) if option else parameter.display_name_raw
-        # Typer says "Value error" of any text that its own parsers refuse.
-        text = (
-            f"{name}: {error.message.removeprefix('Value error, ')}"
-            if error.message
-            else f"{name} is missing"
-        )
-    text = text.removesuffix(".")
-    if possibilities := getattr(error, "possibilities", None):
-        text += f" (did you mean {possibilities[0]}?)"
-    return text
-
-
-def _complain(who: str, text: str, status: ExitStatus) -> ExitStatus:
-    """Say in one line what went wrong. What came from elsewhere cannot move the terminal's cursor."""
-    line = "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
-    with contextlib.suppress(OSError):
-        print(f"{who}: {line}", file=sys.stderr, flush=True)
-    return status
-
-
-def _open_closed_streams() -> None:
-    """Put the null device where a standard stream was closed, so that no file or socket takes its place."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
-            os.set_inheritable(number, True)
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
-
-
-def _flush(status: int) -> int:
-    """Write out what standard output still holds, and return the status that this leaves."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        # What cannot be written must not be tried again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return status
-        _complain("netecho", f"standard output: {error.strerror}", ExitStatus.FAILED)
-        return status or ExitStatus.FAILED
-    return status

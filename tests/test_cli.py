@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import pytest
 
-from netecho import cli, protocols
+from netecho import program, protocols
 from netecho.errors import (
     ExitStatus,
     NetechoError,
@@ -39,7 +39,7 @@ from netecho.plans import (
 )
 
 SECOND = 1_000_000_000
-ROOT = pathlib.Path(cli.__file__).parent.parent
+ROOT = pathlib.Path(program.__file__).parent.parent
 
 SERVE: dict[str, Any] = {
     "urls": [],
@@ -373,7 +373,7 @@ Install = Callable[[str, Callable[..., int]], None]
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two protocols, and nothing from the environment."""
     monkeypatch.setattr(protocols, "names", lambda: ("tcp", "udp"))
-    for name in ("SSLKEYLOGFILE", cli.DEBUG_VARIABLE):
+    for name in ("SSLKEYLOGFILE", program.DEBUG_VARIABLE):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -432,7 +432,7 @@ def test_asked(line: str, expected: dict[str, Any], install: Install) -> None:
         return 7
 
     install(line.split(" ")[0], run)
-    assert cli.run(line.split(" ")) == 7
+    assert program.run(line.split(" ")) == 7
     assert seen == [expected]
 
 
@@ -446,8 +446,8 @@ def test_keylog_from_the_environment(install: Install, monkeypatch: pytest.Monke
 
     install("client", run)
     monkeypatch.setenv("SSLKEYLOGFILE", "from-environment")
-    assert cli.run(["client"]) == 0
-    assert cli.run(["client", "--keylog", "from-flag"]) == 0
+    assert program.run(["client"]) == 0
+    assert program.run(["client", "--keylog", "from-flag"]) == 0
     assert [tls.keylog for tls in seen] == ["from-environment", "from-flag"]
 
 
@@ -456,7 +456,7 @@ def test_mistakes(line: str, expected: str, install: Install, capsys: pytest.Cap
     """A mistake is one line on standard error that names it, and status 2."""
     for name in ("serve", "client", "bench", "report"):
         install(name, fail_with(AssertionError("started")))
-    assert cli.run(line.split(" ")) == ExitStatus.USAGE
+    assert program.run(line.split(" ")) == ExitStatus.USAGE
     assert capsys.readouterr() == ("", expected + "\n")
 
 
@@ -481,7 +481,7 @@ def test_errors(
 ) -> None:
     """Every way to fail ends in at most one line, which cannot move the cursor, and its status."""
     install("serve", fail_with(error))
-    assert cli.run(["serve"]) == status
+    assert program.run(["serve"]) == status
     assert capsys.readouterr().err == line
 
 
@@ -490,26 +490,26 @@ def test_defect(
 ) -> None:
     """A defect asks for a report in one line; its traceback is shown to who asks for it."""
     install("serve", fail_with(ZeroDivisionError("oops")))
-    assert cli.run(["serve"]) == ExitStatus.FAILED
+    assert program.run(["serve"]) == ExitStatus.FAILED
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith("netecho: ZeroDivisionError: oops")
     assert "report it" in said
-    monkeypatch.setenv(cli.DEBUG_VARIABLE, "1")
-    assert cli.run(["serve"]) == ExitStatus.FAILED
+    monkeypatch.setenv(program.DEBUG_VARIABLE, "1")
+    assert program.run(["serve"]) == ExitStatus.FAILED
     assert "Traceback" in capsys.readouterr().err
 
 
 def test_status_of_a_command(install: Install) -> None:
     """What a command returns is what the process ends with."""
     install("report", lambda files, **_: ExitStatus.SLO_MISSED)
-    assert cli.run(["report", "a"]) == 99
+    assert program.run(["report", "a"]) == 99
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
 def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Help lists the commands; so does netecho alone."""
-    assert cli.run(arguments) == ExitStatus.GOOD
+    assert program.run(arguments) == ExitStatus.GOOD
     said = capsys.readouterr().out
     for word in ("serve", "client", "bench", "report", "--version", "--install-completion"):
         assert word in said
@@ -519,7 +519,7 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_of_commands(command: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A command's help has examples, and no flag that is not for people."""
-    assert cli.run([command, flag]) == ExitStatus.GOOD
+    assert program.run([command, flag]) == ExitStatus.GOOD
     said = capsys.readouterr().out
     assert f"netecho {command} " in said.partition("Examples")[2]
     assert "--exit-with-stdin" not in said
@@ -530,7 +530,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The version says what netecho runs on, too."""
     import netecho
 
-    assert cli.run(["--version"]) == ExitStatus.GOOD
+    assert program.run(["--version"]) == ExitStatus.GOOD
     said = capsys.readouterr().out
     assert said.startswith(f"netecho {netecho.__version__} (Twisted ")
     assert said.count("\n") == 1
@@ -539,8 +539,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def imported_by(arguments: list[str]) -> set[str]:
     """Return the packages that a run of netecho has imported."""
     script = (
-        "import sys; from netecho import cli; "
-        f"cli.run({arguments!r}); print(*{{name.partition('.')[0] for name in sys.modules}}, file=sys.stderr)"
+        f"import sys; from netecho import program; program.run({arguments!r}); "
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
     )
     ended = subprocess.run(
         [sys.executable, "-c", script],
@@ -615,7 +615,7 @@ def test_closed_streams(closed: str, arguments: str, status: int) -> None:
 def test_closed_streams_are_not_taken() -> None:
     """A file that is opened later does not become standard output."""
     script = (
-        "import sys; from netecho import cli; cli._open_closed_streams(); "
+        "import sys; from netecho import program; program._open_closed_streams(); "
         "opened = open('/dev/null'); sys.exit(0 if opened.fileno() > 2 else 1)"
     )
     ended = subprocess.run(

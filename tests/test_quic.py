@@ -22,8 +22,8 @@ from tests.servers import ROOT, Server, netecho
 MIB = 1 << 20
 IMPORTS = """
 import sys
-from netecho import cli, protocols
-assert cli.run(["--help"]) == cli.run(["serve", "--help"]) == 0
+from netecho import program, protocols
+assert program.run(["--help"]) == program.run(["serve", "--help"]) == 0
 protocols.load("tcp"), protocols.load("http"), protocols.names(), protocols.schemes()
 assert "aioquic" not in sys.modules
 protocols.load("quic")

@@ -100,7 +100,7 @@ def test_pipe(name: ReactorName, listeners: dict[str, Listening], tmp_path: path
 
 OWN_SERVER = """
 import sys
-from netecho import cli
+from netecho import program
 from netecho.services import embedded
 
 class Seen(embedded.EmbeddedServer):
@@ -112,7 +112,7 @@ class Seen(embedded.EmbeddedServer):
             print(words[words.index("--reactor") + 1], file=sys.stderr)
 
 embedded.EmbeddedServer = Seen
-sys.exit(cli.run(sys.argv[1:]))
+sys.exit(program.run(sys.argv[1:]))
 """
 
 
@@ -160,7 +160,7 @@ for name in [name for name in vars(select) if name.lower().startswith("epoll")]:
 @pytest.mark.parametrize("command", ["serve", "client", "bench"])
 def test_lacking(command: str, name: str) -> None:
     """A reactor that this system lacks is a usage error, in one line that says which there are."""
-    script = f"{WITHOUT_EPOLL}\nfrom netecho import cli\nsys.exit(cli.run(sys.argv[1:]))"
+    script = f"{WITHOUT_EPOLL}\nfrom netecho import program\nsys.exit(program.run(sys.argv[1:]))"
     ended = python(script, command, "--reactor", name)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert (

@@ -19,6 +19,7 @@ PACKAGE = pathlib.Path(netecho.__file__).parent
 # `options` is below `commands`: targets are resolved by commands, as that imports protocols, and the
 # spelling of a target is what options are about. Nothing in options knows of a command.
 ROOMS = [
+    "program",
     "cli",
     "commands",
     "options",
@@ -126,19 +127,18 @@ def test_pure_rooms(file: pathlib.Path) -> None:
     assert asked.isdisjoint(CLOCKS)
 
 
-def test_command_line_is_light() -> None:
+@pytest.mark.parametrize(
+    ("name", "rooms"),
+    [("program", {"cli", "errors"}), ("cli", {"options", "plans", "impairment", "errors"})],
+)
+def test_command_line_is_light(name: str, rooms: set[str]) -> None:
     """The command line imports Typer, the standard library, and the rooms that it reads flags with."""
-    tree = parse(PACKAGE / "cli.py")
+    tree = parse(PACKAGE / f"{name}.py")
     at_the_top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
     found = set(imports(at_the_top))
     others = {name for name in found if name.partition(".")[0] not in sys.stdlib_module_names}
     assert {name.partition(".")[0] for name in others} == {"typer", "netecho"}
-    assert {room_of(name) for name in others if name.startswith("netecho.")} == {
-        "options",
-        "plans",
-        "impairment",
-        "errors",
-    }
+    assert {room_of(name) for name in others if name.startswith("netecho.")} == rooms
 
 
 @pytest.mark.parametrize("file", sorted((PACKAGE / "options").glob("*.py")), ids=name_of)

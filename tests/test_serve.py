@@ -225,7 +225,7 @@ def test_handshake_that_is_never_finished_is_cut() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     code = (
         "from netecho.protocols import _stream_server; _stream_server.HANDSHAKE_TIMEOUT = 0.2\n"
-        "from netecho.cli import main; import sys\n"
+        "from netecho.program import main; import sys\n"
         "sys.argv = ['netecho', 'serve', '--tls', '--port', '0', '--json-stream']; main()"
     )
     server = Server()

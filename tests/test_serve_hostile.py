@@ -124,7 +124,7 @@ def test_interrupted_while_a_name_is_resolved() -> None:
         "def arrives(*words): told.set(); return arrived(*words)\n"
         "def slow(*_, **__): print('asked', flush=True); told.wait(30); return []\n"
         "running.Signals.arrived, socket.getaddrinfo = arrives, slow\n"
-        "from netecho.cli import main\n"
+        "from netecho.program import main\n"
         "sys.argv = ['netecho', 'serve', '--host', 'slow.invalid', '--port', '0']; main()"
     )
     with subprocess.Popen(
@@ -232,7 +232,7 @@ def test_no_temporary_directory() -> None:
     """Where nothing can be written, TLS says what it needs."""
     code = (
         "import tempfile, sys; tempfile._candidate_tempdir_list = lambda: ['/nowhere']\n"
-        "from netecho.cli import main; sys.argv = ['netecho', 'serve', '--tls', '--port', '0']; main()"
+        "from netecho.program import main; sys.argv = ['netecho', 'serve', '--tls', '--port', '0']; main()"
     )
     assert tempfile.gettempdir()  # here there is one
     done = subprocess.run(

@@ -98,7 +98,7 @@ def test_exact_split(scheme: str, tmp_path: pathlib.Path) -> None:
 
 SPY = """
 import json, sys
-from netecho import cli
+from netecho import program
 from netecho.services import worker_bench
 
 def merge(parts):
@@ -108,7 +108,7 @@ def merge(parts):
     return merge_as_it_is(parts)
 
 merge_as_it_is, worker_bench.merge = worker_bench.merge, merge
-sys.exit(cli.run(sys.argv[2:]))
+sys.exit(program.run(sys.argv[2:]))
 """
 """Runs netecho, and keeps what each worker has told."""
 
