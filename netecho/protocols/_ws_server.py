@@ -178,26 +178,22 @@ class WebSocketServer:
         said = protocol.data_to_send()
         out: list[bytes] = []
         answers = self._is_echo and not self._has_parted
-        try:
-            for frame in frames:
-                if frame.fin and frame.opcode is BINARY:  # the commonest needs no look
-                    message = frame
-                elif frame.opcode is PING:
-                    out.append(said.pop(0))
+        for frame in frames:
+            if frame.fin and frame.opcode is BINARY:  # the commonest needs no look
+                message = frame
+            elif frame.opcode is PING:
+                out.append(said.pop(0))
+                continue
+            else:
+                message = self._assembly.take(frame)
+                if message is None:
                     continue
-                else:
-                    message = self._assembly.take(frame)
-                    if message is None:
-                        continue
-                self.exchanges += 1
-                if answers:
-                    # Not by the library, which has answered a Close frame by now that came after it.
-                    out.append(message.serialize(mask=False, extensions=extensions))
-                elif self._answer is not None and not self._has_parted:
-                    self._answer(message)
-        except UnicodeDecodeError:
-            protocol.fail(CloseCode.INVALID_DATA, "text is not in UTF-8")
-            said += protocol.data_to_send()
+            self.exchanges += 1
+            if answers:
+                # Not by the library, which has answered a Close frame by now that came after it.
+                out.append(message.serialize(mask=False, extensions=extensions))
+            elif self._answer is not None and not self._has_parted:
+                self._answer(message)
         if protocol.state is not OPEN:
             self._say_what_is_kept()
         out += said
