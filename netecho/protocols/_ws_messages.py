@@ -12,6 +12,8 @@ from websockets.frames import BINARY, CLOSE, CONT, TEXT, Frame
 from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
 
+from netecho.protocols._ws_reader import FrameReader
+
 MOST_MESSAGE: Final = 16 << 20
 """Bytes of a message, inflated if it was compressed; and of a frame."""
 BUFFER: Final = 256 << 10
@@ -28,10 +30,19 @@ LOG.setLevel(logging.WARNING)
 
 
 class _Wire(Protocol):
-    """The library's, but that a peer may close before a message is complete, and that text is text."""
+    """The library's, but that a peer may close before a message is complete, and that text is text.
 
-    _decoder: Any = None
-    """Of the text that has begun."""
+    Args:
+        options: of the library's.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._decoder: Any = None
+        """Of the text that has begun."""
+        self.reader = FrameReader()
+        self.parser = self.parse()  # which reads from that one
+        next(self.parser)
 
     def recv_frame(self, frame: Frame) -> None:
         """Take a frame.
