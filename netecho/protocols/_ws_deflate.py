@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from websockets.extensions.base import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
-from websockets.frames import Frame
 from websockets.typing import ExtensionParameter
 
 _SETTINGS: Final = {"memLevel": 5}
@@ -49,7 +48,7 @@ class _Inflater:
 
 
 class _Deflate(PerMessageDeflate):
-    """The library's, with another decoder."""
+    """The library's, with another decoder: also for who uses no window twice, which does no harm."""
 
     decoder: Any
 
@@ -61,17 +60,7 @@ class _Deflate(PerMessageDeflate):
             agreed.local_max_window_bits,
             _SETTINGS,
         )
-        self._forgets = agreed.remote_no_context_takeover
-        self._begin()
-
-    def _begin(self) -> None:
         self.decoder = _Inflater(self.remote_max_window_bits)
-
-    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        """Return a frame with its content as it was before it was compressed, if it is."""
-        if frame.rsv1 and self._forgets:
-            self._begin()
-        return super().decode(frame, max_size=max_size)
 
 
 class DeflateFactory(ServerPerMessageDeflateFactory):

@@ -10,7 +10,7 @@ from websockets.streams import StreamReader
 class FrameReader(StreamReader):
     """The library's, but that frames which come whole are cut from what they came in, without a buffer.
 
-    That saves two copies of each, and half of what it costs to receive one of 64 KiB. `buffer` has what waits
+    That saves two copies of each, and half of what an echo of 64 KiB costs but for the system. `buffer` has what waits
     for the rest of a frame.
     """
 
@@ -24,7 +24,7 @@ class FrameReader(StreamReader):
 
     def feed_data(self, data: bytes | bytearray) -> None:
         """Take what has come."""
-        if self._is_between and not self.eof:
+        if self._is_between:
             self._is_between = False
             self._came = data
             self._taken = 0
