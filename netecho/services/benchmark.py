@@ -38,6 +38,7 @@ from netecho.services.crowd import Crowd, kinds_of
 from netecho.services.handshake import describe
 from netecho.services.open_loop import OpenLoop
 from netecho.services.sessions import ResumingContext
+from netecho.services.system import ProcessorTime
 
 CONCURRENT_CONNECTS: Final = 256
 """Connections being opened at one moment, so that a server's backlog does not overflow."""
@@ -102,6 +103,8 @@ class Benchmark:
         self.sending = False
         self.interrupted = False
         self.cpu_share: float | None = None
+        self.steal_share: float | None = None
+        self._processors: ProcessorTime | None = None
         self.elapsed_ns = 0
         self._on_progress = on_progress
         self._on_tick = on_tick
@@ -329,6 +332,7 @@ class Benchmark:
         self._begun_ns = self._interval_ns = self._last_ns = self.clock()
         self._ticks.reset()  # so that intervals begin with what is measured, in every process at once
         self._cpu_ns = time.process_time_ns()
+        self._processors = ProcessorTime.now()
         if self.plan.length_ns is not None:
             end = self.stop_sending if self._open_loop is None else self._open_loop.end
             self.reactor.callLater(self.plan.length_ns / SECOND, end)
@@ -458,6 +462,8 @@ class Benchmark:
         self.elapsed_ns = self._last_ns - self._begun_ns
         awake_ns = 0 if self._open_loop is None else self._open_loop.awake_ns
         self.cpu_share = (time.process_time_ns() - self._cpu_ns - awake_ns) / (self.clock() - self._begun_ns)
+        if self._processors is not None:
+            self.steal_share = self._processors.steal_share()
         if self._last_ns > self._interval_ns:
             last = self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
             if self._on_interval is not None:
@@ -495,6 +501,7 @@ class Benchmark:
             elapsed_ns=self.elapsed_ns,
             interrupted=self.interrupted,
             cpu_shares=() if self.cpu_share is None else (self.cpu_share,),
+            steal_share=self.steal_share,
             sending=None if self._open_loop is None else self._open_loop.kept(),
             jitter=datagrams.jitter,
             flows=datagrams.flows,
