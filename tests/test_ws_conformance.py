@@ -1,7 +1,7 @@
 """WebSocket as Autobahn's cases have it, which kosoku runs against a server and a client.
 
-All 517 pass, on either side; those that send text in pieces of a frame are answered when the frame is whole
-(NON-STRICT), as the library reads frames.
+All 517 pass, on either side: of the client's 11 as NON-STRICT, since it answers a mistake before it passes on
+what came together with it, and looks at text when its frame is whole.
 """
 
 from __future__ import annotations

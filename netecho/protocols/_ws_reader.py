@@ -10,8 +10,8 @@ from websockets.streams import StreamReader
 class FrameReader(StreamReader):
     """The library's, but that frames which come whole are cut from what they came in, without a buffer.
 
-    That saves two copies of each, and half of what an echo of 64 KiB costs but for the system. `buffer` has what waits
-    for the rest of a frame.
+    That saves two copies of each, and of an echo of 64 KiB half of what it costs beside the system's part.
+    `buffer` has what waits for the rest of a frame.
     """
 
     def __init__(self) -> None:
