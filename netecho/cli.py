@@ -427,11 +427,13 @@ def run(arguments: list[str]) -> int:
     try:
         return app(arguments, prog_name="netecho", standalone_mode=False) or ExitStatus.GOOD
     except SystemExit as stop:  # Typer ends completion and its installation in this way
+        if isinstance(stop.__context__, BrokenPipeError):  # and so do it and Rich when nobody reads
+            return ExitStatus.GOOD
         return stop.code if isinstance(stop.code, int) else ExitStatus.GOOD
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
-    except BrokenPipeError:
-        return ExitStatus.FAILED
+    except BrokenPipeError:  # who reads has all that it wanted: `netecho bench --help | head`
+        return ExitStatus.GOOD
     except NetechoError as error:
         return _complain("netecho", str(error), error.exit_status)
     except TyperException as error:
@@ -500,7 +502,8 @@ def _flush(status: int) -> int:
     except OSError as error:
         # What cannot be written must not be tried again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            _complain("netecho", f"standard output: {error.strerror}", ExitStatus.FAILED)
+        if isinstance(error, BrokenPipeError):
+            return status
+        _complain("netecho", f"standard output: {error.strerror}", ExitStatus.FAILED)
         return status or ExitStatus.FAILED
     return status

@@ -45,11 +45,11 @@ class Namespace:
         """Take it away."""
         _do(self._ip, "netns", "delete", self._name)
 
-    def drop(self, rule: str) -> None:
-        """Have the system drop, and count, what comes in and matches."""
+    def drop(self, rule: str, verdict: str = "drop") -> None:
+        """Have the system drop, and count, what comes in and matches; or do else with it."""
         _do(*self.prefix, self._nft, "add table inet loss")
         _do(*self.prefix, self._nft, "add chain inet loss input { type filter hook input priority 0; }")
-        _do(*self.prefix, self._nft, f"add rule inet loss input {rule} counter drop")
+        _do(*self.prefix, self._nft, f"add rule inet loss input {rule} counter {verdict}")
 
     def dropped(self) -> int:
         """Return how many packets the rule has dropped."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pathlib
 import re
 import signal
@@ -12,7 +13,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
-from netecho.errors import UsageError
+from netecho.errors import NetechoError, UsageError
 from netecho.measure.histogram import HIGHEST_NS, Histogram
 from netecho.measure.recorder import Interval
 from netecho.plans import SECOND
@@ -134,6 +135,42 @@ def test_mistakes(files: dict[str, str], says: str) -> None:
     """They are found before anything is sent."""
     with pytest.raises(UsageError, match=re.escape(says)):
         SavedForms.open(**{"json": None, "csv": None, "stdout": io.StringIO(), **files})  # type: ignore[arg-type]
+
+
+def test_a_pipe_that_nobody_reads(tmp_path: pathlib.Path) -> None:
+    """It is a mistake, found before the run: to wait for somebody would hold that up."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    done = netecho("bench", "-n", "1", "--hdr-log", str(pipe))
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode() == (
+        f"netecho: --hdr-log '{pipe}' cannot be written: nobody reads the pipe: start what does first\n"
+    )
+
+
+def test_a_pipe_that_is_read(tmp_path: pathlib.Path) -> None:
+    """It gets the log to its end."""
+    pipe, path = tmp_path / "pipe", tmp_path / "a.hlog"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with serving(echo) as url, open(reader, "rb") as read_from:
+        assert netecho("bench", url, "-n", "10", "--quiet", "--hdr-log", str(pipe)).returncode == 0
+        path.write_bytes(read_from.read())
+    assert [one.get_total_count() for one in read(path)[None]] == [10]
+
+
+def test_a_pipe_that_is_not_emptied(tmp_path: pathlib.Path) -> None:
+    """It holds up nothing: that is said in place of the rest."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        file = GrowingFile(str(pipe), "--hdr-log", None)
+        with pytest.raises(NetechoError, match="cannot be written: who reads the pipe is too far behind"):
+            file.write("x" * 10_000_000)
+        file.close()
+    finally:
+        os.close(reader)
 
 
 def test_a_log_begins_when_what_is_measured_did(tmp_path: pathlib.Path) -> None:

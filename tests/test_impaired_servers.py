@@ -6,6 +6,8 @@ import socket
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosedOK
+from websockets.sync.client import connect
 
 from netecho import protocols
 from netecho.errors import UsageError
@@ -14,7 +16,7 @@ from netecho.options.impairing import check_impairment
 from netecho.protocols._contract import Totals
 from netecho.rendering.server import totals_line
 from tests.benches import bench
-from tests.servers import Server, exchange, netecho, receive_all
+from tests.servers import TIMEOUT, Server, exchange, netecho, receive_all
 
 MS = 1_000_000
 ON_CONNECTIONS = ["tcp", "tls", "http", "https", "ws", "wss", "smtp", "smtps"]
@@ -102,6 +104,39 @@ def test_starttls() -> None:
         assert secure.ca is not None
         result = bench(mails.url, "--starttls", "--cacert", secure.ca, "-n", "60", "-c", "4", status=3)
         assert server.end()["impaired"] == {"delayed": 60, "corrupted": result["exchanges"]["corrupted"]}
+
+
+def test_a_room() -> None:
+    """Of what is said in a room each copy is an answer, also to who says nothing, and fares by itself."""
+    flags = ["--corrupt", "100%", "--delay", "1ms", "--close-after", "3"]
+    with Server("ws://127.0.0.1:0", "--reply", "broadcast", *flags) as server:
+        url = server.listener.url
+        with connect(url) as speaker, connect(url, compression=None) as listener:
+            for said in ("text", b"bytes", ["in ", "fragments"]):
+                speaker.send(said)
+                for peer in (listener, speaker):
+                    heard = peer.recv(TIMEOUT)
+                    assert heard != ("in fragments" if isinstance(said, list) else said)
+            for peer in (listener, speaker):
+                with pytest.raises(ConnectionClosedOK):
+                    peer.recv(TIMEOUT)
+        assert server.end()["impaired"] == {"corrupted": 6, "delayed": 6, "closed": 2}
+
+
+def test_what_is_seen_is_spoilt() -> None:
+    """What a server says of a WebSocket connection is an answer like any other, at a port of HTTP's too."""
+    flags = ["--corrupt", "100%", "--close-after", "2"]
+    with Server("http://127.0.0.1:0", "--reply", "info", *flags) as server:
+        url = server.listener.url.replace("http:", "ws:") + "/ws"
+        with connect(url) as peer:
+            answers = set()
+            for _ in range(2):
+                peer.send("?")
+                answers.add(peer.recv(TIMEOUT))
+            with pytest.raises(ConnectionClosedOK):
+                peer.recv(TIMEOUT)
+        assert len(answers) == 2, "each is another than it would be, at another place"
+        assert server.end()["impaired"] == {"corrupted": 2, "closed": 1}
 
 
 def test_a_stream_in_order() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.benches import bench
 from tests.namespaces import Namespace
-from tests.servers import Server
+from tests.servers import Server, netecho
 
 DROPPED = "numgen random mod 10 == 0"
 
@@ -25,3 +25,22 @@ def test_kernel_drops(way: str) -> None:
     assert exchanges["lost"] - dropped == 0
     assert exchanges["sent"] == 2000 == exchanges["completed"] + exchanges["lost"]
     assert exchanges["errors"] == {"timeout": dropped}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reactor", "says"),
+    [
+        ("reject", "fast", "refused: nothing listens there"),
+        ("reject with icmpx type admin-prohibited", "fast", "failed: there is no route to it"),
+        ("reject", "epoll", "failed: it was turned away, by a firewall perhaps"),
+    ],
+)
+def test_firewall_that_answers(verdict: str, reactor: str, says: str) -> None:
+    """A connection that a firewall turns away fails at once, and for the reason that it gives."""
+    with Namespace() as namespace:
+        namespace.drop("tcp dport 8000", verdict)
+        flags = ["-n", "1", "-w", "30s", "--reactor", reactor]
+        done = netecho("client", "127.0.0.1", "8000", *flags, prefix=namespace.prefix)
+    assert done.returncode == 1
+    assert f"netecho: connection to tcp://127.0.0.1:8000 {says}" in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1

@@ -12,11 +12,14 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import jsonschema
 import pytest
 
 from netecho.errors import NetechoError, UsageError
+from netecho.measure.responsiveness import STEPS, LoadedLatency, Probed
+from netecho.measure.trials import Found, Trial
 from netecho.rendering.files import ResultFile, SavedForms
 from netecho.rendering.machine import CSV_COLUMNS, to_csv, to_json_lines, to_json_text
 from netecho.rendering.schema import result_schema
@@ -67,6 +70,35 @@ def test_csv_leaves_out_nothing_that_a_plan_says() -> None:
     """A key added to a plan is to be added to the columns too; TLS is a detail for JSON."""
     for summary in (samples.bench(), samples.probes()):
         assert {f"plan.{key}" for key in summary.plan} - set(CSV_COLUMNS) == {"plan.tls"}
+
+
+def leaves(value: object, path: str) -> Iterator[str]:
+    """Return where a result has its numbers and words, one by one, but for what only JSON is for."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key != "histograms":
+                yield from leaves(inner, f"{path}.{key}")
+    else:
+        yield path
+
+
+def test_csv_has_a_search_and_latency_under_load() -> None:
+    """All of their JSON has a column, and stands in it."""
+    trials = (Trial(1000.0, 999.9, True, ("p(99) 9 ms",)), Trial(2000.0, 1500.0, False, (), ("slow",)))
+    found = Found(("p(99)<10ms",), 1000.0, False, "target", "1,000/s held", trials)
+    probed = Probed(10, 9, {step: samples.latencies(9) for step in STEPS})
+    summary = samples.bench(
+        search=found.to_json(),
+        loaded_latency=LoadedLatency(50_000_000, probed, probed, 2e6).to_json(),
+    )
+    header, cells = csv.reader(io.StringIO(to_csv([summary])))
+    row = dict(zip(header, cells, strict=True))
+    result = summary.to_json()
+    for part in ("search", "loaded_latency"):
+        assert set(leaves(result[part], part)) == {name for name in header if name.startswith(f"{part}.")}
+    assert json.loads(row["search.steps"]) == result["search"]["steps"]
+    echo = result["loaded_latency"]["loaded"]["latency_ns"]["echo"]
+    assert row["loaded_latency.loaded.latency_ns.echo.p99.9"] == str(echo["p99.9"])
 
 
 def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path: pathlib.Path) -> None:

@@ -176,7 +176,7 @@ def _remarks(observed: Observed) -> Iterator[str]:
     if observed.steal_share is not None and observed.steal_share > STEAL_SHARE:
         yield (
             f"the host of this virtual machine kept {observed.steal_share:.1%} of the processors' time from "
-            "it (steal): the highest percentiles may be its doing; measure again when it is idle, or elsewhere"
+            "it (steal): the highest percentiles may be its doing; measure again when it is idle"
         )
     if observed.counts.untold and observed.verified:
         yield (

@@ -109,6 +109,8 @@ class ProxyPlan:
             raise UsageError("--send-proxy: the versions of the PROXY protocol are v1 and v2")
         if self.host is not None:
             try:
+                if "%" in self.host:  # a zone is of one machine, and no header has room for it
+                    raise ValueError
                 ipaddress.ip_address(self.host)
             except ValueError:
                 raise UsageError(f"--send-proxy: {self.host!r} is not an IP address") from None

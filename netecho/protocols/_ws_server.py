@@ -44,8 +44,11 @@ class WebSocketServer:
         connection.transport.bufferSize = BUFFER
         self._connection: Any = connection
         self._is_echo = connection.reply is ReplyMode.ECHO
-        spoil = connection.spoil if self._is_echo else None
-        self._protocol = (ServerWire if spoil is None else functools.partial(SpoiltWire, spoil))(
+        self._spoil: Callable[[bytes], bytes] | None = connection.spoil
+        wire: Callable[..., ServerWire] = ServerWire
+        if self._spoil is not None and self._is_echo:
+            wire = functools.partial(SpoiltWire, self._spoil)
+        self._protocol = wire(
             extensions=_DEFLATE,
             # Who asks for one of several gets the first: a browser would go on with none.
             select_subprotocol=_first,
@@ -70,8 +73,10 @@ class WebSocketServer:
         self._assembly = Assembly()
         self._rest = b""
         """What waits until the peer takes what it is sent."""
+        self._taken = 0
+        """Messages that have come."""
         self.exchanges = 0
-        """Messages that have come, each of which is answered."""
+        """Messages that have been answered; in a room, those that the peer has heard, whosever they are."""
         self._has_parted = False
         """We have sent a Close frame of our own accord: what comes now is not answered."""
         self._is_over = False
@@ -183,8 +188,9 @@ class WebSocketServer:
                 message = self._assembly.take(frame)
                 if message is None:
                     continue
-            self.exchanges += 1
+            self._taken += 1
             if answers:
+                self.exchanges += 1
                 # Not by the library, which has answered a Close frame by now that came after it.
                 out.append(message.serialize(mask=False, extensions=extensions))
             elif self._answer is not None and not self._has_parted:
@@ -219,6 +225,9 @@ class WebSocketServer:
 
     def _say(self, message: Frame) -> None:
         connection = self._connection
+        if self._spoil is not None:
+            message = Frame(message.opcode, self._spoil(bytes(message.data)))
+        self.exchanges += 1
         connection.write(message.serialize(mask=False, extensions=self._protocol.extensions))
         if connection.timeOut is not None:
             connection.progressed()
@@ -263,7 +272,7 @@ class WebSocketServer:
         is_partial = self._assembly.is_partial or bool(self._protocol.reader.buffer)
         is_waiting = self._is_asked and not self._has_parted and (connection.is_paused or not is_partial)
         moved = connection.received if is_partial and not self._has_parted else 0
-        stage = (self._is_asked, self.exchanges, is_waiting, self._has_parted)
+        stage = (self._is_asked, self._taken, is_waiting, self._has_parted)
         is_overdue = self._progress.is_overdue(now, stage, moved, patience, idle=False)
         if not is_overdue or is_waiting:
             return

@@ -174,8 +174,13 @@ class FastReactor(EPollReactor):
         turn.current = before
 
     def _doReadOrWrite(self, selectable: Any, fd: int, event: int) -> None:
-        """See `_PollLikeMixin`, to which an error is the end of a connection. A UDP port outlives it."""
-        refused = event & EPOLLERR and not event & EPOLLIN and isinstance(selectable, datagrams.Port)
+        """See `_PollLikeMixin`, to which an error is the end of a connection.
+
+        A UDP port outlives it. A connection that is being made has a reason not to be, which a firewall or a
+        router has given, and which Twisted does not ask for.
+        """
+        is_alone = event & EPOLLERR and not event & EPOLLIN
+        refused = is_alone and isinstance(selectable, (datagrams.Port, streams.Client))
         if not (refused and selectable.meet_error()):
             super()._doReadOrWrite(selectable, fd, event)
 

@@ -226,6 +226,13 @@ class Client(DirectConnection, tcp.Client):
         self._direct = True
         super()._connectDone()
 
+    def meet_error(self) -> bool:
+        """Learn why it cannot be made, and fail with that; return whether it was still being made."""
+        if self.connected:
+            return False
+        self.doConnect()
+        return True
+
 
 class Connector(tcp.Connector):
     """Makes `Client`s."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import os
 import secrets
@@ -110,6 +111,19 @@ class GrowingFile(ResultFile):
 
     _file: IO[bytes] | None = None
 
+    def _check(self) -> str | None:
+        """Likewise; and open a pipe now, as to wait in mid-run for somebody to read it would hold that up."""
+        target = super()._check()
+        if target is None and stat.S_ISFIFO(os.stat(self._path).st_mode):
+            try:
+                descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                raise OSError(0, "nobody reads the pipe: start what does first") from None
+            self._file = os.fdopen(descriptor, "wb")
+        return target
+
     def write(self, text: str) -> bool:
         """Add to the file; return whether anybody was there to read it, if it is a pipe.
 
@@ -128,6 +142,8 @@ class GrowingFile(ResultFile):
                 self._file.flush()
         except BrokenPipeError:
             return False
+        except BlockingIOError:
+            raise NetechoError(self._complaint(OSError(0, "who reads the pipe is too far behind"))) from None
         except OSError as error:
             raise NetechoError(self._complaint(error)) from None
         return True

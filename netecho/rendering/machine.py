@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from netecho.measure.comparison import Comparison
 from netecho.measure.histogram import PERCENTILES, percentile_key
+from netecho.measure.responsiveness import STEPS
 from netecho.measure.summary import DELAYS, LATENCIES, Summary
 from netecho.rendering.streams import escape
 
@@ -70,10 +71,18 @@ CSV_COLUMNS: Final = (
     "plan.mail",
     "plan.send_proxy",
     "plan.streams",
+    *_under("search", "objectives rate_per_s confirmed limited_by answer steps"),
+    *_under("loaded_latency", "probe_interval_ns ratio responsiveness_rpm foreign_rpm loaded_rpm"),
+    *_under("loaded_latency.trimmed_mean_ns", "connect handshake echo load"),
+    *_under("loaded_latency.idle", "sent completed lost"),
+    *_under("loaded_latency.loaded", "sent completed lost"),
+    *(
+        f"loaded_latency.{part}.latency_ns.{step}.{statistic}"
+        for part in ("idle", "loaded")
+        for step in STEPS
+        for statistic in _STATISTICS
+    ),
 )
-
-
-_NESTED: Final = ("latency_ns.", "delay_ns.", "reordering.")
 CHANGE_COLUMNS: Final = ("metric", "unit", "old", "new", "ratio", "low", "high", "confidence", "verdict")
 """Of a comparison's CSV: the keys of its `changes`."""
 
@@ -116,10 +125,11 @@ def comparison_to_csv(comparison: Comparison) -> str:
 def _at(result: dict[str, Any], column: str) -> object:
     """Return what stands in a result under the keys that a column's name joins."""
     value: Any = result
-    # A percentile's own name may have a dot in it: latency_ns.response.p99.9.
-    for key in column.split(".", 2 if column.startswith(_NESTED) else 1):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+    while isinstance(value, dict) and column not in value:
+        # A percentile's own name may have a dot in it: latency_ns.response.p99.9.
+        key, _, column = column.partition(".")
+        value = value.get(key)
+    return value[column] if isinstance(value, dict) else None
 
 
 def _cell(value: object) -> object:

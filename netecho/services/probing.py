@@ -303,7 +303,8 @@ class ProbeRun:
         elif reason.check(ConnectionDone):
             self.failure = LostError(f"{target} closed the connection after {self._flow.newest + 1} probes")
         else:
-            self.failure = LostError(f"the connection to {target} was lost: {kind}")
+            how = "" if kind == "lost" else f": {kind}"
+            self.failure = LostError(f"the connection to {target} was lost{how}")
         self._lost = 1
         self._end_ns = now
         for sequence in self._flow.give_up(now + 1, kind):

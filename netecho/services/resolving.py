@@ -6,7 +6,7 @@ import errno
 import ipaddress
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import error as twisted_error
@@ -14,6 +14,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.errors import (
@@ -29,9 +30,6 @@ from netecho.errors import (
 from netecho.plans import Family, SocketOptions, Target
 from netecho.protocols._contract import Kind
 from netecho.services.handshake import UnverifiedError, explain
-
-if TYPE_CHECKING:
-    from twisted.python.failure import Failure
 
 _ADDRESS_TYPES: dict[Family, tuple[type, ...]] = {
     Family.ANY: (IPv4Address, IPv6Address),
@@ -175,6 +173,9 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         return ConnectError(f"{what} failed: the system does not permit it; check permissions and firewalls")
     if number in _TOO_MANY_FILES:
         return ConnectError(f"{what} failed: too many open files; raise the limit with ulimit -n")
+    if isinstance(error, twisted_error.ConnectError) and isinstance(next(iter(error.args), None), Failure):
+        # Twisted's own reactors take what a firewall says of a connection for the end of it, and lose it.
+        return ConnectError(f"{what} failed: it was turned away, by a firewall perhaps")
     if target.secure or isinstance(error, (SSL.Error, UnverifiedError)):
         return explain(failure, target)
     return ConnectError(f"{what} failed: {_words(error)}")
