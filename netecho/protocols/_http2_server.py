@@ -17,9 +17,9 @@ from h2.errors import ErrorCodes
 from h2.exceptions import H2Error, ProtocolError
 
 from netecho.protocols import _http_pages as pages
+from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME, Credit
 from netecho.protocols._http2_headers import RememberingConnection
-from netecho.protocols._http_credit import PER_EXCHANGE, PER_FRAME, Credit
-from netecho.protocols._http_exchange import Decision, decide, head_of
+from netecho.protocols._http_exchange import Decision, decide, head_of, keep
 from netecho.protocols._watched import Patience, Progress
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class HTTP2Server:
         else:
             stream.owed += size - len(data)
             if data:
-                stream.out.append(data)
+                keep(stream.out, data)
         if stream is not None:
             stream.moved += len(data)
         self._credit.earn(len(data) / PER_FRAME)
