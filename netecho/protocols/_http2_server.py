@@ -316,6 +316,8 @@ class HTTP2Server:
         """Send the head of an answer; return whether that is all."""
         stream.started = True
         head, is_all = head_of(stream.decision, int(time.time()))
+        if alternative := self._connection.alternative:
+            head = [*head, (b"alt-svc", alternative)]
         is_all = is_all or (stream.page is None and stream.ended and not stream.out)
         self._h2.send_headers(number, head, end_stream=is_all)
         if is_all:

@@ -290,7 +290,7 @@ class QUICPort(DatagramServer):
                 self.send_datagram(refusal(header, QuicErrorCode.INVALID_TOKEN), source)
                 return
             retried = header.destination_cid
-        elif len(self.opening) >= TRUSTING:
+        elif self.settings.retry or len(self.opening) >= TRUSTING:
             self._ask_again(header, source)
             return
         if len(self.opening) >= MOST_HANDSHAKES:

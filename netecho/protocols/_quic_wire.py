@@ -23,7 +23,7 @@ from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersio
 from OpenSSL import SSL
 
 from netecho.protocols._quic_bounds import BoundedConnection
-from netecho.protocols._quic_qlog import Log
+from netecho.protocols._quic_qlog import Log, Trace
 from netecho.protocols._security import Agreement, Security
 
 WINDOW: Final = 2 << 20
@@ -245,6 +245,13 @@ class Wire(BoundedConnection):
     def is_confirmed(self) -> bool:
         """Whether both ends know that the handshake is complete (RFC 9001 section 4.1.2)."""
         return self._handshake_confirmed
+
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        """Take a datagram."""
+        super().receive_datagram(data, addr, now)
+        trace = self._quic_logger
+        if isinstance(trace, Trace) and self._network_paths and self._network_paths[0].is_validated:
+            trace.begin()
 
     # The end.
 
