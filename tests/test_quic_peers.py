@@ -116,6 +116,7 @@ def test_retry_on_demand(proto: str, tmp_path: pathlib.Path) -> None:
     gtlsclient = need("gtlsclient")
     both = certificate(tmp_path)
     words = [f"{proto}://127.0.0.1:0", "-v", "--cert", str(both), "--alpn", "h3", "--quic-retry"]
+    words += ["--drain-timeout", "300ms"]  # its client is not there any more
     with Server(*words) as server:
         host, port = server.listener.address
         command = [gtlsclient, "--timeout=20s", host, str(port), f"https://localhost:{port}/"]
