@@ -64,6 +64,7 @@ def recorded(mine: list[Exchange], *, closed_loop: bool = False) -> Part:
         tuple(recorder.intervals),
         elapsed_ns=4 * SECOND,
         cpu_shares=(0.5,),
+        steal_share=0.25,
         sending=None if closed_loop else Sending(len(mine), len(mine), 4 * SECOND, 1, HeldBack(held_back)),
         whole=True,
     )
@@ -143,6 +144,7 @@ def test_json(every: list[Exchange], closed_loop: bool) -> None:
         ("elapsed_ns", 1.5),
         ("interrupted", None),
         ("cpu_shares", ["half"]),
+        ("steal_share", "half"),
         ("sending", {}),
         ("workers", None),
         ("jitter", {"jitter_arrivals": 1}),
@@ -224,6 +226,8 @@ def test_sums() -> None:
         workers=2,
     )
     assert merge([one]).sending is None
+    stolen = [dataclasses.replace(one, steal_share=share) for share in (0.1, None, 0.3)]
+    assert merge(stolen).steal_share == 0.3
 
 
 def test_flows_of_workers() -> None:
@@ -245,7 +249,7 @@ def test_the_busiest_worker_is_shown() -> None:
     """Each has a processor of its own to be short of."""
     part = dataclasses.replace(recorded([(0, 7, 5, "completed")]), cpu_shares=(0.2, 0.95, 0.4))
     summary = summary_of(part, 2)
-    assert summary.cpu_share == 0.95
+    assert (summary.cpu_share, summary.steal_share) == (0.95, 0.25)
     assert summary.lateness == Histogram.of([7]).to_json()
     assert set(summary.latencies) == {"response", "service", "connect"}
     assert set(summary.distributions) == {"lateness"}
@@ -272,6 +276,7 @@ def test_what_the_rules_look_at() -> None:
         lateness=Histogram.of([7]),
         workers=2,
         workers_died=1,
+        steal_share=0.25,
         cpu_total=0.2 + 0.95,
         cpus=2,
         embedded=True,

@@ -46,6 +46,8 @@ def test_a_good_run_needs_no_remark() -> None:
         ({"verified": False}, True, "--verify none"),
         ({"unnumbered": True}, True, "carry no number"),
         ({"interrupted": True}, True, "results so far"),
+        ({"steal_share": 0.035}, True, "kept 3.5% of the processors' time from it (steal)"),
+        ({"steal_share": 0.005}, True, None),
         ({"no_port": 7}, False, "7 connections found no local port free"),
         ({"mode": Mode.CONNECT, "connections_opened": 1, "verified": False}, True, None),
         ({"mode": Mode.CONNECT, "closed_loop": True}, True, "closed loop: a connection waits"),

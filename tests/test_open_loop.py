@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from typing import Any
@@ -32,6 +33,8 @@ def test_a_rate_for_a_time(scheme: str, tmp_path: Any) -> None:
     assert result["instrument"]["due"] == 400
     assert result["instrument"]["asked_rate_per_s"] == 200
     assert not any("closed loop" in caveat for caveat in result["caveats"])
+    if sys.platform == "linux":
+        assert 0 <= result["instrument"]["steal_share"] <= 1
 
 
 @pytest.mark.parametrize(

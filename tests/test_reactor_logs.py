@@ -160,6 +160,35 @@ def test_context_after_an_event(reactor: Any) -> None:
     assert seen == [{"system": _prefix(server), "more": 1}, {"system": "outer", "more": 1}]
 
 
+def test_who_logs_while_it_runs(reactor: Any, systems: list[str]) -> None:
+    """An event's transport, also when another's event came within it; and of what is due, who ran it all."""
+
+    def received(_: Recorder) -> None:
+        log.msg("before")
+        other_client.transport.write(b"x")
+        turn(reactor, lambda: other.received)
+        log.msg("after")
+        reactor.callLater(0, fall_due)
+
+    def fall_due() -> None:
+        log.msg("due")
+        reactor.stop()
+
+    def run() -> None:
+        client.transport.write(b"x")
+        reactor.run(installSignalHandlers=False)
+
+    client, other_client = Recorder(), Recorder()
+    server, other = Recorder({"data": received}), Recorder({"data": lambda _: log.msg("within")})
+    listening = Listening(reactor, TCP)
+    listening.connect(client, server)
+    listening.connect(other_client, other)
+    mine, its = _prefix(server), _prefix(other)
+    systems.clear()
+    context.call({log.ILogContext: {"system": "outer"}}, run)
+    assert systems[:4] == [mine, its, mine, "outer"]
+
+
 def _prefix(protocol: Recorder) -> str:
     """Return the log prefix of the transport that has the socket."""
     transport: Any = protocol.transport

@@ -218,14 +218,14 @@ def test_waiting_is_no_busy_loop(kind: str) -> None:
 
     async def scenario(reactor: Any) -> dict[float, int]:
         turns = 0
-        run_until_current = reactor.runUntilCurrent
+        do_iteration = reactor.doIteration
 
-        def count() -> None:
+        def count(delay: float | None) -> None:
             nonlocal turns
             turns += 1
-            run_until_current()
+            do_iteration(delay)
 
-        reactor.runUntilCurrent = count
+        reactor.doIteration = count
         found = {}
         for delay in 0.0001, 0.0014, 0.0016, 0.003, 0.009, 0.05, 0.1:
             before = turns

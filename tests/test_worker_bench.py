@@ -180,20 +180,6 @@ def test_killed_while_connecting() -> None:
     assert result["connections"]["opened"] == 3
 
 
-def test_all_killed() -> None:
-    """When nobody came so far as to connect, there is no result, and a line says why."""
-    with (
-        Server("tcp://127.0.0.1:0") as server,
-        Bench(server.listener.url, "-c", "100", "--connect-rate", "1") as run,
-    ):
-        for pid in run.pids.values():
-            os.kill(pid, signal.SIGKILL)
-        _, complaints = run.process.communicate(timeout=TIMEOUT)
-    assert run.process.returncode == 1
-    assert complaints.count(b"was killed by SIGKILL") == 3
-    assert b"netecho: no worker came so far as to connect" in complaints
-
-
 @pytest.mark.parametrize("group", [False, True])
 def test_interrupted(group: bool) -> None:
     """Ctrl-C, whether the workers get it too or not, ends all with the results so far."""
@@ -250,6 +236,17 @@ def test_interrupted_with_half_open_connections(full_server: str) -> None:
     assert not result["partial"]
     assert result["exchanges"]["errors"] == {}
     assert result["connections"]["failed"] == 0
+
+
+def test_all_killed(full_server: str) -> None:
+    """When nobody came so far as to connect, there is no result, and a line says why."""
+    with Bench(full_server, "-c", "4", "-w", "1h") as run:
+        for pid in run.pids.values():
+            os.kill(pid, signal.SIGKILL)
+        _, complaints = run.process.communicate(timeout=TIMEOUT)
+    assert run.process.returncode == 1
+    assert complaints.count(b"was killed by SIGKILL") == 3
+    assert b"netecho: no worker came so far as to connect" in complaints
 
 
 def test_workers_with_half_open_connections_end_with_their_parent(full_server: str) -> None:

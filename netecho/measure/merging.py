@@ -68,6 +68,8 @@ class Part:
     interrupted: bool = False
     cpu_shares: tuple[float, ...] = ()
     """Of one processor, by each worker that knows."""
+    steal_share: float | None = None
+    """Of the time of all processors of the worker's machine, what its host took: the most, of several."""
     sending: Sending | None = None
     jitter: Jitter | None = None
     """Of datagrams; what else `datagrams_of` tells is among the distributions, and here:"""
@@ -103,6 +105,7 @@ class Part:
             "elapsed_ns": self.elapsed_ns,
             "interrupted": self.interrupted,
             "cpu_shares": list(self.cpu_shares),
+            "steal_share": self.steal_share,
             "sending": None if self.sending is None else dataclasses.asdict(self.sending),
             "jitter": None if self.jitter is None else self.jitter.to_json(),
             "flows": [flow.to_json() for flow in self.flows],
@@ -133,6 +136,7 @@ class Part:
                 natural(part, "elapsed_ns"),
                 checked(part, "interrupted", bool),
                 tuple(map(float, part["cpu_shares"])),
+                None if part["steal_share"] is None else float(part["steal_share"]),
                 None if sending is None else _sending_from_json(sending),
                 Jitter.from_json(part["jitter"] or {}),
                 tuple(map(FlowSummary.from_json, part["flows"])),
@@ -232,6 +236,7 @@ def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
         max(one.elapsed_ns for one in every),
         any(one.interrupted for one in every),
         tuple(sorted(share for one in every for share in one.cpu_shares)),
+        max((one.steal_share for one in every if one.steal_share is not None), default=None),
         functools.reduce(operator.add, sendings) if sendings else None,
         sum(jitters, Jitter()) if jitters else None,
         tuple(sorted((flow for one in every for flow in one.flows), key=lambda flow: flow.number)),
@@ -315,6 +320,7 @@ def observe(
         cpus=cpus,
         embedded=embedded,
         mode=mode,
+        steal_share=part.steal_share,
         no_port=part.errors.get(NoPortError.kind, 0),
     )
 
@@ -364,5 +370,6 @@ def summarise(
         workers=part.workers,
         workers_died=part.died,
         cpu_shares=part.cpu_shares if part.workers > 1 else (),
+        steal_share=part.steal_share,
         transport=part.transport,
     )

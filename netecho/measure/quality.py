@@ -34,6 +34,8 @@ LATE_SHARE: Final = 0.25
 """Above this share of a response time, the instrument's own lateness is worth a remark."""
 LATE_NS: Final = 1_000_000
 """If it also is more than this, nothing but the instrument can be blamed for it."""
+STEAL_SHARE: Final = 0.005
+"""Above this share of all processors' time, what their host kept from us may be in a high percentile."""
 STALLED_TIMES: Final = 2.0
 """So many times the service time, the response time tells of waiting, and the reader should know."""
 
@@ -68,6 +70,8 @@ class Observed:
     embedded: bool = False
     """It was a server of its own that was measured: one process, on the same machine."""
     mode: Mode = Mode.EXCHANGE
+    steal_share: float | None = None
+    """Of all processors' time, what the host of a virtual machine took; `None`: the system does not say."""
     no_port: int = 0
     """How many connections had no local port to come from."""
 
@@ -169,6 +173,11 @@ def _remarks(observed: Observed) -> Iterator[str]:
         yield f"{late}: service times are without it"
     if not (observed.verified or opening):
         yield "replies were not compared with what was sent (--verify none)"
+    if observed.steal_share is not None and observed.steal_share > STEAL_SHARE:
+        yield (
+            f"the host of this virtual machine kept {observed.steal_share:.1%} of the processors' time from "
+            "it (steal): the highest percentiles may be its doing; measure again when it is idle"
+        )
     if observed.counts.untold and observed.verified:
         yield (
             f"{humanise.count(observed.counts.untold, 'answer')} did not say what had been received (its "

@@ -70,6 +70,7 @@ def _part(summary: Summary) -> Part:
         summary.elapsed_ns,
         summary.interrupted,
         summary.cpu_shares or (() if summary.cpu_share is None else (summary.cpu_share,)),
+        summary.steal_share,
         summary.sending,
         summary.jitter,
         summary.flows,

@@ -186,6 +186,8 @@ class Summary:
     """Of what those did after they last told, nothing is known."""
     cpu_shares: tuple[float, ...] = ()
     """Of one processor, used by each of several workers while it measured, the idlest first."""
+    steal_share: float | None = None
+    """Of all processors' time, what the host of a virtual machine took; `None`: the system does not say."""
     statuses: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """How often the other end said what of an exchange: its status codes, of HTTP."""
     comparison: Mapping[str, Any] | None = None
@@ -308,6 +310,8 @@ class Summary:
         }
         if self.cpu_shares:
             answer["cpu_share_per_worker"] = [round(share, 4) for share in self.cpu_shares]
+        if self.steal_share is not None:
+            answer["steal_share"] = round(self.steal_share, 4)
         return answer if self.sending is None else {**answer, **self.sending.to_json()}
 
     @classmethod
@@ -332,6 +336,7 @@ class Summary:
         exchanges, throughput, latencies = result["exchanges"], result["throughput"], result["latency_ns"]
         warmup, instrument = result.get("warmup"), result["instrument"]
         lateness, cpu_share = instrument.get("lateness_ns"), instrument["cpu_share"]
+        steal_share = instrument.get("steal_share")
         histograms = result.get("histograms", {})
         counts = Counts(**naturals({**exchanges, **throughput}, Counts))
         delays, reordering = result.get("delay_ns") or {}, result.get("reordering") or {}
@@ -372,6 +377,7 @@ class Summary:
             segments=tuple(map(Segment.from_json, result.get("segments", []))),
             workers=natural({"workers": 1, **instrument}, "workers"),
             workers_died=natural({"workers_died": 0, **instrument}, "workers_died"),
+            steal_share=None if steal_share is None else float(steal_share),
             cpu_shares=tuple(map(float, instrument.get("cpu_share_per_worker", ()))),
             **{key: checked(result, key, dict) for key in _ADDITIONS if key in result},
             version=checked(result, "netecho", str),

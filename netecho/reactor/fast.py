@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from select import EPOLLERR, EPOLLET, EPOLLIN
+from time import monotonic
 from typing import Any, Final
 
 from twisted.internet import error
@@ -23,6 +23,8 @@ from netecho.reactor.tls import DirectTLSFactory
 
 DIRECT: Final = (streams.DirectConnection, datagrams.Port)
 """What is called without a log context of its own."""
+LONGEST: Final = 86_400.0
+"""Seconds that are waited for events before it is looked again what is due."""
 EVENTS: Final = 512
 """Events taken from epoll in one turn; the next turn begins with those that were left."""
 
@@ -61,12 +63,13 @@ class FastReactor(EPollReactor):
     `seconds` is monotonic, so that no delayed call moves when the wall clock is set (twisted#2424).
     """
 
-    seconds = staticmethod(time.monotonic)
+    seconds = staticmethod(monotonic)
 
     _selectables: Watched
 
     def __init__(self) -> None:
         self._turn = TurnContext()
+        self._deliver = self._dispatch_in_context
         self._alarm: Alarm | None = None
         super().__init__()
         self._selectables = Watched(self._selectables)
@@ -77,20 +80,42 @@ class FastReactor(EPollReactor):
 
     def mainLoop(self) -> None:
         """Run until `stop`: what is due, then what has happened, again and again."""
+        self._deliver = self._dispatch
+        try:
+            self._turn.run(self._loop)
+        finally:
+            self._deliver = self._dispatch_in_context
+        log.msg("Main loop terminated.")
+
+    def _loop(self) -> None:
         while self._started:
             with _topHandler:
                 while self._started:
-                    self.runUntilCurrent()
-                    timeout = self.timeout()
-                    self.doIteration(self.running and timeout)
-        log.msg("Main loop terminated.")
+                    timeout = self._idle_time()
+                    if timeout == 0:
+                        self.runUntilCurrent()
+                        timeout = self.timeout()
+                    self.doIteration(timeout if self.running else 0)
+
+    def _idle_time(self) -> float | None:
+        """Return how many seconds there are until something is to be done; `None` if nothing is known of."""
+        if self._newTimedCalls or self.threadCallQueue or self._justStopped:
+            return 0
+        pending = self._pendingTimedCalls
+        if not pending:
+            return None
+        return min(max(0, pending[0].time - monotonic()), LONGEST)
 
     def iterate(self, delay: float = 0.0) -> None:
         """See `IReactorCore.iterate`. A protocol may call it, to wait for the answer to what it wrote."""
         current = self._turn.current
         if isinstance(current, streams.DirectConnection):
             current.send_kept()
-        super().iterate(delay)
+        deliver, self._deliver = self._deliver, self._dispatch_in_context
+        try:
+            super().iterate(delay)
+        finally:
+            self._deliver = deliver
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events, `timeout` seconds at most (`None`: for ever), and pass them on."""
@@ -99,13 +124,13 @@ class FastReactor(EPollReactor):
         elif timeout > 0 and self._alarm is not None:
             timeout = self._alarm.timeout(timeout)
         try:
-            events = self._poller.poll(timeout, min(len(self._selectables) + 1, EVENTS))
+            events = self._poller.poll(timeout, EVENTS)
         except OSError as failure:
             if failure.errno == errno.EINTR:
                 return
             raise
         if events:
-            self._turn.run(self._dispatch, events)
+            self._deliver(events)
 
     doIteration = doPoll
 
@@ -115,9 +140,14 @@ class FastReactor(EPollReactor):
         pool: Any = self.threadpool
         pool.callInThreadWithCallback = partial(with_present_context, pool.callInThreadWithCallback)
 
+    def _dispatch_in_context(self, events: Iterable[tuple[int, int]]) -> None:
+        """Do as `_dispatch` where the log context is not our own, as it is in the main loop."""
+        self._turn.run(self._dispatch, events)
+
     def _dispatch(self, events: Iterable[tuple[int, int]]) -> None:
         """Call each event's transport, and disconnect it if it says so or fails."""
         table, turn = self._selectables.table, self._turn
+        before = turn.current
         for fd, event in events:
             transport = table[fd]
             if transport is None:
@@ -137,9 +167,11 @@ class FastReactor(EPollReactor):
                 else:
                     self._doReadOrWrite(transport, fd, event)
             except KeyboardInterrupt:
+                turn.current = before
                 raise
             except BaseException:  # of a protocol that was told of the end
                 log.err()
+        turn.current = before
 
     def _doReadOrWrite(self, selectable: Any, fd: int, event: int) -> None:
         """See `_PollLikeMixin`, to which an error is the end of a connection. A UDP port outlives it."""

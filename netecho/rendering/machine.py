@@ -58,6 +58,7 @@ CSV_COLUMNS: Final = (
     "exchanges.statuses",
     "plan.receipts",
     "exchanges.untold",
+    "instrument.steal_share",
     *(
         f"latency_ns.{name}.{statistic}"
         for name in LATENCIES

@@ -259,7 +259,7 @@ class Connection:
 
         async def reopen() -> None:
             if await self.reopen(self._next_pause()):
-                self._benchmark.reopened += 1
+                self._benchmark.roster.reopened += 1
 
         Deferred.fromCoroutine(reopen())
 

@@ -16,13 +16,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults
-from twisted.internet.task import Cooperator, LoopingCall, deferLater
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Cooperator, LoopingCall
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
 from netecho.measure.directions import Losses
-from netecho.measure.flows import FlowTotal, datagrams_of
+from netecho.measure.flows import datagrams_of
 from netecho.measure.merging import Part, distributions_of
 from netecho.measure.payload import Payload
 from netecho.measure.prospects import out_of_reach
@@ -37,10 +37,10 @@ from netecho.services.conclusion import conclude
 from netecho.services.crowd import Crowd, kinds_of
 from netecho.services.handshake import describe
 from netecho.services.open_loop import OpenLoop
+from netecho.services.roster import Roster
 from netecho.services.sessions import ResumingContext
+from netecho.services.system import ProcessorTime
 
-CONCURRENT_CONNECTS: Final = 256
-"""Connections being opened at one moment, so that a server's backlog does not overflow."""
 INTERVAL: Final = 1.0
 """Seconds between the entries of a result's `intervals`."""
 SWEEPS_PER_TIMEOUT: Final = 20
@@ -93,15 +93,15 @@ class Benchmark:
         self.recorder = self.measured
         """Where what is sent now is recorded."""
         self.warmup: Recorder | None = None
-        self.reopened = 0
         self.transport: dict[str, Any] | None = None
         """What TLS came to on the first connection."""
-        self.churned = 0
         self.closing = 0
         """Connections that are being closed, for the last of which the run waits."""
         self.sending = False
         self.interrupted = False
         self.cpu_share: float | None = None
+        self.steal_share: float | None = None
+        self._processors: ProcessorTime | None = None
         self.elapsed_ns = 0
         self._on_progress = on_progress
         self._on_tick = on_tick
@@ -114,16 +114,7 @@ class Benchmark:
             OpenLoop(self, plan, paced, is_datagram=self.is_datagram) if plan.open_loop else None
         )
         self._crowd = Crowd(self) if plan.connections_stages else None
-        self._places = DeferredSemaphore(CONCURRENT_CONNECTS)
-        self._connections: list[Connection] = []
-        """Those that there are to be, open or about to be opened again."""
-        self._leaving: list[Connection] = []
-        """Those that are to be no more, as soon as nothing is in flight on them."""
-        self._gone: list[FlowTotal | None] = []
-        """What those carried that are no more, as `Connection.total` has it."""
-        self._opened = self._failed = self._lost = 0
-        self._requested = plan.connections
-        self._first_failure: NetechoError | None = None
+        self.roster = Roster(self, self._new)
         self._remaining: int | None = None
         self._phase: Phase = "connecting"
         self._has_measured = False
@@ -137,19 +128,12 @@ class Benchmark:
         )
 
     @property
-    def first_failure(self) -> NetechoError | None:
-        """Why the first connection failed that did; `None` if none has."""
-        return self._first_failure
-
-    @property
     def connections(self) -> Connections:
         """What became of the connections."""
         if self.plan.mode is not Mode.EXCHANGE:  # each is an exchange
             counts = self.measured.counts
-            return Connections(self._requested, counts.completed, counts.lost)
-        return Connections(
-            self._requested, self._opened, self._failed, self._lost, self.reopened, self.churned
-        )
+            return Connections(self.roster.requested, counts.completed, counts.lost)
+        return self.roster.counts
 
     async def run(self) -> None:
         """Run the plan to its end, or until `interrupt`.
@@ -157,7 +141,7 @@ class Benchmark:
         Raises:
             NetechoError: not one connection could be opened.
         """
-        plan = self.plan
+        plan, roster = self.plan, self.roster
         if self.route.resolve_ns is not None and plan.mode is Mode.EXCHANGE:
             self.measured.setup.took(RESOLVE, self.route.resolve_ns)
         self._begun_ns = self._interval_ns = self.clock()
@@ -168,20 +152,20 @@ class Benchmark:
         ]
         try:
             await self._open_all()
-            if not self._opened and self._first_failure is not None and not self.interrupted:
-                raise self._first_failure
+            if not roster.opened and roster.first_failure is not None and not self.interrupted:
+                raise roster.first_failure
             if not self.interrupted:
                 self._begin()
             await self._ended
-            if self._nobody_answers and not self.interrupted and self._first_failure is not None:
-                raise self._first_failure
+            if self._nobody_answers and not self.interrupted and roster.first_failure is not None:
+                raise roster.first_failure
         finally:
             self.sending = False
             for loop in loops:
                 if loop.running:
                     loop.stop()
             self._steps.stop()
-            for connection in self._everyone():
+            for connection in roster:
                 connection.close()
             self._close_books()
 
@@ -213,19 +197,7 @@ class Benchmark:
             self._opening = None
 
     async def _open_each(self) -> None:
-        """Open the connections, at the connect rate if there is one, and count what becomes of each."""
-
-        def attempt(number: int) -> Deferred[None]:
-            return Deferred.fromCoroutine(self._open_one(number))
-
-        rate = self.plan.connect_rate
-        begun = self.reactor.seconds()
-        attempts = []
-        for index in range(self.plan.connections):
-            if rate is not None and (wait := begun + index / rate - self.reactor.seconds()) > 0:
-                await deferLater(self.reactor, wait)
-            attempts.append(self._places.run(attempt, index))
-        await gatherResults(attempts, consumeErrors=True)
+        await self.roster.open()
         if self._when_connected is not None and not self.interrupted:
             await self._when_connected()
 
@@ -242,47 +214,6 @@ class Benchmark:
 
     def _new(self, number: int) -> Connection:
         return self._looped(self, number) if self._open_loop is None else self._open_loop.connection(number)
-
-    async def _open_one(self, number: int) -> None:
-        connection = self._new(number)
-        try:
-            await connection.open()
-        except NetechoError as failure:
-            if self.interrupted:  # it is we who gave it up
-                return
-            self._failed += 1
-            self._first_failure = self._first_failure or failure
-            self.recorder.failed(failure.kind)
-        else:
-            self._opened += 1
-            self._connections.append(connection)
-
-    def have(self, wanted: int) -> None:
-        """Open connections, or have those that were opened last retire, so that there are so many."""
-        self._requested = max(self._requested, wanted)
-        while len(self._connections) < wanted:
-            connection = self._new(len(self._connections))
-            self._connections.append(connection)
-            Deferred.fromCoroutine(self._join(connection)).addErrback(self.fail)
-        while len(self._connections) > wanted:
-            self._retire(self._connections.pop())
-
-    async def _join(self, connection: Connection) -> None:
-        """Open one more connection in the middle of the run."""
-        if await self._places.run(lambda: Deferred.fromCoroutine(connection.reopen())):
-            self._opened += 1
-
-    def _retire(self, connection: Connection) -> None:
-        self._leaving.append(connection)
-
-        def retired() -> None:
-            self._leaving.remove(connection)
-            self._gone.append(connection.total())
-
-        connection.retire(retired)
-
-    def _everyone(self) -> list[Connection]:
-        return [*self._connections, *self._leaving]
 
     def _begin(self) -> None:
         """Begin the warm-up, or what is measured if there is none."""
@@ -301,8 +232,8 @@ class Benchmark:
             self._begin_measuring()
         self._connected_ns = self.clock()
         self.sending = True
-        for place, connection in enumerate(self._connections, 1):
-            connection.first_life = place / len(self._connections)
+        for place, connection in enumerate(self.roster.present, 1):
+            connection.first_life = place / len(self.roster.present)
             if connection.is_open:
                 connection.start()
             elif self.plan.reconnect:
@@ -329,12 +260,13 @@ class Benchmark:
         self._begun_ns = self._interval_ns = self._last_ns = self.clock()
         self._ticks.reset()  # so that intervals begin with what is measured, in every process at once
         self._cpu_ns = time.process_time_ns()
+        self._processors = ProcessorTime.now()
         if self.plan.length_ns is not None:
             end = self.stop_sending if self._open_loop is None else self._open_loop.end
             self.reactor.callLater(self.plan.length_ns / SECOND, end)
 
     def _record_in(self, recorder: Recorder) -> None:
-        for connection in self._everyone():
+        for connection in self.roster:
             connection.record_in(recorder)
 
     def take_turn(self) -> bool:
@@ -370,22 +302,21 @@ class Benchmark:
 
     def connection_lost(self, connection: Connection, kind: str) -> None:
         """Count a connection that ended by itself, with what was in flight on it, and open it again."""
-        self._lost += 1
+        self.roster.lost += 1
         if not connection.flow.end(kind):
             self.recorder.failed(kind)
         if self.sending:
             if self.plan.reconnect:
                 connection.reopen_later()
-            elif not any(one.is_open for one in self._connections):
+            elif not self.roster.is_open:
                 self.stop_sending()
         else:
             self.exchange_ended(self.clock())
 
     def opening_failed(self, failure: NetechoError) -> None:
         """Note that an exchange failed that was to open a connection; end the run if nobody is there."""
-        self._first_failure = self._first_failure or failure
-        self._failed += 1
-        if self._nobody_answers and self._failed >= self.plan.connections:
+        self.roster.fail(failure)
+        if self._nobody_answers and self.roster.failed >= self.plan.connections:
             self.stop_sending()
 
     @property
@@ -400,9 +331,9 @@ class Benchmark:
 
     def _sweep(self) -> None:
         now = self.clock()
-        for connection in self._everyone():
+        for connection in self.roster:
             connection.expire(now)
-        if any(connection.is_open for connection in self._connections):
+        if self.roster.is_open:
             self._connected_ns = now
         elif self.plan.length_ns is None and now - self._connected_ns > self.plan.timeout_ns:
             self.stop_sending()  # a count that nobody is there to answer has no other end
@@ -446,7 +377,7 @@ class Benchmark:
             interval=interval,
             counts=dataclasses.replace(self.recorder.counts),
             connections_requested=self.plan.connections,
-            connections_open=sum(connection.is_open for connection in self._everyone()),
+            connections_open=sum(connection.is_open for connection in self.roster),
             errors=dict(self.recorder.errors),
             response=lambda: brief(self.recorder.response),
         )
@@ -458,6 +389,8 @@ class Benchmark:
         self.elapsed_ns = self._last_ns - self._begun_ns
         awake_ns = 0 if self._open_loop is None else self._open_loop.awake_ns
         self.cpu_share = (time.process_time_ns() - self._cpu_ns - awake_ns) / (self.clock() - self._begun_ns)
+        if self._processors is not None:
+            self.steal_share = self._processors.steal_share()
         if self._last_ns > self._interval_ns:
             last = self.recorder.end_interval(self._interval_ns - self._begun_ns, self.elapsed_ns)
             if self._on_interval is not None:
@@ -475,13 +408,7 @@ class Benchmark:
     def part(self) -> Part:
         """Return what has been measured so far, or in the end."""
         recorder = self.measured
-        everyone = self._everyone() if self._has_measured else []
-        totals = [*self._gone, *(connection.total() for connection in everyone)]
-        flows: dict[int, FlowTotal] = {}
-        for total in totals:
-            if total is not None:  # one that came after another had gone may have its number
-                earlier = flows.get(total.number)
-                flows[total.number] = total if earlier is None else earlier + total
+        flows = self.roster.totals() if self._has_measured else {}
         datagrams = datagrams_of(flows[number] for number in sorted(flows))
         recorder.one_way.losses = datagrams.losses or Losses()
         return Part(
@@ -495,6 +422,7 @@ class Benchmark:
             elapsed_ns=self.elapsed_ns,
             interrupted=self.interrupted,
             cpu_shares=() if self.cpu_share is None else (self.cpu_share,),
+            steal_share=self.steal_share,
             sending=None if self._open_loop is None else self._open_loop.kept(),
             jitter=datagrams.jitter,
             flows=datagrams.flows,

@@ -57,4 +57,4 @@ class Crowd:
         if not benchmark.sending:
             self.stop()
             return
-        benchmark.have(connections_at(benchmark.plan, benchmark.clock() - self._begun_ns))
+        benchmark.roster.have(connections_at(benchmark.plan, benchmark.clock() - self._begun_ns))

@@ -114,6 +114,7 @@ class ProbeRun:
         self._start_ns = 0
         self._end_ns = 0
         self._cpu_s = 0.0
+        self._processors: system.ProcessorTime | None = None
 
     @property
     def setup(self) -> Mapping[str, Histogram]:
@@ -151,6 +152,7 @@ class ProbeRun:
         """Send the probes over the connection, wait for the last reply, and say what it all means."""
         self._started = datetime.datetime.now().astimezone().isoformat()
         self._cpu_s = time.process_time()
+        self._processors = system.ProcessorTime.now()
         self._start_ns = self._end_ns = self._interval_ns = self._clock()
         if self._on_interval is not None:
             self._ticks.start(INTERVAL, now=False).addErrback(self._ended.errback)
@@ -344,9 +346,10 @@ class ProbeRun:
             )
         self._count_lateness()
         elapsed = self._end_ns - self._start_ns
-        cpu_share = None
+        cpu_share = steal_share = None
         if elapsed >= _MEANINGFUL_ELAPSED:
             cpu_share = (time.process_time() - self._cpu_s) * SECOND / elapsed
+            steal_share = None if self._processors is None else self._processors.steal_share()
         flow, recorder = self._flow, self._recorder
         datagrams = datagrams_of([FlowTotal.of(0, flow)] if isinstance(flow, DatagramFlow) else [])
         recorder.one_way.losses = datagrams.losses or Losses()
@@ -357,6 +360,7 @@ class ProbeRun:
                 closed_loop=False,
                 verified=self._plan.verify is Verify.FULL,
                 cpu_share=cpu_share,
+                steal_share=steal_share,
                 connections_requested=1,
                 connections_opened=1,
                 interrupted=self._interrupted,
@@ -377,6 +381,7 @@ class ProbeRun:
             statuses=dict(self._recorder.statuses),
             latencies=latencies_of(self._recorder),
             cpu_share=cpu_share,
+            steal_share=steal_share,
             lateness=brief(self._lateness),
             distributions={**datagrams.distributions, **delays_of(recorder.one_way)},
             jitter=datagrams.jitter,

@@ -119,7 +119,7 @@ class Retiring(Connection):
         benchmark = self._benchmark
 
         def retired() -> None:
-            benchmark.churned += 1
+            benchmark.roster.churned += 1
             Deferred.fromCoroutine(self.reopen()).addErrback(benchmark.fail)
 
         if benchmark.sending:

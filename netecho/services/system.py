@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import socket
@@ -20,6 +21,32 @@ def describe(reactor: Any) -> dict[str, Any]:
         "cpus": cpus(),
         "reactor": type(reactor).__name__,
     }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProcessorTime:
+    """What this machine's processors have done since it started, in ticks of a hundredth of a second."""
+
+    stolen: int
+    """Something was to run, and the host of this virtual machine let it wait (`steal` in proc_stat(5))."""
+    total: int
+
+    @classmethod
+    def now(cls) -> ProcessorTime | None:
+        """Return it as it is; `None` if the system does not say, as only Linux does."""
+        try:
+            with open("/proc/stat", "rb") as lines:
+                ticks = [int(word) for word in next(lines).split()[1:9]]
+            return cls(stolen=ticks[7], total=sum(ticks))
+        except (OSError, ValueError, IndexError, StopIteration):
+            return None
+
+    def steal_share(self) -> float | None:
+        """Return what share of their time since then the processors were kept from running anything."""
+        now = ProcessorTime.now()
+        if now is None or now.total <= self.total:
+            return None
+        return max(0, now.stolen - self.stolen) / (now.total - self.total)
 
 
 def cpus() -> int | None:

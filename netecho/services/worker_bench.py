@@ -252,7 +252,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         # Before the moment that all agree on, not after it as `Benchmark` does.
         gc.collect()
         gc.freeze()
-        failure = benchmark.first_failure if not benchmark.connections.opened else None
+        failure = benchmark.roster.first_failure if not benchmark.connections.opened else None
         parent.tell(
             {
                 "connected": {"failure": None if failure is None else str(failure)},
@@ -292,7 +292,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         await benchmark.run()
     whole = benchmark.part()
     whole = dataclasses.replace(whole, intervals=whole.intervals[told:])
-    failure = benchmark.first_failure
+    failure = benchmark.roster.first_failure
     parent.tell({"part": whole.to_json(), "failure": None if failure is None else str(failure)})
 
 

@@ -27,6 +27,7 @@ HEADER: Final = (
     "held back",
     "ended after",
     "processor",
+    "stolen",
 )
 
 
@@ -57,6 +58,7 @@ def row(scheme: str, result: dict[str, Any], rate: float, seconds: float) -> tup
         f"{instrument['held_back']:,}",
         f"{(result['elapsed_ns'] / 1e9 - seconds) * 1000:+.2f} ms",
         f"{instrument['cpu_share']:.0%}",
+        f"{instrument['steal_share']:.2%}",
     )
 
 
