@@ -2,8 +2,8 @@
 
 Run as `python -m tests.benchmarks.quic_aioquic serve quic|http3`, which says where it listens as `netecho
 serve --json-stream` does; and as `... load URL CONNECTIONS SECONDS SIZE`, which says how many echoes came in
-a second of its processor time. They are as aioquic's examples are: a protocol to each connection, that is told
-of events, and transmits at the end of each.
+a second of its processor time. They are as aioquic's examples are: a protocol to each connection, that is
+told of events, and transmits at the end of each.
 """
 
 from __future__ import annotations
