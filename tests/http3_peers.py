@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from typing import Any
+from typing import Any, Self
 
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
@@ -81,7 +81,7 @@ class Pair:
         self.quic.connect(SERVER, self.clock.seconds())
         self.turn()
 
-    def __enter__(self) -> Pair:
+    def __enter__(self) -> Self:
         """Be used."""
         return self
 

@@ -57,6 +57,19 @@ def test_connects(scheme: str, load: str, tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("scheme", "mode"), [("http", "connect"), ("ws", "connect"), ("smtp", "connect"), ("http3", "handshake")]
+)
+def test_connections_for_messages(scheme: str, mode: str) -> None:
+    """A connection that carries messages ends as others do, and the next one is opened."""
+    with Server(f"{scheme}://127.0.0.1:0") as server:
+        trust = ["--cacert", server.listener.ca] if server.listener.ca else []
+        result = bench(server.listener.url, "--mode", mode, "-n", "12", "-c", "2", *trust)
+        assert server.end()["connections"] == 12
+    all_opened(result, 12, 2)
+    assert pieces(result)[mode] == 12
+
+
+@pytest.mark.parametrize(
     "words",
     ["socat TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr PIPE", "ncat -l -k 127.0.0.1 {port} -e /bin/cat"],
 )

@@ -23,6 +23,7 @@ import pytest
 from tests.benches import all_good, bench
 from tests.peers import need
 from tests.servers import TIMEOUT, Listening, Server, netecho, receive_all, receive_exactly
+from tests.test_bench_peers import free_port
 
 MIB = 1 << 20
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -157,6 +158,25 @@ def test_certificate_is_seen(tmp_path: pathlib.Path) -> None:
     assert seen["tls"]["version"] == "TLSv1.3"
     assert seen["tls"]["alpn"] == "h2"
     assert seen["tls"]["client_certificate"]["subject"].endswith("CN=me")
+
+
+def test_where_http3_is(tmp_path: pathlib.Path) -> None:
+    """One server has both at a port, and every answer in TLS says so: curl notes it, and there is HTTP/3."""
+    port = free_port(socket.SOCK_STREAM)
+    urls = [f"https://127.0.0.1:{port}", f"http3://127.0.0.1:{port}", "http://127.0.0.1:0"]
+    noted = tmp_path / "alt-svc"
+    with Server(*urls, "--alt-svc", str(port)) as server:
+        secure, _, clear = server.listeners
+        for flag in ("--http1.1", "--http2"):
+            for words in (["-d", "body"], ["-X", "GET"], ["-I"]):
+                said = curl(secure, "/", flag, "-i", "--alt-svc", str(noted), *words).lower()
+                assert b'\r\nalt-svc: h3=":%d"; ma=3600\r\n' % port in said
+        assert f" h3 127.0.0.1 {port} " in noted.read_text()
+        for flag in ("--http1.1", "--http2-prior-knowledge"):
+            assert b"alt-svc" not in curl(clear, "/", flag, "-i").lower()
+        command = ["gtlsclient", "-q", "--exit-on-all-streams-close", f"--download={tmp_path}"]
+        run(*command, "127.0.0.1", str(port), f"https://localhost:{port}/healthz", stderr=subprocess.PIPE)
+        assert (tmp_path / "healthz").read_bytes() == b"ok\n"
 
 
 def test_wrk_h2load_and_ab(clear: Listening, secure: Listening, tmp_path: pathlib.Path) -> None:

@@ -22,6 +22,7 @@ from netecho.options import (
     check_qlog,
     check_reflection,
     check_replies,
+    check_retry,
     flags,
     resolve_listeners,
     resolve_target,
@@ -380,6 +381,15 @@ def test_flags_for_streams(
     else:
         with pytest.raises(UsageError, match=why):
             check_multiplex(adapter, multiplex, request_)
+
+
+def test_retries_are_of_quic() -> None:
+    """Who has no connections of QUIC has nobody retry."""
+    quic, tcp = (protocols.load(name) for name in ("quic", "tcp"))
+    check_retry([tcp], False)
+    check_retry([tcp, quic], True)
+    with pytest.raises(UsageError, match="--quic-retry is for QUIC"):
+        check_retry([tcp], True)
 
 
 def test_qlog_needs_a_directory_of_ours(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

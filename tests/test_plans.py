@@ -226,6 +226,16 @@ def test_limits_of_listen_plan() -> None:
     assert ListenPlan((Target(),), max_connections=1).max_connections == 1
 
 
+def test_where_http3_is() -> None:
+    """Who answers in https says it, of a port that there is."""
+    https = Target("https", "http", True)
+    assert ListenPlan((Target(port=1), https), alt_svc=8443).alt_svc == 8443
+    with pytest.raises(UsageError, match="which no listener speaks: add https://"):
+        ListenPlan((Target("http", "http"),), alt_svc=8443)
+    with pytest.raises(UsageError, match="--alt-svc"):
+        ListenPlan((https,), alt_svc=0)
+
+
 def test_several_servers_share_out_the_connections() -> None:
     """Each has every listener and its share of the connections; there are enough for each, or no limit."""
     listeners = (Target(), Target(port=1))

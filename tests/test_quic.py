@@ -15,9 +15,12 @@ import trustme
 from aioquic.quic.events import ConnectionTerminated
 
 from netecho.errors import ExitStatus
+from netecho.protocols._quic_qlog import MOST_HELD, UNPROVED, Log, Trace
+from netecho.protocols._quic_server import TRUSTING
 from tests.clients import client, errors
 from tests.quic_peers import Peer
 from tests.servers import ROOT, Server, netecho
+from tests.test_quic_attacks import initials
 
 MIB = 1 << 20
 IMPORTS = """
@@ -163,6 +166,42 @@ def test_written_down(tmp_path: pathlib.Path) -> None:
     }
     nowhere = client("-n", "1", "--qlog", str(tmp_path / "none"), "quic://localhost")
     assert nowhere.returncode == ExitStatus.USAGE
+
+
+def test_written_down_of_nobody(tmp_path: pathlib.Path) -> None:
+    """Of peers that begin and never show that their address is theirs, only a few connections have files."""
+    with Server("quic://127.0.0.1:0", "--qlog", str(tmp_path), "--idle-timeout", "60s") as server:
+        flood = Peer(server.listener.address, None)
+        for datagram in initials(flood, 2 * TRUSTING):
+            flood.socket.sendto(datagram, flood.address)
+        flood.socket.close()
+        assert probe(server).returncode == 0  # in a room that is full, so that it had to come back
+        assert len(list(tmp_path.iterdir())) == 1
+        server.end()
+    files = list(tmp_path.iterdir())
+    assert len(files) <= 1 + UNPROVED
+    assert all(records(path)[0]["qlog_format"] == "JSON-SEQ" for path in files)
+
+
+def test_log_of_another(tmp_path: pathlib.Path) -> None:
+    """Peers choose what their connections are called, and so the names of files; none is written over."""
+    log = Log(str(tmp_path))
+    log.unproved = 1
+    first, second, third = (log.start_trace(False, odcid) for odcid in (b"a", b"a", b"b"))
+    for trace in (first, second):
+        assert isinstance(trace, Trace)
+        trace.begin()
+    log.end_trace(first)
+    written = (tmp_path / "61_server.sqlog").read_bytes()
+    second.log_event(category="transport", event="packet_sent", data={})
+    for _ in range(2 * MOST_HELD):
+        third.log_event(category="transport", event="packet_sent", data={})
+    log.end_trace(second)
+    log.end_trace(third)
+    log.end_trace(log.start_trace(False, b"c"))
+    assert (tmp_path / "61_server.sqlog").read_bytes() == written
+    assert len(records(tmp_path / "62_server.sqlog")) == MOST_HELD
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_handshakes() -> None:

@@ -110,6 +110,29 @@ def test_client_of_ngtcp2(tmp_path: pathlib.Path) -> None:
                 flood.socket.close()
 
 
+@pytest.mark.parametrize("proto", ["quic", "http3"])
+def test_retry_on_demand(proto: str, tmp_path: pathlib.Path) -> None:
+    """Where it is wanted every client retries, ngtcp2's and ours: none is let in without."""
+    gtlsclient = need("gtlsclient")
+    both = certificate(tmp_path)
+    words = [f"{proto}://127.0.0.1:0", "-v", "--cert", str(both), "--alpn", "h3", "--quic-retry"]
+    words += ["--drain-timeout", "300ms"]  # its client is not there any more
+    with Server(*words) as server:
+        host, port = server.listener.address
+        command = [gtlsclient, "--timeout=20s", host, str(port), f"https://localhost:{port}/"]
+        with process(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+            assert child.stderr is not None
+            seen = b"".join(iter_until(child.stderr, b"QUIC handshake has completed"))
+            server.wait_for("connected")
+        assert b"type=Retry" in seen
+        trust = ["--cacert", str(tmp_path / "ca.pem"), "--alpn", "h3"]
+        ours = client("-n", "1", f"{proto}://localhost:{port}", *trust, "--qlog", str(tmp_path))
+        assert ours.returncode == 0, errors(ours)
+        [log] = tmp_path.glob("*.sqlog")
+        assert '"packet_type": "retry"' in log.read_text()
+        assert server.end()["connections"] == 2
+
+
 def test_server_of_ngtcp2(tmp_path: pathlib.Path) -> None:
     """It shakes hands with us, once it has seen by a Retry that we are where we say."""
     gtlsserver = need("gtlsserver")

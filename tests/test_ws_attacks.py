@@ -98,6 +98,11 @@ REFUSED = {
     REQUEST.replace(b"Host: a:8000\r\n", b""): 400,
     REQUEST.replace(b"Host: a:8000\r\n", b"Host: a\r\nHost: a\r\n"): 400,
     REQUEST.replace(b"a:8000", b"a b"): 400,
+    REQUEST[:-2] + b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n": 400,
+    REQUEST[:-2] + b"Sec-WebSocket-Version: 13\r\n\r\n": 400,
+    REQUEST[:-2] + b"Upgrade: websocket\r\n\r\n": 426,
+    REQUEST[:-2] + b"Origin: http://a\r\nOrigin: http://b\r\n\r\n": 400,
+    REQUEST[:-2] + b"Transfer-Encoding: chunked\r\n\r\n": 400,
     REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\nhello"): 400,
     REQUEST.replace(b"\r\n", b"\n"): 400,
     REQUEST.replace(b"/any", b"/any " + b"x"): 400,
@@ -144,6 +149,10 @@ CLOSED = {
     "text that ends amid a character": (frame(TEXT, b"\xe2\x82"), 1007),
     "fragment not in UTF-8": (frame(TEXT, b"a", last=False) + frame(CONT, b"\xff", last=False), 1007),
     "fragments that end so": (frame(TEXT, b"\xe2", last=False) + frame(CONT, b"\x82"), 1007),
+    "text not in UTF-8, and more": (frame(TEXT, b"\xff") + frame(PING) + frame(CLOSE, closing(1000)), 1007),
+    "code of nothing": (frame(CLOSE, closing(0)), 1002),
+    "code of nobody": (frame(CLOSE, closing(5000)), 1002),
+    "frame of 2**64 - 1 bytes": (bytes([BINARY | MORE]) + b"\xff" * 9, 1009),
     "surrogates": (frame(TEXT, b"\xed\xa0\x80"), 1007),
     "frame too big": (bytes([BINARY | MORE]) + length(MOST_MESSAGE + 1, 0x80), 1009),
     "frame of 2**63 bytes": (bytes([BINARY | MORE]) + b"\xff" + b"\x7f" + b"\xff" * 7, 1009),
@@ -166,6 +175,11 @@ def test_close_codes(server: Server, said: bytes, code: int) -> None:
     assert heard.startswith(right)
     assert last_code(heard) == code
     assert heard.find(bytes([CLOSE | MORE])) == len(right)
+
+
+def test_any_origin(server: Server) -> None:
+    """An echo has nothing that a page of another site may not see: whatever page asks is let in."""
+    opened(server.listener, REQUEST[:-2] + b"Origin: https://elsewhere.example\r\n\r\n").close()
 
 
 def test_request_and_messages_together(server: Server) -> None:

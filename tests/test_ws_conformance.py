@@ -1,4 +1,8 @@
-"""WebSocket as Autobahn's cases have it, which kosoku runs against a server and a client."""
+"""WebSocket as Autobahn's cases have it, which kosoku runs against a server and a client.
+
+All 517 pass, on either side: of the client's 11 as NON-STRICT, since it answers a mistake before it passes on
+what came together with it, and looks at text when its frame is whole.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import subprocess
 from typing import Any
 
 import kosoku
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.frames import Frame
 
@@ -27,18 +31,23 @@ GOOD = {"OK", "NON-STRICT", "INFORMATIONAL"}
 WHOLE = "NETECHO_WHOLE_SUITES" in os.environ
 """Run all 517 cases, which takes minutes: those left out repeat others with more or larger messages."""
 COMPRESSED = [f"12.{kind}.1" for kind in range(1, 6)] + [f"13.{kind}.1" for kind in range(1, 8)]
-LARGE = ["9.1.6", "9.2.6"]
-CASES = ["*"] if WHOLE else [*(f"{group}.*" for group in (1, 2, 3, 4, 5, 6, 7, 10)), *LARGE, *COMPRESSED]
-OFFERS = [ClientPerMessageDeflateFactory(client_no_context_takeover=forgets) for forgets in (False, True)]
-LIMIT = 300.0 if WHOLE else reactors.TIMEOUT
-"""Seconds for 20 cases of the client's."""
-FEWEST = 517 if WHOLE else 260
+CASES = ["*"] if WHOLE else [*(f"{group}.*" for group in (1, 2, 3, 4, 5, 6, 7, 9, 10)), *COMPRESSED]
+OFFERS = [
+    # Of which the cases do not see how hard it tries: but most of their time goes into that.
+    ClientPerMessageDeflateFactory(client_no_context_takeover=forgets, compress_settings={"level": 1})
+    for forgets in (False, True)
+]
+AT_ONCE = 4
+"""Cases that go on together: some only wait, for a second or two, and each must end within a minute."""
+LIMIT = 1800.0 if WHOLE else reactors.TIMEOUT
+"""Seconds for all cases of the client's."""
+FEWEST = 517 if WHOLE else 313
 
 
 def test_server() -> None:
     """The server does with each case what it must."""
     with Server("ws://127.0.0.1:0") as server:
-        results = asyncio.run(kosoku.run_fuzzingclient(server.listener.url, CASES, concurrency=4))
+        results = asyncio.run(kosoku.run_fuzzingclient(server.listener.url, CASES, concurrency=AT_ONCE))
     assert len(results) >= FEWEST
     assert {result.behavior.value for result in results} <= GOOD
 
@@ -86,21 +95,22 @@ def test_client(tmp_path: pathlib.Path) -> None:
         await echo.done
         return echo
 
-    def scenario(numbers: range, port: int) -> Any:
-        async def cases(reactor: Any) -> None:
-            paths = [f"/runCase?case={number}&agent=netecho" for number in numbers]
-            await gatherResults([Deferred.fromCoroutine(ask(reactor, port, path)) for path in paths])
+    def run(reactor: Any, port: int, number: int) -> Deferred[Any]:
+        path = f"/runCase?case={number}&agent=netecho"
+        return Deferred.fromCoroutine(ask(reactor, port, path))
 
-        return cases
+    async def scenario(reactor: Any, port: int) -> int:
+        count = int((await ask(reactor, port, "/getCaseCount", Counter)).count)
+        lanes = DeferredSemaphore(AT_ONCE)
+        await gatherResults([lanes.run(run, reactor, port, number) for number in range(1, count + 1)])
+        await ask(reactor, port, "/updateReports?agent=netecho")
+        return count
 
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
             port = int(process.stderr.readline().rpartition(":")[2])
-            count = reactors.run("fast", lambda reactor: ask(reactor, port, "/getCaseCount", Counter)).count
-            for first in range(1, count + 1, 20):  # some of which wait for a second or two
-                reactors.run("fast", scenario(range(first, min(first + 20, count + 1)), port), LIMIT)
-            reactors.run("fast", lambda reactor: ask(reactor, port, "/updateReports?agent=netecho"))
+            count = reactors.run("fast", lambda reactor: scenario(reactor, port), LIMIT)
             out, complaints = process.communicate(timeout=TIMEOUT)
         finally:
             process.kill()

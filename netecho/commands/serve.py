@@ -21,6 +21,7 @@ from netecho.options import (
     check_qlog,
     check_reflection,
     check_replies,
+    check_retry,
     resolve_listeners,
 )
 from netecho.options.impairing import check_impairment
@@ -48,6 +49,8 @@ def run(
     max_message: int | None,
     proxied: bool,
     qlog: str | None,
+    quic_retry: bool,
+    alt_svc: int | None,
     max_connections: int | None,
     idle_timeout_ns: int | None,
     mtu: int | None,
@@ -75,6 +78,8 @@ def run(
             impairment,
             proxied,
             qlog,
+            quic_retry,
+            alt_svc,
         )
         adapters = [protocols.for_target(one) for one in plan.listeners]
         check_reflection(adapters, hmac_key, stateful)
@@ -83,6 +88,7 @@ def run(
         check_bounds(adapters, max_message)
         check_proxy(adapters, "--proxy-protocol", proxied)
         check_qlog(adapters, qlog)
+        check_retry(adapters, quic_retry)
         view: ServerView = (
             ServerJSON(sys.stdout, verbose=verbose)
             if json_stream

@@ -139,4 +139,25 @@ Stateful = Annotated[
     ),
 ]
 
+QuicRetry = Annotated[
+    bool,
+    typer.Option(
+        "--quic-retry",
+        metavar="",
+        rich_help_panel=NETWORK,
+        help="Have each peer of QUIC show its address to be its own (Retry), not only when there are many.",
+    ),
+]
+
+AltSvc = Annotated[
+    int | None,
+    typer.Option(
+        "--alt-svc",
+        metavar="PORT",
+        parser=read_by(units.parse_port),
+        rich_help_panel=NETWORK,
+        help="Tell clients of https:// in each answer that there is HTTP/3 at this port.",
+    ),
+]
+
 ExitWithStdin = Annotated[bool, typer.Option("--exit-with-stdin", hidden=True)]

@@ -233,6 +233,16 @@ def check_multiplex(adapter: Adapter, multiplex: MultiplexPlan, request: Request
         check_qlog([adapter], multiplex.qlog)
 
 
+def check_retry(adapters: Iterable[Adapter], wanted: bool) -> None:
+    """Check that one of the protocols can have peers prove their addresses first, if that is wanted.
+
+    Raises:
+        UsageError: none can.
+    """
+    if wanted and not any(adapter.retries for adapter in adapters):
+        raise UsageError("--quic-retry is for QUIC, which no listener speaks: add --proto quic or http3")
+
+
 def check_qlog(adapters: Iterable[Adapter], directory: str | None) -> None:
     """Check that one of the protocols writes what it does to a directory, if one is given, and that it can.
 

@@ -40,6 +40,10 @@ class ListenPlan:
     """Connections begin with a PROXY header, which says where they come from."""
     qlog: str | None = None
     """As in `MultiplexPlan`."""
+    quic_retry: bool = False
+    """Peers of QUIC prove that their addresses are theirs before anything is kept of them."""
+    alt_svc: int | None = None
+    """Clients of https are told that there is HTTP/3 at this port (RFC 7838)."""
 
     def __post_init__(self) -> None:
         if not self.listeners:
@@ -54,6 +58,7 @@ class ListenPlan:
         at_least(1, "--max-connections", self.max_connections)
         at_least(1, "--max-message", self.max_message)
         at_least(1, "--workers", self.workers)
+        at_least(1, "--alt-svc", self.alt_svc)
         if self.max_connections is not None and self.max_connections < self.workers:
             raise UsageError("--max-connections is shared out: it must be at least as many as --workers")
         if self.workers > 1 and self.reply is ReplyMode.BROADCAST:
@@ -62,6 +67,8 @@ class ListenPlan:
             )
         if self.tls != ServerTLS() and not self.tls_hosts:
             raise UsageError("flags for TLS are given, but no listener speaks it: add --tls")
+        if self.alt_svc is not None and not any(one.scheme == "https" for one in self.listeners):
+            raise UsageError("--alt-svc is for what https answers, which no listener speaks: add https://")
         self._check_dtls()
 
     def _check_dtls(self) -> None:

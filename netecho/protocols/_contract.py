@@ -217,6 +217,11 @@ class ListenSettings:
     """Whether each connection begins with a PROXY header, on a protocol that `takes_proxy`."""
     qlog: str | None = None
     """The directory in which a protocol that `has_qlog` writes down what its connections do."""
+    retry: bool = False
+    """Whether peers must prove that their addresses are theirs before anything is kept of them, on a protocol
+    that `retries`; else they must when there are many."""
+    alt_svc: int | None = None
+    """The port at which clients of a secure listener that `has_requests` are told there is HTTP/3."""
 
 
 class Listener(typing.Protocol):
@@ -294,6 +299,9 @@ class Adapter(typing.Protocol):
     `MultiplexPlan.streams`."""
     has_qlog: bool
     """Whether it can write down what connections do: it takes `MultiplexPlan.qlog`, `ListenSettings.qlog`."""
+
+    retries: bool
+    """Whether its server can have peers prove their addresses first: it takes `ListenSettings.retry`."""
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return how many bytes the protocol adds to a message.

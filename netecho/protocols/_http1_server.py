@@ -400,7 +400,8 @@ class HTTP1Server:
 
     def _head(self, status: int, content_type: bytes, length: int | None) -> bytes:
         """Return the head of an answer: content of unknown length comes in chunks, or to the end."""
-        return head(status, content_type, length, self._keep, self._version == "1.1", int(time.time()))
+        chunks, alternative = self._version == "1.1", self._connection.alternative
+        return head(status, content_type, length, self._keep, chunks, int(time.time()), alternative)
 
     def on_body(self, data: bytes) -> None:
         """Take some of the body, and send it back if that is what is to be done with it."""
@@ -499,7 +500,13 @@ class HTTP1Server:
 
 @functools.lru_cache(maxsize=256)
 def head(
-    status: int, content_type: bytes, length: int | None, keep: bool, chunks: bool, second: int
+    status: int,
+    content_type: bytes,
+    length: int | None,
+    keep: bool,
+    chunks: bool,
+    second: int,
+    alternative: bytes = b"",
 ) -> bytes:
     """Return the head of an answer.
 
@@ -510,6 +517,7 @@ def head(
         keep: the connection is for more requests.
         chunks: the peer knows HTTP/1.1.
         second: when, in seconds since 1970.
+        alternative: where else the same is to be had (RFC 7838).
     """
     has_none, status = status < 0, abs(status)
     try:
@@ -524,6 +532,8 @@ def head(
             lines.append(b"Content-Length: %d" % length)
         elif chunks:
             lines.append(b"Transfer-Encoding: chunked")
+    if alternative:
+        lines.append(b"Alt-Svc: " + alternative)
     if not keep:
         lines.append(b"Connection: close")
     elif not chunks:

@@ -17,9 +17,9 @@ from h2.errors import ErrorCodes
 from h2.exceptions import H2Error, ProtocolError
 
 from netecho.protocols import _http_pages as pages
+from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME, Credit
 from netecho.protocols._http2_headers import RememberingConnection
-from netecho.protocols._http_credit import PER_EXCHANGE, PER_FRAME, Credit
-from netecho.protocols._http_exchange import Decision, decide, head_of
+from netecho.protocols._http_exchange import Decision, decide, head_of, keep
 from netecho.protocols._watched import Patience, Progress
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class HTTP2Server:
         else:
             stream.owed += size - len(data)
             if data:
-                stream.out.append(data)
+                keep(stream.out, data)
         if stream is not None:
             stream.moved += len(data)
         self._credit.earn(len(data) / PER_FRAME)
@@ -316,6 +316,8 @@ class HTTP2Server:
         """Send the head of an answer; return whether that is all."""
         stream.started = True
         head, is_all = head_of(stream.decision, int(time.time()))
+        if alternative := self._connection.alternative:
+            head = [*head, (b"alt-svc", alternative)]
         is_all = is_all or (stream.page is None and stream.ended and not stream.out)
         self._h2.send_headers(number, head, end_stream=is_all)
         if is_all:

@@ -6,10 +6,12 @@ connection as its peer takes what it has been sent.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 from aioquic.h3.connection import ErrorCode, stream_is_request_response
 from aioquic.h3.events import DataReceived, HeadersReceived
+from aioquic.quic.connection import stream_is_unidirectional
 from aioquic.quic.events import (
     QuicEvent,
     StopSendingReceived,
@@ -18,9 +20,9 @@ from aioquic.quic.events import (
 )
 
 from netecho.protocols import _http_pages as pages
+from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME
 from netecho.protocols._http3_wire import ALPN, FAREWELL, HTTP3Wire
-from netecho.protocols._http_credit import PER_EXCHANGE, PER_FRAME, Credit
-from netecho.protocols._http_exchange import Exchange, decide
+from netecho.protocols._http_exchange import Exchange, decide, keep
 from netecho.protocols._quic_link import Address
 from netecho.protocols._quic_server import QUICPort, ServerLink, as_address
 from netecho.protocols._quic_wire import WINDOW, Wire
@@ -38,6 +40,7 @@ class HTTP3Link(ServerLink):
 
     port: HTTP3Port
     farewell = FAREWELL
+    excess = (int(ErrorCode.H3_EXCESSIVE_LOAD), True)
 
     def __init__(self, port: QUICPort, wire: Wire, peer: Address, ids: set[bytes]) -> None:
         super().__init__(port, wire, peer, ids)
@@ -50,10 +53,11 @@ class HTTP3Link(ServerLink):
         """The stream from which on nothing is answered, now that we end."""
         self._moved_at = self.begun
         self._progress = Progress(self.begun)
-        self._credit = Credit(self.begun)
         self._answered = 0
         self._held = 0
         """Bytes of bodies that are not on their way back yet."""
+        self._room = 0
+        """Bytes of pages that may still be made in this turn."""
         self._seen: dict[str, Any] | None = None
 
     # In.
@@ -70,28 +74,27 @@ class HTTP3Link(ServerLink):
                 for one in came:
                     self._take(one)
                 self.progressed()
-                self._pay(self._http.frames - before - len(came))
+                self.pay(self._http.frames - before - len(came))
+                if event.end_stream and stream_is_unidirectional(stream):
+                    self.pay(1)
             case StreamReset():
                 self._http.handle_event(event)
                 if stream_is_request_response(event.stream_id):
                     self._cancel(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
-                    self._pay(PER_RESET)
+                self.pay(PER_RESET)
             case StopSendingReceived():
                 self._http.handle_event(event)
                 if event.stream_id in self._exchanges:
                     self._cancel(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
-                    self._pay(PER_RESET)
-
-    def _pay(self, frames: int) -> None:
-        """Have the peer pay for frames that move nothing; whoever cannot is used for nothing but work."""
-        if frames > 0 and not self._credit.spend(frames, self.reactor.seconds()):
-            self.end(ErrorCode.H3_EXCESSIVE_LOAD, "too much is asked for nothing", by_application=True)
+                    self.pay(PER_RESET)
 
     def _expect(self, stream: int) -> None:
         """Begin an exchange, now that something has come on a stream."""
         self._next = max(self._next, stream + 4)
         if self._last is None or stream < self._last:
             self._exchanges[stream] = Exchange(self.reactor.seconds())
+        else:
+            self._http.cancel(stream, ErrorCode.H3_REQUEST_REJECTED)
 
     def _take(self, event: Any) -> None:
         exchange = self._exchanges.get(event.stream_id)
@@ -102,10 +105,10 @@ class HTTP3Link(ServerLink):
                     self._begin(event.stream_id, exchange, event.headers)
             case DataReceived() if exchange is not None:
                 exchange.ended = event.stream_ended
-                self._credit.earn(len(event.data) / PER_FRAME)
+                self.credit.earn(len(event.data) / PER_FRAME)
                 self.bytes_received += len(event.data)
                 if event.data and exchange.page is None:
-                    exchange.out.append(event.data)
+                    keep(exchange.out, event.data)
                     self._held += len(event.data)
                 else:
                     exchange.moved += len(event.data)
@@ -114,7 +117,8 @@ class HTTP3Link(ServerLink):
         decision = decide(headers, "3", self.port.settings.reply, self._see, ended=exchange.ended)
         exchange.begin(decision)
         if decision.wants_continue:
-            self._http.send_headers(stream, [(b":status", b"100")])
+            with contextlib.suppress(RuntimeError):  # unless the peer wants to hear nothing on it
+                self._http.send_headers(stream, [(b":status", b"100")])
         if decision.delay:
             self._pause(stream, exchange, decision.delay)
 
@@ -133,6 +137,7 @@ class HTTP3Link(ServerLink):
 
     def gather(self) -> None:
         """Send what there is of each answer."""
+        self._room = MADE - self.wire.backlog
         for stream, exchange in list(self._exchanges.items()):
             if exchange.may_start or exchange.started:
                 try:
@@ -151,8 +156,8 @@ class HTTP3Link(ServerLink):
                 self._complete(stream)
                 return
         pieces: list[bytes] = []
-        size, room = 0, MADE - self.wire.backlog
-        while exchange.page is None or size < room:
+        size = 0
+        while exchange.page is None or size < self._room:
             piece = exchange.next_piece()
             if piece is None:
                 break
@@ -163,8 +168,9 @@ class HTTP3Link(ServerLink):
             size += len(piece)
         else:  # it is the others' turn then
             self._exchanges[stream] = self._exchanges.pop(stream)
+        self._room -= size
         exchange.moved += size
-        self._credit.earn(size / PER_FRAME)
+        self.credit.earn(size / PER_FRAME)
         self.bytes_sent += size
         if exchange.page is None:
             self._held -= size
@@ -184,7 +190,7 @@ class HTTP3Link(ServerLink):
 
     def _complete(self, stream: int) -> None:
         self._answered += 1
-        self._credit.earn(PER_EXCHANGE)
+        self.credit.earn(PER_EXCHANGE)
         self._forget(stream)
 
     def _cancel(self, stream: int, code: int) -> None:

@@ -98,13 +98,32 @@ class HTTP3Wire(H3Connection):
 
     def handle_event(self, event: Any) -> list[Any]:
         """Take an event of QUIC; return those of HTTP that come of it."""
-        came = super().handle_event(event)
-        stream = self._stream.get(getattr(event, "stream_id", -1))
-        if stream is not None and len(stream.buffer) > MOST_HEAD and not self._is_done:
-            self._is_done = True
-            self._quic.close(ErrorCode.H3_EXCESSIVE_LOAD, reason_phrase="a frame is larger than is taken")
-            return []
+        number = getattr(event, "stream_id", -1)
+        stream = self._stream.get(number)
+        try:
+            came = super().handle_event(event)
+        except RuntimeError:
+            # One of our own streams of QPACK's, which the peer has stopped in the same packet.
+            return self._refuse(ErrorCode.H3_CLOSED_CRITICAL_STREAM, "a critical stream is stopped")
+        critical = (self._peer_encoder_stream_id, self._peer_decoder_stream_id)
+        if number in critical and getattr(event, "end_stream", False):
+            return self._refuse(ErrorCode.H3_CLOSED_CRITICAL_STREAM, "a critical stream is closed")
+        stream = stream or self._stream.get(number)
+        if stream is None:
+            return came
+        if len(stream.buffer) > MOST_HEAD:
+            return self._refuse(ErrorCode.H3_EXCESSIVE_LOAD, "a frame is larger than is taken")
+        length = stream.expected_content_length
+        if length is not None and stream.content_length > length:
+            return self._refuse(ErrorCode.H3_MESSAGE_ERROR, "a body is longer than its head says")
         return came
+
+    def _refuse(self, code: int, reason: str) -> list[Any]:
+        """End the connection, unless that is done."""
+        if not self._is_done:
+            self._is_done = True
+            self._quic.close(code, reason_phrase=reason)
+        return []
 
     # What is kept.
 

@@ -8,7 +8,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
-from typing import Any
+from typing import Any, Final
 
 from netecho.plans import ReplyMode
 from netecho.protocols import _http_pages as pages
@@ -16,6 +16,16 @@ from netecho.protocols._http_limits import MOST_FIELD, MOST_FIELDS, MOST_TARGET,
 from netecho.protocols._watched import Progress
 
 Fields = list[tuple[bytes, bytes]]
+JOINED: Final = 1024
+"""Bytes of a piece up to which the next one is joined to it: small ones take many times their size."""
+
+
+def keep(pieces: collections.deque[bytes], data: bytes) -> None:
+    """Append what has come of a body to what waits to be sent back."""
+    if pieces and len(pieces[-1]) < JOINED:
+        pieces[-1] += data
+    else:
+        pieces.append(data)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,6 +91,9 @@ def _check(headers: Sequence[tuple[bytes, bytes]], method: bytes, target: bytes,
     fields = sum(not name.startswith(b":") for name, _ in headers)
     if fields > MOST_FIELDS or any(len(name) + len(value) > MOST_FIELD for name, value in headers):
         raise pages.RequestError(431, f"a head has {MOST_FIELDS} fields of {MOST_FIELD} bytes at most")
+    lengths = {value for name, value in headers if name == b"content-length"}
+    if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
+        raise pages.RequestError(400, "the length of the content is not one number")
     if not is_host(authority):
         raise pages.RequestError(400, "the authority is not a host and port")
     if method == b"CONNECT":

@@ -16,6 +16,8 @@ from netecho.protocols._watched import Patience, WatchedFactory
 from netecho.protocols._ws_server import WebSocketServer
 
 PATIENCE: Final = Patience()
+REMEMBERED: Final = 3600
+"""Seconds that a client may remember where HTTP/3 is (RFC 7838 section 3.1)."""
 FAREWELL: Final = 0.2
 """Seconds in which a peer that is cut off may read why."""
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -67,6 +69,11 @@ class HTTPConnection(Receiver):
             if chosen == b"h2":
                 self.wire = self._http2()
         super().handshakeCompleted()
+
+    @property
+    def alternative(self) -> bytes:
+        """The `Alt-Svc` field of every answer; empty if there is none."""
+        return self.factory.alternative
 
     def _http1(self) -> HTTP1Server:
         return HTTP1Server(self) if self.spoil is None else SpoiltHTTP1(self, self.spoil)
@@ -201,3 +208,6 @@ class HTTPFactory(WatchedFactory):
 
     def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
         super().__init__(reactor, settings, HTTPConnection, patience)
+        self.alternative = b""
+        if settings.alt_svc is not None and settings.tls is not None:
+            self.alternative = b'h3=":%d"; ma=%d' % (settings.alt_svc, REMEMBERED)

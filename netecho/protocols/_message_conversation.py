@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
@@ -30,6 +31,7 @@ class MessageConversation:
         self._protocol = protocol
         self._statuses = statuses
         self._exchanger: Any = None
+        self._reactor: Any = None
         self._transport: Any = None
         self._sequence = 0
         self._finishing = False
@@ -47,6 +49,7 @@ class MessageConversation:
         on_connected: Callable[[], object] | None,
     ) -> Deferred[Protocol]:
         """Connect, and let the protocol talk; fires with it once it can."""
+        self._reactor = reactor
 
         def connected(exchanger: Exchanger) -> Protocol:
             self._exchanger = exchanger
@@ -75,10 +78,11 @@ class MessageConversation:
         """Send nothing more: no peer needs to hear of that."""
 
     def loseConnection(self) -> None:
-        """End the conversation."""
+        """End the conversation; the protocol is told, as by any transport, after this returns."""
         exchanger, self._exchanger = self._exchanger, None
         if exchanger is not None:
-            exchanger.close()
+            exchanger.close()  # which tells nobody
+            self._reactor.callLater(0, self._protocol.connectionLost, Failure(ConnectionDone()))
 
     abortConnection = loseConnection
 

@@ -31,6 +31,7 @@ class PlainAdapter:
     upgrades = False
     multiplexes = False
     has_qlog = False
+    retries = False
 
     @property
     def secured(self) -> Adapter | None:

@@ -35,6 +35,7 @@ class QUICAdapter(PlainAdapter):
     takes_proxy = False
     multiplexes = True
     has_qlog = True
+    retries = True
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> QUICListener:
         """Listen on a host and port."""

@@ -8,6 +8,7 @@ from aioquic.quic.connection import stream_is_unidirectional
 from aioquic.quic.events import QuicEvent, StreamDataReceived, StreamReset
 
 from netecho.plans import ReplyMode
+from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME
 from netecho.protocols._quic_server import QUICPort, ServerLink
 
 ALPN: Final = ("echo",)
@@ -31,6 +32,7 @@ class EchoLink(ServerLink):
         if stream_is_unidirectional(stream):
             return  # what comes on it cannot go back
         self.bytes_received += len(data)
+        self.credit.earn(len(data) / PER_FRAME + is_end * PER_EXCHANGE)
         self.progressed()
         answer = data if self.port.settings.reply is ReplyMode.ECHO else b""
         if not answer and not is_end:

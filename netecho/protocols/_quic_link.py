@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
+from aioquic.quic.packet import QuicErrorCode
+from twisted.logger import Logger
 
 from netecho.protocols._quic_wire import NO_ERROR, Wire
 
+INTERNAL_ERROR: Final = int(QuicErrorCode.INTERNAL_ERROR)
+_log = Logger()
 Address = tuple[str, int]
 
 
@@ -59,14 +63,23 @@ class Link:
 
     def received(self, datagram: bytes, source: Address) -> None:
         """Take a datagram."""
-        if not self.is_over:
+        if self.is_over:
+            return
+        try:
             self.wire.receive_datagram(datagram, source, self.reactor.seconds())
-            self._go_on()
+        except Exception as error:
+            # Whatever aioquic trips over costs the peer that sent it its connection, and nobody a traceback.
+            _log.debug("aioquic tripped over a packet: {error!r}", error=error)
+            self.end(INTERNAL_ERROR, "a packet could not be dealt with")
+        self._go_on()
 
-    def _go_on(self) -> None:
+    def _take_events(self) -> None:
         while not self.is_over and (event := self.wire.next_event()) is not None:
             if not isinstance(event, ConnectionTerminated):  # which `ended` told long before
                 self.happened(event)
+
+    def _go_on(self) -> None:
+        self._take_events()
         if not self.is_over:
             if (why := self.wire.ended) is not None:
                 self.stop(why)
@@ -94,6 +107,7 @@ class Link:
             self._send(datagram, address)
             if self.is_over:
                 return
+        self._take_events()  # by which IDs the connection is known from now on
         self._wait()
 
     def _wait(self) -> None:

@@ -38,9 +38,10 @@ from twisted.internet.defer import Deferred, succeed
 
 from netecho.plans import Target
 from netecho.protocols._contract import ListenSettings
+from netecho.protocols._credit import Credit
 from netecho.protocols._datagram_server import DatagramListener, DatagramServer
 from netecho.protocols._impaired_datagrams import ImpairedPort
-from netecho.protocols._quic_link import Address, Link
+from netecho.protocols._quic_link import INTERNAL_ERROR, Address, Link
 from netecho.protocols._quic_wire import IDLE, Wire, configuration
 from netecho.protocols._seen import address_text
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
@@ -49,10 +50,14 @@ TRUSTING: Final = 64
 """Handshakes under way from which on a peer must show that its address is its own."""
 MOST_HANDSHAKES: Final = 1024
 """Handshakes under way; more are not begun."""
+MOST_CONNECTIONS: Final = 4096
+"""Connections, unless the user says how many there may be."""
 MOST_SESSIONS: Final = 4096
 """Sessions that can be resumed: the youngest."""
 CROWDED: Final = "too many QUIC handshakes"
 BROKEN: Final = "no QUIC"
+FREE: Final = 8
+"""Frames that move nothing which a datagram may have, before they are to be paid for."""
 _ID_SIZE: Final = 8
 _CLOSE_SIZE: Final = 64
 """Bytes that the frame of a refusal has at most."""
@@ -88,12 +93,16 @@ class ServerLink(Link):
         ids: the connection IDs by which it is known at first.
     """
 
+    excess: tuple[int, bool] = (INTERNAL_ERROR, False)
+    """How a peer is told that it has us do nothing but work; as `farewell`."""
+
     def __init__(self, port: QUICPort, wire: Wire, peer: Address, ids: set[bytes]) -> None:
         super().__init__(port.reactor, wire, port.send_datagram)
         self.port = port
         self.ids = ids
         self.peer = peer
         self.begun = self.reactor.seconds()
+        self.credit = Credit(self.begun)
         self.is_open = False
         """The handshake is complete."""
         self.bytes_received = 0
@@ -114,6 +123,18 @@ class ServerLink(Link):
         return not self.wire.backlog
 
     # What is alike.
+
+    def received(self, datagram: bytes, source: Address) -> None:
+        """Take a datagram."""
+        before = self.wire.idle_frames
+        super().received(datagram, source)
+        self.pay(self.wire.idle_frames - before - FREE)
+
+    def pay(self, frames: int) -> None:
+        """Have the peer pay for frames that move nothing; whoever cannot is used for nothing but work."""
+        if frames > 0 and not self.credit.spend(frames, self.reactor.seconds()):
+            code, by_application = self.excess
+            self.end(code, "too much is asked for nothing", by_application=by_application)
 
     def happened(self, event: QuicEvent) -> None:
         """Keep the books."""
@@ -204,6 +225,8 @@ class QUICPort(DatagramServer):
         )
         self._retry = QuicRetryTokenHandler()
         self._tickets: collections.OrderedDict[bytes, SessionTicket] = collections.OrderedDict()
+        self._has_refused = False
+        """It has been told that there is no room."""
         self._drained: Deferred[None] | None = None
         self._is_draining = False
         self.links: dict[bytes, ServerLink] = {}
@@ -224,14 +247,17 @@ class QUICPort(DatagramServer):
             return
         link = self.links.get(header.destination_cid)
         if link is not None:
-            link.received(datagram, addr[:2])
+            if addr[:2] != link.wire.get_peer_address() and (why := self.objection(addr[:2])) is not None:
+                self.drop(why, addr[:2])  # it is not to be had by beginning elsewhere, and moving there
+            else:
+                link.received(datagram, addr[:2])
         elif len(datagram) >= SMALLEST_MAX_DATAGRAM_SIZE and header.version is not None:
             if (why := self.objection(addr[:2])) is not None:
                 self.drop(why, addr[:2])
             elif header.version not in self._configuration.supported_versions:
                 if header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:
                     self._negotiate(header, addr[:2])
-            elif header.packet_type is QuicPacketType.INITIAL:
+            elif header.packet_type is QuicPacketType.INITIAL and len(header.destination_cid) >= _ID_SIZE:
                 self._begin(datagram, header, addr[:2])
 
     def _negotiate(self, header: QuicHeader, source: Address) -> None:
@@ -264,7 +290,7 @@ class QUICPort(DatagramServer):
                 self.send_datagram(refusal(header, QuicErrorCode.INVALID_TOKEN), source)
                 return
             retried = header.destination_cid
-        elif len(self.opening) >= TRUSTING:
+        elif self.settings.retry or len(self.opening) >= TRUSTING:
             self._ask_again(header, source)
             return
         if len(self.opening) >= MOST_HANDSHAKES:
@@ -323,16 +349,24 @@ class QUICPort(DatagramServer):
     def is_full(self) -> bool:
         """Whether there are as many connections as there may be."""
         limit = self.settings.max_connections
-        return limit is not None and self.settings.totals.open >= limit
+        if limit is None:
+            return len(self.open) >= MOST_CONNECTIONS
+        return self.settings.totals.open >= limit
 
     def refused(self, source: Address) -> None:
-        """Count a connection for which there is no room."""
+        """Count a connection for which there is no room; tell of the first until there is some again.
+
+        Anybody can have it said of any address, as often as there are packets.
+        """
         self.settings.totals.refused += 1
-        limit = self.settings.max_connections
-        self._tell("refused", {"peer": address_text(as_address(source)), "limit": limit})
+        if not self._has_refused:
+            self._has_refused = True
+            limit = self.settings.max_connections or MOST_CONNECTIONS
+            self._tell("refused", {"peer": address_text(as_address(source)), "limit": limit})
 
     def opened(self, link: ServerLink) -> None:
         """Take a connection into the books."""
+        self._has_refused = False
         self.opening.discard(link)
         self.open.add(link)
         self.settings.totals.connections += 1

@@ -1,9 +1,10 @@
 """One QUIC connection's core: aioquic's, with a window that its peer must read to move.
 
-This is the one file that knows what aioquic keeps to itself. Its flow control lets a peer send more as soon
-as data has come, whether or not anything has been done with it, and twice as much each time, so that the
-echo for a peer that does not read would have no bound; and its TLS asks for client certificates, and looks
-at those of servers, in ways of its own.
+With `_quic_bounds` this is the only file that knows what aioquic keeps to itself. Its flow control lets a
+peer send more as soon as data has come, whether or not anything has been done with it, and twice as much each
+time, so that the echo for a peer that does not read would have no bound; and its TLS looks at certificates in
+ways of its own. Clients are asked for one by a switch that aioquic has "for test purposes only". There is no
+other as of 1.7.2, and what it does is what RFC 8446 has: a request, a certificate, and proof of its key.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Any, Final
 from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import END_STATES, Limit, QuicConnection
+from aioquic.quic.connection import END_STATES, Limit
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersion
 from OpenSSL import SSL
 
-from netecho.protocols._quic_qlog import Log
+from netecho.protocols._quic_bounds import BoundedConnection
+from netecho.protocols._quic_qlog import Log, Trace
 from netecho.protocols._security import Agreement, Security
 
 WINDOW: Final = 2 << 20
@@ -130,13 +132,13 @@ def configuration(
     return answer
 
 
-class Wire(QuicConnection):
+class Wire(BoundedConnection):
     """The core of one connection.
 
     Args:
         settings: see `configuration`.
         security: how this end speaks TLS.
-        more: what else `QuicConnection` takes.
+        more: what else aioquic's `QuicConnection` takes.
     """
 
     def __init__(self, settings: QuicConfiguration, security: Security, **more: Any) -> None:
@@ -155,7 +157,8 @@ class Wire(QuicConnection):
     def _count_held(self) -> int:
         # A server has made of what came what it is to send. What a client is to send waits for its echo to
         # be taken, and must not hold that up.
-        return self.withheld if self._is_client else self.withheld + self.backlog
+        held = self.withheld + self.out_of_order
+        return held if self._is_client else held + self.backlog
 
     @property
     def backlog(self) -> int:
@@ -242,6 +245,13 @@ class Wire(QuicConnection):
     def is_confirmed(self) -> bool:
         """Whether both ends know that the handshake is complete (RFC 9001 section 4.1.2)."""
         return self._handshake_confirmed
+
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        """Take a datagram."""
+        super().receive_datagram(data, addr, now)
+        trace = self._quic_logger
+        if isinstance(trace, Trace) and self._network_paths and self._network_paths[0].is_validated:
+            trace.begin()
 
     # The end.
 

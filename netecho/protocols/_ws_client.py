@@ -11,10 +11,9 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from websockets.exceptions import InvalidStatus
 from websockets.extensions.base import ClientExtensionFactory
 from websockets.frames import BINARY, OK_CLOSE_CODES, TEXT, CloseCode, Frame
-from websockets.protocol import CONNECTING, OPEN
+from websockets.protocol import OPEN
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
@@ -22,13 +21,14 @@ from netecho.errors import ConnectError
 from netecho.plans import Target
 from netecho.protocols._contract import OnLost, OnReply
 from netecho.protocols._message_conversation import MessageConversation
+from netecho.protocols._sockets import unsent
+from netecho.protocols._ws_answer import Answer, NoAnswerError, refusal
 from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, Assembly, ClientWire
 
-MOST_HEAD: Final = 64 << 10
-"""Bytes of the answer to our request to upgrade."""
 LINGER: Final = 1.0
 """Seconds that the other end has to close the connection after both have said that it is over."""
-
+MOST_PONGS: Final = 64 << 10
+"""Bytes of answers to pings that are written before it is seen whether the other end takes them."""
 
 _SUBPROTOCOL: Final = "sec-websocket-protocol"
 
@@ -91,8 +91,9 @@ class WebSocketExchanger(Protocol):
         self._assembly = Assembly()
         self._is_asking = True
         """Our request is not answered yet."""
-        self._head_size = 0
-        """Bytes of the answer so far."""
+        self._answer = Answer()
+        self._ponged = 0
+        """Bytes of answers to pings since the other end was last seen to take what it is sent."""
         self._last_call: Any = None
         self.opened: Deferred[WebSocketExchanger] = Deferred(lambda _: self.transport.abortConnection())
         """Fires when messages can be sent; fails with `ConnectError`."""
@@ -138,23 +139,18 @@ class WebSocketExchanger(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Take messages, or some of one."""
         protocol = self._protocol
-        protocol.receive_data(data)
+        if not self._is_asking:
+            protocol.receive_data(data)
+        elif not self._is_let_in(data):
+            return
         frames: list[Any] = protocol.events_received()
-        if self._is_asking:
-            if not self._is_let_in(len(data)):
-                return
-            del frames[0]  # is the answer that let us in
-        self._flush()
-        try:
-            for frame in frames:
-                whole = frame.fin and frame.opcode is BINARY  # the commonest needs no look
-                message = frame if whole else self._assembly.take(frame)
-                if message is not None:
-                    self.message_came(message)
-        except UnicodeDecodeError as error:
-            protocol.fail(CloseCode.INVALID_DATA, "text is not in UTF-8")
-            protocol.parser_exc = error
-            self._flush()
+        if protocol.writes:
+            self._answer_pings()
+        for frame in frames:
+            whole = frame.fin and frame.opcode is BINARY  # the commonest needs no look
+            message = frame if whole else self._assembly.take(frame)
+            if message is not None:
+                self.message_came(message)
         if protocol.state is not OPEN and self._last_call is None:
             self._part()
 
@@ -163,24 +159,41 @@ class WebSocketExchanger(Protocol):
         sequence = self._awaited.popleft() if self._awaited else None
         self._on_reply(sequence, bytes(message.data))
 
-    def _is_let_in(self, size: int) -> bool:
+    def _answer_pings(self) -> None:
+        """Send what the library answers. Who pings and does not read is owed the last answer alone."""
+        protocol = self._protocol
+        self._ponged += sum(map(len, protocol.writes))
+        if protocol.state is OPEN and self._ponged > MOST_PONGS:
+            if unsent(self.transport.fileno()) > MOST_PONGS // 4:
+                del protocol.writes[:-1]  # as it may be (RFC 6455 section 5.5.3)
+                return
+            self._ponged = 0
+        self._flush()
+
+    # The answer to our request.
+
+    def _is_let_in(self, data: bytes) -> bool:
         """Look whether our request is answered; return whether messages may come."""
         protocol = self._protocol
-        self._head_size += size
-        if protocol.state is not CONNECTING:  # which may be over again by what came with it
-            self._is_asking = False
-            self.opened.callback(self)
-            return True
-        why = protocol.handshake_exc
-        if isinstance(why, InvalidStatus):
-            response = why.response
-            status = f"{response.status_code} {response.reason_phrase}".strip()
-            self._is_refused(f"the server answered {status}: there is no WebSocket at that path")
-        elif why is not None:
-            self._is_refused(f"the server speaks no WebSocket: {why.__cause__ or why}")
-        elif self._head_size > MOST_HEAD:
-            self._is_refused("the server's answer has no end")
-        return False
+        try:
+            answered = self._answer.take(data)
+        except NoAnswerError as error:
+            self._is_refused(str(error))
+            return False
+        if answered is None:
+            return False
+        response, came = answered
+        if (why := refusal(response)) is not None:
+            self._is_refused(why)
+            return False
+        protocol.receive_data(came)
+        if (wrong := protocol.handshake_exc) is not None:
+            self._is_refused(f"the server speaks no WebSocket: {wrong.__cause__ or wrong}")
+            return False
+        del protocol.events[0]  # is the answer itself
+        self._is_asking = False  # though it may be over again by what came with it
+        self.opened.callback(self)
+        return True
 
     def _is_refused(self, words: str) -> None:
         self._on_lost = None

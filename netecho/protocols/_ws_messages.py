@@ -12,6 +12,8 @@ from websockets.frames import BINARY, CLOSE, CONT, TEXT, Frame
 from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
 
+from netecho.protocols._ws_reader import FrameReader
+
 MOST_MESSAGE: Final = 16 << 20
 """Bytes of a message, inflated if it was compressed; and of a frame."""
 BUFFER: Final = 256 << 10
@@ -28,14 +30,47 @@ LOG.setLevel(logging.WARNING)
 
 
 class _Wire(Protocol):
-    """The library's, but that a peer may close before a message is complete."""
+    """The library's, but that a peer may close before a message is complete, and that text is text.
+
+    Args:
+        options: of the library's.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._decoder: Any = None
+        """Of the text that has begun."""
+        self.reader = FrameReader()
+        self.parser = self.parse()  # which reads from that one
+        next(self.parser)
 
     def recv_frame(self, frame: Frame) -> None:
-        """Take a frame."""
-        if frame.opcode is CLOSE:
+        """Take a frame.
+
+        Raises:
+            UnicodeDecodeError: text is not in UTF-8, as far as it has come: the library tells the peer.
+        """
+        opcode = frame.opcode
+        if opcode is CLOSE:
             # Control frames may come between fragments (RFC 6455 section 5.4).
             self.current_size = None
+        elif opcode is TEXT and self.current_size is None:
+            if frame.fin and len(frame.data) <= _PIECE:
+                bytes(frame.data).decode()
+            else:
+                self._decoder = codecs.getincrementaldecoder("utf-8")()
+                self._look(frame)
+        elif opcode is CONT and self._decoder is not None:
+            self._look(frame)
         super().recv_frame(frame)
+
+    def _look(self, frame: Frame) -> None:
+        data = memoryview(frame.data)
+        for start in range(0, len(data), _PIECE):
+            self._decoder.decode(data[start : start + _PIECE])
+        if frame.fin:
+            self._decoder.decode(b"", final=True)
+            self._decoder = None
 
 
 class ServerWire(_Wire, ServerProtocol):
@@ -56,9 +91,9 @@ class SpoiltWire(ServerWire):
 
     def recv_frame(self, frame: Frame) -> None:
         """Take a frame: each message begins with one of text or bytes."""
+        super().recv_frame(frame)
         if frame.opcode in (TEXT, BINARY):
             frame.data = self._spoil(bytes(frame.data))
-        super().recv_frame(frame)
 
 
 class ClientWire(_Wire, ClientProtocol):
@@ -66,7 +101,7 @@ class ClientWire(_Wire, ClientProtocol):
 
 
 class Assembly:
-    """Puts the fragments of messages together, and sees that text is text.
+    """Puts the fragments of messages together.
 
     The library beneath has bounded what they amount to (`MOST_MESSAGE`), but not how many they are: they are
     kept as the bytes that they add up to.
@@ -75,43 +110,22 @@ class Assembly:
     def __init__(self) -> None:
         self._opcode = BINARY
         self._data = bytearray()
-        self._decoder: Any = None
         self.is_partial = False
         """A fragment has come whose message has not ended."""
 
     def take(self, frame: Frame) -> Frame | None:
-        """Take a frame; return the message that it completes, in a frame, if it does.
-
-        Raises:
-            UnicodeDecodeError: text is not in UTF-8, as far as it has come.
-        """
+        """Take a frame; return the message that it completes, in a frame, if it does."""
         opcode = frame.opcode
-        if opcode is TEXT:
-            if frame.fin and len(frame.data) <= _PIECE:
-                bytes(frame.data).decode()
-                return frame
-            self._decoder = codecs.getincrementaldecoder("utf-8")()
-            self._look(frame)
-        elif opcode is CONT:
-            if self._opcode is TEXT:
-                self._look(frame)
-        elif opcode is not BINARY:
-            return None
-        if opcode is not CONT:
+        if opcode is TEXT or opcode is BINARY:
             if frame.fin:
                 return frame
             self._opcode = opcode
             self.is_partial = True
+        elif opcode is not CONT:
+            return None
         self._data += frame.data
         if not frame.fin:
             return None
         data, self._data = self._data, bytearray()
         self.is_partial = False
         return Frame(self._opcode, bytes(data))
-
-    def _look(self, frame: Frame) -> None:
-        data = memoryview(frame.data)
-        for start in range(0, len(data), _PIECE):
-            self._decoder.decode(data[start : start + _PIECE])
-        if frame.fin:
-            self._decoder.decode(b"", final=True)

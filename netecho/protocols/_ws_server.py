@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import BINARY, PING, TEXT, CloseCode, Frame
 from websockets.protocol import OPEN
 from websockets.typing import Subprotocol
@@ -22,17 +21,13 @@ from netecho.protocols._broadcast import Backlog, cut_off
 from netecho.protocols._http_limits import MOST_HEAD, is_host
 from netecho.protocols._stream_server import LINGER
 from netecho.protocols._watched import Patience, Progress
+from netecho.protocols._ws_deflate import DeflateFactory
 from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, SLICE, Assembly, ServerWire, SpoiltWire
 
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
 
-_DEFLATE: Final = [
-    # A window of 4 KiB either way: 64 KiB of memory for a connection in place of 300.
-    ServerPerMessageDeflateFactory(
-        server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
-    )
-]
+_DEFLATE: Final = [DeflateFactory()]
 _INFO_SLICE: Final = 64
 """Bytes of frames that are taken at a time where messages of six are answered by all that a head has."""
 _HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
@@ -183,27 +178,23 @@ class WebSocketServer:
         said = protocol.data_to_send()
         out: list[bytes] = []
         answers = self._is_echo and not self._has_parted
-        try:
-            for frame in frames:
-                if frame.fin and frame.opcode is BINARY:  # the commonest needs no look
-                    message = frame
-                elif frame.opcode is PING:
-                    out.append(said.pop(0))
+        for frame in frames:
+            if frame.fin and frame.opcode is BINARY:  # the commonest needs no look
+                message = frame
+            elif frame.opcode is PING:
+                out.append(said.pop(0))
+                continue
+            else:
+                message = self._assembly.take(frame)
+                if message is None:
                     continue
-                else:
-                    message = self._assembly.take(frame)
-                    if message is None:
-                        continue
-                self._taken += 1
-                if answers:
-                    self.exchanges += 1
-                    # Not by the library, which has answered a Close frame by now that came after it.
-                    out.append(message.serialize(mask=False, extensions=extensions))
-                elif self._answer is not None and not self._has_parted:
-                    self._answer(message)
-        except UnicodeDecodeError:
-            protocol.fail(CloseCode.INVALID_DATA, "text is not in UTF-8")
-            said += protocol.data_to_send()
+            self._taken += 1
+            if answers:
+                self.exchanges += 1
+                # Not by the library, which has answered a Close frame by now that came after it.
+                out.append(message.serialize(mask=False, extensions=extensions))
+            elif self._answer is not None and not self._has_parted:
+                self._answer(message)
         if protocol.state is not OPEN:
             self._say_what_is_kept()
         out += said

@@ -86,6 +86,8 @@ class EchoServer:
                     impairment=plan.impairment.part(index) if plan.impairment.harms else None,
                     proxied=plan.proxied,
                     qlog=plan.qlog,
+                    retry=plan.quic_retry,
+                    alt_svc=plan.alt_svc,
                 )
                 address = await numbered(self._reactor, target)
                 self.listeners.append(await adapter.listen(self._reactor, address, settings))

@@ -1,4 +1,4 @@
-"""What HTTP peers on streams may have a server do for nothing."""
+"""What peers may have a server do for nothing."""
 
 from __future__ import annotations
 
