@@ -52,10 +52,10 @@ class Benchmark:
         adapter: the target's protocol.
         route: the way to the target, resolved.
         key: tells this run's payloads from others, 32 bits.
-        on_progress: told once every `INTERVAL`, a little after its end.
+        on_progress: told of each interval (see `netecho.services.intervals`), a little after its end.
         when_connected: waited for when all connections have been opened, before anything is sent.
-        on_tick: told at the end of each `INTERVAL`, of all but percentiles.
-        on_interval: told of each interval of what is measured, with all that was recorded in it.
+        on_tick: told at the end of each, of all but percentiles.
+        on_interval: told of each of what is measured, with all that was recorded in it.
         clock: monotonic time in nanoseconds.
     """
 

@@ -8,7 +8,7 @@ from netecho.services.system import ProcessorTime
 
 
 class Instrument:
-    """Counts the processor time of this process, and what the host keeps from its machine, from now on."""
+    """Counts, once it is made, the processor time of this process, and what the host keeps from all."""
 
     def __init__(self) -> None:
         self._used_ns = time.process_time_ns()
