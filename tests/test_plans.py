@@ -672,6 +672,7 @@ def test_proxy() -> None:
     [
         ((3,), "versions of the PROXY protocol"),
         ((2, "host"), "'host' is not an IP address"),
+        ((2, "fe80::1%lo"), "is not an IP address"),
         ((2, "192.0.2.1", 65536), "a number from 0 to 65535"),
         ((2, None, 80), "a port follows an address"),
     ],
