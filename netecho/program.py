@@ -28,13 +28,14 @@ def run(arguments: list[str]) -> int:
     try:
         return app(arguments, prog_name="netecho", standalone_mode=False) or ExitStatus.GOOD
     except SystemExit as stop:  # Typer ends completion and its installation in this way
-        if isinstance(stop.__context__, BrokenPipeError):  # and so do it and Rich when nobody reads
+        if isinstance(stop.__context__, BrokenPipeError):
+            # And so do it and Rich when who read --help has all that it wanted: `netecho --help | head`.
             return ExitStatus.GOOD
         return stop.code if isinstance(stop.code, int) else ExitStatus.GOOD
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
-    except BrokenPipeError:  # who reads has all that it wanted: `netecho bench --help | head`
-        return ExitStatus.GOOD
+    except BrokenPipeError:
+        return ExitStatus.FAILED
     except NetechoError as error:
         return _complain("netecho", str(error), error.exit_status)
     except TyperException as error:

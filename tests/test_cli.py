@@ -472,7 +472,7 @@ def test_mistakes(line: str, expected: str, install: Install, capsys: pytest.Cap
         (NetechoError("one\u2028more \udcff"), 1, "netecho: one\\u2028more \\udcff\n"),
         (FileNotFoundError(2, "No such file", "a\tb"), 1, "netecho: a\\tb: No such file\n"),
         (OSError("odd"), 1, "netecho: odd\n"),
-        (BrokenPipeError(), 0, ""),
+        (BrokenPipeError(), 1, ""),
         (KeyboardInterrupt(), 130, ""),
         (SystemExit(4), 4, ""),
         (SystemExit(), 0, ""),

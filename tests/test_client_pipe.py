@@ -197,7 +197,7 @@ def test_closed_stdout() -> None:
         child.stdout.close()
         child.stdout = None
         _, stderr = child.communicate(DATA[:MIB], timeout=PATIENCE)
-    assert stderr == b""
+    assert (child.returncode, stderr) == (1, b"")
 
 
 def test_full_disk() -> None:

@@ -181,10 +181,13 @@ async def _probe(
     reactor: Any, signals: running.Signals, adapter: Adapter, plan: ProbePlan, forms: _Forms
 ) -> int:
     view: ProbeView | None = None
+    is_read = True
 
     def on_probe(reply: ProbeReply) -> None:
+        nonlocal is_read
         if view is not None and not view.reply(reply):
-            probes.interrupt()  # nobody reads what is written any more
+            is_read = False
+            probes.interrupt()
 
     route = await find_route(
         reactor,
@@ -207,7 +210,8 @@ async def _probe(
     if forms.verbose:
         _describe(probes.transport, route, probes.setup)
     signals.on_first(lambda _: probes.interrupt())
-    is_read = forms.show(await probes.run())
+    summary = await probes.run()
+    is_read = forms.show(summary) and is_read
     if log is not None:
         log.close()
     if not is_read:

@@ -59,7 +59,6 @@ CSV_COLUMNS: Final = (
     "exchanges.statuses",
     "plan.receipts",
     "exchanges.untold",
-    "instrument.steal_share",
     *(
         f"latency_ns.{name}.{statistic}"
         for name in LATENCIES
@@ -82,6 +81,7 @@ CSV_COLUMNS: Final = (
         for step in STEPS
         for statistic in _STATISTICS
     ),
+    "instrument.steal_share",
 )
 CHANGE_COLUMNS: Final = ("metric", "unit", "old", "new", "ratio", "low", "high", "confidence", "verdict")
 """Of a comparison's CSV: the keys of its `changes`."""

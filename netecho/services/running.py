@@ -24,7 +24,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 import netecho.reactor
-from netecho.errors import UsageError, UserInterruptError
+from netecho.errors import ExitStatus, UsageError, UserInterruptError
 from netecho.plans import ReactorName
 
 try:
@@ -112,7 +112,8 @@ class Signals:
 def run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
     """Run `main` with the reactor, and the signals that it may react to; return its exit status.
 
-    If no reactor is installed yet, it is the default of `install`.
+    If no reactor is installed yet, it is the default of `install`. When nobody reads any more what it writes,
+    it has failed.
 
     Raises:
         UserInterruptError: it was interrupted and had not asked to end in order, or was told twice.
@@ -122,6 +123,8 @@ def run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
         return _run(main)
     except KeyboardInterrupt:
         raise UserInterruptError("interrupted") from None
+    except BrokenPipeError:  # which Typer would take for the end of somebody's reading --help
+        return ExitStatus.FAILED
 
 
 def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:

@@ -8,35 +8,16 @@ the server's own, or the client's own.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import sys
-import time
 from typing import Final
 
-from tests.benchmarks.http import LAST, load, serving, show
+from tests.benchmarks.http import LAST, both_ends, serving, show
 
 ROUNDS: Final = 5
-SECONDS: Final = 3
-CONNECTIONS: Final = 50
 SIZES: Final = [64, 1200]
 PLAIN, SECURE = "UDP", "DTLS"
+TRUST: Final = {PLAIN: [], SECURE: ["-k"]}
 URLS: Final = {PLAIN: "udp://127.0.0.1:0", SECURE: "dtls://127.0.0.1:0"}
-
-
-def measured(url: str, clock: int, *words: str) -> tuple[float, float]:
-    """Return the exchanges in a second of the server's processor time, and in one of the client's."""
-    command = [sys.executable, "-m", "netecho", "bench", url, "-c", str(CONNECTIONS), "-z", f"{SECONDS}s"]
-    if url.startswith("dtls"):
-        command.append("-k")
-    before = time.clock_gettime_ns(clock)
-    said, _ = load(*command, "--quiet", "--json", "-", *words)
-    spent = time.clock_gettime_ns(clock) - before
-    result = json.loads(said)
-    assert not result["exchanges"]["errors"]
-    served: float = result["exchanges"]["completed"] * 1e9 / spent
-    client: float = result["throughput"]["exchanges_per_s"] / result["instrument"]["cpu_share"]
-    return served, client
 
 
 def main() -> None:
@@ -51,13 +32,13 @@ def main() -> None:
             clients: dict[str, list[float]] = {name: [] for name in servers}
             for _ in range(ROUNDS):
                 for name, (url, clock) in servers.items():
-                    served, client = measured(url, clock, "-l", str(size))
+                    served, client = both_ends(url, clock, "-l", str(size), *TRUST[name])
                     echoes[name].append(served)
                     clients[name].append(client)
             show(f"Echoes of {size} bytes in a second of the server's processor time", echoes, PLAIN)
             show(f"Exchanges of {size} bytes in a second of the client's", clients, PLAIN)
         url, clock = servers[SECURE]
-        shaken = [measured(url, clock, "--mode", "handshake") for _ in range(ROUNDS)]
+        shaken = [both_ends(url, clock, "--mode", "handshake", *TRUST[SECURE]) for _ in range(ROUNDS)]
         show("Handshakes in a second of the server's", {SECURE: [one for one, _ in shaken]}, SECURE)
         show("Handshakes in a second of the client's", {SECURE: [one for _, one in shaken]}, SECURE)
 

@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -102,6 +103,19 @@ def bench(url: str, *words: str) -> float:
     rate: float = result["throughput"]["exchanges_per_s"]
     assert not result["exchanges"]["errors"]
     return rate / share
+
+
+def both_ends(url: str, clock: int, *words: str) -> tuple[float, float]:
+    """Return what `netecho bench` does in a second of its server's processor time, and in one of its own."""
+    command = [sys.executable, "-m", "netecho", "bench", url, "-c", str(CONNECTIONS), "-z", f"{SECONDS}s"]
+    before = time.clock_gettime_ns(clock)
+    said, _ = load(*command, "--quiet", "--json", "-", *words)
+    spent = time.clock_gettime_ns(clock) - before
+    result = json.loads(said)
+    assert not result["exchanges"]["errors"]
+    served: float = result["exchanges"]["completed"] * 1e9 / spent
+    client: float = result["throughput"]["exchanges_per_s"] / result["instrument"]["cpu_share"]
+    return served, client
 
 
 def show(title: str, rows: dict[str, list[float]], base: str) -> None:

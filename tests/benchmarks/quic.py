@@ -12,14 +12,11 @@ import contextlib
 import json
 import os
 import sys
-import time
 from typing import Final
 
-from tests.benchmarks.http import LAST, load, serving, show
+from tests.benchmarks.http import CONNECTIONS, LAST, SECONDS, both_ends, load, serving, show
 
 ROUNDS: Final = 5
-SECONDS: Final = 3
-CONNECTIONS: Final = 50
 SIZES: Final = [64, 16_384]
 PROTOCOLS: Final = ["quic", "http3"]
 OURS, THEIRS = "netecho", "aioquic on uvloop"
@@ -31,30 +28,6 @@ def servers(protocol: str) -> dict[str, list[str]]:
         OURS: ["netecho", "serve", "--json-stream", f"{protocol}://127.0.0.1:0"],
         THEIRS: ["tests.benchmarks.quic_aioquic", "serve", protocol],
     }
-
-
-def measured(url: str, clock: int, *words: str) -> tuple[float, float]:
-    """Return the exchanges in a second of the server's processor time, and in one of our client's."""
-    command = [
-        sys.executable,
-        "-m",
-        "netecho",
-        "bench",
-        url,
-        "-k",
-        "-c",
-        str(CONNECTIONS),
-        "-z",
-        f"{SECONDS}s",
-    ]
-    before = time.clock_gettime_ns(clock)
-    said, _ = load(*command, "--quiet", "--json", "-", *words)
-    spent = time.clock_gettime_ns(clock) - before
-    result = json.loads(said)
-    assert not result["exchanges"]["errors"]
-    served: float = result["exchanges"]["completed"] * 1e9 / spent
-    client: float = result["throughput"]["exchanges_per_s"] / result["instrument"]["cpu_share"]
-    return served, client
 
 
 def their_load(url: str, size: int) -> float:
@@ -74,7 +47,7 @@ def compare(protocol: str) -> None:
             clients: dict[str, list[float]] = {OURS: [], THEIRS: []}
             for _ in range(ROUNDS):
                 for name, (url, clock) in running.items():
-                    served, client = measured(url, clock, "-l", str(size))
+                    served, client = both_ends(url, clock, "-k", "-l", str(size))
                     echoes[name].append(served)
                     if name == OURS:
                         clients[OURS].append(client)
@@ -84,7 +57,7 @@ def compare(protocol: str) -> None:
         shaken: dict[str, list[float]] = {OURS: [], THEIRS: []}
         for _ in range(ROUNDS):
             for name, (url, clock) in running.items():
-                shaken[name].append(measured(url, clock, "--mode", "handshake")[0])
+                shaken[name].append(both_ends(url, clock, "-k", "--mode", "handshake")[0])
         show(f"{protocol}: handshakes in a second of the server's", shaken, THEIRS)
 
 

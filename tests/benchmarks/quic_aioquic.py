@@ -150,6 +150,9 @@ async def load(url: str, connections: int, seconds: float, size: int) -> None:
         cpu = asyncio.ensure_future(spent())
         done = await asyncio.gather(*map(work, clients))
         print(json.dumps({"per_cpu_second": sum(done) / await cpu}))
+        for client in clients:  # each closes for a second, and one after the other if it is left to `connect`
+            client.close()
+        await asyncio.gather(*(client.wait_closed() for client in clients))
 
 
 if __name__ == "__main__":
