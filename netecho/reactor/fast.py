@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from select import EPOLLERR, EPOLLET, EPOLLIN
 from time import monotonic
@@ -18,6 +18,7 @@ from twisted.python import log
 
 from netecho.reactor import datagrams, streams
 from netecho.reactor.logcontext import TurnContext, with_present_context
+from netecho.reactor.outgoing import Outgoing
 from netecho.reactor.timers import Alarm
 from netecho.reactor.tls import DirectTLSFactory
 
@@ -27,6 +28,12 @@ LONGEST: Final = 86_400.0
 """Seconds that are waited for events before it is looked again what is due."""
 EVENTS: Final = 512
 """Events taken from epoll in one turn; the next turn begins with those that were left."""
+TOGETHER: Final = 32
+"""Events after which is sent what was written meanwhile, so that no peer waits for longer than these take."""
+
+
+def _parts(events: Sequence[tuple[int, int]]) -> Iterable[Sequence[tuple[int, int]]]:
+    return (events[start : start + TOGETHER] for start in range(0, len(events), TOGETHER))
 
 
 class Watched(dict[int, Any]):
@@ -69,6 +76,7 @@ class FastReactor(EPollReactor):
 
     def __init__(self) -> None:
         self._turn = TurnContext()
+        self.outgoing = Outgoing()
         self._deliver = self._dispatch_in_context
         self._alarm: Alarm | None = None
         super().__init__()
@@ -111,11 +119,15 @@ class FastReactor(EPollReactor):
         current = self._turn.current
         if isinstance(current, streams.DirectConnection):
             current.send_kept()
+        outgoing = self.outgoing
+        outgoing.send()
+        keeping, outgoing.keeping = outgoing.keeping, False
         deliver, self._deliver = self._deliver, self._dispatch_in_context
         try:
             super().iterate(delay)
         finally:
             self._deliver = deliver
+            outgoing.keeping = keeping
 
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events, `timeout` seconds at most (`None`: for ever), and pass them on."""
@@ -140,38 +152,46 @@ class FastReactor(EPollReactor):
         pool: Any = self.threadpool
         pool.callInThreadWithCallback = partial(with_present_context, pool.callInThreadWithCallback)
 
-    def _dispatch_in_context(self, events: Iterable[tuple[int, int]]) -> None:
+    def _dispatch_in_context(self, events: Sequence[tuple[int, int]]) -> None:
         """Do as `_dispatch` where the log context is not our own, as it is in the main loop."""
         self._turn.run(self._dispatch, events)
 
-    def _dispatch(self, events: Iterable[tuple[int, int]]) -> None:
-        """Call each event's transport, and disconnect it if it says so or fails."""
-        table, turn = self._selectables.table, self._turn
+    def _dispatch(self, events: Sequence[tuple[int, int]]) -> None:
+        """Call each event's transport, and disconnect it if it says so or fails; send what they wrote."""
+        table, turn, outgoing = self._selectables.table, self._turn, self.outgoing
         before = turn.current
-        for fd, event in events:
-            transport = table[fd]
-            if transport is None:
-                self._dispatch_other(fd, event)
-                continue
-            turn.current = transport
-            try:
-                if event == EPOLLIN:
-                    in_read = True
+        outgoing.keeping = len(events) > 1
+        try:
+            for part in [events] if len(events) <= TOGETHER else _parts(events):
+                for fd, event in part:
+                    transport = table[fd]
+                    if transport is None:
+                        self._dispatch_other(fd, event)
+                        continue
+                    turn.current = transport
                     try:
-                        why = transport.doRead()
-                    except BaseException as failure:
-                        why, in_read = failure, False
+                        if event == EPOLLIN:
+                            in_read = True
+                            try:
+                                why = transport.doRead()
+                            except BaseException as failure:
+                                why, in_read = failure, False
+                                log.err()
+                            if why:
+                                self._disconnectSelectable(transport, why, in_read)
+                        else:
+                            self._doReadOrWrite(transport, fd, event)
+                    except KeyboardInterrupt:
+                        raise
+                    except BaseException:  # of a protocol that was told of the end
                         log.err()
-                    if why:
-                        self._disconnectSelectable(transport, why, in_read)
-                else:
-                    self._doReadOrWrite(transport, fd, event)
-            except KeyboardInterrupt:
-                turn.current = before
-                raise
-            except BaseException:  # of a protocol that was told of the end
-                log.err()
-        turn.current = before
+                if outgoing:
+                    outgoing.send()
+        finally:
+            turn.current = before
+            outgoing.keeping = False
+            if outgoing:
+                outgoing.send()
 
     def _doReadOrWrite(self, selectable: Any, fd: int, event: int) -> None:
         """See `_PollLikeMixin`, to which an error is the end of a connection.

@@ -19,6 +19,7 @@ from twisted.internet.abstract import FileDescriptor, _dataMustBeBytes
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python import log
 
+from netecho.reactor.outgoing import SMALL_MESSAGE, Outgoing
 from netecho.reactor.tls import DirectTLSTransport
 
 SMALL: Final = 479
@@ -46,10 +47,14 @@ class DirectConnection(tcp.Connection):
     producer: Any
     TLS: bool
 
-    _direct = False
+    direct = False
     """Whether a write goes to the system: connected in clear, nothing queued before it, no pull producer."""
     _lost = False
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
+    _outgoing = Outgoing()
+    """What keeps small messages while events are passed on: the reactor's, where it serves this kind."""
+    _kept_size: int
+    """Bytes in the largest message that is kept."""
     _room: int
     """Bytes that are asked for at once."""
     _full_reads = 0
@@ -58,6 +63,7 @@ class DirectConnection(tcp.Connection):
     def __init__(self, *arguments: Any) -> None:
         # Looked at for every message, and found sooner in the instance.
         self.bufferSize = self.bufferSize
+        self._kept_size = SMALL_MESSAGE
         self._room = SMALL
         super().__init__(*arguments)
 
@@ -97,24 +103,33 @@ class DirectConnection(tcp.Connection):
         return data
 
     def write(self, data: bytes) -> None:
-        """Send `data`, or as much as the system takes; the rest follows when it takes more."""
-        if self._direct and type(data) is bytes:
+        """Send `data`, or as much as the system takes; the rest follows when it takes more.
+
+        While a turn's events are passed on, a small message is kept a moment, to be sent with others.
+        """
+        if self.direct and type(data) is bytes:
+            outgoing = self._outgoing
+            if outgoing.keeping:
+                if len(data) <= self._kept_size:
+                    outgoing.append((self, data))
+                    return
+                outgoing.send()
             try:
                 sent = self.socket.send(data)
             except OSError as error:
-                sent = self._not_sent(error)
+                sent = self.not_sent(error)
             if not sent == len(data) <= self.bufferSize:
-                self._sent(data, sent)
+                self.queue_rest(data, sent)
         elif self.TLS:
             if self.connected:
                 self.protocol.write(data)
         else:
-            self._direct = False  # a subclass of bytes is queued: so is what follows it
+            self._queue_from_now_on()  # a subclass of bytes is queued: so is what follows it
             FileDescriptor.write(self, data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send all of `iovec`, as `write` would its concatenation."""
-        if self._direct:
+        if self.direct:
             pieces = list(iovec)
             for piece in pieces:
                 _dataMustBeBytes(piece)
@@ -125,17 +140,24 @@ class DirectConnection(tcp.Connection):
         else:
             FileDescriptor.writeSequence(self, iovec)
 
-    def _not_sent(self, error: OSError) -> int:
+    def _queue_from_now_on(self) -> None:
+        """Send what is kept, and have all that is written after it queued."""
+        if self.direct:
+            self._outgoing.send()
+            self.direct = False
+
+    def not_sent(self, error: OSError) -> int:
+        """Take why `send` has sent nothing, and return 0."""
         if error.errno not in (EAGAIN, ENOBUFS):
             # Twisted's way is to say so in the next turn, when nobody is in the middle of something.
             self._lost = True
         return 0
 
-    def _sent(self, data: bytes, sent: int) -> None:
+    def queue_rest(self, data: bytes, sent: int) -> None:
         """Queue what the system did not take; have a producer pause after as much as would fill the queue."""
         size = len(data)
         if sent < size:
-            self._direct = False
+            self.direct = False
             self._tempDataBuffer.append(data[sent:] if sent else data)
             self._tempDataLen = size - sent
             self.startWriting()
@@ -146,8 +168,10 @@ class DirectConnection(tcp.Connection):
 
     def doWrite(self) -> Any:
         """Send what is queued, now that the system takes more."""
+        if self.direct:
+            self._outgoing.send()
         result = super().doWrite()
-        self._direct = self._may_send() and not self.TLS
+        self.direct = self._may_send() and not self.TLS
         return result
 
     def _may_send(self) -> bool:
@@ -163,10 +187,16 @@ class DirectConnection(tcp.Connection):
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See `IConsumer.registerProducer`."""
-        if not streaming and self._direct:
-            self._direct = False  # it is asked for more when the queue is empty: so there must be one,
+        if not streaming and self.direct:
+            self._queue_from_now_on()  # it is asked for more when the queue is empty: so there must be one,
             self.startWriting()  # and it is asked so for what has been sent before it came, too
         super().registerProducer(producer, streaming)
+        self._kept_size = 0  # it is told to pause while it writes
+
+    def unregisterProducer(self) -> None:
+        """See `IConsumer.unregisterProducer`."""
+        super().unregisterProducer()
+        self._kept_size = SMALL_MESSAGE
 
     def send_kept(self) -> None:
         """Send what is kept until the end of an event, as the reactor is turned in the middle of it."""
@@ -178,17 +208,17 @@ class DirectConnection(tcp.Connection):
 
     def connectionLost(self, reason: Any) -> None:
         """Take the end of the connection."""
-        self._direct = False
+        self.direct = False
         super().connectionLost(reason)
 
     def abortConnection(self) -> None:
         """Send nothing more, and reset the connection in the next turn."""
-        self._direct = False
+        self.direct = False
         super().abortConnection()
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """See `ITLSTransport.startTLS`."""
-        self._direct = False
+        self._queue_from_now_on()
         startTLS(self, ctx, normal, _Beneath)
 
 
@@ -205,8 +235,8 @@ class _Beneath(FileDescriptor):
         try:
             sent = self.socket.send(data)
         except OSError as error:
-            sent = self._not_sent(error)
-        self._sent(data, sent)
+            sent = self.not_sent(error)
+        self.queue_rest(data, sent)
 
 
 class Server(DirectConnection, tcp.Server):
@@ -216,14 +246,17 @@ class Server(DirectConnection, tcp.Server):
         self, sock: Any, protocol: Any, client: Any, server: Any, sessionno: int, reactor: Any
     ) -> None:
         super().__init__(sock, protocol, client, server, sessionno, reactor)
-        self._direct = True
+        self._outgoing = reactor.outgoing
+        self.direct = True
 
 
 class Client(DirectConnection, tcp.Client):
     """A TCP connection that we made."""
 
     def _connectDone(self) -> None:
-        self._direct = True
+        reactor: Any = self.reactor
+        self._outgoing = reactor.outgoing
+        self.direct = True
         super()._connectDone()
 
     def meet_error(self) -> bool:
@@ -318,7 +351,7 @@ class UNIXConnection(DirectConnection):
         pieces = self._tempDataBuffer
         if self.disconnecting or self._writeDisconnecting or not pieces:
             self.startWriting()
-        elif self._sendmsgQueue or self.dataBuffer or self.producerPaused or not self._direct:
+        elif self._sendmsgQueue or self.dataBuffer or self.producerPaused or not self.direct:
             if self.doWrite() is not None or self.dataBuffer:
                 self.startWriting()  # the rest, or an error, which is then met again
         else:
@@ -328,9 +361,9 @@ class UNIXConnection(DirectConnection):
             try:
                 sent = self.socket.send(data)
             except OSError as error:
-                sent = self._not_sent(error)
+                sent = self.not_sent(error)
             if sent != len(data):
-                self._sent(data, sent)
+                self.queue_rest(data, sent)
 
     def send_kept(self) -> None:
         """See `DirectConnection`."""
@@ -354,7 +387,7 @@ class UNIXConnection(DirectConnection):
 
     def write(self, data: bytes) -> None:
         """Queue `data`, through TLS once that has been started."""
-        if self._receiving and self._direct and type(data) is bytes and data:
+        if self._receiving and self.direct and type(data) is bytes and data:
             self._tempDataBuffer.append(data)
             self._tempDataLen += len(data)
             self._asked = True
