@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.conversations import SMALL_BUFFERS, Outcome, Promises, Step, converse, scripts
 from tests.pairs import LINKS, Link
-from tests.reactors import KINDS
+from tests.reactors import STREAM_KINDS
 
 
 def promised(promises: Promises, outcomes: tuple[Outcome, Outcome]) -> list[Outcome | None]:
@@ -36,6 +36,6 @@ def promised(promises: Promises, outcomes: tuple[Outcome, Outcome]) -> list[Outc
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(script=scripts, buffers=st.sampled_from([None, SMALL_BUFFERS]))
 def test_conversations(link: Link, script: list[Step], buffers: tuple[int, int] | None) -> None:
-    """All that is promised arrives, in order, and each end is told the same, by both reactors."""
-    ours, theirs = (promised(*converse(kind, link, script, buffers)) for kind in KINDS)
-    assert ours == theirs
+    """All that is promised arrives, in order, and each end is told the same, by whichever reactor."""
+    by_kind = {kind: promised(*converse(kind, link, script, buffers)) for kind in STREAM_KINDS}
+    assert by_kind == dict.fromkeys(STREAM_KINDS, by_kind["epoll"])

@@ -48,7 +48,7 @@ plain_link = pytest.mark.parametrize("link", [TCP, UNIX], ids=str)
 half_closing_link = pytest.mark.parametrize("link", [TCP, UNIX, HALF_TLS], ids=str)
 
 
-@pytest.fixture(params=reactors.KINDS)
+@pytest.fixture(params=reactors.STREAM_KINDS)
 def reactor(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Make each reactor in turn."""
     with reactors.fresh(request.param) as made:

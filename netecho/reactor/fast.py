@@ -70,6 +70,9 @@ class FastReactor(EPollReactor):
     `seconds` is monotonic, so that no delayed call moves when the wall clock is set (twisted#2424).
     """
 
+    KEPT_FROM = 2
+    """Events in a turn that make it worth while to keep what is written, and to send it together."""
+
     seconds = staticmethod(monotonic)
 
     _selectables: Watched
@@ -160,7 +163,7 @@ class FastReactor(EPollReactor):
         """Call each event's transport, and disconnect it if it says so or fails; send what they wrote."""
         table, turn, outgoing = self._selectables.table, self._turn, self.outgoing
         before = turn.current
-        outgoing.keeping = len(events) > 1
+        outgoing.keeping = len(events) >= self.KEPT_FROM
         try:
             for part in [events] if len(events) <= TOGETHER else _parts(events):
                 for fd, event in part:

@@ -1,8 +1,9 @@
-"""What connections write while a turn's events are passed on, kept until several can be sent together.
+"""What clients write while a turn's events are passed on, kept until several messages can be sent together.
 
-To send to a process that sleeps is to wake it, which takes longer than the sending. Sent one by one, between
-one event and the next, each message finds the other end asleep again, as that had less to do. Sent together,
-only the first does.
+To send to a process that sleeps is to wake it, which takes as long as the sending. A server that answers
+before the next event has been dealt with sleeps again by then, and is woken by every message; by several at
+once it is woken once. So a client with 50 connections does a tenth more, and with TLS a sixth. What a server
+sends is not kept: its clients have less to do than it has, and it would do a tenth less.
 """
 
 from __future__ import annotations
@@ -34,8 +35,7 @@ class Outgoing(list[tuple["DirectConnection", bytes]]):
     def send(self) -> None:
         """Send all that is kept, in order.
 
-        What a connection cannot send directly any more follows what it has queued; of one that has been
-        aborted, it is dropped.
+        What a connection cannot send directly any more follows what it has queued, if it is not lost.
         """
         if self._sending:  # a producer that is told to pause writes: that is sent last
             return
@@ -49,7 +49,7 @@ class Outgoing(list[tuple["DirectConnection", bytes]]):
                         sent = connection.not_sent(error)
                     if sent != len(data):
                         connection.queue_rest(data, sent)
-                elif not connection._aborting:
+                else:
                     FileDescriptor.write(connection, data)
         finally:
             self.clear()

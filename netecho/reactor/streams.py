@@ -52,7 +52,7 @@ class DirectConnection(tcp.Connection):
     _lost = False
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
     _outgoing = Outgoing()
-    """What keeps small messages while events are passed on: the reactor's, where it serves this kind."""
+    """Where small messages are kept while events are passed on: in the reactor's, if they are at all."""
     _kept_size: int
     """Bytes in the largest message that is kept."""
     _room: int
@@ -105,7 +105,7 @@ class DirectConnection(tcp.Connection):
     def write(self, data: bytes) -> None:
         """Send `data`, or as much as the system takes; the rest follows when it takes more.
 
-        While a turn's events are passed on, a small message is kept a moment, to be sent with others.
+        While events are passed on, a client's small message is kept a moment, to be sent with others.
         """
         if self.direct and type(data) is bytes:
             outgoing = self._outgoing
@@ -246,7 +246,6 @@ class Server(DirectConnection, tcp.Server):
         self, sock: Any, protocol: Any, client: Any, server: Any, sessionno: int, reactor: Any
     ) -> None:
         super().__init__(sock, protocol, client, server, sessionno, reactor)
-        self._outgoing = reactor.outgoing
         self.direct = True
 
 
