@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from twisted.internet.protocol import ClientFactory, Protocol
 
-from netecho.reactor.fast import TOGETHER
+from netecho.reactor.fast import EVENTS
 from netecho.reactor.outgoing import SMALL_MESSAGE
 from tests import reactors
 from tests.reactors import turn
@@ -63,7 +63,7 @@ def reactor() -> Iterator[Any]:
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     """Listen."""
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as listening:
         yield listening
 
 
@@ -116,7 +116,7 @@ def test_sent_together(reactor: Any, listener: socket.socket) -> None:
 
 def test_nobody_waits_for_more_than_some(reactor: Any, listener: socket.socket) -> None:
     """After so many events what they wrote is sent, however many there are still."""
-    sent_before = dict.fromkeys(range(2 * TOGETHER + 1), 0)
+    sent_before = dict.fromkeys(range(2 * EVENTS + 1), 0)
 
     def answer(client: Client) -> None:
         sent_before[len(answered)] = sum(bool(peer.arrived()) for peer in peers)
@@ -124,9 +124,9 @@ def test_nobody_waits_for_more_than_some(reactor: Any, listener: socket.socket) 
         client.transport.write(b"!")
 
     answered: list[Client] = []
-    peers = connect(reactor, listener, 2 * TOGETHER + 1, answer)
+    peers = connect(reactor, listener, 2 * EVENTS + 1, answer)
     tell_all(reactor, peers)
-    assert sent_before == {index: index // TOGETHER * TOGETHER for index in sent_before}
+    assert sent_before == {index: index // EVENTS * EVENTS for index in sent_before}
 
 
 def test_alone(reactor: Any, listener: socket.socket) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from select import EPOLLERR, EPOLLET, EPOLLIN
 from time import monotonic
@@ -26,14 +26,9 @@ DIRECT: Final = (streams.DirectConnection, datagrams.Port)
 """What is called without a log context of its own."""
 LONGEST: Final = 86_400.0
 """Seconds that are waited for events before it is looked again what is due."""
-EVENTS: Final = 512
-"""Events taken from epoll in one turn; the next turn begins with those that were left."""
-TOGETHER: Final = 32
-"""Events after which is sent what was written meanwhile, so that no peer waits for longer than these take."""
-
-
-def _parts(events: Sequence[tuple[int, int]]) -> Iterable[Sequence[tuple[int, int]]]:
-    return (events[start : start + TOGETHER] for start in range(0, len(events), TOGETHER))
+EVENTS: Final = 64
+"""Events taken from epoll in one turn, so that no peer waits for longer than these take; the next turn begins
+with those that were left."""
 
 
 class Watched(dict[int, Any]):
@@ -165,31 +160,28 @@ class FastReactor(EPollReactor):
         before = turn.current
         outgoing.keeping = len(events) >= self.KEPT_FROM
         try:
-            for part in [events] if len(events) <= TOGETHER else _parts(events):
-                for fd, event in part:
-                    transport = table[fd]
-                    if transport is None:
-                        self._dispatch_other(fd, event)
-                        continue
-                    turn.current = transport
-                    try:
-                        if event == EPOLLIN:
-                            in_read = True
-                            try:
-                                why = transport.doRead()
-                            except BaseException as failure:
-                                why, in_read = failure, False
-                                log.err()
-                            if why:
-                                self._disconnectSelectable(transport, why, in_read)
-                        else:
-                            self._doReadOrWrite(transport, fd, event)
-                    except KeyboardInterrupt:
-                        raise
-                    except BaseException:  # of a protocol that was told of the end
-                        log.err()
-                if outgoing:
-                    outgoing.send()
+            for fd, event in events:
+                transport = table[fd]
+                if transport is None:
+                    self._dispatch_other(fd, event)
+                    continue
+                turn.current = transport
+                try:
+                    if event == EPOLLIN:
+                        in_read = True
+                        try:
+                            why = transport.doRead()
+                        except BaseException as failure:
+                            why, in_read = failure, False
+                            log.err()
+                        if why:
+                            self._disconnectSelectable(transport, why, in_read)
+                    else:
+                        self._doReadOrWrite(transport, fd, event)
+                except KeyboardInterrupt:
+                    raise
+                except BaseException:  # of a protocol that was told of the end
+                    log.err()
         finally:
             turn.current = before
             outgoing.keeping = False
