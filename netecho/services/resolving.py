@@ -13,7 +13,7 @@ from twisted.internet import error as twisted_error
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
+from twisted.internet.interfaces import IAddress, IHostResolution, IReactorThreads, IResolutionReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -104,12 +104,22 @@ async def resolve(
         "UDP" if kind is Kind.DATAGRAM else "TCP",
     )
     addresses = await found.complete
+    _end_threads(reactor)
     if not addresses:
         wanted = f" {_FAMILY_WORDS[family]}" if family is not Family.ANY else ""
         raise ResolveError(f"{host} has no{wanted} address: check the name, and that name resolution works")
     if kind is Kind.DATAGRAM:
         addresses.sort(key=lambda address: ":" in address)
     return tuple(addresses)
+
+
+def _end_threads(reactor: Any) -> None:
+    """End the threads in which names were resolved: every system call of a process that has any takes longer."""
+    if IReactorThreads.providedBy(reactor):
+        pool: Any = reactor.getThreadPool()
+        most = pool.max
+        pool.adjustPoolsize(maxthreads=0)
+        pool.adjustPoolsize(maxthreads=most)
 
 
 def _family(sockets: SocketOptions) -> Family:
