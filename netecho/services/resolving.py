@@ -114,7 +114,7 @@ async def resolve(
 
 
 def _end_threads(reactor: Any) -> None:
-    """End the threads in which names were resolved: every system call of a process that has any takes longer."""
+    """End the threads in which names were resolved: beside them, system calls of the process take longer."""
     if IReactorThreads.providedBy(reactor):
         pool: Any = reactor.getThreadPool()
         most = pool.max
