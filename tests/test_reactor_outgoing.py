@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import ClientFactory, Protocol
+from zope.interface import implementer
 
 from netecho.reactor.fast import EVENTS
 from netecho.reactor.outgoing import SMALL_MESSAGE
@@ -189,6 +191,64 @@ def test_lost_before_it_is_sent(reactor: Any, listener: socket.socket) -> None:
     for peer in peers[1:]:
         turn(reactor, peer.arrived)
     assert not peers[0].arrived()
+    close(peers)
+
+
+class ShortSocket:
+    """A socket that takes one byte at first."""
+
+    def __init__(self, wrapped: socket.socket) -> None:
+        self._wrapped = wrapped
+        self._most = 1
+
+    def send(self, data: bytes) -> int:
+        """Send what it takes."""
+        most, self._most = self._most, len(data)
+        return self._wrapped.send(data[:most])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+
+@implementer(IPushProducer)
+class Writing:
+    """A producer that does something when it is told to pause."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self._action = action
+
+    def pauseProducing(self) -> None:
+        """Do it."""
+        self._action()
+
+    def resumeProducing(self) -> None:
+        """Nothing to do."""
+
+    def stopProducing(self) -> None:
+        """Nothing to do."""
+
+
+def test_written_while_others_are_sent(reactor: Any, listener: socket.socket) -> None:
+    """What a producer writes elsewhere when it is told to pause follows what is kept there."""
+    large = bytes(SMALL_MESSAGE + 1)
+    told: list[Client] = []
+
+    def answer(client: Client) -> None:
+        told.append(client)
+        transport = client.transport
+        transport.write(b"small")
+        if len(told) == 1:
+            transport.bufferSize = 1
+            transport.socket = ShortSocket(transport.socket)
+            transport.registerProducer(Writing(lambda: told[1].transport.write(large)), True)
+
+    peers = connect(reactor, listener, 2, answer)
+    for peer in peers:
+        peer.socket.send(b"?")
+    reactor.iterate(0.0)
+    turn(reactor, lambda: told[1].peer.arrived() == b"small" + large)
+    turn(reactor, lambda: told[0].peer.arrived() == b"small")
+    told[0].transport.unregisterProducer()
     close(peers)
 
 

@@ -23,23 +23,25 @@ class Outgoing(list[tuple["DirectConnection", bytes]]):
     """Messages that are kept, oldest first, each with the connection that is to send it.
 
     Attributes:
-        keeping: whether messages are kept now.
+        keeping: whether small messages are kept now.
+        sending: whether those that were kept are being sent, so that whatever is written has to follow them.
     """
 
-    __slots__ = ("_sending", "keeping")
+    __slots__ = ("keeping", "sending")
 
     def __init__(self) -> None:
         super().__init__()
-        self.keeping = self._sending = False
+        self.keeping = self.sending = False
 
     def send(self) -> None:
         """Send all that is kept, in order.
 
         What a connection cannot send directly any more follows what it has queued, if it is not lost.
         """
-        if self._sending:  # a producer that is told to pause writes: that is sent last
+        if self.sending:  # and a producer that is told to pause writes
             return
-        self._sending = True
+        keeping = self.keeping
+        self.keeping = self.sending = True
         try:
             for connection, data in self:
                 if connection.direct:
@@ -53,4 +55,4 @@ class Outgoing(list[tuple["DirectConnection", bytes]]):
                     FileDescriptor.write(connection, data)
         finally:
             self.clear()
-            self._sending = False
+            self.keeping, self.sending = keeping, False

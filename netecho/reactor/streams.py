@@ -110,7 +110,7 @@ class DirectConnection(tcp.Connection):
         if self.direct and type(data) is bytes:
             outgoing = self._outgoing
             if outgoing.keeping:
-                if len(data) <= self._kept_size:
+                if len(data) <= self._kept_size or outgoing.sending:
                     outgoing.append((self, data))
                     return
                 outgoing.send()
