@@ -159,7 +159,7 @@ def test_useful_frames_are_free(server: Server) -> None:
         assert answered == 500
 
 
-IMPATIENT = Patience(start=0.5, rate=1 << 20, idle=0.7, look=0.05)
+IMPATIENT = Patience(start=1.0, rate=1 << 20, idle=1.4, look=0.05)
 
 
 class Slow:
