@@ -1,6 +1,6 @@
 """What clients write while a turn's events are passed on, kept until several messages can be sent together.
 
-To send to a process that sleeps is to wake it, which takes as long as the sending. A server that answers
+To send to a process that sleeps is to wake it, which costs more than the sending. A server that answers
 before the next event has been dealt with sleeps again by then, and is woken by every message; by several at
 once it is woken once. So a client with 50 connections does a tenth more, and with TLS a sixth. What a server
 sends is not kept: its clients have less to do than it has, and it would do a tenth less.
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netecho.reactor.streams import DirectConnection
 
 SMALL_MESSAGE: Final = 4096
-"""Bytes in the largest message that is kept: a larger one takes longer to copy than to wake anyone."""
+"""Bytes in the largest message that is kept, so that all that is kept does not come to much."""
 
 
 class Outgoing(list[tuple["DirectConnection", bytes]]):
