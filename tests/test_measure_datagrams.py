@@ -284,6 +284,6 @@ def test_nothing_from_minimum() -> None:
 def test_no_short_cut() -> None:
     """A closed loop's turn is not taken in one step, which would leave out the path."""
     flow = DatagramFlow(Recorder(closed_loop=True))
-    assert flow.turn(flow.sent(0, 0, 1), 10, 1) is None
+    assert flow.turn(flow.sent(0, 0, 1), 10) is None
     assert flow.counts == Counts(sent=1)
     assert flow.losses is None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import sys
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from netecho.measure.histogram import Histogram
-from netecho.measure.recorder import Counts, Flow, Outcome, Recorder
+from netecho.measure.recorder import MANY, Counts, Flow, Outcome, Recorder
 
 
 def content(histogram: Histogram) -> tuple[object, ...]:
@@ -22,7 +24,7 @@ def content(histogram: Histogram) -> tuple[object, ...]:
 
 def flow_of(count: int, *, closed_loop: bool = True) -> Flow:
     """Return a flow with so many exchanges in flight: each due at 100 times its number, sent 10 later."""
-    flow = Flow(Recorder(closed_loop=closed_loop))
+    flow = Flow(Recorder(closed_loop=closed_loop, size=64))
     for sequence in range(count):
         assert flow.sent(sequence * 100, sequence * 100 + 10, 64) == sequence
     return flow
@@ -131,17 +133,44 @@ def test_end() -> None:
     assert flow.in_flight == flow.recorder.counts.in_flight == 0
 
 
-@given(st.booleans(), st.lists(st.integers(-1, 12), max_size=30), st.sets(st.integers(0, 3)))
-def test_turn(closed_loop: bool, echoes: list[int], phases: set[int]) -> None:
+def looks(flow: Flow) -> dict[str, Callable[[int], object]]:
+    """Return what else may be done with a flow, each with a number."""
+    return {
+        "in flight": lambda _: flow.in_flight,
+        "oldest": lambda _: (flow.oldest(), flow.oldest_sent_ns()),
+        "overdue": lambda number: flow.is_overdue(number, 10_000 + number),
+        "give up": lambda number: flow.give_up(10_000 + number),
+        "end": lambda _: flow.end("reset"),
+        "refuse": lambda number: flow.refuse(number, 64, "status 500"),
+        "phase": lambda _: flow.record_in(Recorder(closed_loop=flow.recorder.closed_loop, size=64)),
+        "count": lambda _: dataclasses.replace(flow.recorder.counts),
+    }
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([*["echo"] * 6, *["next"] * 3, *looks(flow_of(0))]),
+        st.integers(-1, 12),
+    ),
+    max_size=40,
+)
+
+
+@given(st.booleans(), STEPS)
+@example(True, [("echo", 0), ("echo", 1), ("in flight", 0), ("echo", 4)])
+@example(True, [("echo", 0), ("phase", 0), ("next", 0), ("count", 0)])
+@example(False, [("echo", -1)])
+def test_turn(closed_loop: bool, steps: list[tuple[str, int]]) -> None:
     """A turn is an echo and the next sending in one, or nothing: whatever comes, the counts are the same."""
     flow, other = flow_of(SENT, closed_loop=closed_loop), flow_of(SENT, closed_loop=closed_loop)
     turns = 0
-    for number, echo in enumerate(echoes):
-        now = 10_000 + number
-        if number in phases:
-            for one in (flow, other):
-                one.record_in(Recorder(closed_loop=closed_loop))
-        following = flow.turn(echo, now, 64)
+    for place, (what, number) in enumerate(steps):
+        now = 10_000 + place
+        if what not in ("echo", "next"):
+            assert looks(flow)[what](number) == looks(other)[what](number)
+            continue
+        echo = flow.newest if what == "next" else number
+        following = flow.turn(echo, now)
         turns += following is not None
         if following is None and flow.replied(echo, now, 64) is COMPLETED:
             following = flow.sent(now, now, 64)
@@ -149,23 +178,42 @@ def test_turn(closed_loop: bool, echoes: list[int], phases: set[int]) -> None:
         assert following == expected
     assert [recorder.counts for _, recorder in flow._phases] == [one.counts for _, one in other._phases]
     for (_, ours), (_, theirs) in zip(flow._phases, other._phases, strict=True):
-        assert ours.response_samples == theirs.response_samples
-        assert ours.service_samples == theirs.service_samples
+        assert ours.response == theirs.response
+        assert ours.service == theirs.service
+        assert ours.errors == theirs.errors
     assert (flow.newest, flow.highest, flow.in_flight) == (other.newest, other.highest, other.in_flight)
+    assert flow.give_up(sys.maxsize) == other.give_up(sys.maxsize)
     assert closed_loop or not turns
+
+
+def test_samples_do_not_pile_up() -> None:
+    """A closed loop's are counted now and then, so that it is never a pause in what is measured."""
+    flow = flow_of(2)
+    recorder = flow.recorder
+    kept = []
+    for _ in range(2 * MANY):
+        flow.turn(flow.newest, 1000)
+        kept.append(len(recorder.turn_samples))
+        oldest = flow.oldest()
+        assert oldest is not None
+        assert flow.replied(oldest, 1000, 64) is COMPLETED
+        flow.sent(1000, 1000, 64)
+        kept.append(len(recorder.response_samples))
+    assert max(kept) == MANY - 1
+    assert recorder.response.count == recorder.counts.completed == 4 * MANY
 
 
 def test_turn_is_taken() -> None:
     """In a closed loop, the next echo in order makes one; one that was overtaken, or none, does not."""
     flow = flow_of(SENT)
-    assert [flow.turn(sequence, 1000, 64) for sequence in (0, 2, 1, 2, 9)] == [4, 5, None, None, None]
+    assert [flow.turn(sequence, 1000) for sequence in (0, 2, 1, 2, 9)] == [4, 5, None, None, None]
     assert flow.recorder.counts == Counts(sent=6, completed=2, bytes_sent=6 * 64, bytes_received=2 * 64)
 
 
 def test_turn_with_a_status() -> None:
     """What the other end said is counted with it, and only then."""
     flow = flow_of(SENT)
-    assert [flow.turn(sequence, 1000, 64, "200") for sequence in (1, 0, 2)] == [4, None, 5]
+    assert [flow.turn(sequence, 1000, "200") for sequence in (1, 0, 2)] == [4, None, 5]
     assert flow.recorder.statuses == {"200": 2}
 
 

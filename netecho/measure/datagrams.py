@@ -197,7 +197,7 @@ class DatagramFlow(Flow):
         """On which way exchanges were lost; `None`: nobody tells."""
         return None
 
-    def turn(self, sequence: int, now_ns: int, size: int, status: str | None = None) -> int | None:
+    def turn(self, sequence: int | None, now_ns: int, status: str | None = None) -> int | None:
         """Leave it to `replied` and `sent`; see `Flow.turn`."""
         return None
 

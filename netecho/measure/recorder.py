@@ -21,6 +21,8 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.oneway import OneWay
 from netecho.measure.setup import Setup
 
+MANY: Final = 256
+"""Samples of a closed loop that are counted together: less than a tenth of a millisecond's."""
 _BUCKETS: Final = 64
 """Of a histogram, that are added to another one in one step."""
 
@@ -101,18 +103,26 @@ class Recorder:
     Samples are kept in lists until they are counted, by `flush` or whatever looks at a distribution. A
     run that has many calls `flush` every thousand or so, or `flush_one` when it has the time, so that
     counting them never takes long; and for the same reason `settle` after each interval.
+
+    Args:
+        closed_loop: whether an exchange leaves when the one before it has ended, and is due then.
+        size: bytes in each payload of exchanges that a flow turns (see `Flow.turn`).
     """
 
-    def __init__(self, *, closed_loop: bool) -> None:
+    def __init__(self, *, closed_loop: bool, size: int = 0) -> None:
         self.closed_loop = closed_loop
-        self.counts = Counts()
+        self._size = size
+        self._counts = Counts()
         self.errors: collections.Counter[str] = collections.Counter()
         self.statuses: collections.Counter[str] = collections.Counter()
         """How often the other end said what of an exchange, on protocols that have a word for it."""
         self.intervals: list[Interval] = []
         self.setup = Setup()
         """What connections took that were opened in this phase; before the first, in what is measured."""
+        self.turn_samples: list[int] = []
+        """Response times in a closed loop of echoes that each were followed by an exchange at once."""
         self.response_samples: list[int] = []
+        """All other response times."""
         self.service_samples: list[int] = []
         self.lateness_samples: list[int] = []
         self.one_way = OneWay()
@@ -126,10 +136,27 @@ class Recorder:
         self._completed_before = 0
         self._errors_before = 0
 
+    @property
+    def counts(self) -> Counts:
+        """The exchanges of this phase."""
+        self._count_turns()
+        return self._counts
+
+    def _count_turns(self) -> None:
+        """Count the exchanges that have been turned, and their samples."""
+        if turned := len(self.turn_samples):
+            counts = self._counts
+            counts.sent += turned
+            counts.completed += turned
+            counts.bytes_sent += turned * self._size
+            counts.bytes_received += turned * self._size
+            self._interval_response.record(self.turn_samples)
+            self.turn_samples.clear()
+
     def failed(self, kind: str, exchanges: int = 0) -> None:
         """Count a failure of `kind`, which cost the exchanges given: those are lost."""
         self.errors[kind] += max(1, exchanges)
-        self.counts.lost += exchanges
+        self._counts.lost += exchanges
 
     def end_interval(self, start_ns: int, end_ns: int) -> Interval:
         """Close the stretch of time since the last one and return what happened in it."""
@@ -164,6 +191,7 @@ class Recorder:
 
     def flush(self) -> None:
         """Count the samples that are kept, about a third of a microsecond for each."""
+        self._count_turns()
         for samples, histogram in self._kept():
             histogram.record(samples)
             samples.clear()
@@ -222,6 +250,8 @@ class Flow:
         "_outstanding",
         "_phases",
         "_since",
+        "_turned",
+        "_turned_ns",
         "highest",
         "newest",
         "recorder",
@@ -233,7 +263,12 @@ class Flow:
         """The last sequence number sent; -1 before the first."""
         self.highest = -1
         """The highest sequence number whose echo has come."""
+        self._turned: int | None = None
+        """The newest exchange, if `turn` has sent it and it is in flight."""
+        self._turned_ns = 0
+        """When that one left."""
         self._outstanding: dict[int, tuple[int, int]] = {}
+        """All others in flight, in the order of sending: when they were due, and when they left."""
         self._given_up: set[int] = set()
         self._phases = [(0, recorder)]
         self._since = 0
@@ -241,10 +276,17 @@ class Flow:
     @property
     def in_flight(self) -> int:
         """Exchanges whose end is not known yet."""
-        return len(self._outstanding)
+        return len(self._outstanding) + (self._turned is not None)
+
+    def _settle(self) -> None:
+        """Have the one that was turned among the others."""
+        if self._turned is not None:
+            self._outstanding[self._turned] = (self._turned_ns, self._turned_ns)
+            self._turned = None
 
     def record_in(self, recorder: Recorder) -> None:
         """Count exchanges sent from now on in another recorder."""
+        self._settle()
         self.recorder, self._since = recorder, self.newest + 1
         self._phases.append((self._since, recorder))
 
@@ -261,37 +303,41 @@ class Flow:
             size: its payload in bytes.
             held_back: it had to wait for a connection: that it leaves late is not the instrument's doing.
         """
+        if self._turned is not None:
+            self._settle()
         self.newest = sequence = self.newest + 1
         self._outstanding[sequence] = (due_ns, now_ns)
         recorder = self.recorder
-        recorder.counts.sent += 1
-        recorder.counts.bytes_sent += size
+        recorder._counts.sent += 1
+        recorder._counts.bytes_sent += size
         if not (held_back or recorder.closed_loop):
             recorder.lateness_samples.append(now_ns - due_ns)
         return sequence
 
-    def turn(self, sequence: int, now_ns: int, size: int, status: str | None = None) -> int | None:
+    def turn(self, sequence: int | None, now_ns: int, status: str | None = None) -> int | None:
         """Count an intact echo, and the next exchange as sent at that moment; return that one's number.
 
-        What a closed loop does nearly always, in one step: the same as `answered`, `replied` and `sent`.
-        `None`: this is not that, and nothing has been counted. Sizes are as sent, and as came back.
+        What a closed loop does nearly always, in one step: the same as `answered`, `replied` and `sent`, of
+        payloads as large as the recorder was told. `None`: this is not that, and nothing has been counted.
         """
         recorder = self.recorder
-        if not self.highest < sequence >= self._since or not recorder.closed_loop:
-            return None
-        outstanding = self._outstanding
-        times = outstanding.pop(sequence, None)
-        if times is None:
+        if sequence is not None and sequence == self._turned:
+            left_ns = self._turned_ns
+        elif sequence is not None and self.highest < sequence >= self._since and recorder.closed_loop:
+            times = self._outstanding.pop(sequence, None)
+            if times is None:
+                return None
+            left_ns = times[0]
+            self._settle()
+        else:
             return None
         self.highest = sequence
-        self.newest = following = self.newest + 1
-        outstanding[following] = (now_ns, now_ns)
-        recorder.response_samples.append(now_ns - times[0])
-        counts = recorder.counts
-        counts.completed += 1
-        counts.sent += 1
-        counts.bytes_received += size
-        counts.bytes_sent += size
+        self.newest = self._turned = following = self.newest + 1
+        self._turned_ns = now_ns
+        samples = recorder.turn_samples
+        samples.append(now_ns - left_ns)
+        if len(samples) >= MANY:
+            recorder.flush()
         if status is not None:
             recorder.statuses[status] += 1
         return following
@@ -305,20 +351,25 @@ class Flow:
             size: its payload in bytes.
             intact: whether every byte is as it was sent.
         """
+        if self._turned is not None:
+            self._settle()
         times = None if sequence is None else self._outstanding.pop(sequence, None)
         if times is None or sequence is None:
             return self._unexpected(sequence, size)
         recorder = self.recorder if sequence >= self._since else self._recorder_of(sequence)
-        counts = recorder.counts
+        counts = recorder._counts
         counts.bytes_received += size
         if sequence > self.highest:
             self.highest = sequence
         else:
             counts.reordered += 1
         counts.completed += 1
-        recorder.response_samples.append(now_ns - times[0])
+        samples = recorder.response_samples
+        samples.append(now_ns - times[0])
         if not recorder.closed_loop:
             recorder.service_samples.append(now_ns - times[1])
+        elif len(samples) >= MANY:
+            recorder.flush()
         if intact:
             return _COMPLETED
         counts.corrupted += 1
@@ -327,10 +378,10 @@ class Flow:
     def _unexpected(self, sequence: int | None, size: int) -> Outcome:
         """Count an echo that no exchange in flight waits for."""
         if sequence is None or not 0 <= sequence <= self.newest:
-            self.recorder.counts.corrupted += 1
-            self.recorder.counts.bytes_received += size
+            self.recorder._counts.corrupted += 1
+            self.recorder._counts.bytes_received += size
             return Outcome.STRAY
-        counts = self._recorder_of(sequence).counts
+        counts = self._recorder_of(sequence)._counts
         counts.bytes_received += size
         if sequence in self._given_up:
             self._given_up.remove(sequence)
@@ -357,32 +408,37 @@ class Flow:
 
         Return whether that ends one: nothing is said twice, or of what was never sent.
         """
+        self._settle()
         if sequence is None or sequence not in self._outstanding:
             self._unexpected(sequence, size)
             return False
         del self._outstanding[sequence]
         recorder = self._recorder_of(sequence)
-        recorder.counts.bytes_received += size
+        recorder._counts.bytes_received += size
         recorder.failed(kind, 1)
         return True
 
     def is_overdue(self, sequence: int | None, sent_by_ns: int) -> bool:
         """Return whether an exchange is in flight that left by that time."""
+        self._settle()
         times = None if sequence is None else self._outstanding.get(sequence)
         return times is not None and times[1] <= sent_by_ns
 
     def oldest(self) -> int | None:
         """Return the exchange that has waited longest; `None` if none is in flight."""
+        self._settle()
         return next(iter(self._outstanding), None)
 
     def oldest_sent_ns(self) -> int | None:
         """Return when the exchange left that has waited longest; `None` if none is in flight."""
+        self._settle()
         for _, sent_ns in self._outstanding.values():
             return sent_ns
         return None
 
     def give_up(self, sent_before_ns: int, kind: str = "timeout") -> list[int]:
         """Count as lost, by `kind`, what left before that time and has not come; return the numbers."""
+        self._settle()
         expired = []
         for sequence, (_, sent_ns) in self._outstanding.items():
             if sent_ns >= sent_before_ns:
@@ -394,6 +450,7 @@ class Flow:
 
     def end(self, kind: str) -> int:
         """Count as lost, by `kind`, everything in flight: its connection is gone. Return how many."""
+        self._settle()
         sequences = list(self._outstanding)
         for sequence in sequences:
             self._lose(sequence, kind)

@@ -152,8 +152,8 @@ class Connection:
         self, sequence: int | None, payload: bytes, _: Reflection | None = None, answer: Answer | None = None
     ) -> None:
         """Take an echo on a protocol that says which exchange it answers."""
-        made = self._made
-        now = self._clock()
+        clock, made = self._clock, self._made
+        now = clock()
         status = None if answer is None else answer.status
         if (
             made
@@ -161,7 +161,7 @@ class Connection:
             and (answer is None or (answer.receipt is None and not answer.refused))
             and self._benchmark.sending
             and payload == made[sequence % PERIOD]
-            and (following := self.flow.turn(sequence, now, len(payload), status)) is not None
+            and (following := self.flow.turn(sequence, now, status)) is not None
         ):
             self._exchanger.send(following, made[following % PERIOD])
             return

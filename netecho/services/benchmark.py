@@ -82,7 +82,7 @@ class Benchmark:
         self.payload = Payload(plan.size, key, message, repeating=adapter.numbered, text=adapter.is_text)
         self.size = plan.size
         self.verified = plan.verify is Verify.FULL
-        self.measured = Recorder(closed_loop=not plan.open_loop)
+        self.measured = self._new_recorder()
         self.recorder = self.measured
         """Where what is sent now is recorded."""
         self.warmup: Recorder | None = None
@@ -112,6 +112,9 @@ class Benchmark:
         self._last_ns = self._connected_ns = 0
         self._opening: Deferred[None] | None = None
         self._ended: Deferred[None] = Deferred()
+
+    def _new_recorder(self) -> Recorder:
+        return Recorder(closed_loop=not self.plan.open_loop, size=self.payload.size)
 
     @property
     def connections(self) -> Connections:
@@ -201,7 +204,7 @@ class Benchmark:
         gc.freeze()
         if self.plan.warmup_ns:
             self.phase = "warm-up"
-            self.recorder = self.warmup = Recorder(closed_loop=not self.plan.open_loop)
+            self.recorder = self.warmup = self._new_recorder()
             self._record_in(self.recorder)
             self.begun_ns = self.clock()
             self._intervals.restart()
