@@ -26,13 +26,16 @@ class StreamExchanger(Protocol):
     An echo is as many bytes as were sent, and echoes come in the order of the messages.
     """
 
-    transport: Any
-
     def __init__(self, on_reply: OnReply, on_lost: OnLost) -> None:
+        # With what Twisted sets later: see `DirectConnection`.
+        self.transport: Any = None
+        self.connected = 0
         self._on_reply = on_reply
         self._on_lost: OnLost | None = on_lost
         self._sequence = -1
         """The exchange whose echo comes first."""
+        self._whole = 0
+        """The bytes of its echo, if nothing has come of it and it is the only one awaited; else 0."""
         self._missing = 0
         """The bytes that its echo still lacks; 0 if none is awaited."""
         self._behind: collections.deque[tuple[int, int]] = collections.deque()
@@ -47,31 +50,35 @@ class StreamExchanger(Protocol):
     def send(self, sequence: int, payload: bytes) -> None:
         """See `Exchanger.send`."""
         if self._missing:
+            self._whole = 0
             self._behind.append((sequence, len(payload)))
         else:
-            self._sequence, self._missing = sequence, len(payload)
+            self._sequence = sequence
+            self._whole = self._missing = len(payload)
         self.transport.write(payload)
 
     def dataReceived(self, data: bytes) -> None:
         """Cut what comes into echoes as long as the messages were."""
         size = len(data)
-        if size == self._missing and not self._pieces:
-            on_reply, sequence = self._on_reply, self._sequence
-            if self._behind:
-                self._sequence, self._missing = self._behind.popleft()
-            else:
-                self._missing = 0
-            on_reply(sequence, data)
+        if size == self._whole:
+            self._whole = self._missing = 0
+            on_reply = self._on_reply
+            on_reply(self._sequence, data)
+        elif size == self._missing and not self._pieces:
+            sequence = self._sequence
+            self._sequence, self._missing = self._behind.popleft() if self._behind else (-1, 0)
+            self._on_reply(sequence, data)
         elif not self._missing:
             self._on_reply(None, data)
         elif size < self._missing:
+            self._whole = 0
             self._pieces.append(data)
             self._missing -= size
         else:
             self._cut(data)
 
     def _cut(self, data: bytes) -> None:
-        start = 0
+        self._whole = start = 0
         # What is sent while these echoes are passed on cannot have its own among them.
         awaited = len(self._behind) + 1
         while awaited and len(data) - start >= self._missing:
