@@ -156,6 +156,10 @@ class Port(udp.Port):
             self.longest_segment = LARGEST_SUM // 2
 
     def doRead(self) -> None:
+        """See `IReadDescriptor.doRead`."""
+        self.receive()
+
+    def receive(self) -> None:
         """Receive what is there, within bounds, and deliver it."""
         if self._lone:
             self._read_lone()

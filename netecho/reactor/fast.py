@@ -14,6 +14,7 @@ from typing import Any, Final
 from twisted.internet import error
 from twisted.internet.base import _topHandler
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.tcp import BaseClient
 from twisted.python import log
 
 from netecho.reactor import datagrams, streams
@@ -23,19 +24,20 @@ from netecho.reactor.timers import Alarm
 from netecho.reactor.tls import DirectTLSFactory
 
 DIRECT: Final = (streams.DirectConnection, datagrams.Port)
-"""What is called without a log context of its own."""
+"""What is called without a log context of its own: its `receive`, not its `doRead`, which is another method
+while it connects, so that Python looks for it in each instance before it does in the class."""
 LONGEST: Final = 86_400.0
 """Seconds that are waited for events before it is looked again what is due."""
-EVENTS: Final = 64
+EVENTS: Final = 42
 """Events taken from epoll in one turn, so that no peer waits for longer than these take; the next turn begins
-with those that were left."""
+with those that were left. As many as have room in the largest object of Python's own allocator."""
 
 
 class Watched(dict[int, Any]):
     """What a reactor watches, by its descriptor.
 
     Attributes:
-        table: the same in a list, of those alone that are `DIRECT`.
+        table: the same in a list, of those alone that are `DIRECT` and not connecting.
     """
 
     def __init__(self, selectables: Mapping[int, Any]) -> None:
@@ -52,7 +54,9 @@ class Watched(dict[int, Any]):
     def __setitem__(self, fd: int, selectable: Any) -> None:
         super().__setitem__(fd, selectable)
         self.make_room(fd)
-        self.table[fd] = selectable if isinstance(selectable, DIRECT) else None
+        is_connecting = isinstance(selectable, BaseClient) and not selectable.connected
+        is_direct = isinstance(selectable, DIRECT) and not is_connecting
+        self.table[fd] = selectable if is_direct else None
 
     def __delitem__(self, fd: int) -> None:
         super().__delitem__(fd)
@@ -75,6 +79,7 @@ class FastReactor(EPollReactor):
     def __init__(self) -> None:
         self._turn = TurnContext()
         self.outgoing = Outgoing()
+        self._kept_from = self.KEPT_FROM  # is found sooner in the instance
         self._deliver = self._dispatch_in_context
         self._alarm: Alarm | None = None
         super().__init__()
@@ -94,11 +99,15 @@ class FastReactor(EPollReactor):
         log.msg("Main loop terminated.")
 
     def _loop(self) -> None:
+        # `while True`, since Python 3.11 specialises a function that is called once for a jump back alone.
+        idle_time = self._idle_time
         while self._started:
             with _topHandler:
-                while self._started:
-                    timeout = self._idle_time()
-                    if timeout == 0:
+                while True:
+                    if not self._started:
+                        break
+                    timeout = idle_time()
+                    if timeout is not None and not timeout:
                         self.runUntilCurrent()
                         timeout = self.timeout()
                     self.doIteration(timeout if self.running else 0)
@@ -140,7 +149,8 @@ class FastReactor(EPollReactor):
                 return
             raise
         if events:
-            self._deliver(events)
+            deliver = self._deliver  # called as `self._deliver` it would be looked for in the class first
+            deliver(events)
 
     doIteration = doPoll
 
@@ -158,7 +168,7 @@ class FastReactor(EPollReactor):
         """Call each event's transport, and disconnect it if it says so or fails; send what they wrote."""
         table, turn, outgoing = self._selectables.table, self._turn, self.outgoing
         before = turn.current
-        outgoing.keeping = len(events) >= self.KEPT_FROM
+        outgoing.keeping = len(events) >= self._kept_from
         try:
             for fd, event in events:
                 transport = table[fd]
@@ -170,7 +180,7 @@ class FastReactor(EPollReactor):
                     if event == EPOLLIN:
                         in_read = True
                         try:
-                            why = transport.doRead()
+                            why = transport.receive()
                         except BaseException as failure:
                             why, in_read = failure, False
                             log.err()

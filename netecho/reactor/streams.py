@@ -36,6 +36,9 @@ ACCEPTS: Final = 100
 """Connections that a port accepts in one turn of the reactor, so that none starves what else there is."""
 
 
+_KEEPING_NOTHING: Final = Outgoing()
+
+
 class DirectConnection(tcp.Connection):
     """The parts of a connection that receive and send. The reactor calls it with no log context of its own.
 
@@ -47,11 +50,11 @@ class DirectConnection(tcp.Connection):
     producer: Any
     TLS: bool
 
-    direct = False
+    direct: bool
     """Whether a write goes to the system: connected in clear, nothing queued before it, no pull producer."""
     _lost = False
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
-    _outgoing = Outgoing()
+    _outgoing: Outgoing
     """Where small messages are kept while events are passed on: in the reactor's, if they are at all."""
     _kept_size: int
     """Bytes in the largest message that is kept."""
@@ -61,13 +64,19 @@ class DirectConnection(tcp.Connection):
     """How often a buffer of the usual size was full."""
 
     def __init__(self, *arguments: Any) -> None:
-        # Looked at for every message, and found sooner in the instance.
+        # What is looked at for every message is found sooner in the instance.
         self.bufferSize = self.bufferSize
+        self.direct = False
         self._kept_size = SMALL_MESSAGE
+        self._outgoing = _KEEPING_NOTHING
         self._room = SMALL
         super().__init__(*arguments)
 
     def doRead(self) -> Any:
+        """See `IReadDescriptor.doRead`."""
+        return self.receive()
+
+    def receive(self) -> Any:
         """Receive once, what fits, and deliver it."""
         room = self._room
         try:
@@ -252,6 +261,16 @@ class Server(DirectConnection, tcp.Server):
 class Client(DirectConnection, tcp.Client):
     """A TCP connection that we made."""
 
+    def __init__(self, *arguments: Any) -> None:
+        # Python has the attributes of an instance in an array, where they are found soonest and take the
+        # least room, if those before it had the same in the same order. A hundred that are being made have
+        # none yet of what Twisted sets later: so it is set here, and those to come have it too.
+        self.doRead = self.doWrite = self.doConnect  # type: ignore[method-assign]
+        self.connected, self.logstr = self.connected, self.logstr
+        self.realAddress: Any = None
+        del self.realAddress  # which leaves it its place
+        super().__init__(*arguments)
+
     def _connectDone(self) -> None:
         reactor: Any = self.reactor
         self._outgoing = reactor.outgoing
@@ -301,7 +320,7 @@ class UNIXConnection(DirectConnection):
     _asked = False
     """Whether there has been something to send, or a connection to close, since it began to receive."""
 
-    def doRead(self) -> Any:
+    def receive(self) -> Any:
         """Receive once what is there, deliver it, and send what was written meanwhile."""
         room = self._room
         try:
