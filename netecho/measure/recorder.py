@@ -100,9 +100,10 @@ class Recorder:
     the two coincide, and with `closed_loop` they are recorded once; in an open loop lateness is recorded
     too, by how much an exchange left after it was due, or was held back after that.
 
-    Samples are kept in lists until they are counted, by `flush` or whatever looks at a distribution. A
-    run that has many calls `flush` every thousand or so, or `flush_one` when it has the time, so that
-    counting them never takes long; and for the same reason `settle` after each interval.
+    Samples are kept in lists until they are counted, by `flush` or whatever looks at a distribution. In a
+    closed loop that is done whenever there are `MANY`; in an open loop, which has idle moments, a run that
+    has many calls `flush_one` in those, or `flush` every thousand or so. So counting them never takes long,
+    and for the same reason a run calls `settle` after each interval.
 
     Args:
         closed_loop: whether an exchange leaves when the one before it has ended, and is due then.
@@ -114,11 +115,12 @@ class Recorder:
         self._size = size
         self._counts = Counts()
         self.errors: collections.Counter[str] = collections.Counter()
-        self.statuses: collections.Counter[str] = collections.Counter()
-        """How often the other end said what of an exchange, on protocols that have a word for it."""
+        self._statuses: collections.Counter[str] = collections.Counter()
         self.intervals: list[Interval] = []
         self.setup = Setup()
         """What connections took that were opened in this phase; before the first, in what is measured."""
+        self.turned_with: str | None = None
+        """What the other end said of each of these:"""
         self.turn_samples: list[int] = []
         """Response times in a closed loop of echoes that each were followed by an exchange at once."""
         self.response_samples: list[int] = []
@@ -142,6 +144,12 @@ class Recorder:
         self._count_turns()
         return self._counts
 
+    @property
+    def statuses(self) -> collections.Counter[str]:
+        """How often the other end said what of an exchange, on protocols that have a word for it."""
+        self._count_turns()
+        return self._statuses
+
     def _count_turns(self) -> None:
         """Count the exchanges that have been turned, and their samples."""
         if turned := len(self.turn_samples):
@@ -150,6 +158,8 @@ class Recorder:
             counts.completed += turned
             counts.bytes_sent += turned * self._size
             counts.bytes_received += turned * self._size
+            if self.turned_with is not None:
+                self._statuses[self.turned_with] += turned
             self._interval_response.record(self.turn_samples)
             self.turn_samples.clear()
 
@@ -335,11 +345,10 @@ class Flow:
         self.newest = self._turned = following = self.newest + 1
         self._turned_ns = now_ns
         samples = recorder.turn_samples
-        samples.append(now_ns - left_ns)
-        if len(samples) >= MANY:
+        if len(samples) >= MANY or status is not recorder.turned_with:
             recorder.flush()
-        if status is not None:
-            recorder.statuses[status] += 1
+            recorder.turned_with = status
+        samples.append(now_ns - left_ns)
         return following
 
     def replied(self, sequence: int | None, now_ns: int, size: int, *, intact: bool = True) -> Outcome:
@@ -400,8 +409,8 @@ class Flow:
         """
         known = sequence is None or sequence >= self._since
         recorder = self.recorder if known else self._recorder_of(sequence or 0)
-        recorder.statuses[status] += 1
-        recorder.counts.untold += untold
+        recorder._statuses[status] += 1
+        recorder._counts.untold += untold
 
     def refuse(self, sequence: int | None, size: int, kind: str) -> bool:
         """Count an exchange as lost, by `kind`: an answer of `size` bytes says that it has no echo.

@@ -60,8 +60,6 @@ class HTTP1Exchanger(Protocol):
         reopen: connects this protocol again.
     """
 
-    transport: Any
-
     def __init__(
         self,
         route: Route,
@@ -69,6 +67,9 @@ class HTTP1Exchanger(Protocol):
         on_lost: OnLost,
         reopen: Callable[[HTTP1Exchanger], Deferred[Any]],
     ) -> None:
+        # With what Twisted sets later: see `netecho.reactor.streams.Client`.
+        self.transport: Any = None
+        self.connected = 0
         self._route = route
         self._on_reply: OnReply = on_reply
         self._on_lost: OnLost | None = on_lost
@@ -144,7 +145,8 @@ class HTTP1Exchanger(Protocol):
         if not was_amid and len(data) == self._known_size and data.startswith(self._known) and self._awaited:
             self._answered = answered + 1
             sequence, _ = self._awaited.popleft()
-            self._on_reply(sequence, data[len(self._known) :], None, self._known_answer)
+            on_reply = self._on_reply
+            on_reply(sequence, data[len(self._known) :], None, self._known_answer)
             return
         before = self._size
         try:

@@ -27,7 +27,7 @@ class StreamExchanger(Protocol):
     """
 
     def __init__(self, on_reply: OnReply, on_lost: OnLost) -> None:
-        # With what Twisted sets later: see `DirectConnection`.
+        # With what Twisted sets later: see `netecho.reactor.streams.Client`.
         self.transport: Any = None
         self.connected = 0
         self._on_reply = on_reply
