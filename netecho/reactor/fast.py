@@ -115,11 +115,14 @@ class FastReactor(EPollReactor):
     def _idle_time(self) -> float | None:
         """Return how many seconds there are until something is to be done; `None` if nothing is known of."""
         if self._newTimedCalls or self.threadCallQueue or self._justStopped:
-            return 0
+            return 0.0
         pending = self._pendingTimedCalls
         if not pending:
             return None
-        return min(max(0, pending[0].time - monotonic()), LONGEST)
+        left: float = pending[0].time - monotonic()
+        if left < 0.0:
+            return 0.0
+        return left if left < LONGEST else LONGEST
 
     def iterate(self, delay: float = 0.0) -> None:
         """See `IReactorCore.iterate`. A protocol may call it, to wait for the answer to what it wrote."""
@@ -139,8 +142,8 @@ class FastReactor(EPollReactor):
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events, `timeout` seconds at most (`None`: for ever), and pass them on."""
         if timeout is None:
-            timeout = -1
-        elif timeout > 0 and self._alarm is not None:
+            timeout = -1.0
+        elif timeout > 0.0 and self._alarm is not None:
             timeout = self._alarm.timeout(timeout)
         try:
             events = self._poller.poll(timeout, EVENTS)

@@ -15,9 +15,8 @@ from collections.abc import Callable
 from typing import Final
 
 NEAR: Final = 0.0015
-"""Seconds within which the timer is used; before that, epoll's own timeout wakes us for it."""
-_MARGIN: Final = 0.0005
-"""Seconds by which epoll's timeout is shortened, as it may come late."""
+"""Seconds within which the timer is used. Before that, epoll's own timeout wakes us for it: it is shorter by
+as much, since Python rounds it up to a millisecond, and it may come late."""
 _TOLERANCE: Final = 0.000_005
 """Seconds that an alarm may be late by: what passes between two looks at the clock."""
 _NANOSECONDS: Final = 1_000_000_000
@@ -84,8 +83,7 @@ class Alarm:
             seconds: more than 0.
         """
         if seconds > NEAR:
-            # Python rounds up to a millisecond, and so takes 0.009000000000000001 for ten.
-            return ((seconds - _MARGIN) // 0.001 - 0.5) * 0.001
+            return seconds - NEAR
         now = time.monotonic()
         if not now < self._set_for <= now + seconds + _TOLERANCE:
             self.set_off(seconds)
