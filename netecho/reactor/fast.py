@@ -17,7 +17,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.tcp import BaseClient
 from twisted.python import log
 
-from netecho.reactor import datagrams, streams
+from netecho.reactor import datagrams, streams, unixstreams
 from netecho.reactor.logcontext import TurnContext, with_present_context
 from netecho.reactor.outgoing import Outgoing
 from netecho.reactor.timers import Alarm
@@ -282,13 +282,13 @@ class FastReactor(EPollReactor):
         self, address: Any, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
     ) -> Any:
         """See `IReactorUNIX.listenUNIX`."""
-        listening = streams.UNIXPort(address, factory, backlog, mode, self, wantPID)
+        listening = unixstreams.UNIXPort(address, factory, backlog, mode, self, wantPID)
         listening.startListening()
         return listening
 
     def connectUNIX(self, address: Any, factory: Any, timeout: float = 30, checkPID: int = 0) -> Any:
         """See `IReactorUNIX.connectUNIX`."""
-        connector = streams.UNIXConnector(address, factory, timeout, self, checkPID)
+        connector = unixstreams.UNIXConnector(address, factory, timeout, self, checkPID)
         connector.connect()
         return connector
 
@@ -297,7 +297,7 @@ class FastReactor(EPollReactor):
         self._check_family(addressFamily)
         listening: Any
         if addressFamily == socket.AF_UNIX:
-            listening = streams.UNIXPort._fromListeningDescriptor(self, fileDescriptor, factory)
+            listening = unixstreams.UNIXPort._fromListeningDescriptor(self, fileDescriptor, factory)
         else:
             listening = streams.Port._fromListeningDescriptor(self, fileDescriptor, addressFamily, factory)
         listening.startListening()
@@ -307,7 +307,7 @@ class FastReactor(EPollReactor):
         """See `IReactorSocket.adoptStreamConnection`."""
         self._check_family(addressFamily)
         if addressFamily == socket.AF_UNIX:
-            return streams.UNIXServer._fromConnectedSocket(fileDescriptor, factory, self)
+            return unixstreams.UNIXServer._fromConnectedSocket(fileDescriptor, factory, self)
         return streams.Server._fromConnectedSocket(fileDescriptor, addressFamily, factory, self)
 
     def adoptDatagramPort(

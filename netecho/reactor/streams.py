@@ -1,4 +1,4 @@
-"""TCP and UNIX transports that send at once what they are given, when nothing is waiting to be sent.
+"""TCP transports that send at once what they are given, when nothing is waiting to be sent.
 
 Twisted's own queue every write and ask epoll whether the socket takes it, which on a socket that does
 costs three system calls for one. Here the queue is for what the system did not take. All else, from
@@ -7,17 +7,14 @@ producers to half-close, abort and TLS, is inherited.
 
 from __future__ import annotations
 
-import functools
-import socket
 from collections.abc import Callable, Iterable
 from errno import EAGAIN, ENOBUFS
 from typing import Any, Final
 
-from twisted.internet import tcp, unix
+from twisted.internet import tcp
 from twisted.internet._newtls import startTLS
 from twisted.internet.abstract import FileDescriptor, _dataMustBeBytes
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.python import log
 
 from netecho.reactor.outgoing import SMALL_MESSAGE, Outgoing
 from netecho.reactor.tls import DirectTLSTransport
@@ -30,8 +27,6 @@ of the processor than in buffers of the usual size."""
 BULK_AFTER: Final = 256
 """Buffers of the usual size, received and sent on without delay, that show a connection to be such a one:
 more than the systems' own buffers hold, so that its peer must be reading."""
-ANCILLARY: Final = socket.CMSG_SPACE(4096)
-"""Bytes of file descriptors and the like that are received at once, as Twisted has it."""
 ACCEPTS: Final = 100
 """Connections that a port accepts in one turn of the reactor, so that none starves what else there is."""
 
@@ -258,18 +253,25 @@ class Server(DirectConnection, tcp.Server):
         self.direct = True
 
 
-class Client(DirectConnection, tcp.Client):
-    """A TCP connection that we made."""
+class BeingMade:
+    """What a connection that is being made has from the beginning.
+
+    Python has the attributes of an instance in an array, where they are found soonest and take the least
+    room, if those before it had the same in the same order. A hundred connections that are being made have
+    none yet of what Twisted sets later. So it is set here, and those that are made after them have it too.
+    """
 
     def __init__(self, *arguments: Any) -> None:
-        # Python has the attributes of an instance in an array, where they are found soonest and take the
-        # least room, if those before it had the same in the same order. A hundred that are being made have
-        # none yet of what Twisted sets later: so it is set here, and those to come have it too.
-        self.doRead = self.doWrite = self.doConnect  # type: ignore[method-assign]
-        self.connected, self.logstr = self.connected, self.logstr
-        self.realAddress: Any = None
-        del self.realAddress  # which leaves it its place
+        connection: Any = self
+        connection.doRead = connection.doWrite = connection.doConnect
+        connection.connected, connection.logstr = connection.connected, connection.logstr
+        connection.realAddress = None
+        del connection.realAddress  # which leaves it its place
         super().__init__(*arguments)
+
+
+class Client(DirectConnection, BeingMade, tcp.Client):
+    """A TCP connection that we made."""
 
     def _connectDone(self) -> None:
         reactor: Any = self.reactor
@@ -292,7 +294,7 @@ class Connector(tcp.Connector):
         return Client(self.host, self.port, self.bindAddress, self, self.reactor)
 
 
-class _AcceptsInBursts(tcp.Port):
+class AcceptsInBursts(tcp.Port):
     """What of a port accepts connections."""
 
     def doRead(self) -> None:
@@ -301,149 +303,7 @@ class _AcceptsInBursts(tcp.Port):
         self.numberAccepts = min(self.numberAccepts, ACCEPTS)
 
 
-class Port(_AcceptsInBursts):
+class Port(AcceptsInBursts):
     """A TCP port; accepts `Server`s."""
 
     transport = Server
-
-
-class UNIXConnection(DirectConnection):
-    """The same for UNIX sockets, which may carry file descriptors beside bytes.
-
-    A descriptor goes with the bytes that are written in the same turn, before or after it. So what is
-    written while something is received is sent when that has been dealt with, and no sooner.
-    """
-
-    _sendmsgQueue: list[int]
-    _ancillaryLevelSOLSOCKETTypeSCMRIGHTS: Any
-    _receiving = False
-    _asked = False
-    """Whether there has been something to send, or a connection to close, since it began to receive."""
-
-    def receive(self) -> Any:
-        """Receive once what is there, deliver it, and send what was written meanwhile."""
-        room = self._room
-        try:
-            data, ancillary, _, _ = self.socket.recvmsg(room, ANCILLARY)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return CONNECTION_LOST
-        if len(data) == room and not ancillary:
-            data = self._fill_up(data, functools.partial(self._receive_more, ancillary))
-        self._receiving, self._asked = True, False
-        try:
-            if ancillary:
-                self._take_ancillary(ancillary)
-            if data:
-                self.protocol.dataReceived(data)
-        finally:
-            self._receiving = False
-        if self._asked:
-            self._flush()
-        return None if data else CONNECTION_LOST if self._lost else CONNECTION_DONE
-
-    def _receive_more(self, ancillary: list[tuple[int, int, bytes]], size: int) -> bytes:
-        data, more, _, _ = self.socket.recvmsg(size, ANCILLARY)
-        ancillary += more
-        return data
-
-    def _take_ancillary(self, ancillary: list[tuple[int, int, bytes]]) -> None:
-        """Deliver file descriptors; say of anything else that it is not supported, as Twisted does."""
-        for level, kind, data in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                self._ancillaryLevelSOLSOCKETTypeSCMRIGHTS(data)
-            else:
-                log.msg(
-                    format="%(protocolName)s (on %(hostAddress)r) received unsupported ancillary data "
-                    "(level=%(cmsgLevel)r, type=%(cmsgType)r) from %(peerAddress)r.",
-                    hostAddress=self.getHost(),
-                    peerAddress=self.getPeer(),
-                    protocolName=self._getLogPrefix(self.protocol),
-                    cmsgLevel=level,
-                    cmsgType=kind,
-                )
-
-    def _flush(self) -> None:
-        """Send what has been written in this event, or ask epoll when it can be."""
-        pieces = self._tempDataBuffer
-        if self.disconnecting or self._writeDisconnecting or not pieces:
-            self.startWriting()
-        elif self._sendmsgQueue or self.dataBuffer or self.producerPaused or not self.direct:
-            if self.doWrite() is not None or self.dataBuffer:
-                self.startWriting()  # the rest, or an error, which is then met again
-        else:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
-            self._tempDataLen = 0
-            try:
-                sent = self.socket.send(data)
-            except OSError as error:
-                sent = self.not_sent(error)
-            if sent != len(data):
-                self.queue_rest(data, sent)
-
-    def send_kept(self) -> None:
-        """See `DirectConnection`."""
-        super().send_kept()
-        self._receiving = False
-        if self._asked:
-            self._asked = False
-            self.startWriting()
-
-    def startWriting(self) -> None:
-        """Ask epoll when the socket takes more, unless it is tried anyway at the end of this event."""
-        if self._receiving:
-            self._asked = True
-        else:
-            super().startWriting()
-
-    def stopWriting(self) -> None:
-        """Have nothing more to send."""
-        self._asked = False
-        super().stopWriting()
-
-    def write(self, data: bytes) -> None:
-        """Queue `data`, through TLS once that has been started."""
-        if self._receiving and self.direct and type(data) is bytes and data:
-            self._tempDataBuffer.append(data)
-            self._tempDataLen += len(data)
-            self._asked = True
-            if self._tempDataLen > self.bufferSize:
-                self._maybePauseProducer()
-        elif self.TLS:
-            super().write(data)
-        else:
-            FileDescriptor.write(self, data)
-
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Queue all of `iovec`, through TLS once that has been started."""
-        if self.TLS:
-            super().writeSequence(iovec)
-        else:
-            FileDescriptor.writeSequence(self, list(iovec))
-
-    def startTLS(self, ctx: Any, normal: bool = True) -> None:
-        """See `ITLSTransport.startTLS`."""
-        startTLS(self, ctx, normal, FileDescriptor)
-
-
-class UNIXServer(UNIXConnection, unix.Server):
-    """An accepted connection on a UNIX socket."""
-
-
-class UNIXClient(UNIXConnection, unix.Client):
-    """A connection to a UNIX socket."""
-
-
-class UNIXConnector(unix.Connector):
-    """Makes `UNIXClient`s."""
-
-    def _makeTransport(self) -> Any:
-        return UNIXClient(self.address, self, self.reactor, self.checkPID)
-
-
-class UNIXPort(_AcceptsInBursts, unix.Port):
-    """A UNIX socket that listens; accepts `UNIXServer`s."""
-
-    transport = UNIXServer
