@@ -137,6 +137,7 @@ def looks(flow: Flow) -> dict[str, Callable[[int], object]]:
     """Return what else may be done with a flow, each with a number."""
     return {
         "in flight": lambda _: flow.in_flight,
+        "send": lambda number: flow.sent(10_000 + number, 10_000 + number, 64),
         "oldest": lambda _: (flow.oldest(), flow.oldest_sent_ns()),
         "overdue": lambda number: flow.is_overdue(number, 10_000 + number),
         "give up": lambda number: flow.give_up(10_000 + number),
@@ -159,6 +160,7 @@ STEPS = st.lists(
 @given(st.booleans(), STEPS)
 @example(True, [("echo", 0), ("echo", 1), ("in flight", 0), ("echo", 4)])
 @example(True, [("echo", 0), ("phase", 0), ("next", 0), ("count", 0)])
+@example(True, [("echo", 0), ("send", 0), ("echo", 4), ("echo", 5)])
 @example(False, [("echo", -1)])
 def test_turn(closed_loop: bool, steps: list[tuple[str, int]]) -> None:
     """A turn is an echo and the next sending in one, or nothing: whatever comes, the counts are the same."""
@@ -219,6 +221,9 @@ def test_turn_with_a_status() -> None:
         flow.turn(sequence, 1000, status) for sequence, status in ((3, "201"), (4, None), (5, "200"))
     ] == [6, 7, 8]
     assert flow.recorder.statuses == {"200": 3, "201": 1}
+    assert (
+        len(flow.recorder.turn_samples) == flow.recorder.counts.completed == 5
+    )  # and none counted by itself
 
 
 def test_failures_without_exchanges() -> None:

@@ -120,9 +120,11 @@ class Recorder:
         self.setup = Setup()
         """What connections took that were opened in this phase; before the first, in what is measured."""
         self.turned_with: str | None = None
-        """What the other end said of each of these:"""
+        """What the other end says of each of these, from the first on that is not booked yet:"""
         self.turn_samples: list[int] = []
         """Response times in a closed loop of echoes that each were followed by an exchange at once."""
+        self._booked = 0
+        """How many of those are in the counts already."""
         self.response_samples: list[int] = []
         """All other response times."""
         self.service_samples: list[int] = []
@@ -140,19 +142,20 @@ class Recorder:
 
     @property
     def counts(self) -> Counts:
-        """The exchanges of this phase."""
-        self._count_turns()
+        """The exchanges of this phase, up to now."""
+        self.book_turns()
         return self._counts
 
     @property
     def statuses(self) -> collections.Counter[str]:
         """How often the other end said what of an exchange, on protocols that have a word for it."""
-        self._count_turns()
+        self.book_turns()
         return self._statuses
 
-    def _count_turns(self) -> None:
-        """Count the exchanges that have been turned, and their samples."""
-        if turned := len(self.turn_samples):
+    def book_turns(self) -> None:
+        """Count the exchanges that have been turned since the last time, but not their samples."""
+        if turned := len(self.turn_samples) - self._booked:
+            self._booked += turned
             counts = self._counts
             counts.sent += turned
             counts.completed += turned
@@ -160,8 +163,18 @@ class Recorder:
             counts.bytes_received += turned * self._size
             if self.turned_with is not None:
                 self._statuses[self.turned_with] += turned
-            self._interval_response.record(self.turn_samples)
-            self.turn_samples.clear()
+
+    def count_turns(self) -> None:
+        """Count the exchanges that have been turned, and their samples."""
+        self.book_turns()
+        self._interval_response.record(self.turn_samples)
+        self.turn_samples.clear()
+        self._booked = 0
+
+    def count_responses(self) -> None:
+        """Count the other response times."""
+        self._interval_response.record(self.response_samples)
+        self.response_samples.clear()
 
     def failed(self, kind: str, exchanges: int = 0) -> None:
         """Count a failure of `kind`, which cost the exchanges given: those are lost."""
@@ -201,7 +214,7 @@ class Recorder:
 
     def flush(self) -> None:
         """Count the samples that are kept, about a third of a microsecond for each."""
-        self._count_turns()
+        self.count_turns()
         for samples, histogram in self._kept():
             histogram.record(samples)
             samples.clear()
@@ -345,9 +358,11 @@ class Flow:
         self.newest = self._turned = following = self.newest + 1
         self._turned_ns = now_ns
         samples = recorder.turn_samples
-        if len(samples) >= MANY or status is not recorder.turned_with:
-            recorder.flush()
+        if status is not recorder.turned_with:
+            recorder.book_turns()
             recorder.turned_with = status
+        if len(samples) >= MANY:
+            recorder.count_turns()
         samples.append(now_ns - left_ns)
         return following
 
@@ -378,7 +393,7 @@ class Flow:
         if not recorder.closed_loop:
             recorder.service_samples.append(now_ns - times[1])
         elif len(samples) >= MANY:
-            recorder.flush()
+            recorder.count_responses()
         if intact:
             return _COMPLETED
         counts.corrupted += 1

@@ -67,7 +67,7 @@ class HTTP1Exchanger(Protocol):
         on_lost: OnLost,
         reopen: Callable[[HTTP1Exchanger], Deferred[Any]],
     ) -> None:
-        # With what Twisted sets later: see `netecho.reactor.streams.Client`.
+        # With what Twisted sets later: see `netecho.reactor.streams.BeingMade`.
         self.transport: Any = None
         self.connected = 0
         self._route = route

@@ -27,7 +27,7 @@ class StreamExchanger(Protocol):
     """
 
     def __init__(self, on_reply: OnReply, on_lost: OnLost) -> None:
-        # With what Twisted sets later: see `netecho.reactor.streams.Client`.
+        # With what Twisted sets later: see `netecho.reactor.streams.BeingMade`.
         self.transport: Any = None
         self.connected = 0
         self._on_reply = on_reply
@@ -35,7 +35,7 @@ class StreamExchanger(Protocol):
         self._sequence = -1
         """The exchange whose echo comes first."""
         self._whole = 0
-        """The bytes of its echo, if nothing has come of it and it is the only one awaited; else 0."""
+        """The bytes of its echo, if it is alone since it was sent and nothing of it has come; else 0."""
         self._missing = 0
         """The bytes that its echo still lacks; 0 if none is awaited."""
         self._behind: collections.deque[tuple[int, int]] = collections.deque()

@@ -14,7 +14,6 @@ from typing import Any, Final
 from twisted.internet import error
 from twisted.internet.base import _topHandler
 from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.tcp import BaseClient
 from twisted.python import log
 
 from netecho.reactor import datagrams, streams, unixstreams
@@ -23,21 +22,23 @@ from netecho.reactor.outgoing import Outgoing
 from netecho.reactor.timers import Alarm
 from netecho.reactor.tls import DirectTLSFactory
 
-DIRECT: Final = (streams.DirectConnection, datagrams.Port)
-"""What is called without a log context of its own: its `receive`, not its `doRead`, which is another method
-while it connects, so that Python looks for it in each instance before it does in the class."""
+DIRECT: Final = (streams.DirectConnection.doRead, datagrams.Port.doRead)
+"""Whose `doRead` is one of these is called without a log context of its own: its `receive`, which is the
+same. Python finds that in the class; it looks for a `doRead` in each instance first, as Twisted has another
+in those that connect. Who replaces a connection's `doRead` does so before it is read from."""
 LONGEST: Final = 86_400.0
 """Seconds that are waited for events before it is looked again what is due."""
 EVENTS: Final = 42
 """Events taken from epoll in one turn, so that no peer waits for longer than these take; the next turn begins
-with those that were left. As many as have room in the largest object of Python's own allocator."""
+with those that were left. On x86-64, as many as have room in the largest object of Python's own
+allocator."""
 
 
 class Watched(dict[int, Any]):
     """What a reactor watches, by its descriptor.
 
     Attributes:
-        table: the same in a list, of those alone that are `DIRECT` and not connecting.
+        table: the same in a list, of those alone that are `DIRECT`.
     """
 
     def __init__(self, selectables: Mapping[int, Any]) -> None:
@@ -54,8 +55,7 @@ class Watched(dict[int, Any]):
     def __setitem__(self, fd: int, selectable: Any) -> None:
         super().__setitem__(fd, selectable)
         self.make_room(fd)
-        is_connecting = isinstance(selectable, BaseClient) and not selectable.connected
-        is_direct = isinstance(selectable, DIRECT) and not is_connecting
+        is_direct = getattr(getattr(selectable, "doRead", None), "__func__", None) in DIRECT
         self.table[fd] = selectable if is_direct else None
 
     def __delitem__(self, fd: int) -> None:
@@ -213,9 +213,10 @@ class FastReactor(EPollReactor):
             super()._doReadOrWrite(selectable, fd, event)
 
     def _dispatch_other(self, fd: int, event: int) -> None:
-        """Do the same, as Twisted does, for whatever is not a transport of ours."""
+        """Do the same, as Twisted does, for whatever is not a transport of ours, or still connects."""
         selectable = self._selectables.get(fd)
         if selectable is not None:  # not gone since, by what another event did, nor our alarm
+            self._turn.current = selectable
             log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
 
     # What makes transports: ours in place of Twisted's, which have no hook for it.

@@ -35,7 +35,9 @@ _KEEPING_NOTHING: Final = Outgoing()
 
 
 class DirectConnection(tcp.Connection):
-    """The parts of a connection that receive and send. The reactor calls it with no log context of its own.
+    """The parts of a connection that receive and send.
+
+    Once it is made, the reactor calls it with no log context of its own.
 
     What a program can see is what it sees of Twisted's own: a producer is paused and asked for more as if
     all that is written were queued, and errors are told in the next turn.
@@ -263,10 +265,9 @@ class BeingMade:
 
     def __init__(self, *arguments: Any) -> None:
         connection: Any = self
-        connection.doRead = connection.doWrite = connection.doConnect
         connection.connected, connection.logstr = connection.connected, connection.logstr
-        connection.realAddress = None
-        del connection.realAddress  # which leaves it its place
+        connection.doRead = connection.doWrite = connection.realAddress = None
+        del connection.doRead, connection.doWrite, connection.realAddress  # which leaves them their places
         super().__init__(*arguments)
 
 

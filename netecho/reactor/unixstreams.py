@@ -28,9 +28,14 @@ class UNIXConnection(DirectConnection):
 
     _sendmsgQueue: list[int]
     _ancillaryLevelSOLSOCKETTypeSCMRIGHTS: Any
-    _receiving = False
-    _asked = False
-    """Whether there has been something to send, or a connection to close, since it began to receive."""
+
+    def __init__(self, *arguments: Any) -> None:
+        # With what is set when something is sent, as in `BeingMade`.
+        self.dataBuffer, self.offset, self.producerPaused = b"", 0, False
+        self._receiving = False
+        self._asked = False
+        """Whether there has been something to send, or a connection to close, since it began to receive."""
+        super().__init__(*arguments)
 
     def receive(self) -> Any:
         """Receive once what is there, deliver it, and send what was written meanwhile."""
