@@ -22,7 +22,7 @@ from netecho.measure.oneway import OneWay
 from netecho.measure.setup import Setup
 
 MANY: Final = 256
-"""Samples of a closed loop that are counted together: less than a tenth of a millisecond's."""
+"""Samples of a closed loop that are counted together, in about a tenth of a millisecond."""
 _BUCKETS: Final = 64
 """Of a histogram, that are added to another one in one step."""
 
@@ -343,10 +343,12 @@ class Flow:
         What a closed loop does nearly always, in one step: the same as `answered`, `replied` and `sent`, of
         payloads as large as the recorder was told. `None`: this is not that, and nothing has been counted.
         """
+        if sequence is None:
+            return None
         recorder = self.recorder
-        if sequence is not None and sequence == self._turned:
+        if sequence == self._turned:
             left_ns = self._turned_ns
-        elif sequence is not None and self.highest < sequence >= self._since and recorder.closed_loop:
+        elif self.highest < sequence >= self._since and recorder.closed_loop:
             times = self._outstanding.pop(sequence, None)
             if times is None:
                 return None

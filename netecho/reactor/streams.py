@@ -29,9 +29,8 @@ BULK_AFTER: Final = 256
 more than the systems' own buffers hold, so that its peer must be reading."""
 ACCEPTS: Final = 100
 """Connections that a port accepts in one turn of the reactor, so that none starves what else there is."""
-
-
 _KEEPING_NOTHING: Final = Outgoing()
+"""What servers have, which send at once."""
 
 
 class DirectConnection(tcp.Connection):
