@@ -2,8 +2,8 @@
 
 To send to a process that sleeps is to wake it, which costs more than the sending. A server that answers
 before the next event has been dealt with sleeps again by then, and is woken by every message; by several at
-once it is woken once. So a client with 50 connections does a tenth more, and with TLS a sixth. What a server
-sends is not kept: its clients have less to do than it has, and it would do a tenth less.
+once it is woken once. So a client with 50 connections does 7 % more, and with TLS 17 %. What a server sends
+is not kept: its clients have less to do than it has, and it would do a tenth less.
 """
 
 from __future__ import annotations
