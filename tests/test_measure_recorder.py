@@ -208,7 +208,7 @@ def test_samples_do_not_pile_up() -> None:
 def test_turn_is_taken() -> None:
     """In a closed loop, the next echo in order makes one; one that was overtaken, or none, does not."""
     flow = flow_of(SENT)
-    assert [flow.turn(sequence, 1000) for sequence in (0, 2, 1, 2, 9)] == [4, 5, None, None, None]
+    assert [flow.turn(sequence, 1000) for sequence in (0, 2, 1, 2, 9, None)] == [4, 5, None, None, None, None]
     assert flow.recorder.counts == Counts(sent=6, completed=2, bytes_sent=6 * 64, bytes_received=2 * 64)
 
 
