@@ -1,18 +1,23 @@
-"""What protocols over TCP have alike: how they listen, and what most of them are not."""
+"""What protocols over TCP have alike: how they listen and connect, and what most of them are not."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Protocol
 
 from netecho.impairment import OF_CONNECTIONS
 from netecho.plans import Target
-from netecho.protocols._contract import ListenSettings
+from netecho.protocols._contract import Exchanger, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
+from netecho.protocols._message_conversation import MessageConversation
 from netecho.protocols._plain_adapter import PlainAdapter
-from netecho.protocols._sockets import bound_target, listen_error
+from netecho.protocols._sockets import bound_target, listen_error, tcp_endpoint
+from netecho.protocols._stream_client import connect_protocol
 from netecho.protocols._stream_listener import StreamListener, to_listen_with
 from netecho.protocols._stream_server import ReplyFactory
 
@@ -23,7 +28,8 @@ BACKLOG: Final = 4096
 class TCPAdapter(PlainAdapter):
     """The part of a `netecho.protocols._contract.Adapter` that is no protocol's own.
 
-    Each says what it is called, what it carries, and how it connects; and of what is here, what differs.
+    Each says what it is called, what it carries, and what its two ends are: `factory` and `exchanger`; and of
+    what is here, what differs.
     """
 
     harms = OF_CONNECTIONS
@@ -48,3 +54,33 @@ class TCPAdapter(PlainAdapter):
     def open(self, target: Target, count: int) -> Opened:
         """Open sockets for several processes."""
         return open_sockets(target, socket.SOCK_STREAM, BACKLOG, count)
+
+    def exchanger(self, reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost) -> Any:
+        """Return the Twisted protocol of a client's connection, which is an `Exchanger` once that is made."""
+        raise NotImplementedError
+
+    def connect(
+        self,
+        reactor: Any,
+        route: Route,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Exchanger]:
+        """Connect for exchanges, the first of which need not wait for anything to be said before."""
+        exchanger = self.exchanger(reactor, route, on_reply, on_lost)
+        return connect_protocol(reactor, tcp_endpoint(reactor, route), route, exchanger, on_connected)
+
+    def conversation(self, protocol: Protocol) -> MessageConversation:
+        """Return the transport of a protocol that talks in messages."""
+        return MessageConversation(protocol)
+
+    def converse(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
+        """Connect for a conversation in messages."""
+        return self.conversation(protocol).begin(self.connect, reactor, route, on_connected)

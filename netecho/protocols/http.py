@@ -6,14 +6,13 @@ by httptools: `_http1_server` says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
 from netecho.plans import ReplyMode
-from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._contract import Adapter, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._http1_client import HTTP1Exchanger
 from netecho.protocols._http2_client import HTTP2Exchanger
 from netecho.protocols._http_server import HTTPFactory
@@ -40,36 +39,19 @@ class HTTP(TCPAdapter):
         """See `TCPAdapter.factory`."""
         return HTTPFactory(reactor, settings)
 
-    def connect(
-        self,
-        reactor: Any,
-        route: Route,
-        on_reply: OnReply,
-        on_lost: OnLost,
-        on_connected: Callable[[], object] | None = None,
-    ) -> Deferred[Exchanger]:
-        """Connect for exchanges."""
+    def exchanger(self, reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost) -> Protocol:
+        """See `TCPAdapter.exchanger`: which version is spoken is decided before it connects."""
         endpoint = tcp_endpoint(reactor, route)
 
         def reopen(exchanger: Protocol) -> Deferred[Any]:
             return connect_protocol(reactor, endpoint, route, exchanger)
 
-        exchanger = (
-            HTTP2Exchanger(route, on_reply, on_lost, reopen)
-            if route.request.http2
-            else HTTP1Exchanger(route, on_reply, on_lost, reopen)
-        )
-        return connect_protocol(reactor, endpoint, route, exchanger, on_connected)
+        version = HTTP2Exchanger if route.request.http2 else HTTP1Exchanger
+        return version(route, on_reply, on_lost, reopen)
 
-    def converse(
-        self,
-        reactor: Any,
-        route: Route,
-        protocol: Protocol,
-        on_connected: Callable[[], object] | None = None,
-    ) -> Deferred[Protocol]:
-        """Connect for a conversation, each message of which is a request."""
-        return MessageConversation(protocol, "HTTP ").begin(self.connect, reactor, route, on_connected)
+    def conversation(self, protocol: Protocol) -> MessageConversation:
+        """Have each message be a request."""
+        return MessageConversation(protocol, "HTTP ")
 
 
 adapter: Adapter = HTTP()

@@ -12,11 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol
 
 from netecho.plans import ReplyMode
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
-from netecho.protocols._message_conversation import MessageConversation
 from netecho.protocols._smtp_client import SMTPExchanger
 from netecho.protocols._smtp_server import SMTPFactory
 from netecho.protocols._sockets import tcp_endpoint
@@ -59,16 +57,6 @@ class SMTP(TCPAdapter):
             return await exchanger.ready
 
         return Deferred.fromCoroutine(connect()).addTimeout(route.timeout, reactor)
-
-    def converse(
-        self,
-        reactor: Any,
-        route: Route,
-        protocol: Protocol,
-        on_connected: Callable[[], object] | None = None,
-    ) -> Deferred[Protocol]:
-        """Connect for a conversation, each message of which is a mail, and each answer the reply to one."""
-        return MessageConversation(protocol).begin(self.connect, reactor, route, on_connected)
 
 
 adapter: Adapter = SMTP()

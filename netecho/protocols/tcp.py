@@ -8,9 +8,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
-from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._contract import Adapter, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._sockets import tcp_endpoint
-from netecho.protocols._stream_client import connect_exchanger, connect_protocol
+from netecho.protocols._stream_client import StreamExchanger, connect_protocol
 from netecho.protocols._stream_replies import REPLIES, reply_factory
 from netecho.protocols._stream_server import ReplyFactory
 from netecho.protocols._tcp_adapter import TCPAdapter
@@ -30,18 +30,9 @@ class TCP(TCPAdapter):
         """See `TCPAdapter.factory`."""
         return reply_factory(reactor, settings)
 
-    def connect(
-        self,
-        reactor: Any,
-        route: Route,
-        on_reply: OnReply,
-        on_lost: OnLost,
-        on_connected: Callable[[], object] | None = None,
-    ) -> Deferred[Exchanger]:
-        """Connect for exchanges."""
-        return connect_exchanger(
-            reactor, tcp_endpoint(reactor, route), route, on_reply, on_lost, on_connected
-        )
+    def exchanger(self, reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost) -> StreamExchanger:
+        """See `TCPAdapter.exchanger`."""
+        return StreamExchanger(on_reply, on_lost)
 
     def converse(
         self,

@@ -56,15 +56,9 @@ class WebSocket(TCPAdapter):
         )
         return connected.addCallback(lambda _: exchanger.opened).addTimeout(route.timeout, reactor)
 
-    def converse(
-        self,
-        reactor: Any,
-        route: Route,
-        protocol: Protocol,
-        on_connected: Callable[[], object] | None = None,
-    ) -> Deferred[Protocol]:
-        """Connect for a conversation in messages."""
-        return WebSocketConversation(protocol).begin(self.connect, reactor, route, on_connected)
+    def conversation(self, protocol: Protocol) -> WebSocketConversation:
+        """Have messages be text, if they are in UTF-8."""
+        return WebSocketConversation(protocol)
 
 
 adapter: Adapter = WebSocket()
