@@ -27,7 +27,7 @@ from tests.benches import bench
 from tests.lossy import LossyPath
 from tests.servers import TIMEOUT, Server, netecho
 
-DTLS = Target("dtls", "udp", True, port=0)
+DTLS = Target("dtls", "udp", True, port=0, is_dtls=True)
 IP_PKTINFO = 8
 """Linux's: from which of this machine's addresses a datagram comes, as whoever forges one has it."""
 FLIGHTS = [
@@ -58,7 +58,7 @@ async def listen(reactor: Any, totals: Totals, **settings: Any) -> tuple[Listene
 def route_to(address: tuple[str, int], client: Any) -> Route:
     """Return the way to a server."""
     host, port = address
-    return Route(Target("dtls", "udp", True, host, port), (host,), tls=client, timeout=30)
+    return Route(Target("dtls", "udp", True, host, port, is_dtls=True), (host,), tls=client, timeout=30)
 
 
 class Exchanges:

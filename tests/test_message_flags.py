@@ -115,6 +115,8 @@ def test_envelopes() -> None:
 def test_of_no_use() -> None:
     """What has no mails and no requests takes no flags for them, and an empty path is written <>."""
     tcp, ws, smtp = (protocols.load(name) for name in ("tcp", "ws", "smtp"))
+    with pytest.raises(UsageError, match=r"--method is for requests: add --proto http or http3$"):
+        resolve_request(tcp, "PUT", (), None, False)
     for adapter, flags in ((tcp, ("a@b", None, None)), (ws, (None, None, "a"))):
         with pytest.raises(UsageError, match="is for mails: add --proto smtp"):
             resolve_mail(adapter, *flags)
@@ -129,3 +131,4 @@ def test_of_no_use() -> None:
     assert resolve_request(ws, None, ("A: b",), None, False) == RequestPlan("GET", ("A: b",), upgrades=True)
     done = netecho("serve", "tcp://127.0.0.1:0", "--max-message", "5")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert done.stderr.endswith(b": add --proto smtp or ws\n")

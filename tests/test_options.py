@@ -29,6 +29,7 @@ from netecho.options import (
     units,
 )
 from netecho.plans import Family, MultiplexPlan, ProxyPlan, ReplyMode, RequestPlan, Stage, Target
+from netecho.protocols._contract import Kind
 
 SECOND = 1_000_000_000
 
@@ -282,6 +283,7 @@ class Words:
     name: str
     default_port: int | None
     secure_scheme: str | None
+    kind: Kind = Kind.STREAM
     secured: Any = None
     has_requests: bool = False
     upgrades: bool = False
@@ -290,13 +292,15 @@ class Words:
 
 @pytest.fixture
 def words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some protocols: with a secure form, with a path, with no form in clear."""
+    """Some protocols: with a secure form, with a path, with no form in clear; and some that nobody knows."""
     adapters = {
         "tcp": Words("tcp", 8000, "tls"),
         "udp": Words("udp", 7000, None),
         "unix": Words("unix", None, None),
         "http": Words("http", 8000, "https", has_resources=True),
         "shy": Words("shy", 4433, "shy"),
+        "mist": Words("mist", 8000, "mists", Kind.DATAGRAM),
+        "pipe": Words("pipe", None, None),
     }
     monkeypatch.setattr(protocols, "names", lambda: tuple(adapters))
     monkeypatch.setattr(protocols, "load", adapters.__getitem__)
@@ -428,6 +432,11 @@ TARGETS = [
     (("udp://host", None, None, False), Target("udp", "udp", host="host", port=7000)),
     (("shy://host", None, None, False), Target("shy", "shy", True, "host", 4433)),
     (("host", None, "shy", True), Target("shy", "shy", True, "host", 4433)),
+    (("mists://host", None, None, False), Target("mists", "mist", True, "host", is_dtls=True)),
+    (("host", None, "mist", True), Target("mists", "mist", True, "host", is_dtls=True)),
+    (("host", None, "mist", False), Target("mist", "mist", host="host")),
+    (("pipe:/a b", None, None, False), Target("pipe", "pipe", path="/a b")),
+    (("/a b", None, "pipe", False), Target("pipe", "pipe", path="/a b")),
 ]
 
 NO_TARGETS = [
@@ -449,7 +458,7 @@ NO_TARGETS = [
     (("host", 70000, None, False), "65535"),
     (
         ("foo://host", None, None, False),
-        "unknown scheme 'foo': it is one of tcp, udp, unix, http, shy, https, tls",
+        "unknown scheme 'foo': it is one of tcp, udp, unix, http, shy, mist, pipe, https, mists, tls",
     ),
     (("tcp:/path", None, None, False), "tcp://HOST:PORT"),
     (("tcp://host/path", None, None, False), "has a path"),

@@ -621,7 +621,7 @@ def test_where_tls_is_spoken() -> None:
             ListenPlan((clear,) if tls is certified else (MAIL,), tls=tls)
 
 
-DTLS = Target("dtls", "udp", True)
+DTLS = Target("dtls", "udp", True, is_dtls=True)
 
 
 def test_dtls_listeners() -> None:

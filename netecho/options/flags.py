@@ -94,7 +94,8 @@ def complete_url() -> list[str]:
     """Return how the URL of a target or listener may begin."""
     from netecho import protocols
 
-    return [f"{scheme}:" if scheme == "unix" else f"{scheme}://" for scheme in protocols.schemes()]
+    of_paths = protocols.of_paths()
+    return [f"{scheme}:" if scheme in of_paths else f"{scheme}://" for scheme in protocols.schemes()]
 
 
 def complete_dscp() -> list[str]:

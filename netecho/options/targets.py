@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from netecho.errors import UsageError
 from netecho.plans import (
@@ -60,10 +60,12 @@ def resolve_request(
             given.append(("--header", headers))
         for flag, value in given:
             if value:
-                raise UsageError(f"{flag} is for requests: add --proto http")
+                words = _those(lambda one: one.has_requests)
+                raise UsageError(f"{flag} is for requests: add --proto {words}")
         return RequestPlan("GET", tuple(headers), upgrades=True) if headers else None
     if http2 and "h2" not in adapter.alpn:
-        raise UsageError(f"--http2 is for --proto http: {adapter.name} is another version of HTTP")
+        words = _those(lambda one: one.has_requests and "h2" in one.alpn)
+        raise UsageError(f"--http2 is for --proto {words}: {adapter.name} is another version of HTTP")
     return RequestPlan("POST" if method is None else method, tuple(headers), body, http2)
 
 
@@ -78,7 +80,8 @@ def resolve_mail(
     if not adapter.has_envelopes:
         for flag, value in (("--from", sender), ("--to", recipient), ("--ehlo", ehlo)):
             if value is not None:
-                raise UsageError(f"{flag} is for mails: add --proto smtp")
+                words = _those(lambda one: one.has_envelopes)
+                raise UsageError(f"{flag} is for mails: add --proto {words}")
         return None
     told = {"sender": "" if sender == "<>" else sender, "recipient": recipient, "ehlo": ehlo}
     return MailPlan(**{name: value for name, value in told.items() if value is not None})
@@ -100,6 +103,14 @@ def size_of(request: RequestPlan | None, adapter: Adapter, size: int | None) -> 
     return 0 if request is not None and not request.has_content else adapter.default_size
 
 
+def _those(have: Callable[[Adapter], object]) -> str:
+    """Return the words of the protocols that have something, as advice names them: `smtp or ws`."""
+    from netecho import protocols
+
+    *others, last = [name for name in protocols.names() if have(protocols.load(name))]
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def resolve_own_server(proto: str | None, tls: bool) -> Target:
     """Return the target of a bench that starts a server of its own: where exactly is found out later.
 
@@ -107,9 +118,7 @@ def resolve_own_server(proto: str | None, tls: bool) -> Target:
         UsageError: the protocol does not exist, or has no form with TLS.
     """
     adapter, secure = _protocol(Location(), None, proto, tls)
-    scheme = (adapter.secure_scheme if secure else None) or adapter.name
-    path = "" if adapter.default_port is None else None
-    return Target(scheme, adapter.name, secure, path=path, upgrades=adapter.upgrades)
+    return _target(adapter, secure, path="" if adapter.default_port is None else None)
 
 
 def resolve_listeners(
@@ -152,7 +161,8 @@ def _protocol(location: Location, text: str | None, proto: str | None, tls: bool
     from netecho import protocols
 
     scheme = location.scheme
-    if scheme is None and location.path is not None and location.host is None:
+    is_path = scheme is None and location.path is not None and location.host is None
+    if is_path and (proto is None or protocols.load(proto).default_port is not None):
         scheme = "unix"
     if scheme is None:
         adapter, secure = protocols.for_scheme(protocols.load(proto or "tcp").name)
@@ -178,7 +188,7 @@ def _complete(
     if adapter.default_port is None:
         if location.host is not None or location.port is not None or not location.path:
             raise UsageError(f"{adapter.name} takes a path: write {adapter.name}:/path")
-        return Target(scheme, adapter.name, secure, path=location.path)
+        return _target(adapter, secure, path=location.path)
     resource = location.path or ""
     if location.query is not None:
         resource = f"{resource or '/'}?{location.query}"
@@ -193,7 +203,21 @@ def _complete(
         port = location.port
     port = adapter.default_port if port is None else port
     resource = resource.removeprefix("/") and resource
-    return Target(scheme, adapter.name, secure, host, port, resource=resource, upgrades=adapter.upgrades)
+    return _target(adapter, secure, host=host, port=port, resource=resource)
+
+
+def _target(adapter: Adapter, secure: bool, **where: Any) -> Target:
+    """Return a target with what its protocol has everybody know of it."""
+    from netecho.protocols._contract import Kind
+
+    return Target(
+        (adapter.secure_scheme if secure else None) or adapter.name,
+        adapter.name,
+        secure,
+        upgrades=adapter.upgrades,
+        is_dtls=secure and adapter.kind is Kind.DATAGRAM,
+        **where,
+    )
 
 
 def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful: bool = False) -> None:
@@ -204,7 +228,8 @@ def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful
     """
     given = [flag for flag, value in (("--hmac-key", hmac_key), ("--stateful", stateful)) if value]
     if given and not any(adapter.reflects for adapter in adapters):
-        raise UsageError(f"{given[0]} is for reflectors: add --proto stamp")
+        words = _those(lambda one: one.reflects)
+        raise UsageError(f"{given[0]} is for reflectors: add --proto {words}")
 
 
 def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
@@ -240,7 +265,8 @@ def check_retry(adapters: Iterable[Adapter], wanted: bool) -> None:
         UsageError: none can.
     """
     if wanted and not any(adapter.retries for adapter in adapters):
-        raise UsageError("--quic-retry is for QUIC, which no listener speaks: add --proto quic or http3")
+        words = _those(lambda one: one.retries)
+        raise UsageError(f"--quic-retry is for QUIC, which no listener speaks: add --proto {words}")
 
 
 def check_qlog(adapters: Iterable[Adapter], directory: str | None) -> None:
@@ -278,7 +304,8 @@ def check_bounds(adapters: Iterable[Adapter], max_message: int | None) -> None:
         UsageError: none does.
     """
     if max_message is not None and not any(adapter.bounds_messages for adapter in adapters):
-        raise UsageError("--max-message is for protocols that have messages to bound: add --proto ws or smtp")
+        words = _those(lambda one: one.bounds_messages)
+        raise UsageError(f"--max-message is for protocols that bound messages: add --proto {words}")
 
 
 def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:

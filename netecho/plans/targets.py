@@ -113,15 +113,12 @@ class Target:
     """What is asked for there, on protocols that have such: path and query of an HTTP URL."""
     upgrades: bool = False
     """Whether a connection in clear can turn to TLS, on its protocol."""
+    is_dtls: bool = False
+    """Whether it speaks TLS in datagrams (RFC 6347)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port {self.port} is not between 0 and 65535")
-
-    @property
-    def is_dtls(self) -> bool:
-        """Whether it speaks TLS in datagrams (RFC 6347)."""
-        return self.scheme == "dtls"
 
     def room(self, mtu: int) -> int:
         """Return how many bytes of payload are certain to fit into a packet of DTLS of `mtu` bytes.

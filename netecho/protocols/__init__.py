@@ -29,23 +29,34 @@ def names() -> tuple[str, ...]:
 
 @functools.cache
 def schemes() -> tuple[str, ...]:
-    """Return the schemes that a URL may have, in order, without importing any protocol.
+    """Return the schemes that a URL may have, in order, without importing any protocol."""
+    secure = {value for _, word, value in _written() if word == "secure_scheme" and isinstance(value, str)}
+    return tuple(sorted({*names(), *secure}))
 
-    A secure form's scheme is read from the text of the protocol's file: completion in a shell cannot
-    wait for all that the protocols import.
+
+def of_paths() -> frozenset[str]:
+    """Return those that have a path in place of a host and port, without importing any protocol."""
+    return frozenset(name for name, word, value in _written() if word == "default_port" and value is None)
+
+
+@functools.cache
+def _written() -> tuple[tuple[str, str, object], ...]:
+    """Return all constants that have a name in the files of protocols: the protocol, the name, and the value.
+
+    They are read from the text of the files: completion in a shell cannot wait for all that they import.
     """
     here = pathlib.Path(__file__).parent
-    secure = set()
+    found: list[tuple[str, str, object]] = []
     for name in names():
         for node in ast.walk(ast.parse((here / f"{name}.py").read_text("utf-8"))):
             match node:
                 case (
-                    ast.Assign(targets=[ast.Name("secure_scheme")], value=ast.Constant(str(word)))
-                    | ast.AnnAssign(target=ast.Name("secure_scheme"), value=ast.Constant(str(word)))
-                    | ast.keyword(arg="secure_scheme", value=ast.Constant(str(word)))
+                    ast.Assign(targets=[ast.Name(word)], value=ast.Constant(value))
+                    | ast.AnnAssign(target=ast.Name(word), value=ast.Constant(value))
+                    | ast.keyword(arg=str(word), value=ast.Constant(value))
                 ):
-                    secure.add(word)
-    return tuple(sorted({*names(), *secure}))
+                    found.append((name, word, value))
+    return tuple(found)
 
 
 def load(name: str) -> Adapter:
