@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import select
 import signal
 import socket
@@ -18,8 +19,12 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
+from netecho import protocols
+from netecho.protocols._contract import Adapter, Kind
+
 COMMAND = [sys.executable, "-m", "netecho"]
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+URL = re.compile(r"[a-z][a-z0-9]*:(//|/|\./|\.\./)")
 TIMEOUT = 60.0
 """Seconds after which a test that waits for something is over; none waits this long when all is well."""
 
@@ -29,15 +34,16 @@ def netecho(
     input: bytes | None = None,
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
+    root: pathlib.Path = ROOT,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command to its end, by another one if there is a prefix."""
+    """Run a command to its end, by another one if there is a prefix; of the package that is in `root`."""
     return subprocess.run(
         [*prefix, *COMMAND, *words],
         input=input,
         capture_output=True,
         timeout=TIMEOUT,
         check=False,
-        cwd=ROOT,
+        cwd=root,
         env={**os.environ, **(environment or {})},
     )
 
@@ -55,9 +61,14 @@ class Listening:
         return self.url.partition(":")[0]
 
     @property
+    def form(self) -> tuple[Adapter, bool]:
+        """Return its protocol, and whether that is in its secure form."""
+        return protocols.for_scheme(self.scheme)
+
+    @property
     def path(self) -> str | None:
         """Return the path in the file system, if that is what it listens on."""
-        return self.url.partition(":")[2] if self.scheme == "unix" else None
+        return self.url.partition(":")[2] if self.form[0].default_port is None else None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -74,14 +85,15 @@ class Listening:
             connection.settimeout(TIMEOUT)
             connection.connect(self.path)
             return connection
-        if self.scheme in ("udp", "stamp"):
+        adapter, secure = self.form
+        if adapter.kind is Kind.DATAGRAM and not secure:
             family = socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET
             datagrams = socket.socket(family, socket.SOCK_DGRAM)
             datagrams.settimeout(TIMEOUT)
             datagrams.connect(self.address)
             return datagrams
         plain = socket.create_connection(self.address, TIMEOUT)
-        if self.scheme in ("tcp", "http", "ws"):
+        if not secure:
             return plain
         return self.context(**tls).wrap_socket(plain, server_hostname="localhost")
 
@@ -96,8 +108,11 @@ class Listening:
 class Server:
     """`netecho serve` in a child process; ended, and its exit status looked at, on leaving the block."""
 
-    def __init__(self, *words: str, prefix: Sequence[str] = (), **options: Any) -> None:
+    def __init__(
+        self, *words: str, prefix: Sequence[str] = (), root: pathlib.Path = ROOT, **options: Any
+    ) -> None:
         self._words = words
+        self._root = root
         self._prefix = prefix
         self._options = options
         self._told = False
@@ -112,10 +127,10 @@ class Server:
             [*self._prefix, *COMMAND, "serve", "--json-stream", *self._words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=ROOT,
+            cwd=self._root,
             **self._options,
         )
-        expected = max(1, sum("://" in word or word.startswith("unix:") for word in self._words))
+        expected = max(1, sum(URL.match(word) is not None for word in self._words))
         while len(self.listeners) < expected:
             self.listeners.append(self._listening())
         return self

@@ -92,7 +92,8 @@ def test_choices(shell: Shell, line: str) -> None:
 @pytest.mark.parametrize("command", ["serve", "client", "bench"])
 def test_schemes(shell: Shell, command: str) -> None:
     """A target or listener begins with a scheme of its protocols, the secure ones among them."""
-    assert shell.offers(f"netecho {command} t") == {"tcp://", "tls://"}
+    offered = shell.offers(f"netecho {command} t")
+    assert {"tcp://", "tls://"} <= offered == {url for url in protocols_urls() if url.startswith("t")}
     assert {"tls://", "udp://", "unix:"} <= set(protocols_urls())
 
 
@@ -104,11 +105,12 @@ def protocols_urls() -> list[str]:
 
 
 def test_schemes_are_those_of_the_adapters() -> None:
-    """The schemes that are read from the protocols' files are those that the protocols have."""
+    """The schemes that are read from the protocols' files, and which have paths, are as the protocols say."""
     adapters = [protocols.load(name) for name in protocols.names()]
     secure = {adapter.secure_scheme for adapter in adapters if adapter.secure_scheme is not None}
     assert set(protocols.schemes()) == {*protocols.names(), *secure}
     assert "tls" in protocols.schemes()
+    assert protocols.of_paths() == {adapter.name for adapter in adapters if adapter.default_port is None}
 
 
 @pytest.mark.parametrize("flag", ["--cacert", "--cert", "--key", "--keylog", "--json", "--csv"])
