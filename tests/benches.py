@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pathlib
 import socket
 import subprocess
 import threading
@@ -54,9 +55,11 @@ def _check_datagrams(result: dict[str, Any]) -> None:
             assert sum(ways) == one["lost"] - one["late"]
 
 
-def bench(*words: str, status: int = 0, prefix: Sequence[str] = ()) -> dict[str, Any]:
+def bench(
+    *words: str, status: int = 0, prefix: Sequence[str] = (), root: pathlib.Path = ROOT
+) -> dict[str, Any]:
     """Run a bench to its end, by another command if there is a prefix; return its result."""
-    done = netecho("bench", *words, "--quiet", "--json", "-", prefix=prefix)
+    done = netecho("bench", *words, "--quiet", "--json", "-", prefix=prefix, root=root)
     assert (done.returncode, done.stderr) == (status, b"")
     return checked(json.loads(done.stdout))
 

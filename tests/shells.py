@@ -18,17 +18,17 @@ ROOT = pathlib.Path(__file__).parent.parent
 SCRIPTS = ROOT / "completions"
 
 
-def environment(home: pathlib.Path) -> dict[str, str]:
-    """Return an environment where `netecho` is a command, and home is `home`."""
+def environment(home: pathlib.Path, root: pathlib.Path = ROOT) -> dict[str, str]:
+    """Return an environment where `netecho` is a command, of the package in `root`, and home is `home`."""
     commands = home / "bin"
     commands.mkdir(exist_ok=True)
     shim = commands / "netecho"
-    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m netecho "$@"\n')
+    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m netecho "$@"\n')
     shim.chmod(0o755)
     return {
         "HOME": str(home),
         "PATH": f"{commands}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(root),
         "TERM": "xterm",
         "LANG": "C.UTF-8",
     }
@@ -37,8 +37,9 @@ def environment(home: pathlib.Path) -> dict[str, str]:
 class Bash:
     """bash, asked through the function that its script registers."""
 
-    def __init__(self, home: pathlib.Path, setup: str | None = None) -> None:
+    def __init__(self, home: pathlib.Path, setup: str | None = None, root: pathlib.Path = ROOT) -> None:
         self.program = need("bash")
+        self.root = root
         self.home = home
         self.setup = setup or f"source {SCRIPTS}/netecho.bash"
 
@@ -56,7 +57,7 @@ class Bash:
         """
         answer = subprocess.run(
             [self.program, "--norc", "-c", script],
-            env=environment(self.home),
+            env=environment(self.home, self.root),
             capture_output=True,
             text=True,
             timeout=60,
