@@ -40,6 +40,7 @@ from netecho.plans import Target
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._credit import Credit
 from netecho.protocols._datagram_server import DatagramListener, DatagramServer
+from netecho.protocols._handshakes import Handshakes
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._quic_link import INTERNAL_ERROR, Address, Link
 from netecho.protocols._quic_wire import IDLE, Wire, configuration
@@ -49,12 +50,13 @@ from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
 TRUSTING: Final = 64
 """Handshakes under way from which on a peer must show that its address is its own."""
 MOST_HANDSHAKES: Final = 1024
-"""Handshakes under way; more are not begun."""
+"""Handshakes under way; more are not begun, nor more of one address than there is room left for."""
 MOST_CONNECTIONS: Final = 4096
 """Connections, unless the user says how many there may be."""
 MOST_SESSIONS: Final = 4096
 """Sessions that can be resumed: the youngest."""
 CROWDED: Final = "too many QUIC handshakes"
+CROWDED_BY_ONE: Final = "too many QUIC handshakes from one address"
 BROKEN: Final = "no QUIC"
 FREE: Final = 8
 """Frames that move nothing which a datagram may have, before they are to be paid for."""
@@ -232,7 +234,7 @@ class QUICPort(DatagramServer):
         self.links: dict[bytes, ServerLink] = {}
         """Each connection, by each of its IDs."""
         self.open: set[ServerLink] = set()
-        self.opening: set[ServerLink] = set()
+        self.opening: Handshakes[ServerLink] = Handshakes(MOST_HANDSHAKES)
         """Connections, and handshakes under way."""
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
@@ -290,11 +292,11 @@ class QUICPort(DatagramServer):
                 self.send_datagram(refusal(header, QuicErrorCode.INVALID_TOKEN), source)
                 return
             retried = header.destination_cid
+            if not self.opening.has_room(source[0]):
+                self.drop(CROWDED_BY_ONE if self.opening.left else CROWDED, source)
+                return
         elif self.settings.retry or len(self.opening) >= TRUSTING:
             self._ask_again(header, source)
-            return
-        if len(self.opening) >= MOST_HANDSHAKES:
-            self.drop(CROWDED, source)
             return
         wire = Wire(
             self._configuration,
@@ -306,7 +308,7 @@ class QUICPort(DatagramServer):
             session_ticket_handler=None if self.settings.tls.verifies else self._keep_session,
         )
         link = self.link(self, wire, source, {header.destination_cid, wire.host_cid})
-        self.opening.add(link)
+        self.opening.add(link, None if retried is None else source[0])
         for name in link.ids:
             self.links[name] = link
         link.received(datagram, source)
