@@ -89,10 +89,10 @@ MaxMessage = Annotated[
     typer.Option(
         "--max-message",
         metavar="SIZE",
-        show_default="16MiB of WebSocket, 64MiB of mail",
+        show_default="16MiB of WebSocket, 64MiB of mail, any of HTTP",
         parser=read_by(units.parse_size),
         rich_help_panel=LIMITS,
-        help="Take no larger message: of WebSocket, or mail.",
+        help="Take no larger message: of WebSocket, mail, or body of a request.",
     ),
 ]
 

@@ -278,7 +278,7 @@ def check_bounds(adapters: Iterable[Adapter], max_message: int | None) -> None:
         UsageError: none does.
     """
     if max_message is not None and not any(adapter.bounds_messages for adapter in adapters):
-        raise UsageError("--max-message is for protocols that have messages to bound: add --proto ws or smtp")
+        raise UsageError("--max-message is for protocols that have messages: add --proto ws, http or smtp")
 
 
 def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:

@@ -107,6 +107,11 @@ class HTTP3Link(ServerLink):
                 exchange.ended = event.stream_ended
                 self.credit.earn(len(event.data) / PER_FRAME)
                 self.bytes_received += len(event.data)
+                exchange.size += len(event.data)
+                most = self.port.settings.max_message
+                if most is not None and exchange.size > most and exchange.page is None:
+                    self._cancel(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
+                    return
                 if event.data and exchange.page is None:
                     keep(exchange.out, event.data)
                     self._held += len(event.data)
@@ -114,7 +119,10 @@ class HTTP3Link(ServerLink):
                     exchange.moved += len(event.data)
 
     def _begin(self, stream: int, exchange: Exchange, headers: Any) -> None:
-        decision = decide(headers, "3", self.port.settings.reply, self._see, ended=exchange.ended)
+        settings = self.port.settings
+        decision = decide(
+            headers, "3", settings.reply, self._see, ended=exchange.ended, most=settings.max_message
+        )
         exchange.begin(decision)
         if decision.wants_continue:
             with contextlib.suppress(RuntimeError):  # unless the peer wants to hear nothing on it
