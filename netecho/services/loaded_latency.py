@@ -108,7 +108,10 @@ class LoadedLatencyRun:
             self._beside or nothing,
             None if response is None else trimmed_mean(response),
         )
-        return dataclasses.replace(summary, loaded_latency=latency.to_json())
+        gap = () if latency.gap is None else (latency.gap,)
+        return dataclasses.replace(
+            summary, loaded_latency=latency.to_json(), caveats=(*summary.caveats, *gap)
+        )
 
     def _progress(self, progress: Progress) -> None:
         self._on_progress(progress)
