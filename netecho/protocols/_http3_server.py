@@ -24,7 +24,8 @@ from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME
 from netecho.protocols._http3_wire import ALPN, FAREWELL, HTTP3Wire
 from netecho.protocols._http_exchange import Exchange, decide, keep
 from netecho.protocols._quic_link import Address
-from netecho.protocols._quic_server import QUICPort, ServerLink, as_address
+from netecho.protocols._quic_server import QUICPort, as_address
+from netecho.protocols._quic_server_link import ServerLink
 from netecho.protocols._quic_wire import WINDOW, Wire
 from netecho.protocols._seen import address_text, agreement_seen
 from netecho.protocols._watched import Patience, Progress
