@@ -26,11 +26,12 @@ class Peer:
         address: the server's.
         ca: the file of the authority to trust.
         reads: whether the server may send more than a first window.
+        host: its own address.
         options: of the configuration.
     """
 
     def __init__(
-        self, address: tuple[str, int], ca: str | None, *, reads: bool = True, **options: Any
+        self, address: tuple[str, int], ca: str | None, *, reads: bool = True, host: str = "", **options: Any
     ) -> None:
         configuration = QuicConfiguration(
             is_client=True, server_name="localhost", **{"alpn_protocols": ["echo"], **options}
@@ -43,6 +44,7 @@ class Peer:
             self.core._write_connection_limits = lambda *_, **__: None  # type: ignore[method-assign]
             self.core._write_stream_limits = lambda *_, **__: None  # type: ignore[method-assign]
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((host, 0))
         self.echoes: dict[int, bytearray] = {}
         self.ended: set[int] = set()
         """The streams that the server has ended."""

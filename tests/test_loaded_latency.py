@@ -39,6 +39,16 @@ def test_alone_and_beside_a_load() -> None:
         assert result["plan"]["workers"] == 1
 
 
+def test_load_that_is_too_short() -> None:
+    """Where no probe came to stand beside it there is no ratio, and the result says why."""
+    with serving(echo) as url:
+        result = bench(url, "-c", "2", "-q", "200", "-z", "500ms", "--loaded-latency")
+    assert result["loaded_latency"]["ratio"] is None
+    [caveat] = [one for one in result["caveats"] if "under load is not known" in one]
+    assert caveat.endswith("measure for longer (-z)")
+    assert result["trustworthy"] or len(result["caveats"]) > 1  # it is nothing to be distrusted for
+
+
 def test_it_is_shown() -> None:
     """First that it is idle; in the end what came of it."""
     done = netecho("bench", "--tls", "-c", "2", "-z", "1200ms", "--loaded-latency")

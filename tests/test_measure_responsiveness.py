@@ -68,6 +68,26 @@ def test_what_was_not_measured_is_not_known() -> None:
 
 
 @pytest.mark.parametrize(
+    ("idle", "loaded", "why"),
+    [
+        (probed(echo=MS), probed(echo=MS), None),
+        (probed(echo=MS), probed(10, echo=MS), None),
+        (probed(echo=MS), NOTHING, "no probe ended beside it"),
+        (NOTHING, NOTHING, "no probe ended beside it"),
+        (probed(echo=MS), Probed(20, 0, {}), "no echo came back of 20 probes beside it"),
+        (NOTHING, probed(echo=MS), "no probe ended before it"),
+        (Probed(1, 0, {}), probed(echo=MS), "no echo came back of 1 probe before it"),
+    ],
+)
+def test_a_gap_is_told(idle: Probed, loaded: Probed, why: str | None) -> None:
+    """Whoever finds no ratio is told in a line what there was not."""
+    latency = LoadedLatency(1, idle, loaded, 1.0)
+    assert (latency.ratio is None) == (why is not None)
+    told = latency.gap
+    assert told is None if why is None else told is not None and why in told and "\n" not in told
+
+
+@pytest.mark.parametrize(
     "latency",
     [
         LoadedLatency(

@@ -131,4 +131,4 @@ def test_of_no_use() -> None:
     assert resolve_request(ws, None, ("A: b",), None, False) == RequestPlan("GET", ("A: b",), upgrades=True)
     done = netecho("serve", "tcp://127.0.0.1:0", "--max-message", "5")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
-    assert done.stderr.endswith(b": add --proto smtp or ws\n")
+    assert done.stderr.endswith(b": add --proto http, http3, smtp or ws\n")

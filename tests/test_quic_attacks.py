@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from aioquic._buffer import Buffer
+from aioquic.buffer import encode_uint_var as varint
 from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
 from twisted.internet.address import IPv4Address
@@ -17,12 +19,12 @@ from twisted.internet.task import Clock
 from netecho.plans import ServerTLS
 from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._quic_echo import EchoPort
-from netecho.protocols._quic_server import CROWDED, MOST_HANDSHAKES, TRUSTING
+from netecho.protocols._quic_server import CROWDED, CROWDED_BY_ONE, MOST_HANDSHAKES, TRUSTING
 from netecho.protocols._quic_wire import WINDOW
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
 from netecho.services import tls
 from tests.quic_peers import Peer
-from tests.servers import Server
+from tests.servers import TIMEOUT, Server
 
 ID = slice(6, 14)
 """Where the server's ID is in a client's first datagram: behind flags, version and length."""
@@ -123,25 +125,82 @@ def test_flood_of_forged_addresses() -> None:
     peer.socket.close()
 
 
+def initial(to: bytes, token: bytes = b"") -> bytes:
+    """Return a first datagram with nothing to be read in it: whoever gets it waits for more."""
+    begin = b"\xc0\x00\x00\x00\x01\x08" + to + b"\x08" + os.urandom(8)
+    return begin + varint(len(token)) + token + varint(1200) + os.urandom(1200)
+
+
+def begin(server: Port, source: tuple[str, int]) -> bool:
+    """Begin with a token of a Retry, and go on with nothing; return whether that was let in."""
+    before = len(server.port.opening)
+    server.port.datagramReceived(initial(os.urandom(8)), source)
+    [retry] = server.wires.sent.pop(source)
+    header = pull_quic_header(Buffer(data=retry), host_cid_length=8)
+    server.port.datagramReceived(initial(header.source_cid, header.token), source)
+    server.turn()
+    assert source not in server.wires.sent  # to wait is not to be told anything
+    return len(server.port.opening) > before
+
+
 def test_handshakes_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who do show that their addresses are theirs are let in up to a number."""
     assert MOST_HANDSHAKES > TRUSTING
-    monkeypatch.setattr("netecho.protocols._quic_server.TRUSTING", 0)
     monkeypatch.setattr("netecho.protocols._quic_server.MOST_HANDSHAKES", 2)
-    with Port() as server:
-        for number in range(4):
-            peer = Peer(("127.0.0.1", 8443), None)
-            peer.socket.close()
-            ours = ("192.0.2.1", 5000 + number)
-            [(datagram, _), *_] = peer.core.datagrams_to_send(0.0)
-            server.port.datagramReceived(datagram, ours)
-            peer.core.receive_datagram(server.wires.sent.pop(ours)[0], ("127.0.0.1", 8443), 0.0)
-            [(datagram, _), *_] = peer.core.datagrams_to_send(0.0)
-            server.port.datagramReceived(datagram, ours)
-            server.turn()
-            assert (ours in server.wires.sent) == (number < 2)
+    with Port(retry=True) as server:
+        for count in range(4):
+            assert begin(server, (f"192.0.2.{count}", 5000)) == (count < 2)
         assert len(server.port.opening) == 2
         assert server.totals.dropped == {CROWDED: 2}
+        server.turn(HANDSHAKE_TIMEOUT)
+        assert begin(server, ("192.0.2.3", 5000))
+
+
+def test_handshakes_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one address, whatever the port, there are no more than there is room left for."""
+    monkeypatch.setattr("netecho.protocols._quic_server.MOST_HANDSHAKES", 8)
+    with Port(retry=True) as server:
+        assert [begin(server, ("192.0.2.1", 5000 + count)) for count in range(6)] == [True] * 4 + [False] * 2
+        assert server.totals.dropped == {CROWDED_BY_ONE: 2}
+        assert [begin(server, ("192.0.2.2", 5000 + count)) for count in range(3)] == [True] * 2 + [False]
+        assert begin(server, ("192.0.2.3", 5000))
+        server.turn(HANDSHAKE_TIMEOUT)
+        assert [begin(server, ("192.0.2.2", 6000 + count)) for count in range(5)] == [True] * 4 + [False]
+
+
+def test_address_in_whose_name_others_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody loses its part to those who only say that they are at its address."""
+    monkeypatch.setattr("netecho.protocols._quic_server.MOST_HANDSHAKES", TRUSTING + 4)
+    with Port() as server:
+        for count in range(2 * TRUSTING):
+            server.port.datagramReceived(initial(os.urandom(8)), ("192.0.2.1", 2000 + count))
+        server.turn()
+        assert len(server.port.opening) == TRUSTING
+        assert begin(server, ("192.0.2.1", 5000))
+
+
+def test_flood_from_one_address() -> None:
+    """Whoever begins handshakes without end from one address leaves room, and memory, for others."""
+    with Server("quic://127.0.0.1:0") as server:
+        address = server.listener.address
+        before = server.resident_kib()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+            flood.bind(("127.0.0.1", 0))
+            flood.connect(address)
+            flood.settimeout(TIMEOUT)
+            for count in range(TRUSTING + MOST_HANDSHAKES + 10):
+                flood.send(initial(os.urandom(8)))
+                if count >= TRUSTING:
+                    header = pull_quic_header(Buffer(data=flood.recv(2048)), host_cid_length=8)
+                    flood.send(initial(header.source_cid, header.token))
+            other = Peer(address, server.listener.ca, host="127.0.0.2")
+            assert other.pump(lambda: other.happened(HandshakeCompleted), HANDSHAKE_TIMEOUT / 2)
+            assert other.exchange(b"in") == b"in"
+            assert server.resident_kib() - before < 64 << 10
+            other.close()
+        stopped = server.end()
+        assert stopped["dropped"].keys() == {CROWDED_BY_ONE}
+        assert stopped["connections"] == 1
 
 
 @pytest.mark.parametrize(

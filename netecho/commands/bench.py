@@ -14,7 +14,8 @@ from netecho import protocols
 from netecho.commands.baseline import Baseline
 from netecho.commands.find_max import FIRST_RATE, Measure, TrialView, check_alone, search
 from netecho.errors import ExitStatus, UsageError
-from netecho.measure.summary import Progress, Summary
+from netecho.measure.progress import Progress
+from netecho.measure.summary import Summary
 from netecho.options import (
     check_mode,
     check_multiplex,

@@ -15,8 +15,9 @@ from twisted.python.failure import Failure
 from netecho import protocols
 from netecho.errors import ExitStatus, LostError, UsageError
 from netecho.measure.histogram import Histogram
+from netecho.measure.progress import ProbeReply
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
-from netecho.measure.summary import ProbeReply, Summary
+from netecho.measure.summary import Summary
 from netecho.options import (
     check_multiplex,
     check_proxy,

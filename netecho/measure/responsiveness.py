@@ -22,6 +22,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
+from netecho.measure import humanise
 from netecho.measure.histogram import Histogram
 from netecho.measure.reading import checked, natural
 
@@ -108,6 +109,21 @@ class LoadedLatency:
         if not idle.count or not loaded.count:
             return None
         return loaded.at_percentile(50) / max(1, idle.at_percentile(50))
+
+    @property
+    def gap(self) -> str | None:
+        """Why the ratio is not known, in a line; `None` if it is."""
+        if self.ratio is not None:
+            return None
+        if not self.loaded.sent:
+            why = "no probe ended beside it, as there are none in its first second; measure for longer (-z)"
+        elif not self.loaded.completed:
+            why = f"no echo came back of {humanise.count(self.loaded.sent, 'probe')} beside it"
+        elif not self.idle.sent:
+            why = "no probe ended before it; measure for longer (-z)"
+        else:
+            why = f"no echo came back of {humanise.count(self.idle.sent, 'probe')} before it"
+        return f"how much longer an echo takes under load is not known: {why}"
 
     @property
     def foreign_rpm(self) -> float | None:

@@ -8,15 +8,15 @@ nanoseconds. A part with nothing to say is `None` or empty.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Mapping
+from typing import Any, Final
 
 from netecho import __version__
 from netecho.measure.datagrams import EXTENT, VARIATION, from_minimum
 from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.reading import checked, natural, naturals
-from netecho.measure.recorder import Counts, Interval, Outcome, Recorder
+from netecho.measure.recorder import Counts, Interval, Recorder
 from netecho.measure.reflected import BACK, DWELL, OUT, Reflected
 from netecho.measure.reflected_flow import VARIATION_BACK, VARIATION_OUT
 from netecho.measure.segments import Segment
@@ -95,50 +95,6 @@ class IntervalSummary:
 def brief(response: Histogram) -> dict[str, int] | None:
     """Return `p50`, `p99` and `max` of a distribution, in nanoseconds; `None` if it is empty."""
     return response.brief()
-
-
-Phase = Literal["idle", "connecting", "warm-up", "measuring", "finishing"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run has come: what a live view is told, at the end of each interval and in between."""
-
-    phase: Phase
-    elapsed_ns: int
-    """Since this phase began."""
-    total_ns: int | None
-    """How long this phase lasts; `None` if a count ends it."""
-    completed: int
-    """Exchanges in this phase so far."""
-    total: int | None
-    """How many exchanges end this phase; `None` if time does."""
-    interval: IntervalSummary | None
-    """The stretch of time that has just ended; `None` when none has since the last call."""
-    counts: Counts
-    connections_open: int
-    errors: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """So far, by kind."""
-    connections_requested: int | None = None
-    response: Callable[[], Mapping[str, int] | None] = lambda: None
-    """Returns `p50`, `p99` and `max` of response time over the whole phase so far, if that is known. It takes
-    a while, and is to be called at once or never."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ProbeReply:
-    """What became of one probe, as it is found out."""
-
-    sequence: int | None
-    """`None`: something came that answers no probe."""
-    outcome: Outcome | None
-    """`None`: no echo came within the timeout."""
-    size: int
-    """Bytes of payload that came; of a lost probe, that were sent."""
-    time_ns: int | None
-    """From when the probe was due until its echo; `None` if that is not known."""
-    reason: str | None = None
-    """Why it is lost, when that is not the timeout."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -89,10 +89,10 @@ MaxMessage = Annotated[
     typer.Option(
         "--max-message",
         metavar="SIZE",
-        show_default="the protocol's own: 16MiB of WebSocket, 64MiB of mail",
+        show_default="the protocol's own: 16MiB of WebSocket, 64MiB of mail, any of HTTP",
         parser=read_by(units.parse_size),
         rich_help_panel=LIMITS,
-        help="Take no larger message, on protocols that bound them.",
+        help="Take no larger message, or body of a request, on protocols that bound them.",
     ),
 ]
 

@@ -4,16 +4,10 @@ Requests are parsed by httptools, which is llhttp, the parser of Node.js. Of som
 refuses all but a few, which are refused here: an unknown version, a missing, doubled or bad Host, a target
 that is none, chunks in HTTP/1.0. Its strictness is that of h11, a hundredth of whose time it takes: 3.5 us
 for a request of 64 bytes where h11 takes 280 and twisted.web 370, with their answers.
-
-What is written of the bytes that have come together goes out together.
 """
 
 from __future__ import annotations
 
-import collections
-import email.utils
-import functools
-import http
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +15,7 @@ import httptools
 
 from netecho.plans import ReplyMode
 from netecho.protocols import _http_pages as pages
+from netecho.protocols._http1_answers import CUT, END, LAST_CHUNK, HTTP1Answers, chunks_of, head
 from netecho.protocols._http_limits import (
     FRAMING_SHARE,
     MOST_FIELD,
@@ -40,13 +35,7 @@ if TYPE_CHECKING:
 
 SLICE: Final = 8 << 10
 """Bytes that are parsed before it is looked whether the peer takes what it has asked for."""
-TURN: Final = 1 << 18
-"""Bytes that are made in one turn of the reactor, so that none is kept waiting."""
-_END: Final = object()
-_CUT: Final = object()
-"""Ends of a connection: when all before has been sent, or at once."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_LAST_CHUNK: Final = b"0\r\n\r\n"
 _REFUSED: Final = frozenset(
     b"CONNECT PRI SOURCE DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT "
     b"RECORD FLUSH".split()
@@ -54,22 +43,12 @@ _REFUSED: Final = frozenset(
 """Methods that llhttp knows from other protocols, or that ask for a tunnel."""
 
 
-class HTTP1Server:
+class HTTP1Server(HTTP1Answers):
     """One connection's requests. The connection gives it bytes, and writes what it has to say."""
 
     def __init__(self, connection: HTTPConnection) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._parser = httptools.HttpRequestParser(self)
-        self._rest = b""
-        """What has come and is not parsed yet, as the peer has not taken what it asked for before."""
-        self._out: list[Any] = []
-        """What the bytes being parsed make us say: bytes, pauses and contents."""
-        self._queue: collections.deque[Any] = collections.deque()
-        """What has to wait, for a pause or for the peer."""
-        self._call: Any = None
-        """The end of a pause."""
-        self._over = False
-        """Nothing more is taken."""
         self._asked: Any = None
         """What was last asked for that is answered by what was seen of it, and:"""
         self._told: pages.Page | None = None
@@ -79,19 +58,14 @@ class HTTP1Server:
         """That head is for WebSocket."""
         self._is_known = False
         """What is parsed is that head."""
-        self._endless: Any = None
-        """A content that nobody waits for the last of."""
         self._progress = Progress(connection.now())
         self.exchanges = 0
-        self.moved = 0
-        """Bytes of content, in and out."""
         self._begin()
 
     def _begin(self) -> None:
         """Wait for the next request."""
         self._mark = len(self._out)
         self._started = False
-        """Some of the answer has been sent."""
         self._url = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._head_size = 0
@@ -112,75 +86,12 @@ class HTTP1Server:
         """Whether no request is under way, not even its first byte."""
         return not (self._in_body or self._head_size or self._url or self._queue or self._rest)
 
-    @property
-    def holds(self) -> bool:
-        """Whether nothing more should be read for now."""
-        return bool(self._queue or self._rest)
-
     def received(self, data: bytes) -> None:
         """Take what has come."""
         if self._queue or self._rest:
             self._rest += data
         else:
             self._parse(data)
-
-    def proceed(self) -> None:
-        """Send what waits, as the peer takes it, and go on with what came after it."""
-        connection, queue = self._connection, self._queue
-        room = TURN
-        while queue and self._call is None and not connection.is_paused:
-            if room <= 0:
-                self._wait(0.0)
-                return
-            item = queue[0]
-            if isinstance(item, bytes):
-                queue.popleft()
-            elif isinstance(item, pages.Pause):
-                queue.popleft()
-                self._wait(item.seconds)
-                return
-            elif item is _END or item is _CUT:
-                queue.clear()
-                self._end(item)
-                return
-            else:
-                item = self._next(item)
-                if not isinstance(item, bytes):
-                    continue
-            room -= len(item)
-            self._write(item)
-        if self._rest and not queue and not connection.is_paused:
-            rest, self._rest = self._rest, b""
-            self._parse(rest)
-
-    def _next(self, content: Any) -> bytes | None:
-        """Return the next piece of a content, or note that there is none, or none yet."""
-        is_cut_short = self._connection.draining and content is self._endless
-        piece = None if is_cut_short else next(content, None)
-        if piece is None:
-            self._queue.popleft()
-        elif isinstance(piece, pages.Pause):
-            self._wait(piece.seconds)
-        else:
-            return bytes(piece)
-        return None
-
-    def close(self) -> None:
-        """Forget everything: the connection has ended."""
-        self._over = True
-        self._queue.clear()
-        self._rest = b""
-        self._cancel()
-
-    def part(self) -> bool:
-        """Say nothing: the last answer was the last word."""
-        return False
-
-    def drain(self) -> None:
-        """Come to an end, rather than wait for what is not owed."""
-        if self._call is not None and self._queue and self._queue[0] is self._endless:
-            self._cancel()
-            self._connection.proceed()
 
     def look(self, now: float, waiting: int, patience: Patience) -> None:
         """End the connection if the peer takes too long for what it is at; see `HTTPConnection.look`."""
@@ -191,33 +102,12 @@ class HTTP1Server:
         if not self._progress.is_overdue(now, stage, moved, patience, idle=is_resting) or self._call:
             return
         if is_resting:
-            self._end(_END)
+            self._end(END)
         elif self.is_idle or self._queue or self._started:
-            self._end(_CUT if waiting or not self.is_idle else _END)
+            self._end(CUT if waiting or not self.is_idle else END)
         else:
             self._refuse(408, "the request took too long")
             self._flush()
-
-    def _wait(self, seconds: float) -> None:
-        self._call = self._connection.callLater(seconds, self._resume)
-
-    def _resume(self) -> None:
-        self._call = None
-        self._connection.proceed()
-
-    def _cancel(self) -> None:
-        call, self._call = self._call, None
-        if call is not None and call.active():
-            call.cancel()
-
-    def _end(self, how: object) -> None:
-        self._over = True
-        self._rest = b""
-        self._cancel()
-        if how is _CUT:
-            self._connection.cut()
-        else:
-            self._connection.finish()
 
     # From bytes to requests.
 
@@ -436,10 +326,10 @@ class HTTP1Server:
             if self._echo_head is not None:
                 out.append(self._echo_head)
             if self._chunked:
-                out.append(_LAST_CHUNK)
+                out.append(LAST_CHUNK)
         keep = self._keep
         if not keep:
-            out.append(_END)
+            out.append(END)
             self._over = True
         self.exchanges += 1
         self._begin()
@@ -456,12 +346,12 @@ class HTTP1Server:
         if method == b"HEAD" or has_none or content == b"":
             return
         if chunked and not isinstance(content, bytes):
-            content = _chunks(content)
+            content = chunks_of(content)
         if page.is_endless:
             self._endless = content
         out.append(content)
         if chunked:
-            out.append(_LAST_CHUNK)
+            out.append(LAST_CHUNK)
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer once that a request is none, and take nothing more; of an answer under way make an end."""
@@ -469,78 +359,9 @@ class HTTP1Server:
             return
         self._over = True
         if self._started:
-            self._out.append(_CUT)
+            self._out.append(CUT)
             return
         del self._out[self._mark :]
         self._keep = False
         page = pages.error(status, reason)
-        self._out += [self._head(status, page.content_type.encode(), page.size), page.content, _END]
-
-    def _flush(self) -> None:
-        """Send what has been said, up to what has to wait."""
-        out = self._out
-        self._started = len(out) > self._mark
-        self._mark = 0
-        if all(type(item) is bytes for item in out):
-            data = out[0] if len(out) == 1 else b"".join(out)
-            out.clear()
-            if self._queue:
-                self._queue.append(data)
-            else:
-                self._write(data)
-            return
-        self._queue.extend(out)
-        out.clear()
-        self.proceed()
-
-    def _write(self, data: bytes) -> None:
-        self.moved += len(data)
-        self._connection.write(data)
-
-
-@functools.lru_cache(maxsize=256)
-def head(
-    status: int,
-    content_type: bytes,
-    length: int | None,
-    keep: bool,
-    chunks: bool,
-    second: int,
-    alternative: bytes = b"",
-) -> bytes:
-    """Return the head of an answer.
-
-    Args:
-        status: its code; below 0 it is that of an answer that has no content, as its status says.
-        content_type: what it carries.
-        length: bytes of its content; `None` if that is not known.
-        keep: the connection is for more requests.
-        chunks: the peer knows HTTP/1.1.
-        second: when, in seconds since 1970.
-        alternative: where else the same is to be had (RFC 7838).
-    """
-    has_none, status = status < 0, abs(status)
-    try:
-        reason = http.HTTPStatus(status).phrase
-    except ValueError:
-        reason = ""
-    lines = [b"HTTP/1.1 %d %s" % (status, reason.encode())]
-    lines.append(b"Date: " + email.utils.formatdate(second, usegmt=True).encode())
-    if not has_none:
-        lines.append(b"Content-Type: " + content_type)
-        if length is not None:
-            lines.append(b"Content-Length: %d" % length)
-        elif chunks:
-            lines.append(b"Transfer-Encoding: chunked")
-    if alternative:
-        lines.append(b"Alt-Svc: " + alternative)
-    if not keep:
-        lines.append(b"Connection: close")
-    elif not chunks:
-        lines.append(b"Connection: keep-alive")
-    return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-def _chunks(content: pages.Content) -> pages.Content:
-    for piece in content:
-        yield piece if isinstance(piece, pages.Pause) else b"%x\r\n%s\r\n" % (len(piece), piece)
+        self._out += [self._head(status, page.content_type.encode(), page.size), page.content, END]

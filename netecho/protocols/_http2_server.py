@@ -52,6 +52,7 @@ class _Stream:
         "owed",
         "page",
         "progress",
+        "size",
         "started",
     )
 
@@ -72,6 +73,8 @@ class _Stream:
         self.call: Any = None
         """The end of a pause."""
         self.moved = 0
+        self.size = 0
+        """Bytes of the body."""
 
 
 class HTTP2Server:
@@ -79,6 +82,7 @@ class HTTP2Server:
 
     def __init__(self, connection: HTTPConnection) -> None:
         self._connection = connection
+        self._most = connection.most
         now = connection.now()
         self._progress = Progress(now)
         self._credit = Credit(now)
@@ -238,7 +242,7 @@ class HTTP2Server:
             decision = self._told
         else:
             connection = self._connection
-            decision = decide(headers, "2", connection.reply, connection.seen, ended=ended)
+            decision = decide(headers, "2", connection.reply, connection.seen, ended=ended, most=self._most)
             content = b"" if decision.page is None else decision.page.content
             if isinstance(content, bytes) and not (decision.delay or decision.wants_continue):
                 self._asked, self._told = (headers, ended), decision
@@ -267,6 +271,9 @@ class HTTP2Server:
                 keep(stream.out, data)
         if stream is not None:
             stream.moved += len(data)
+            stream.size += len(data)
+            if self._most is not None and stream.size > self._most and stream.page is None:
+                self._reset(number, ErrorCodes.CANCEL)
         self._credit.earn(len(data) / PER_FRAME)
         return 0 if data else 1
 

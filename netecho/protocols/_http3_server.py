@@ -24,7 +24,8 @@ from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME
 from netecho.protocols._http3_wire import ALPN, FAREWELL, HTTP3Wire
 from netecho.protocols._http_exchange import Exchange, decide, keep
 from netecho.protocols._quic_link import Address
-from netecho.protocols._quic_server import QUICPort, ServerLink, as_address
+from netecho.protocols._quic_server import QUICPort, as_address
+from netecho.protocols._quic_server_link import ServerLink
 from netecho.protocols._quic_wire import WINDOW, Wire
 from netecho.protocols._seen import address_text, agreement_seen
 from netecho.protocols._watched import Patience, Progress
@@ -107,6 +108,11 @@ class HTTP3Link(ServerLink):
                 exchange.ended = event.stream_ended
                 self.credit.earn(len(event.data) / PER_FRAME)
                 self.bytes_received += len(event.data)
+                exchange.size += len(event.data)
+                most = self.port.settings.max_message
+                if most is not None and exchange.size > most and exchange.page is None:
+                    self._cancel(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
+                    return
                 if event.data and exchange.page is None:
                     keep(exchange.out, event.data)
                     self._held += len(event.data)
@@ -114,7 +120,10 @@ class HTTP3Link(ServerLink):
                     exchange.moved += len(event.data)
 
     def _begin(self, stream: int, exchange: Exchange, headers: Any) -> None:
-        decision = decide(headers, "3", self.port.settings.reply, self._see, ended=exchange.ended)
+        settings = self.port.settings
+        decision = decide(
+            headers, "3", settings.reply, self._see, ended=exchange.ended, most=settings.max_message
+        )
         exchange.begin(decision)
         if decision.wants_continue:
             with contextlib.suppress(RuntimeError):  # unless the peer wants to hear nothing on it

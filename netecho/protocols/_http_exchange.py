@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from netecho.plans import ReplyMode
 from netecho.protocols import _http_pages as pages
-from netecho.protocols._http_limits import MOST_FIELD, MOST_FIELDS, MOST_TARGET, is_host
+from netecho.protocols._http_limits import MOST_FIELD, MOST_FIELDS, MOST_TARGET, is_host, too_large
 from netecho.protocols._watched import Progress
 
 Fields = list[tuple[bytes, bytes]]
@@ -52,6 +52,7 @@ def decide(
     see: Callable[[], dict[str, Any]],
     *,
     ended: bool,
+    most: int | None = None,
 ) -> Decision:
     """Return how a request is answered.
 
@@ -61,6 +62,7 @@ def decide(
         reply: what is answered where there is no page.
         see: says what the server saw of the connection.
         ended: no body follows.
+        most: bytes of a body that are taken; `None`: any number.
     """
     named = dict(headers)
     method, target = named.get(b":method", b""), named.get(b":path", b"")
@@ -70,6 +72,8 @@ def decide(
         length = int(given) if given is not None and given.isdigit() else None
         if ended:
             length = 0
+        if most is not None and length is not None and length > most:
+            raise pages.RequestError(413, too_large(most))
         delay, page = pages.decide(pages.Request(method, target, version, tuple(headers), length), reply, see)
     except pages.RequestError as error:
         return Decision(method, pages.error(error.status, str(error)))
@@ -118,6 +122,7 @@ class Exchange:
         "out",
         "page",
         "progress",
+        "size",
         "started",
         "wants_continue",
     )
@@ -143,6 +148,8 @@ class Exchange:
         """What has come of a body that has not been sent back."""
         self.call: Any = None
         """The end of a pause."""
+        self.size = 0
+        """Bytes of the body."""
         self.moved = 0
         """Bytes of the answer, and of a body that is not answered with itself."""
 

@@ -30,6 +30,11 @@ def is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
 
 
+def too_large(most: int) -> str:
+    """Return why a body is not taken where one has bytes at most (RFC 9110 section 15.5.14)."""
+    return f"a body has at most {most} bytes here"
+
+
 def path_of(target: bytes) -> tuple[str, str] | None:
     """Return the path and query of a request's target (RFC 9112 section 3.2); `None` if it is none.
 

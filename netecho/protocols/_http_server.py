@@ -8,6 +8,7 @@ from netecho.plans import ReplyMode
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http1_server import HTTP1Server
 from netecho.protocols._http2_server import HTTP2Server
+from netecho.protocols._http_bounded import BoundedHTTP1, BoundedSpoiltHTTP1
 from netecho.protocols._http_spoilt import SpoiltHTTP1, SpoiltHTTP2
 from netecho.protocols._seen import seen_of
 from netecho.protocols._sockets import unsent
@@ -56,6 +57,11 @@ class HTTPConnection(Receiver):
         """What is answered."""
         return self.factory.settings.reply
 
+    @property
+    def most(self) -> int | None:
+        """Bytes of a body that are taken; `None`: any number."""
+        return self.factory.settings.max_message
+
     def connectionMade(self) -> None:
         """Begin the peer's time."""
         self.wire = self._http1()
@@ -76,7 +82,10 @@ class HTTPConnection(Receiver):
         return self.factory.alternative
 
     def _http1(self) -> HTTP1Server:
-        return HTTP1Server(self) if self.spoil is None else SpoiltHTTP1(self, self.spoil)
+        most, spoil = self.most, self.spoil
+        if most is None:
+            return HTTP1Server(self) if spoil is None else SpoiltHTTP1(self, spoil)
+        return BoundedHTTP1(self, most) if spoil is None else BoundedSpoiltHTTP1(self, most, spoil)
 
     def _http2(self) -> HTTP2Server:
         return HTTP2Server(self) if self.spoil is None else SpoiltHTTP2(self, self.spoil)

@@ -9,7 +9,8 @@ from aioquic.quic.events import QuicEvent, StreamDataReceived, StreamReset
 
 from netecho.plans import ReplyMode
 from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME
-from netecho.protocols._quic_server import QUICPort, ServerLink
+from netecho.protocols._quic_server import QUICPort
+from netecho.protocols._quic_server_link import ServerLink
 
 ALPN: Final = ("echo",)
 

@@ -31,6 +31,7 @@ class HTTP(TCPAdapter):
     framed = True
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.INFO})
     has_requests = True
+    bounds_messages = True
     has_resources = True
     alpn: tuple[str, ...] = ("h2", "http/1.1")
     multiplexes = True

@@ -30,6 +30,7 @@ class HTTP3(QUICAdapter):
     secure_scheme: str | None = "http3"
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.INFO})
     has_requests = True
+    bounds_messages = True
     has_resources = True
     alpn: tuple[str, ...] = ALPN
     port = HTTP3Port

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from netecho.measure import humanise
-from netecho.measure.summary import IntervalSummary, Progress, Summary
+from netecho.measure.progress import Progress
+from netecho.measure.summary import IntervalSummary, Summary
 from netecho.rendering import bars
 from netecho.rendering.streams import console_on, escape, is_live, speaks_unicode, write_out
 

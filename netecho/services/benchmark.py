@@ -24,9 +24,10 @@ from netecho.measure.directions import Losses
 from netecho.measure.flows import datagrams_of
 from netecho.measure.merging import Part, distributions_of
 from netecho.measure.payload import Payload
+from netecho.measure.progress import Phase
 from netecho.measure.recorder import Recorder
 from netecho.measure.setup import RESOLVE
-from netecho.measure.summary import Connections, Phase, Summary
+from netecho.measure.summary import Connections, Summary
 from netecho.plans import SECOND, BenchPlan, Mode, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.services.bench_connection import Connection

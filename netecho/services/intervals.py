@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.internet.task import Cooperator, LoopingCall
 
+from netecho.measure.progress import Progress
 from netecho.measure.prospects import out_of_reach
 from netecho.measure.recorder import Interval, Recorder
 from netecho.measure.slo import Objective
-from netecho.measure.summary import IntervalSummary, Progress, brief
+from netecho.measure.summary import IntervalSummary, brief
 
 if TYPE_CHECKING:
     from netecho.services.benchmark import Benchmark

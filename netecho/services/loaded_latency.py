@@ -13,9 +13,10 @@ from typing import Any, Final
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
+from netecho.measure.progress import Progress
 from netecho.measure.recorder import Counts
 from netecho.measure.responsiveness import LoadedLatency, Probed, trimmed_mean
-from netecho.measure.summary import Progress, Summary
+from netecho.measure.summary import Summary
 from netecho.plans import SECOND
 from netecho.services.foreign_probes import ForeignProbes
 from netecho.services.intervals import OnProgress
@@ -108,7 +109,10 @@ class LoadedLatencyRun:
             self._beside or nothing,
             None if response is None else trimmed_mean(response),
         )
-        return dataclasses.replace(summary, loaded_latency=latency.to_json())
+        gap = () if latency.gap is None else (latency.gap,)
+        return dataclasses.replace(
+            summary, loaded_latency=latency.to_json(), caveats=(*summary.caveats, *gap)
+        )
 
     def _progress(self, progress: Progress) -> None:
         self._on_progress(progress)

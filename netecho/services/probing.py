@@ -26,12 +26,13 @@ from netecho.measure.flows import FlowTotal, datagrams_of
 from netecho.measure.histogram import Histogram
 from netecho.measure.pacing import Pacer
 from netecho.measure.payload import Payload
+from netecho.measure.progress import ProbeReply
 from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Flow, Outcome, Recorder
 from netecho.measure.reflected import Reflected, delays_of
 from netecho.measure.reflected_flow import ReflectedFlow
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE
-from netecho.measure.summary import Connections, ProbeReply, Summary, brief, latencies_of
+from netecho.measure.summary import Connections, Summary, brief, latencies_of
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Receipt, Route
 from netecho.services import system

@@ -9,9 +9,10 @@ from typing import Final
 
 from netecho.measure.histogram import Histogram
 from netecho.measure.merging import Part
+from netecho.measure.progress import Phase, Progress
 from netecho.measure.recorder import Counts, Interval
 from netecho.measure.segments import align
-from netecho.measure.summary import IntervalSummary, Phase, Progress, brief
+from netecho.measure.summary import IntervalSummary, brief
 from netecho.plans import BenchPlan
 from netecho.services.intervals import OnInterval, OnProgress
 
