@@ -16,6 +16,7 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 import netecho
+from netecho.cli.command import lightly
 
 COMMANDS = {
     "serve": "Start echo servers.",
@@ -38,6 +39,10 @@ class _Front(TyperGroup):
         }
         listed[WORKER] = TyperCommand(WORKER, hidden=True)
         super().__init__(**{**attributes, "commands": listed, "rich_markup_mode": None})
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the flags in front of the command, Typer's own among them."""
+        return lightly(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command that is asked for, with its flags; those in the list have none."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from netecho.cli.command import Command
 from netecho.options import flags, load, mailing
 from netecho.plans import SECOND, Arrival, Mode, MultiplexPlan, Verify
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
-@app.command()
+@app.command(cls=Command)
 def bench(
     target: flags.BenchTargetText = None,
     port: flags.TargetPort = None,

@@ -6,6 +6,7 @@ import os
 
 import typer
 
+from netecho.cli.command import Command
 from netecho.errors import UsageError
 from netecho.options import flags, load, mailing
 from netecho.plans import SECOND, MultiplexPlan, Verify
@@ -13,7 +14,7 @@ from netecho.plans import SECOND, MultiplexPlan, Verify
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
-@app.command()
+@app.command(cls=Command)
 def client(
     target: flags.TargetText = None,
     port: flags.TargetPort = None,

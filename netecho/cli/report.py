@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from netecho.cli.command import Command
 from netecho.options import flags
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
-@app.command()
+@app.command(cls=Command)
 def report(
     files: flags.Files,
     compare: flags.Compare = False,

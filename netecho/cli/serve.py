@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from netecho.cli.command import Command
 from netecho.impairment import Impairment
 from netecho.options import flags, impairing, serving
 from netecho.plans import SECOND, ReplyMode, ServerTLS, TLSVersion
@@ -11,7 +12,7 @@ from netecho.plans import SECOND, ReplyMode, ServerTLS, TLSVersion
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
-@app.command()
+@app.command(cls=Command)
 def serve(
     urls: serving.Urls = None,
     host: serving.Host = None,
