@@ -1,5 +1,6 @@
 """Where the program begins, as `netecho` and as `python -m netecho`."""
 
+import gc
 import sys
 
 from netecho.errors import ExitStatus
@@ -7,6 +8,9 @@ from netecho.errors import ExitStatus
 
 def main() -> None:
     """Load the program, which takes a moment, and run it."""
+    # Nothing of what is loaded is garbage, and to look for some, again and again as more comes, takes a sixth
+    # of the processor time of a start. `services.running` begins to look when all is loaded.
+    gc.disable()
     try:
         from netecho import program
     except KeyboardInterrupt:

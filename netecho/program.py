@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import traceback
@@ -20,6 +21,7 @@ def main() -> NoReturn:
     """Run the command line of this process and end it, with one of `ExitStatus`."""
     _open_closed_streams()
     status = run(sys.argv[1:])
+    gc.freeze()  # so that the interpreter does not look for garbage in all that ends with the process anyway
     sys.exit(_flush(status))
 
 

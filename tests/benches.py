@@ -11,10 +11,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jsonschema
-
 from netecho.measure.histogram import Histogram
-from netecho.rendering.schema import result_schema
+from tests import schemas
 from tests.servers import COMMAND, ROOT, TIMEOUT, netecho
 
 SIZE = 64
@@ -23,7 +21,7 @@ SIZE = 64
 
 def checked(result: dict[str, Any]) -> dict[str, Any]:
     """Return a result, once it has been found to be of the documented form and to add up."""
-    jsonschema.validate(result, result_schema())
+    schemas.RESULT.validate(result)
     for counts in (result["exchanges"], result["warmup"] or {}):
         known = [counts.get(name, 0) for name in ("completed", "lost", "in_flight")]
         assert min(known) >= 0

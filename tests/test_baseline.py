@@ -8,7 +8,6 @@ import pathlib
 import re
 from typing import Any
 
-import jsonschema
 import pytest
 
 from netecho.commands.baseline import Baseline
@@ -16,8 +15,7 @@ from netecho.errors import NetechoError, UsageError
 from netecho.measure.histogram import Histogram
 from netecho.measure.summary import Summary
 from netecho.plans import SECOND, BenchPlan, Target
-from netecho.rendering.schema import comparison_schema, result_schema
-from tests import samples
+from tests import samples, schemas
 from tests.benches import bench, echo, serving
 from tests.servers import netecho
 
@@ -45,7 +43,7 @@ def test_verdicts(tmp_path: pathlib.Path) -> None:
         worse = bench(url, *WORDS, "--baseline", quick, "--fail-on-regression", "5%", status=99)
         better = bench(url, *WORDS, "--baseline", slow, "--fail-on-regression", "5%")
         shown = netecho("bench", url, *WORDS, "--baseline", quick)
-    jsonschema.validate(worse["comparison"], comparison_schema())
+    schemas.COMPARISON.validate(worse["comparison"])
     assert worse["comparison"]["baseline"] == quick
     assert worse["comparison"]["allowed"] == 0.05
     assert {"p10", "p50"} <= set(worse["comparison"]["regressions"])
@@ -61,7 +59,7 @@ def test_report_shows_it_again(tmp_path: pathlib.Path) -> None:
     """The table is part of the result; one that makes no sense is left out."""
     path = tmp_path / "a.json"
     result = made_of(samples.bench(), 4).to_json()
-    jsonschema.validate(result, result_schema())
+    schemas.RESULT.validate(result)
     path.write_text(json.dumps(result))
     shown = netecho("report", str(path)).stdout.decode()
     assert "before      old.json" in shown

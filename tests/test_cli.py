@@ -571,6 +571,21 @@ def test_parsing_needs_no_twisted(arguments: list[str]) -> None:
     assert imported_by(arguments).isdisjoint({"twisted", "zope", "hdrh"})
 
 
+def test_flags_are_read_lightly() -> None:
+    """A run whose result is JSON imports neither pydantic, to read its flags with, nor Rich."""
+    flags = ["--proto", "tcp", "--verify", "none", "--slo", "p(99)<1s", "--sni", "it", "-n", "1"]
+    imported = imported_by(["bench", "127.0.0.1", "1", *flags, "--json", "/dev/null", "--csv", "-"])
+    assert "twisted" in imported
+    assert imported.isdisjoint({"pydantic", "rich"})
+
+
+def test_choices_in_any_case(capsys: pytest.CaptureFixture[str]) -> None:
+    """A choice that is written otherwise than it is listed is read, too: what is wrong here comes after."""
+    choices = ["--verify", "NONE", "--arrival", "Poisson", "--mode", "exchange"]
+    assert program.run(["bench", *choices, "--proto", "what"]) == ExitStatus.USAGE
+    assert capsys.readouterr().err.startswith("netecho bench: --proto: unknown protocol 'what'")
+
+
 def test_help_imports_little() -> None:
     """Help imports hardly more than Typer itself does, which is what its time goes into."""
 
@@ -663,3 +678,17 @@ def test_interrupted_while_it_loads() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
+def test_garbage_is_looked_for_once_all_is_loaded() -> None:
+    """What runs has its garbage collected, and none is looked for among what was loaded before."""
+    script = (
+        "import gc, sys\n"
+        "gc.disable()\n"
+        "from netecho.services import running\n"
+        "async def main(reactor, signals):\n"
+        "    return 42 if gc.isenabled() and gc.get_freeze_count() > len(gc.get_objects()) else 1\n"
+        "sys.exit(running.run(main))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (42, b"", b"")

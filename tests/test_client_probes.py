@@ -12,7 +12,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
@@ -25,8 +24,8 @@ from netecho.measure.recorder import Outcome
 from netecho.measure.summary import Summary
 from netecho.plans import MILLISECOND, SECOND, ProbePlan, Target
 from netecho.protocols._contract import Kind, Route
-from netecho.rendering.schema import result_schema
 from netecho.services.probing import ProbeRun
+from tests import schemas
 from tests.clients import NETECHO, PATIENCE, certificate, client, errors, ncat, process, socat
 
 
@@ -248,7 +247,7 @@ def test_against_socat(scheme: str, tmp_path: Path) -> None:
     assert [line.split(" time=")[0].split()[-1] for line in lines[:10]] == [f"seq={n}" for n in range(10)]
     assert any("10 sent, 10 received, 0% loss" in line for line in lines)
     saved = json.loads((tmp_path / "result.json").read_text())
-    jsonschema.validate(saved, result_schema())
+    schemas.RESULT.validate(saved)
     assert saved["exchanges"]["completed"] == 10
     assert saved["plan"]["interval_ns"] == 20 * MILLISECOND
     assert (saved["latency_ns"]["handshake"] is not None) == (scheme == "tls")

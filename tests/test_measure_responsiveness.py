@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import jsonschema
 import pytest
 
 from netecho.measure.histogram import Histogram
 from netecho.measure.responsiveness import LoadedLatency, Probed, trimmed_mean
 from netecho.measure.summary import Summary
-from netecho.rendering.schema import result_schema
-from tests import samples
+from tests import samples, schemas
 
 MS = 1_000_000
 NOTHING = Probed(0, 0, {})
@@ -100,7 +98,7 @@ def test_a_gap_is_told(idle: Probed, loaded: Probed, why: str | None) -> None:
 def test_json_is_read_again(latency: LoadedLatency) -> None:
     """Whole, and as the schema has it."""
     result = samples.bench(loaded_latency=latency.to_json()).to_json()
-    jsonschema.validate(result, result_schema())
+    schemas.RESULT.validate(result)
     told = Summary.from_json(result).loaded_latency
     assert told is not None
     assert LoadedLatency.from_json(told) == latency

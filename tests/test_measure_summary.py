@@ -27,10 +27,8 @@ from netecho.measure.summary import (
     latencies_of,
 )
 from netecho.plans import SECOND, Arrival, BenchPlan, ClientTLS, ProbePlan, Stage, Target
-from netecho.rendering.schema import result_schema
-from tests import samples
-
-VALIDATOR = jsonschema.Draft202012Validator(result_schema())
+from netecho.rendering.schema import comparison_schema, result_schema
+from tests import samples, schemas
 
 naturals = st.integers(0, 10**15)
 histograms = st.lists(st.integers(1, 10**12), min_size=1, max_size=20).map(Histogram.of)
@@ -162,14 +160,14 @@ def test_from_json_reverses_to_json(summary: Summary) -> None:
 @given(summaries.filter(lambda summary: summary.warmup is None or summary.warmup.in_flight >= 0))
 def test_every_result_satisfies_the_schema(summary: Summary) -> None:
     """Whatever a run comes to."""
-    VALIDATOR.validate(summary.to_json())
+    schemas.RESULT.validate(summary.to_json())
 
 
 @pytest.mark.parametrize("summary", [samples.bench(), samples.troubled(), samples.probes()])
 def test_the_samples_satisfy_the_schema_and_come_back(summary: Summary) -> None:
     """The results that the other tests show are real ones."""
     result = summary.to_json()
-    VALIDATOR.validate(result)
+    schemas.RESULT.validate(result)
     assert Summary.from_json(result) == summary
 
 
@@ -216,7 +214,7 @@ def test_a_newer_file_with_more_in_its_objects_is_read() -> None:
     result["exchanges"]["more"] = "words"
     result["histograms"]["delay"] = "d2hhdGV2ZXI="
     result["latency_ns"]["response"]["p99.999"] = 1.5
-    VALIDATOR.validate(result)
+    schemas.RESULT.validate(result)
     assert Summary.from_json(result) == samples.bench()
 
 
@@ -293,7 +291,7 @@ def test_a_missing_key_is_named() -> None:
 )
 def test_the_schema_is_strict_about_types(path: str, value: object) -> None:
     """A schema that accepts everything would prove nothing."""
-    assert not VALIDATOR.is_valid(_spoilt(path, value))
+    assert not schemas.RESULT.is_valid(_spoilt(path, value))
 
 
 ADDED = {"warmup", "segments", "partial", "delay_ns", "reordering", "flows", "reflector"}
@@ -304,12 +302,13 @@ def test_the_schema_requires_every_key_but_those_added(key: str) -> None:
     """`netecho.result/1` promises its keys."""
     result = samples.bench().to_json()
     del result[key]
-    assert not VALIDATOR.is_valid(result)
+    assert not schemas.RESULT.is_valid(result)
 
 
-def test_the_schema_is_a_schema() -> None:
-    """It follows JSON Schema 2020-12 itself."""
-    jsonschema.Draft202012Validator.check_schema(result_schema())
+@pytest.mark.parametrize("schema", [result_schema(), comparison_schema()])
+def test_the_schemas_are_schemas(schema: dict[str, Any]) -> None:
+    """They follow JSON Schema 2020-12 themselves."""
+    jsonschema.Draft202012Validator.check_schema(schema)
 
 
 def test_an_interval_is_summarised() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jsonschema
 import pytest
 
 from netecho.measure.capacity import Search
@@ -17,8 +16,7 @@ from netecho.measure.slo import Objective
 from netecho.measure.summary import LATENESS, Summary
 from netecho.measure.trials import Found, Trial, failed, try_rate
 from netecho.plans import SECOND
-from netecho.rendering.schema import result_schema
-from tests import samples
+from tests import samples, schemas
 
 NONE = HeldBack()
 UNDER_10_MS = (Objective.parse("p(99)<10ms"),)
@@ -158,7 +156,7 @@ def test_json_is_read_again() -> None:
     """Whole, and as the schema has it."""
     for found in (search(held(1000), missed(2000, cpu_share=0.99)), search(failed(1, "x"))):
         result = dataclasses.replace(samples.bench(), search=found.to_json()).to_json()
-        jsonschema.validate(result, result_schema())
+        schemas.RESULT.validate(result)
         assert Summary.from_json(result).search == found.to_json()
         assert Found.from_json(found.to_json()) == found
 

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from netecho.measure.comparison import Change, Comparison, Method
 from netecho.rendering.comparison import show_comparison
-from netecho.rendering.streams import console_on
+from netecho.rendering.console import console_on
 
 CHANGES = (
     Change("p10", 4_290_000, 4_730_000, 1.071, 1.134, 0.99),

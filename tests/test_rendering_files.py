@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Iterator
 
-import jsonschema
 import pytest
 
 from netecho.errors import NetechoError, UsageError
@@ -22,9 +21,8 @@ from netecho.measure.responsiveness import STEPS, LoadedLatency, Probed
 from netecho.measure.trials import Found, Trial
 from netecho.rendering.files import ResultFile, SavedForms
 from netecho.rendering.machine import CSV_COLUMNS, to_csv, to_json_lines, to_json_text
-from netecho.rendering.schema import result_schema
 from netecho.rendering.streams import escape, write_out
-from tests import samples
+from tests import samples, schemas
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -33,7 +31,7 @@ def test_json_text_is_the_result() -> None:
     """As the schema has it, with a line end."""
     text = to_json_text(samples.troubled())
     assert text.endswith("}\n")
-    jsonschema.validate(json.loads(text), result_schema())
+    schemas.RESULT.validate(json.loads(text))
     lines = to_json_lines([samples.bench(), samples.probes()]).splitlines()
     assert [json.loads(line)["command"] for line in lines] == ["bench", "client"]
 

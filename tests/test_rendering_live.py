@@ -13,10 +13,11 @@ from netecho.measure.recorder import Counts, Outcome
 from netecho.measure.summary import IntervalSummary
 from netecho.plans import SECOND
 from netecho.protocols._contract import Totals
-from netecho.rendering.live import JSONStream, LiveView, PlainProgress, Quiet, progress_view
+from netecho.rendering.console import console_on
+from netecho.rendering.live import JSONStream, PlainProgress, Quiet, progress_view
 from netecho.rendering.probes import ProbeLines, ProbeStream
 from netecho.rendering.server import ServerJSON, ServerText
-from netecho.rendering.streams import console_on
+from netecho.rendering.terminal import LiveView
 from tests import samples
 from tests.test_rendering_text import Terminal
 

@@ -24,7 +24,7 @@ from netecho.measure.sending import Sending
 from netecho.measure.summary import IntervalSummary, Summary
 from netecho.plans import SECOND, Arrival, BenchPlan, Stage, Target
 from netecho.rendering import bars
-from netecho.rendering.streams import console_on
+from netecho.rendering.console import console_on
 from netecho.rendering.text import show
 from tests import samples
 

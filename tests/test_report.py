@@ -8,7 +8,6 @@ import io
 import json
 import pathlib
 
-import jsonschema
 import pytest
 
 from netecho.commands import report
@@ -17,8 +16,7 @@ from netecho.measure.hdrlog import Entry, header, line
 from netecho.measure.histogram import Histogram
 from netecho.plans import SECOND
 from netecho.rendering.machine import to_json_lines, to_json_text
-from netecho.rendering.schema import comparison_schema, result_schema
-from tests import samples
+from tests import samples, schemas
 
 
 def saved(path: pathlib.Path, text: str) -> str:
@@ -197,7 +195,7 @@ def test_a_regression_is_a_status(
 def test_a_comparison_for_machines(pair: tuple[str, str], tmp_path: pathlib.Path) -> None:
     """The same in every form, and nothing else on standard output."""
     found = json.loads(run(*pair, compare=True, json="-"))
-    jsonschema.validate(found, comparison_schema())
+    schemas.COMPARISON.validate(found)
     assert found["changes"][1]["ratio"] == pytest.approx(1.1, rel=0.002)
     assert json.loads(run(*pair, compare=True, json_stream=True)) == {
         "event": "comparison",
@@ -270,7 +268,7 @@ def test_results_that_say_too_little_are_not_compared(pair: tuple[str, str], tmp
 def test_results_are_added_up(pair: tuple[str, str]) -> None:
     """Into one, in any form."""
     merged = json.loads(run(*pair, merge=True, json="-"))
-    jsonschema.validate(merged, result_schema())
+    schemas.RESULT.validate(merged)
     assert merged["exchanges"]["completed"] == 16_000
     assert merged["latency_ns"]["response"]["count"] == 16_000
     text = run(*pair, merge=True)
@@ -308,7 +306,7 @@ def test_a_histogram_log_is_added_to_a_result(pair: tuple[str, str], tmp_path: p
     log = saved(tmp_path / "b.hlog", log_text(samples.latencies(500)))
     for names in ((pair[0], log), (log, pair[0])):
         merged = json.loads(run(*names, merge=True, json="-"))
-        jsonschema.validate(merged, result_schema())
+        schemas.RESULT.validate(merged)
         assert merged["exchanges"]["completed"] == 8_500
         assert merged["plan"] == json.loads(level(1_000_000))["plan"]
         assert any("a histogram log has the echoes only" in caveat for caveat in merged["caveats"])

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import jsonschema
 import pytest
 
 from netecho.protocols._stamp_packets import (
@@ -21,7 +20,7 @@ from netecho.protocols._stamp_packets import (
     extra_padding,
 )
 from netecho.protocols._timestamps import ErrorEstimate, ntp_from, unix_ns_from
-from netecho.rendering.schema import result_schema
+from tests import schemas
 from tests.captures import dissect, pcap, udp
 from tests.servers import TIMEOUT, Server, netecho
 
@@ -43,7 +42,7 @@ def measured(*words: str, status: int = 0) -> dict[str, Any]:
     assert done.returncode == status, done.stderr
     assert KEY not in done.stdout + done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
-    jsonschema.validate(result, result_schema())
+    schemas.RESULT.validate(result)
     counts = result["exchanges"]
     assert counts["sent"] == counts["completed"] + counts["lost"] + counts["in_flight"]
     return result

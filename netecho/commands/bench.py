@@ -8,11 +8,9 @@ import functools
 import secrets
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netecho import protocols
-from netecho.commands.baseline import Baseline
-from netecho.commands.find_max import FIRST_RATE, Measure, TrialView, check_alone, search
 from netecho.errors import ExitStatus, UsageError
 from netecho.measure.progress import Progress
 from netecho.measure.summary import Summary
@@ -42,12 +40,12 @@ from netecho.plans import (
     Verify,
 )
 from netecho.protocols._contract import Adapter, Kind, Route
-from netecho.rendering import text
 from netecho.rendering.files import SavedForms
 from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream, ProgressView, Quiet, progress_view
+from netecho.rendering.result import result_view
 from netecho.rendering.server import died_line
-from netecho.rendering.streams import console_on, write_out
+from netecho.rendering.streams import write_out
 from netecho.services import running, system
 from netecho.services.benchmark import Benchmark
 from netecho.services.embedded import EmbeddedServer
@@ -58,6 +56,10 @@ from netecho.services.loaded_latency import LoadedLatencyRun
 from netecho.services.routing import find_route
 from netecho.services.worker_bench import BenchWorkers
 from netecho.services.workers import OnWorker
+
+if TYPE_CHECKING:
+    from netecho.commands.baseline import Baseline
+    from netecho.commands.find_max import Measure
 
 
 def run(
@@ -136,7 +138,9 @@ def run(
     elif request is not None and not request.is_echoed(size):
         verify = Verify.NONE
     if find_max:
-        check_alone(
+        from netecho.commands import find_max as searching
+
+        searching.check_alone(
             {
                 "-n": exchanges,
                 "--rate-per-connection": rate_per_connection,
@@ -149,7 +153,7 @@ def run(
                 "--hdr-log": hdr_log,
             }
         )
-        rate, slo, abort_on_fail = FIRST_RATE if rate is None else rate, find_max, True
+        rate, slo, abort_on_fail = searching.FIRST_RATE if rate is None else rate, find_max, True
     plan = BenchPlan(
         goal,
         embedded,
@@ -192,7 +196,11 @@ def run(
         plan = dataclasses.replace(plan, timer=_timer_for(plan, system.cpus()))
     if mode is Mode.EXCHANGE:
         check_size(adapter, plan.size, "-l/--size")
-    old = Baseline.open(baseline, fail_on_regression, plan)
+    old: Baseline | None = None
+    if baseline is not None or fail_on_regression is not None:
+        from netecho.commands.baseline import Baseline
+
+        old = Baseline.open(baseline, fail_on_regression, plan)
     own = ["--stateful"] if adapter.reflects else []
     if hmac_key is not None:
         own += ["--hmac-key", hmac_key]
@@ -200,6 +208,7 @@ def run(
         own += ["--proxy-protocol"]
     forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
     stream = JSONStream(sys.stdout) if json_stream else None
+    show = None if json_stream or forms.take_stdout else result_view(sys.stdout)
     view = progress_view(sys.stderr, quiet=quiet)
 
     async def main(reactor: Any, signals: running.Signals) -> int:
@@ -225,7 +234,8 @@ def run(
             beside = functools.partial(_beside_a_load, reactor, reactor_name, adapter, on_worker, on_interval)
             measure = functools.partial(_run_once, reactor, signals, views, beside)
         if find_max:
-            measure = functools.partial(search, measure, TrialView(views, stream, quiet=quiet))
+            trials = searching.TrialView(views, stream, quiet=quiet)
+            measure = functools.partial(searching.search, measure, trials)
         try:
             summary = await _measure(reactor, adapter, plan, server, views, measure)
         finally:
@@ -236,8 +246,8 @@ def run(
         forms.save([summary])
         if stream is not None:
             stream.result(summary)
-        elif not forms.take_stdout:
-            text.show(summary, console_on(sys.stdout))
+        elif show is not None:
+            show(summary)
         if log is not None:
             log.close()
         status = exit_status(summary, adapter.kind)

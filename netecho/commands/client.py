@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -40,13 +40,14 @@ from netecho.plans import (
     Verify,
 )
 from netecho.protocols._contract import Adapter, Kind, Route
-from netecho.rendering import connection, text
+from netecho.rendering import connection
 from netecho.rendering import dialogue as rendered
 from netecho.rendering.files import SavedForms
 from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream
 from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
-from netecho.rendering.streams import console_on, write_out
+from netecho.rendering.result import result_view
+from netecho.rendering.streams import write_out
 from netecho.services import running
 from netecho.services.dialogue import Dialogue, Heard
 from netecho.services.opening import Opening
@@ -136,7 +137,8 @@ def run(
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
-        forms = _Forms(saved, verbose, quiet, json_stream)
+        text = None if json_stream or saved.take_stdout else result_view(sys.stdout)
+        forms = _Forms(saved, verbose, quiet, json_stream, text)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
     talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request, mail, send_proxy, multiplex)
     if sys.stdin.isatty() and sys.stdout.isatty():
@@ -160,6 +162,8 @@ class _Forms:
     verbose: bool
     quiet: bool
     json_stream: bool
+    text: Callable[[Summary], bool] | None
+    """Shows the result on standard output, if that is not taken."""
 
     def view(self, source: str, timeout_ns: int, overhead: int) -> ProbeView | None:
         """Return what shows each probe; `None` if nothing does."""
@@ -175,7 +179,7 @@ class _Forms:
         self.saved.save([summary])
         if self.json_stream:
             return JSONStream(sys.stdout).event("result", result=summary.to_json())
-        return self.saved.take_stdout or text.show(summary, console_on(sys.stdout))
+        return self.text is None or self.text(summary)
 
 
 async def _probe(

@@ -15,9 +15,10 @@ from netecho.measure import hdrlog
 from netecho.measure.results import merge_results
 from netecho.measure.summary import Summary
 from netecho.rendering.comparison import show_comparison
+from netecho.rendering.console import console_on
 from netecho.rendering.files import SavedForms
 from netecho.rendering.live import JSONStream
-from netecho.rendering.streams import console_on, escape, write_out
+from netecho.rendering.streams import escape, write_out
 from netecho.rendering.text import show
 
 _STANDARD_INPUT: Final = "-"

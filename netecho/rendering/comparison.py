@@ -11,7 +11,8 @@ from rich.text import Text
 
 from netecho.measure import humanise
 from netecho.measure.comparison import THROUGHPUT, Change, Comparison, Verdict
-from netecho.rendering.streams import escape, print_to
+from netecho.rendering.console import print_to
+from netecho.rendering.streams import escape
 
 _SIDES: Final = ("before", "now")
 _LABEL_WIDTH: Final = 10

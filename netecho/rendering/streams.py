@@ -1,12 +1,13 @@
-"""Writing to streams that may be a terminal, a pipe whose reader has gone, or closed from the start."""
+"""Writing text to streams that may be a terminal, a pipe whose reader has gone, or closed from the start.
+
+Nothing here needs Rich; `console` has what does.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from typing import IO, Final
-
-from rich.console import Console
 
 from netecho.errors import NetechoError
 
@@ -57,51 +58,23 @@ def write_out(text: str, stream: IO[str] | None) -> bool:
         stream.write(encodable(text, stream))
         stream.flush()
     except BrokenPipeError:
-        _lead_nowhere(stream)
+        lead_nowhere(stream)
         return False
     except OSError as error:
-        _lead_nowhere(stream)
+        lead_nowhere(stream)
         name = getattr(stream, "name", "the output")
         raise NetechoError(f"cannot write to {name}: {error.strerror or error}") from None
     return True
 
 
-def _lead_nowhere(stream: IO[str]) -> None:
-    # What the stream still holds is flushed when the process ends, and must go somewhere.
+def lead_nowhere(stream: IO[str]) -> None:
+    """Have what is written to a stream from now on go nowhere.
+
+    What it still holds is flushed when the process ends, and must go somewhere.
+    """
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
             os.dup2(nowhere, stream.fileno())
         finally:
             os.close(nowhere)
-
-
-class _QuietConsole(Console):
-    """Rich ends the process when the reader has gone; a run is to go on, and its results to be saved."""
-
-    def on_broken_pipe(self) -> None:
-        """Write to nowhere from now on."""
-        _lead_nowhere(self.file)
-
-
-def console_on(stream: IO[str], *, width: int | None = None) -> Console:
-    """Return a console on `stream`: coloured on a terminal, plain otherwise or when NO_COLOR is set."""
-    return _QuietConsole(
-        file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False
-    )
-
-
-def is_live(console: Console) -> bool:
-    """Return whether lines can be drawn again: a terminal, and one that moves its cursor."""
-    return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
-
-
-def print_to(console: Console, *renderables: object) -> bool:
-    """Print on a console through `write_out`; return what that does."""
-    with console.capture() as captured:
-        for renderable in renderables:
-            console.print(renderable)
-    text = captured.get()
-    if not console.is_terminal:  # tables are padded to their width, which a file need not keep
-        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
-    return write_out(text, console.file)

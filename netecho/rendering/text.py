@@ -20,8 +20,9 @@ from netecho.measure.setup import PIECES
 from netecho.measure.summary import Summary
 from netecho.measure.trials import Found
 from netecho.rendering import bars, capacity, comparison, datagrams, latencies, loaded_latency, verdict
+from netecho.rendering.console import print_to
 from netecho.rendering.plan import opened, what_was_run, whole_number
-from netecho.rendering.streams import escape, print_to, speaks_unicode
+from netecho.rendering.streams import escape, speaks_unicode
 
 _LABEL_WIDTH: Final = 11
 _SERIES_WIDTH: Final = 30

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import importlib
 import os
 import select
@@ -161,6 +162,7 @@ def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
         deferred = Deferred.fromCoroutine(command())
         deferred.addBoth(ended)
 
+    _collect_garbage()
     with _signals_restored() as caught:
         reactor.callWhenRunning(start)
         reactor.run()
@@ -212,6 +214,13 @@ def _let_threads_be(reactor: Any) -> None:
     """Wait for none of the reactor's threads at the end: one may be asking a name server that is down."""
     reactor.getThreadPool().threadFactory = functools.partial(threading.Thread, daemon=True)
     reactor.removeSystemEventTrigger(reactor.threadpoolShutdownID)
+
+
+def _collect_garbage() -> None:
+    """Have garbage looked for in what comes from here on, if none was while the program was loaded."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _direct_log() -> None:

@@ -1,0 +1,40 @@
+"""Consoles of Rich on such streams as `streams` writes to, for what is more than lines."""
+
+from __future__ import annotations
+
+from typing import IO
+
+from rich.console import Console
+
+from netecho.rendering.streams import lead_nowhere, write_out
+
+
+class _QuietConsole(Console):
+    """Rich ends the process when the reader has gone; a run is to go on, and its results to be saved."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on."""
+        lead_nowhere(self.file)
+
+
+def console_on(stream: IO[str], *, width: int | None = None) -> Console:
+    """Return a console on `stream`: coloured on a terminal, plain otherwise or when NO_COLOR is set."""
+    return _QuietConsole(
+        file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False
+    )
+
+
+def is_live(console: Console) -> bool:
+    """Return whether lines can be drawn again: a terminal, and one that moves its cursor."""
+    return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
+
+
+def print_to(console: Console, *renderables: object) -> bool:
+    """Print on a console through `write_out`; return what that does."""
+    with console.capture() as captured:
+        for renderable in renderables:
+            console.print(renderable)
+    text = captured.get()
+    if not console.is_terminal:  # tables are padded to their width, which a file need not keep
+        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    return write_out(text, console.file)
