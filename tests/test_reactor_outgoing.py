@@ -1,4 +1,4 @@
-"""When clients send what they write while a turn's events are passed on."""
+"""When connections send what is written while a turn's events are passed on."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from zope.interface import implementer
 
 from netecho.reactor.fast import EVENTS
-from netecho.reactor.outgoing import SMALL_MESSAGE
+from netecho.reactor.outgoing import KEPT_MOST
 from tests import reactors
-from tests.reactors import turn
+from tests.reactors import flush_errors, turn
 
-Action = Callable[["Client"], object]
+Action = Callable[["Asked"], object]
 
 
-class Client(Protocol):
+class Asked(Protocol):
     """A protocol that does what the test wants when it is told something.
 
     Args:
@@ -62,31 +62,47 @@ def reactor() -> Iterator[Any]:
         yield made
 
 
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """Listen."""
-    with socket.create_server(("127.0.0.1", 0), backlog=200) as listening:
-        yield listening
+Connect = Callable[[int, Action], list[Peer]]
+"""Makes so many connections of which each does something when it is told something; returns their peers."""
 
 
-def connect(reactor: Any, listener: socket.socket, count: int, action: Action) -> list[Peer]:
-    """Connect so many clients, and return their peers."""
-    peers = []
-    for number in range(count):
-        peer = Peer()
-        client = Client(peer, number, action)
-        factory = ClientFactory.forProtocol(lambda client=client: client)  # type: ignore[misc]
-        factory.noisy = False
-        reactor.connectTCP("127.0.0.1", listener.getsockname()[1], factory)
-        turn(reactor, lambda client=client: client.connected)  # type: ignore[misc]
-        peer.socket, _ = listener.accept()
-        peer.socket.setblocking(False)
-        peers.append(peer)
-    return peers
+@pytest.fixture(params=["client", "server"])
+def connect(request: pytest.FixtureRequest, reactor: Any) -> Iterator[Connect]:
+    """Make connections in which the reactor has this role."""
+    with contextlib.ExitStack() as stack:
+        waiting: list[Asked] = []
+        if request.param == "client":
+            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=200))
+        else:
+            factory = Factory.forProtocol(lambda: waiting[-1])
+            factory.noisy = False
+            port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+            stack.callback(port.stopListening)
+
+        def connect_one(peer: Peer, asked: Asked) -> None:
+            if request.param == "client":
+                factory = ClientFactory.forProtocol(lambda: asked)
+                factory.noisy = False
+                reactor.connectTCP("127.0.0.1", listening.getsockname()[1], factory)
+                turn(reactor, lambda: asked.connected)
+                peer.socket, _ = listening.accept()
+            else:
+                waiting.append(asked)
+                peer.socket = socket.create_connection(("127.0.0.1", port.getHost().port))
+                turn(reactor, lambda: asked.connected)
+            peer.socket.setblocking(False)
+
+        def connect(count: int, action: Action) -> list[Peer]:
+            peers = [Peer() for _ in range(count)]
+            for number, peer in enumerate(peers):
+                connect_one(peer, Asked(peer, number, action))
+            return peers
+
+        yield connect
 
 
 def tell_all(reactor: Any, peers: list[Peer]) -> None:
-    """Have something arrive at every client in one turn."""
+    """Have something arrive at every connection in one turn."""
     for peer in peers:
         peer.socket.send(b"?")
     reactor.iterate(0.0)
@@ -101,90 +117,126 @@ def close(peers: list[Peer]) -> None:
         peer.socket.close()
 
 
-def test_sent_together(reactor: Any, listener: socket.socket) -> None:
+def test_sent_together(reactor: Any, connect: Connect) -> None:
     """What is written is sent when all the events of a turn have been dealt with, and not before."""
     at_the_time: list[bytes] = []
 
-    def answer(client: Client) -> None:
-        client.transport.write(b"one")
-        client.transport.write(b"two")
+    def answer(asked: Asked) -> None:
+        asked.transport.write(b"one")
+        asked.transport.write(b"two")
         at_the_time.extend(peer.arrived() for peer in peers)
 
-    peers = connect(reactor, listener, 3, answer)
+    peers = connect(3, answer)
     tell_all(reactor, peers)
     assert at_the_time == [b""] * 9
     assert [peer.received for peer in peers] == [b"onetwo"] * 3
 
 
-def test_nobody_waits_for_more_than_some(reactor: Any, listener: socket.socket) -> None:
+def test_nobody_waits_for_more_than_some(reactor: Any, connect: Connect) -> None:
     """After so many events what they wrote is sent, however many there are still."""
     sent_before = dict.fromkeys(range(2 * EVENTS + 1), 0)
 
-    def answer(client: Client) -> None:
+    def answer(asked: Asked) -> None:
         sent_before[len(answered)] = sum(bool(peer.arrived()) for peer in peers)
-        answered.append(client)
-        client.transport.write(b"!")
+        answered.append(asked)
+        asked.transport.write(b"!")
 
-    answered: list[Client] = []
-    peers = connect(reactor, listener, 2 * EVENTS + 1, answer)
+    answered: list[Asked] = []
+    peers = connect(2 * EVENTS + 1, answer)
     tell_all(reactor, peers)
     assert sent_before == {index: index // EVENTS * EVENTS for index in sent_before}
 
 
-def test_alone(reactor: Any, listener: socket.socket) -> None:
+def test_alone(reactor: Any, connect: Connect) -> None:
     """In a turn of one event nothing is kept."""
 
-    def answer(client: Client) -> None:
-        client.transport.write(b"!")
-        assert client.peer.arrived() == b"!"
+    def answer(asked: Asked) -> None:
+        asked.transport.write(b"!")
+        assert asked.peer.arrived() == b"!"
 
-    tell_all(reactor, connect(reactor, listener, 1, answer))
+    tell_all(reactor, connect(1, answer))
 
 
-def test_large_message(reactor: Any, listener: socket.socket) -> None:
+def test_large_message(reactor: Any, connect: Connect) -> None:
     """A large message is sent at once, after all that was written before it."""
-    large = bytes(SMALL_MESSAGE + 1)
+    large = bytes(KEPT_MOST + 1)
 
-    def answer(client: Client) -> None:
-        client.transport.write(b"small")
-        assert not client.peer.arrived()
-        client.transport.write(large)
-        assert client.peer.arrived() == b"small" + large
+    def answer(asked: Asked) -> None:
+        asked.transport.write(b"small")
+        assert not asked.peer.arrived()
+        asked.transport.write(large)
+        assert asked.peer.arrived() == b"small" + large
 
-    tell_all(reactor, connect(reactor, listener, 2, answer))
+    tell_all(reactor, connect(2, answer))
 
 
-def test_aborted_by_another(reactor: Any, listener: socket.socket) -> None:
+def test_many_small_messages(reactor: Any, connect: Connect) -> None:
+    """No more is kept of a connection than so much, and it is sent in as few pieces as that takes."""
+
+    def answer(asked: Asked) -> None:
+        transport = asked.transport
+        transport.socket = counting = CountingSocket(transport.socket)
+        for _ in range(9):
+            transport.write(piece)
+        assert counting.sizes == [2 * len(piece), len(piece)] * 3
+        sockets.append(counting)
+
+    sockets: list[CountingSocket] = []
+    piece = bytes(KEPT_MOST // 2)
+    peers = connect(2, answer)
+    tell_all(reactor, peers)
+    for peer in peers:
+        assert peer.received == 9 * piece
+    assert [counting.sizes for counting in sockets] == [[2 * len(piece), len(piece)] * 3] * 2
+
+
+class CountingSocket:
+    """A socket that notes how much is sent at once."""
+
+    def __init__(self, wrapped: socket.socket) -> None:
+        self._wrapped = wrapped
+        self.sizes: list[int] = []
+
+    def send(self, data: bytes) -> int:
+        """Send it, and note."""
+        self.sizes.append(len(data))
+        return self._wrapped.send(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+
+def test_aborted_by_another(reactor: Any, connect: Connect) -> None:
     """Of a connection that is aborted in the same turn, nothing that is kept is sent."""
-    clients: list[Client] = []
+    several: list[Asked] = []
 
-    def answer(client: Client) -> None:
-        client.transport.write(b"!")
-        if clients:
-            clients[0].transport.abortConnection()
-        clients.append(client)
+    def answer(asked: Asked) -> None:
+        asked.transport.write(b"!")
+        if several:
+            several[0].transport.abortConnection()
+        several.append(asked)
 
-    peers = connect(reactor, listener, 2, answer)
+    peers = connect(2, answer)
     for peer in peers:
         peer.socket.send(b"?")
     reactor.iterate(0.0)
-    first, second = (client.peer for client in clients)
+    first, second = (asked.peer for asked in several)
     turn(reactor, second.arrived)
-    turn(reactor, lambda: not clients[0].connected or clients[0].transport.disconnected)
+    turn(reactor, lambda: not several[0].connected or several[0].transport.disconnected)
     with pytest.raises(ConnectionResetError):
         first.socket.recv(1)
     close(peers)
 
 
-def test_lost_before_it_is_sent(reactor: Any, listener: socket.socket) -> None:
+def test_lost_before_it_is_sent(reactor: Any, connect: Connect) -> None:
     """To write to a connection whose peer has gone does not keep others from being sent what is theirs."""
 
-    def answer(client: Client) -> None:
-        if client.number == 0:
-            client.transport.socket.shutdown(socket.SHUT_WR)  # so that it cannot be sent to
-        client.transport.write(b"!")
+    def answer(asked: Asked) -> None:
+        if asked.number == 0:
+            asked.transport.socket.shutdown(socket.SHUT_WR)  # so that it cannot be sent to
+        asked.transport.write(b"!")
 
-    peers = connect(reactor, listener, 3, answer)
+    peers = connect(3, answer)
     for peer in peers:
         peer.socket.send(b"?")
     reactor.iterate(0.0)
@@ -228,21 +280,21 @@ class Writing:
         """Nothing to do."""
 
 
-def test_written_while_others_are_sent(reactor: Any, listener: socket.socket) -> None:
+def test_written_while_others_are_sent(reactor: Any, connect: Connect) -> None:
     """What a producer writes elsewhere when it is told to pause follows what is kept there."""
-    large = bytes(SMALL_MESSAGE + 1)
-    told: list[Client] = []
+    large = bytes(KEPT_MOST + 1)
+    told: list[Asked] = []
 
-    def answer(client: Client) -> None:
-        told.append(client)
-        transport = client.transport
+    def answer(asked: Asked) -> None:
+        told.append(asked)
+        transport = asked.transport
         transport.write(b"small")
         if len(told) == 1:
             transport.bufferSize = 1
             transport.socket = ShortSocket(transport.socket)
             transport.registerProducer(Writing(lambda: told[1].transport.write(large)), True)
 
-    peers = connect(reactor, listener, 2, answer)
+    peers = connect(2, answer)
     for peer in peers:
         peer.socket.send(b"?")
     reactor.iterate(0.0)
@@ -253,19 +305,59 @@ def test_written_while_others_are_sent(reactor: Any, listener: socket.socket) ->
 
 
 @pytest.mark.parametrize("turning", [0, 1])
-def test_turned_in_the_middle_of_an_event(reactor: Any, listener: socket.socket, turning: int) -> None:
+def test_turned_in_the_middle_of_an_event(reactor: Any, connect: Connect, turning: int) -> None:
     """Who turns the reactor to wait for an answer has sent what the answer is to, and keeps what follows."""
-    told: list[Client] = []
+    told: list[Asked] = []
 
-    def answer(client: Client) -> None:
-        client.transport.write(b"!")
-        told.append(client)
+    def answer(asked: Asked) -> None:
+        asked.transport.write(b"!")
+        told.append(asked)
         if len(told) == turning + 1:
             reactor.iterate(0.0)  # in which the other one is told, if it was not before
             assert [each.peer.arrived() for each in told] == [b"!", b"!"]
-            client.transport.write(b"?")
-            assert client.peer.arrived() == b"!"
+            asked.transport.write(b"?")
+            assert asked.peer.arrived() == b"!"
 
-    peers = connect(reactor, listener, 2, answer)
+    peers = connect(2, answer)
     tell_all(reactor, peers)
     assert sorted(peer.received for peer in peers) == [b"!", b"!?"]
+
+
+def test_producer_that_writes_until_it_is_told(reactor: Any, connect: Connect) -> None:
+    """A producer that writes until it is told to pause is told when the system has taken all that it can."""
+    told: list[Asked] = []
+
+    def answer(asked: Asked) -> None:
+        transport = asked.transport
+        transport.registerProducer(Writing(lambda: told.append(asked)), True)
+        while asked not in told:
+            transport.write(bytes(1000))
+        transport.unregisterProducer()
+
+    peers = connect(2, answer)
+    tell_all(reactor, peers)
+    assert len(told) == 2
+
+
+def test_producer_that_fails(reactor: Any, connect: Connect) -> None:
+    """If one fails when it is told to pause, its own and what others have written is sent all the same."""
+
+    def fail() -> None:
+        raise ArithmeticError
+
+    def answer(asked: Asked) -> None:
+        transport = asked.transport
+        if asked.number == 0:
+            transport.bufferSize = 1
+            transport.socket = ShortSocket(transport.socket)
+            transport.registerProducer(Writing(fail), True)
+        transport.write(b"small")
+
+    peers = connect(3, answer)
+    for peer in peers:
+        peer.socket.send(b"?")
+    reactor.iterate(0.0)
+    assert len(flush_errors(reactor, ArithmeticError)) == 1
+    for peer in peers:
+        turn(reactor, lambda peer=peer: peer.arrived() == b"small")  # type: ignore[misc]
+    close(peers)

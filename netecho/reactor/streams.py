@@ -16,7 +16,7 @@ from twisted.internet._newtls import startTLS
 from twisted.internet.abstract import FileDescriptor, _dataMustBeBytes
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
-from netecho.reactor.outgoing import SMALL_MESSAGE, Outgoing
+from netecho.reactor.outgoing import KEPT_MOST, Outgoing
 from netecho.reactor.tls import DirectTLSTransport
 
 SMALL: Final = 479
@@ -30,7 +30,7 @@ more than the systems' own buffers hold, so that its peer must be reading."""
 ACCEPTS: Final = 100
 """Connections that a port accepts in one turn of the reactor, so that none starves what else there is."""
 _KEEPING_NOTHING: Final = Outgoing()
-"""What servers have, which send at once."""
+"""What UNIX sockets have, which keep what is written by themselves."""
 
 
 class DirectConnection(tcp.Connection):
@@ -51,9 +51,9 @@ class DirectConnection(tcp.Connection):
     _lost = False
     """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
     _outgoing: Outgoing
-    """Where small messages are kept while events are passed on: in the reactor's, if they are at all."""
-    _kept_size: int
-    """Bytes in the largest message that is kept."""
+    """Who has something kept while events are passed on."""
+    kept: bytes
+    """What is kept of this connection."""
     _room: int
     """Bytes that are asked for at once."""
     _full_reads = 0
@@ -63,7 +63,7 @@ class DirectConnection(tcp.Connection):
         # What is looked at for every message is found sooner in the instance.
         self.bufferSize = self.bufferSize
         self.direct = False
-        self._kept_size = SMALL_MESSAGE
+        self.kept = b""
         self._outgoing = _KEEPING_NOTHING
         self._room = SMALL
         super().__init__(*arguments)
@@ -110,13 +110,18 @@ class DirectConnection(tcp.Connection):
     def write(self, data: bytes) -> None:
         """Send `data`, or as much as the system takes; the rest follows when it takes more.
 
-        While events are passed on, a client's small message is kept a moment, to be sent with others.
+        While several events are passed on, a little is kept a moment, to be sent with what others write.
         """
         if self.direct and type(data) is bytes:
             outgoing = self._outgoing
             if outgoing.keeping:
-                if len(data) <= self._kept_size or outgoing.sending:
-                    outgoing.append((self, data))
+                kept = self.kept
+                if len(kept) + len(data) <= KEPT_MOST or outgoing.sending:
+                    if kept:
+                        self.kept = kept + data
+                    else:
+                        self.kept = data
+                        outgoing.append(self)
                     return
                 outgoing.send()
             try:
@@ -196,12 +201,6 @@ class DirectConnection(tcp.Connection):
             self._queue_from_now_on()  # it is asked for more when the queue is empty: so there must be one,
             self.startWriting()  # and it is asked so for what has been sent before it came, too
         super().registerProducer(producer, streaming)
-        self._kept_size = 0  # it is told to pause while it writes
-
-    def unregisterProducer(self) -> None:
-        """See `IConsumer.unregisterProducer`."""
-        super().unregisterProducer()
-        self._kept_size = SMALL_MESSAGE
 
     def send_kept(self) -> None:
         """Send what is kept until the end of an event, as the reactor is turned in the middle of it."""
@@ -251,6 +250,7 @@ class Server(DirectConnection, tcp.Server):
         self, sock: Any, protocol: Any, client: Any, server: Any, sessionno: int, reactor: Any
     ) -> None:
         super().__init__(sock, protocol, client, server, sessionno, reactor)
+        self._outgoing = reactor.outgoing
         self.direct = True
 
 
