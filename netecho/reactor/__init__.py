@@ -10,7 +10,8 @@ Nothing above it changes: it is Twisted's epoll reactor with its hot paths repla
 (endpoints, producers, half-close, abort, TLS, processes, threads) is Twisted's own code. What is replaced:
 
 - `fast.py`: how an event gets from epoll to its transport, and how the reactor waits;
-- `streams.py`: how TCP transports send (`unixstreams.py`: UNIX ones), and `outgoing.py`: what is sent together;
+- `streams.py`: how TCP transports send (`unixstreams.py`: UNIX ones), and `outgoing.py`: what they send
+  together;
 - `datagrams.py`: UDP in batches, which a protocol may take as they are (`batches.py`);
 - `tls.py`: TLS without a timer for each write;
 - `timers.py`: delayed calls to the microsecond.
