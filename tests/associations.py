@@ -111,8 +111,8 @@ class Wire:
 class Peer:
     """A client, on whose clock no time passes; provides `netecho.protocols._dtls_association.Party`."""
 
-    def __init__(self, port: int = 5000) -> None:
-        self.address = ("198.51.100.7", port)
+    def __init__(self, port: int = 5000, host: str = "198.51.100.7") -> None:
+        self.address = (host, port)
         self.out: collections.deque[bytes] = collections.deque()
         self.heard: list[bytes] = []
         self.is_established = False

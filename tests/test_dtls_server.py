@@ -247,22 +247,40 @@ def test_most_connections() -> None:
     assert third.is_established
 
 
+def knock(wire: Wire, port: int, host: str) -> bool:
+    """Have a peer come with a cookie, and go no further; return whether its handshake has begun."""
+    peer, before = Peer(port, host), wire.totals.open
+    wire.ask(peer.hello_with_cookie(wire), peer.address)
+    return wire.totals.open > before
+
+
 def test_most_handshakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many handshakes are under way at a time, however many may be connected."""
     monkeypatch.setattr(_dtls_server, "MOST_HANDSHAKES", 3)
     wire = Wire()
-    hellos = []
-    for port in range(5000, 5005):
-        peer = Peer(port)
-        hellos.append(peer.hello_with_cookie(wire))
-        wire.ask(hellos[-1], peer.address)
-    assert wire.totals.open == 3
+    assert [knock(wire, 5000, f"198.51.100.{host}") for host in range(1, 6)] == [True] * 3 + [False] * 2
     assert wire.dropped() == {"too many handshakes": 2}
     wire.clock.advance(HANDSHAKE_TIMEOUT + 0.01)
     assert wire.totals.open == 0
     for port in range(6000, 6005):
         wire.connect(Peer(port))
     assert wire.totals.open == 5
+    assert knock(wire, 5000, "198.51.100.1")
+
+
+def test_handshakes_of_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one address, whatever the port, there are no more than there is room left for."""
+    monkeypatch.setattr(_dtls_server, "MOST_HANDSHAKES", 8)
+    wire = Wire()
+    assert [knock(wire, port, "198.51.100.7") for port in range(5000, 5006)] == [True] * 4 + [False] * 2
+    assert wire.dropped() == {"too many handshakes from one address": 2}
+    wire.connect(Peer(5000, "198.51.100.8"))
+    assert [knock(wire, port, "198.51.100.9") for port in range(5000, 5003)] == [True] * 2 + [False]
+    peer = Peer(5000)  # begins anew, in the place of its former one
+    wire.ask(peer.hello_with_cookie(wire), peer.address)
+    assert not knock(wire, 5001, "198.51.100.7")
+    wire.clock.advance(HANDSHAKE_TIMEOUT + 0.01)
+    assert [knock(wire, port, "198.51.100.7") for port in range(6000, 6005)] == [True] * 4 + [False]
 
 
 def test_most_peers(monkeypatch: pytest.MonkeyPatch) -> None:

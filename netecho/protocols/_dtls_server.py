@@ -34,6 +34,7 @@ from netecho.protocols._dtls_association import (
 )
 from netecho.protocols._dtls_cookies import Cookies
 from netecho.protocols._dtls_records import HEADER, hello_random
+from netecho.protocols._handshakes import Handshakes
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._stream_replies import CHARGEN_PATTERN
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
@@ -42,7 +43,8 @@ MOST_PEERS: Final = 4096
 """Associations at a time, unless the user says otherwise: each takes some 75 KiB, and no descriptor that the
 system would count."""
 MOST_HANDSHAKES: Final = 1024
-"""Of them, those whose handshake is under way. Who is not let in sends its ClientHello again by itself."""
+"""Of them, those whose handshake is under way; more are not begun, nor more of one address than there is room
+left for. Who is not let in sends its ClientHello again by itself."""
 IDLE_TIMEOUT: Final = 300.0
 """Seconds after which a peer that says nothing is forgotten, unless the user says otherwise: one that has
 vanished does not say so."""
@@ -125,7 +127,7 @@ class DTLSServer(DatagramServer):
         self.call_later = reactor.callLater
         self.idle_timeout = IDLE_TIMEOUT if settings.idle_timeout is None else settings.idle_timeout
         self._peers: dict[tuple[str, int], Peer] = {}
-        self._handshakes = 0
+        self._handshakes: Handshakes[Peer] = Handshakes(MOST_HANDSHAKES)
         self._ending = False
         self._cookies = Cookies(reactor.seconds)
         self._asking = ("", 0)
@@ -218,12 +220,13 @@ class DTLSServer(DatagramServer):
             totals.refused += 1
             self._tell("refused", {"peer": peer_text(addr), "limit": limit})
             return
-        if self._handshakes >= MOST_HANDSHAKES:
-            self.drop("too many handshakes", addr)
+        if not self._handshakes.has_room(addr[0]):
+            crowd = " from one address" if self._handshakes.left else ""
+            self.drop(f"too many handshakes{crowd}", addr)
             return
         peer = Peer(self, addr, hello)
         self._peers[addr] = peer
-        self._handshakes += 1
+        self._handshakes.add(peer, addr[0])
         totals.connections += 1
         totals.open += 1
         host = self.transport.getHost()
@@ -239,7 +242,7 @@ class DTLSServer(DatagramServer):
 
     def shook_hands(self, peer: Peer) -> None:
         """Take note that a handshake is complete."""
-        self._handshakes -= 1
+        self._handshakes.discard(peer)
         if self._settings.mtu is not None:
             peer.largest = min(LARGEST_MESSAGE, peer.association.connection.get_cleartext_mtu())
 
@@ -273,7 +276,7 @@ class DTLSServer(DatagramServer):
             return
         del self._peers[peer.address]
         self._totals.open -= 1
-        self._handshakes -= not peer.association.is_established
+        self._handshakes.discard(peer)
         self._tell(
             "disconnected",
             {
