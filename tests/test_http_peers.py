@@ -415,7 +415,7 @@ def test_not_upgraded(clear: Listening) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("bench", "--method", "GET"), "--method is for requests: add --proto http"),
+        (("bench", "--method", "GET"), "--method is for requests: add --proto http or http3"),
         (("bench", "tcp://h:1/x"), "tcp://h:1/x has a path, which tcp does not take: write tcp://HOST:PORT"),
         (
             ("bench", "--proto", "http", "--method", "G T"),

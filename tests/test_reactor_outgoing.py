@@ -170,6 +170,25 @@ def test_large_message(reactor: Any, connect: Connect) -> None:
     tell_all(reactor, connect(2, answer))
 
 
+def test_producer_of_a_small_buffer(reactor: Any, connect: Connect) -> None:
+    """Who writes more than a connection buffers is told to pause while it writes."""
+
+    def answer(asked: Asked) -> None:
+        transport = asked.transport
+        transport.registerProducer(Writing(lambda: told.append(asked.number)), True)
+        transport.bufferSize = 5
+        transport.write(b"small")
+        assert asked.number not in told
+        transport.write(b"larger")
+        assert asked.number in told
+        transport.unregisterProducer()
+
+    told: list[int] = []
+    peers = connect(2, answer)
+    tell_all(reactor, peers)
+    assert [peer.received for peer in peers] == [b"smalllarger"] * 2
+
+
 def test_many_small_messages(reactor: Any, connect: Connect) -> None:
     """No more is kept of a connection than so much, and it is sent in as few pieces as that takes."""
 
@@ -347,11 +366,11 @@ def test_producer_that_fails(reactor: Any, connect: Connect) -> None:
 
     def answer(asked: Asked) -> None:
         transport = asked.transport
+        transport.write(b"small")
         if asked.number == 0:
             transport.bufferSize = 1
             transport.socket = ShortSocket(transport.socket)
             transport.registerProducer(Writing(fail), True)
-        transport.write(b"small")
 
     peers = connect(3, answer)
     for peer in peers:

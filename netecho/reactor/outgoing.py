@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from netecho.reactor.streams import DirectConnection
 
 KEPT_MOST: Final = 4096
-"""Bytes that are kept of a connection. If there would be more, all that is kept is sent at once: so it does
-not come to much, and a producer that writes until it is told to pause is told."""
+"""Bytes that are kept of a connection. If there would be more, or more than its `bufferSize`, all that is
+kept is sent at once: so it does not come to much, and a producer that writes until it is told to pause is."""
 
 
 class Outgoing(list["DirectConnection"]):

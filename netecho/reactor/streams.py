@@ -116,7 +116,8 @@ class DirectConnection(tcp.Connection):
             outgoing = self._outgoing
             if outgoing.keeping:
                 kept = self.kept
-                if len(kept) + len(data) <= KEPT_MOST or outgoing.sending:
+                size = len(kept) + len(data)
+                if (size <= self.bufferSize and size <= KEPT_MOST) or outgoing.sending:
                     if kept:
                         self.kept = kept + data
                     else:
