@@ -28,8 +28,8 @@ FAST: Final = "netecho.reactor.fast.FastReactor"
 HANGS: Final = 15.0
 """Seconds after which a test has failed that waits for what does not come; the slowest of them takes one."""
 TOGETHER: Final = 25
-"""Tests whose garbage is collected together, before the next one. Many leave sockets and event loops unclosed,
-and it would be by chance in which test Python finds that out; some of them count the warnings."""
+"""Tests whose garbage is collected together, before the next one. Many leave sockets and loops unclosed: in
+which test Python finds that out would be left to chance, and some of them count the warnings."""
 
 
 class Outcomes(reporter.TestResult):

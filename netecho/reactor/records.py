@@ -154,19 +154,29 @@ class DirectRecords:
         _bio_write(self._into_ssl, data, size)
         # A record's header ends with its length (RFC 8446 section 5.1).
         self.single = self._between and size > 5 and size == 5 + (data[3] << 8 | data[4])
-        return self.read()
+        size = _ssl_read(self._ssl, self._address, DRAINED_MOST)
+        if size > 0:
+            message: bytes = self._view[:size]
+            return message
+        return self._unread(size)
 
     def read(self) -> bytes | None:
         """See `Records.read`."""
-        ssl = self._ssl
-        size = _ssl_read(ssl, self._address, DRAINED_MOST)
+        size = _ssl_read(self._ssl, self._address, DRAINED_MOST)
         if size > 0:
             data: bytes = self._view[:size]
             return data
+        return self._unread(size)
+
+    def _unread(self, result: int) -> None:
+        """Take it that OpenSSL has read nothing.
+
+        Raises:
+            OpenSSL.SSL.Error: not because no more has arrived.
+        """
         self._between = False
-        if _ssl_get_error(ssl, size) != _WANT_READ:
-            self._connection._raise_ssl_error(ssl, size)
-        return None
+        if _ssl_get_error(self._ssl, result) != _WANT_READ:
+            self._connection._raise_ssl_error(self._ssl, result)
 
     def has_unread(self) -> bool:
         """See `Records.has_unread`."""
