@@ -158,7 +158,8 @@ class DirectRecords:
         if size > 0:
             message: bytes = self._view[:size]
             return message
-        return self._unread(size)
+        self._unread(size)
+        return None
 
     def read(self) -> bytes | None:
         """See `Records.read`."""
@@ -166,7 +167,8 @@ class DirectRecords:
         if size > 0:
             data: bytes = self._view[:size]
             return data
-        return self._unread(size)
+        self._unread(size)
+        return None
 
     def _unread(self, result: int) -> None:
         """Take it that OpenSSL has read nothing.
