@@ -79,8 +79,9 @@ def bench(
 ) -> int:
     """Measure an echo server under load, for 10 seconds unless -n, -z or --stages say otherwise.
 
-    Each connection sends when its last echo has come. With -q messages leave at that rate, whatever comes
-    back. With --mode connect or handshake it opens connections and closes them again, -c at a time.
+    Each connection sends when its last echo has come; with -q, messages leave at that rate whatever comes.
+
+    With --mode connect or handshake it opens connections and closes them again, -c at a time.
 
     Without a target it measures a server of its own, in a child process on this machine.
 
