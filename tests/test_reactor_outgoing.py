@@ -55,8 +55,26 @@ class Peer:
         return self.received
 
 
+class Time:
+    """What the reactor takes for the time: none passes unless a test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """Return it, in seconds."""
+        return self.now
+
+
 @pytest.fixture
-def reactor() -> Iterator[Any]:
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """Have time pass for the reactor as the test wants it."""
+    time = Time()
+    monkeypatch.setattr("netecho.reactor.fast.monotonic", time)
+    return time
+
+
+@pytest.fixture
+def reactor(time: Time) -> Iterator[Any]:
     """Make a reactor of ours."""
     with reactors.fresh("fast") as made:
         yield made
@@ -155,6 +173,30 @@ def test_alone(reactor: Any, connect: Connect) -> None:
         assert asked.peer.arrived() == b"!"
 
     tell_all(reactor, connect(1, answer))
+
+
+def test_slow_events(reactor: Any, connect: Connect, time: Time) -> None:
+    """Nothing is kept in a turn after one whose events took long, until they take no longer."""
+    taken = 0.0
+    at_the_time: list[bytes] = []
+
+    def answer(asked: Asked) -> None:
+        asked.transport.write(b"!")
+        at_the_time.append(asked.peer.arrived())
+        asked.peer.received = b""
+        time.now += taken
+
+    peers = connect(2, answer)
+    for taken in (0.5, 1.0, 0.25, 0.25):
+        taken *= reactor.KEPT_LONGEST
+        for peer in peers:
+            peer.socket.send(b"?")
+        reactor.iterate(0.0)
+        for peer in peers:
+            peer.arrived()
+            peer.received = b""
+    assert at_the_time == [b"", b"", b"", b"", b"!", b"!", b"", b""]
+    close(peers)
 
 
 def test_large_message(reactor: Any, connect: Connect) -> None:

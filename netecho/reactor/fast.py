@@ -71,6 +71,8 @@ class FastReactor(EPollReactor):
 
     KEPT_FROM = 2
     """Events in a turn that make it worth while to keep what is written, and to send it together."""
+    KEPT_LONGEST = 0.01
+    """Seconds that a turn's events may take; if they take longer, what is written in the next is not kept."""
 
     seconds = staticmethod(monotonic)
 
@@ -80,6 +82,7 @@ class FastReactor(EPollReactor):
         self._turn = TurnContext()
         self.outgoing = Outgoing()
         self._kept_from = self.KEPT_FROM  # is found sooner in the instance
+        self._is_slow = False
         self._deliver = self._dispatch_in_context
         self._alarm: Alarm | None = None
         super().__init__()
@@ -171,7 +174,10 @@ class FastReactor(EPollReactor):
         """Call each event's transport, and disconnect it if it says so or fails; send what they wrote."""
         table, turn, outgoing = self._selectables.table, self._turn, self.outgoing
         before = turn.current
-        outgoing.keeping = len(events) >= self._kept_from
+        are_several = len(events) >= self._kept_from
+        if are_several:
+            outgoing.keeping = not self._is_slow
+            begun = monotonic()
         try:
             for fd, event in events:
                 transport = table[fd]
@@ -197,9 +203,11 @@ class FastReactor(EPollReactor):
                     log.err()
         finally:
             turn.current = before
-            outgoing.keeping = False
-            if outgoing:
-                outgoing.send()
+            if are_several:
+                outgoing.keeping = False
+                self._is_slow = monotonic() - begun > self.KEPT_LONGEST
+                if outgoing:
+                    outgoing.send()
 
     def _doReadOrWrite(self, selectable: Any, fd: int, event: int) -> None:
         """See `_PollLikeMixin`, to which an error is the end of a connection.
