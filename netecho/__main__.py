@@ -8,7 +8,7 @@ from netecho.errors import ExitStatus
 
 def main() -> None:
     """Load the program, which takes a moment, and run it."""
-    # Nothing of what is loaded is garbage, and to look for some, again and again as more comes, takes a sixth
+    # Nothing of what is loaded is garbage, and to look for some, again and again as more comes, takes a tenth
     # of the processor time of a start. `services.running` begins to look when all is loaded.
     gc.disable()
     try:
