@@ -23,7 +23,7 @@ BRIEF_PERCENTILES: Final = (50.0, 99.0)
 _SUB_BUCKET_BITS: Final = 11
 """2 x 10^3 rounded up to a power of two: within it, each value has a bucket of its own."""
 _MASKS: Final = [-(1 << max(0, bits - _SUB_BUCKET_BITS)) for bits in range(HIGHEST_NS.bit_length() + 1)]
-"""Of a value, the bits that say which bucket it is in, by how many bits it has. Shifts take longer by 80 %."""
+"""The bits of a value that say which bucket it is in, by how many it has. Shifts take 1.8 times as long."""
 
 
 def percentile_key(percentile: float) -> str:
