@@ -105,11 +105,17 @@ def ports(
 
 @pytest.mark.parametrize(("name", "version"), [("v1", 1), ("v2", 2), ("options", 2)])
 def test_in_front_of_tcp(ports: dict[str, int], name: str, version: int) -> None:
-    """HAProxy's header, of either version, says where the client is; its checksum is the one expected."""
+    """HAProxy's header, of either version, says where the client is; its checksum is the one expected.
+
+    The client ends what it sends only after that: HAProxy gives up a connection whose client has ended,
+    and has sent nothing, before the one behind it is made.
+    """
     with socket.create_connection(("127.0.0.1", ports[name]), TIMEOUT) as connection:
         source = "{}:{}".format(*connection.getsockname())
-        connection.shutdown(socket.SHUT_WR)
-        seen = json.loads(receive_all(connection))
+        with connection.makefile("rb") as lines:
+            seen = json.loads(lines.readline())
+            connection.shutdown(socket.SHUT_WR)
+            assert lines.read() == b""
     assert (seen["peer"], seen["local"]) == (source, f"127.0.0.1:{ports[name]}")
     proxy = seen["proxy"]
     assert (proxy["version"], proxy["command"], proxy["family"]) == (version, "PROXY", "TCP4")
