@@ -235,6 +235,7 @@ def test_waiting_is_no_busy_loop(kind: str) -> None:
 
     found = run(kind, scenario)
     assert all(turns <= 5 for turns in found.values()), found
+    assert found[0.1] > 0
 
 
 @on_both

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from select import EPOLLERR, EPOLLET, EPOLLIN
 from time import monotonic
@@ -40,6 +40,8 @@ class Watched(dict[int, Any]):
     Attributes:
         table: the same in a list, of those alone that are `DIRECT`.
     """
+
+    __slots__ = ("table",)  # which of a dict's subclass Python finds sooner than in a dict of its own
 
     def __init__(self, selectables: Mapping[int, Any]) -> None:
         super().__init__()
@@ -81,9 +83,9 @@ class FastReactor(EPollReactor):
     def __init__(self) -> None:
         self._turn = TurnContext()
         self.outgoing = Outgoing()
-        self._kept_from = self.KEPT_FROM  # is found sooner in the instance
         self._is_slow = False
-        self._deliver = self._dispatch_in_context
+        # What is looked at in every turn is found sooner in the instance.
+        self._kept_from = self.KEPT_FROM
         self._alarm: Alarm | None = None
         super().__init__()
         self._selectables = Watched(self._selectables)
@@ -94,38 +96,31 @@ class FastReactor(EPollReactor):
 
     def mainLoop(self) -> None:
         """Run until `stop`: what is due, then what has happened, again and again."""
-        self._deliver = self._dispatch
-        try:
-            self._turn.run(self._loop)
-        finally:
-            self._deliver = self._dispatch_in_context
+        self._turn.run(self._loop)
         log.msg("Main loop terminated.")
 
     def _loop(self) -> None:
         # `while True`, since Python 3.11 specialises a function that is called once for a jump back alone.
-        idle_time = self._idle_time
+        do_iteration = self.doIteration  # looked for now and then alone, as who counts turns may replace it
         while self._started:
             with _topHandler:
                 while True:
                     if not self._started:
                         break
-                    timeout = idle_time()
-                    if timeout is not None and not timeout:
+                    timeout: float | None
+                    if self._newTimedCalls or self.threadCallQueue or self._justStopped:
+                        timeout = 0.0
+                    elif self._pendingTimedCalls:
+                        timeout = self._pendingTimedCalls[0].time - monotonic()
+                        if timeout > LONGEST:
+                            timeout = LONGEST
+                    else:
+                        timeout = None
+                    if timeout is not None and timeout <= 0.0:
                         self.runUntilCurrent()
                         timeout = self.timeout()
-                    self.doIteration(timeout if self.running else 0)
-
-    def _idle_time(self) -> float | None:
-        """Return how many seconds there are until something is to be done; `None` if nothing is known of."""
-        if self._newTimedCalls or self.threadCallQueue or self._justStopped:
-            return 0.0
-        pending = self._pendingTimedCalls
-        if not pending:
-            return None
-        left: float = pending[0].time - monotonic()
-        if left < 0.0:
-            return 0.0
-        return left if left < LONGEST else LONGEST
+                        do_iteration = self.doIteration
+                    do_iteration(timeout if self.running else 0)
 
     def iterate(self, delay: float = 0.0) -> None:
         """See `IReactorCore.iterate`. A protocol may call it, to wait for the answer to what it wrote."""
@@ -135,18 +130,25 @@ class FastReactor(EPollReactor):
         outgoing = self.outgoing
         outgoing.send()
         keeping, outgoing.keeping = outgoing.keeping, False
-        deliver, self._deliver = self._deliver, self._dispatch_in_context
+        turn = self._turn
+        entered, turn.entered = turn.entered, False
         try:
             super().iterate(delay)
         finally:
-            self._deliver = deliver
+            turn.entered = entered
             outgoing.keeping = keeping
 
     def doPoll(self, timeout: float | None) -> None:
-        """Wait for events, `timeout` seconds at most (`None`: for ever), and pass them on."""
-        if timeout is None:
-            timeout = -1.0
-        elif timeout > 0.0 and self._alarm is not None:
+        """Wait for events, `timeout` seconds at most (`None`: for ever), and pass them on.
+
+        Each event's transport is called, and disconnected if it says so or fails; what they wrote is sent.
+        """
+        # In one piece, as each call costs a lone event, which finds nothing in the processor's caches, more.
+        turn = self._turn
+        if not turn.entered:
+            turn.run(self.doPoll, timeout)
+            return
+        if timeout and self._alarm is not None:
             timeout = self._alarm.timeout(timeout)
         try:
             events = self._poller.poll(timeout, EVENTS)
@@ -154,28 +156,12 @@ class FastReactor(EPollReactor):
             if failure.errno == errno.EINTR:
                 return
             raise
-        if events:
-            deliver = self._deliver  # called as `self._deliver` it would be looked for in the class first
-            deliver(events)
-
-    doIteration = doPoll
-
-    def _initThreadPool(self) -> None:
-        """See `ReactorBase`. In a thread, our log context would no longer be what it was."""
-        super()._initThreadPool()
-        pool: Any = self.threadpool
-        pool.callInThreadWithCallback = partial(with_present_context, pool.callInThreadWithCallback)
-
-    def _dispatch_in_context(self, events: Sequence[tuple[int, int]]) -> None:
-        """Do as `_dispatch` where the log context is not our own, as it is in the main loop."""
-        self._turn.run(self._dispatch, events)
-
-    def _dispatch(self, events: Sequence[tuple[int, int]]) -> None:
-        """Call each event's transport, and disconnect it if it says so or fails; send what they wrote."""
-        table, turn, outgoing = self._selectables.table, self._turn, self.outgoing
-        before = turn.current
-        are_several = len(events) >= self._kept_from
-        if are_several:
+        if not events:
+            return
+        table, outgoing = self._selectables.table, self.outgoing
+        before, are_several = turn.current, False
+        if len(events) >= self._kept_from:
+            are_several = True
             outgoing.keeping = not self._is_slow
             begun = monotonic()
         try:
@@ -208,6 +194,14 @@ class FastReactor(EPollReactor):
                 self._is_slow = monotonic() - begun > self.KEPT_LONGEST
                 if outgoing:
                     outgoing.send()
+
+    doIteration = doPoll
+
+    def _initThreadPool(self) -> None:
+        """See `ReactorBase`. In a thread, our log context would no longer be what it was."""
+        super()._initThreadPool()
+        pool: Any = self.threadpool
+        pool.callInThreadWithCallback = partial(with_present_context, pool.callInThreadWithCallback)
 
     def _doReadOrWrite(self, selectable: Any, fd: int, event: int) -> None:
         """See `_PollLikeMixin`, to which an error is the end of a connection.

@@ -15,26 +15,32 @@ from twisted.python import context, log
 
 
 class TurnContext(dict[str, Any]):
-    """A log context whose `system` is the log prefix of `current`, as long as there is one."""
+    """A log context whose `system` is the log prefix of `current`, as long as there is one.
 
-    __slots__ = ("_outer", "_thread", "current")
+    Attributes:
+        current: the transport being called, with a `logPrefix` method.
+        entered: whether this is the log context at present.
+    """
+
+    __slots__ = ("_outer", "_thread", "current", "entered")
 
     def __init__(self) -> None:
         super().__init__(system="-")  # never empty: `log.msg` takes an empty context for none
         self.current: Any = None
-        """The transport being called, with a `logPrefix` method."""
+        self.entered = False
         self._outer: dict[str, Any] = {}
         self._thread = 0
 
     def run(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call `function` with this as its log context."""
-        before = self.current, self._outer
+        before = self.current, self._outer, self.entered
+        self.entered = True
         self._thread = get_ident()
         self._outer = {} if before[0] is not None else context.get(log.ILogContext) or {}
         try:
             context.call({log.ILogContext: self}, function, *arguments)
         finally:
-            self.current, self._outer = before
+            self.current, self._outer, self.entered = before
 
     def _prefix(self) -> str:
         try:
