@@ -8,8 +8,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from netecho.measure.counts import Counts
 from netecho.measure.histogram import Histogram
-from netecho.measure.recorder import Counts
 from netecho.measure.segments import Segment
 from netecho.measure.summary import Connections, IntervalSummary, Summary
 from netecho.plans import SECOND, BenchPlan, ProbePlan, Target

@@ -19,8 +19,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from netecho.errors import ExitStatus
+from netecho.measure.counts import Outcome
 from netecho.measure.progress import ProbeReply
-from netecho.measure.recorder import Outcome
 from netecho.measure.summary import Summary
 from netecho.plans import MILLISECOND, SECOND, ProbePlan, Target
 from netecho.protocols._contract import Kind, Route

@@ -22,8 +22,8 @@ from netecho.measure.comparison import (
     too_short,
     unlike,
 )
+from netecho.measure.counts import Counts
 from netecho.measure.histogram import Histogram
-from netecho.measure.recorder import Counts
 from netecho.measure.summary import Summary
 from netecho.plans import SECOND
 from tests import samples

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netecho.measure import datagrams
+from netecho.measure.counts import Counts, Outcome
 from netecho.measure.datagrams import DatagramFlow, Path, from_minimum
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
-from netecho.measure.recorder import Counts, Outcome, Recorder
+from netecho.measure.recorder import Recorder
 from netecho.plans import SECOND
 
 Arrival = tuple[int, int, int]

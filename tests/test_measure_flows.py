@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 
+from netecho.measure.counts import Counts
 from netecho.measure.datagrams import DatagramFlow
 from netecho.measure.directions import Losses
 from netecho.measure.flows import MOST_FLOWS, OF_FLOWS, FlowSummary, FlowTotal, Jitter, datagrams_of
 from netecho.measure.histogram import Histogram
 from netecho.measure.oneway import Reflection
-from netecho.measure.recorder import Counts, Recorder
+from netecho.measure.recorder import Recorder
 from netecho.measure.reflected_flow import ReflectedFlow
 
 

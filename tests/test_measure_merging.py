@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netecho.measure.counts import Counts
 from netecho.measure.directions import Losses
+from netecho.measure.flow import Flow
 from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.merging import DIED, Account, Part, distributions_of, merge, observe, summarise
 from netecho.measure.oneway import OneWay, Reflection
 from netecho.measure.quality import Judgement, Observed
-from netecho.measure.recorder import Counts, Flow, Recorder
+from netecho.measure.recorder import Recorder
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
 from netecho.measure.summary import Connections, Summary

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from netecho.measure.counts import Counts
 from netecho.measure.progress import Phase, ProbeReply, Progress
-from netecho.measure.recorder import Counts
 
 
 def test_little_is_known_at_first() -> None:

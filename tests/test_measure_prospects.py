@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from netecho.measure.counts import Counts, Interval
 from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.merging import Part
 from netecho.measure.prospects import out_of_reach
-from netecho.measure.recorder import Counts, Interval
 from netecho.measure.sending import Sending
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Connections

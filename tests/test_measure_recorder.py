@@ -13,8 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from netecho.measure.counts import Counts, Outcome
+from netecho.measure.flow import Flow
 from netecho.measure.histogram import Histogram
-from netecho.measure.recorder import MANY, Counts, Flow, Outcome, Recorder
+from netecho.measure.recorder import MANY, Recorder
 
 
 def content(histogram: Histogram) -> tuple[object, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from netecho.measure.counts import Outcome
 from netecho.measure.directions import Losses
 from netecho.measure.histogram import Histogram
 from netecho.measure.oneway import Reflection
-from netecho.measure.recorder import Outcome, Recorder
+from netecho.measure.recorder import Recorder
 from netecho.measure.reflected_flow import ReflectedFlow
 
 AHEAD = 10**15

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from netecho.measure.counts import Counts
 from netecho.measure.directions import Losses
 from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.oneway import Offset
-from netecho.measure.recorder import Counts
 from netecho.measure.reflected import Reflected
 from netecho.measure.results import merge_results
 from netecho.measure.segments import Segment

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netecho.measure.counts import Counts, Interval
+from netecho.measure.flow import Flow
 from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
-from netecho.measure.recorder import Counts, Flow, Interval, Recorder
+from netecho.measure.recorder import Recorder
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
 from netecho.measure.summary import (

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from netecho.measure.capacity import Search
+from netecho.measure.counts import Counts
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
-from netecho.measure.recorder import Counts
 from netecho.measure.sending import Sending
 from netecho.measure.slo import Objective
 from netecho.measure.summary import LATENESS, Summary

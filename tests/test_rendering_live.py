@@ -8,8 +8,8 @@ import json
 
 import pytest
 
+from netecho.measure.counts import Counts, Outcome
 from netecho.measure.progress import Phase, ProbeReply, Progress
-from netecho.measure.recorder import Counts, Outcome
 from netecho.measure.summary import IntervalSummary
 from netecho.plans import SECOND
 from netecho.protocols._contract import Totals

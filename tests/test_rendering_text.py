@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from netecho.measure.counts import Counts
 from netecho.measure.directions import Losses
 from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.oneway import Offset
-from netecho.measure.recorder import Counts
 from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
 from netecho.measure.summary import IntervalSummary, Summary

@@ -20,9 +20,11 @@ from __future__ import annotations
 import bisect
 from typing import Final
 
+from netecho.measure.counts import Counts, Outcome
 from netecho.measure.directions import Losses
+from netecho.measure.flow import Flow
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
-from netecho.measure.recorder import Counts, Flow, Outcome, Recorder
+from netecho.measure.recorder import Recorder
 
 VARIATION: Final = "variation"
 EXTENT: Final = "extent"

@@ -9,11 +9,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from netecho.measure.counts import Counts
 from netecho.measure.datagrams import EXTENT, VARIATION, DatagramFlow
 from netecho.measure.directions import Losses
 from netecho.measure.histogram import Histogram
 from netecho.measure.reading import natural, naturals
-from netecho.measure.recorder import Counts
 from netecho.measure.reflected_flow import VARIATION_BACK, VARIATION_OUT
 
 OF_FLOWS: Final = (VARIATION, EXTENT, VARIATION_OUT, VARIATION_BACK)

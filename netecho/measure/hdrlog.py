@@ -23,10 +23,10 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Final
 
+from netecho.measure.counts import Counts, Interval
 from netecho.measure.histogram import Histogram
 from netecho.measure.merging import Part, summarise
 from netecho.measure.quality import Judgement
-from netecho.measure.recorder import Counts, Interval
 from netecho.measure.segments import align
 from netecho.measure.summary import LATENCIES, Connections, Summary
 

@@ -28,13 +28,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from netecho.errors import NoPortError
+from netecho.measure.counts import Counts, Interval
 from netecho.measure.flows import MOST_FLOWS, FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.oneway import OneWay
 from netecho.measure.quality import Judgement, Observed
 from netecho.measure.reading import checked, natural, naturals
-from netecho.measure.recorder import Counts, Interval, Recorder
+from netecho.measure.recorder import Recorder
 from netecho.measure.reflected import Reflected, delays_of
 from netecho.measure.segments import GRID_NS, align, segments_of
 from netecho.measure.sending import Sending

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from netecho.measure.recorder import Counts, Outcome
+from netecho.measure.counts import Counts, Outcome
 from netecho.measure.summary import IntervalSummary
 
 Phase = Literal["idle", "connecting", "warm-up", "measuring", "finishing"]

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from netecho.measure import humanise
+from netecho.measure.counts import Counts
 from netecho.measure.histogram import Histogram
-from netecho.measure.recorder import Counts
 from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
 from netecho.plans import Mode

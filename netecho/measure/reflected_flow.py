@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from netecho.measure.counts import Outcome
 from netecho.measure.datagrams import DatagramFlow, Path
 from netecho.measure.directions import Directions, Losses
 from netecho.measure.histogram import Histogram
 from netecho.measure.oneway import Reflection
-from netecho.measure.recorder import Outcome
 
 VARIATION_OUT: Final = "variation_out"
 VARIATION_BACK: Final = "variation_back"

@@ -13,9 +13,9 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from netecho.measure.counts import Interval
 from netecho.measure.merging import Part, merge, summarise
 from netecho.measure.quality import Judgement
-from netecho.measure.recorder import Interval
 from netecho.measure.reflected import Reflected
 from netecho.measure.segments import GRID_NS, Segment, align, place_of
 from netecho.measure.summary import IntervalSummary, Summary

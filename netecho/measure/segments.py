@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from netecho.measure.counts import Interval
 from netecho.measure.histogram import Histogram
 from netecho.measure.reading import natural
-from netecho.measure.recorder import Interval
 
 GRID_NS: Final = 1_000_000_000
 """How far apart intervals begin."""

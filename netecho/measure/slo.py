@@ -28,10 +28,10 @@ from typing import Any, Final, Protocol
 
 from netecho.errors import UsageError
 from netecho.measure import humanise
+from netecho.measure.counts import Counts
 from netecho.measure.datagrams import EXTENT, VARIATION
 from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
-from netecho.measure.recorder import Counts
 from netecho.measure.reflected import BACK, DWELL, OUT
 from netecho.measure.sending import Sending
 from netecho.measure.setup import PIECES

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from netecho import __version__
+from netecho.measure.counts import Counts, Interval
 from netecho.measure.datagrams import EXTENT, VARIATION, from_minimum
 from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.reading import checked, natural, naturals
-from netecho.measure.recorder import Counts, Interval, Recorder
+from netecho.measure.recorder import Recorder
 from netecho.measure.reflected import BACK, DWELL, OUT, Reflected
 from netecho.measure.reflected_flow import VARIATION_BACK, VARIATION_OUT
 from netecho.measure.segments import Segment

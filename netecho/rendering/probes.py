@@ -6,8 +6,8 @@ import typing
 from typing import IO
 
 from netecho.measure import humanise
+from netecho.measure.counts import Outcome
 from netecho.measure.progress import ProbeReply
-from netecho.measure.recorder import Outcome
 from netecho.rendering.live import JSONStream
 from netecho.rendering.streams import escape, write_out
 

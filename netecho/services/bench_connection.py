@@ -11,10 +11,12 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
+from netecho.measure.counts import Outcome
 from netecho.measure.datagrams import DatagramFlow
+from netecho.measure.flow import Flow
 from netecho.measure.flows import FlowTotal
 from netecho.measure.payload import PERIOD
-from netecho.measure.recorder import Flow, Outcome, Recorder
+from netecho.measure.recorder import Recorder
 from netecho.measure.reflected_flow import ReflectedFlow
 from netecho.measure.setup import CONNECT, FIRST_BYTE, HANDSHAKE, HANDSHAKE_RESUMED
 from netecho.protocols._contract import Kind, Receipt

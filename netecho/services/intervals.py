@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.internet.task import Cooperator, LoopingCall
 
+from netecho.measure.counts import Interval
 from netecho.measure.progress import Progress
 from netecho.measure.prospects import out_of_reach
-from netecho.measure.recorder import Interval, Recorder
+from netecho.measure.recorder import Recorder
 from netecho.measure.slo import Objective
 from netecho.measure.summary import IntervalSummary, brief
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
+from netecho.measure.counts import Counts
 from netecho.measure.progress import Progress
-from netecho.measure.recorder import Counts
 from netecho.measure.responsiveness import LoadedLatency, Probed, trimmed_mean
 from netecho.measure.summary import Summary
 from netecho.plans import SECOND

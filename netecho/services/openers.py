@@ -20,7 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError, ResolveError
-from netecho.measure.recorder import Flow
+from netecho.measure.flow import Flow
 from netecho.measure.setup import CONNECT, HANDSHAKE, HANDSHAKE_RESUMED, RESOLVE, Setup
 from netecho.plans import Mode
 from netecho.protocols._contract import Route

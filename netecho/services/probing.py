@@ -20,15 +20,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.errors import ExitStatus, LostError, NetechoError, NoReplyError, RefusedError
+from netecho.measure.counts import Outcome
 from netecho.measure.datagrams import DatagramFlow
 from netecho.measure.directions import Losses
+from netecho.measure.flow import Flow
 from netecho.measure.flows import FlowTotal, datagrams_of
 from netecho.measure.histogram import Histogram
 from netecho.measure.pacing import Pacer
 from netecho.measure.payload import Payload
 from netecho.measure.progress import ProbeReply
 from netecho.measure.quality import Observed, judge
-from netecho.measure.recorder import Flow, Outcome, Recorder
+from netecho.measure.recorder import Recorder
 from netecho.measure.reflected import Reflected, delays_of
 from netecho.measure.reflected_flow import ReflectedFlow
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE

@@ -19,11 +19,11 @@ from twisted.internet.task import deferLater
 
 from netecho import protocols
 from netecho.errors import ConnectError, NetechoError
+from netecho.measure.counts import Interval
 from netecho.measure.flows import OF_FLOWS
 from netecho.measure.merging import Account, Part, merge, so_far_of
 from netecho.measure.progress import Progress
 from netecho.measure.prospects import out_of_reach
-from netecho.measure.recorder import Interval
 from netecho.measure.segments import align
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary

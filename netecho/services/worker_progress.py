@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from netecho.measure.counts import Counts, Interval
 from netecho.measure.histogram import Histogram
 from netecho.measure.merging import Part
 from netecho.measure.progress import Phase, Progress
-from netecho.measure.recorder import Counts, Interval
 from netecho.measure.segments import align
 from netecho.measure.summary import IntervalSummary, brief
 from netecho.plans import BenchPlan

@@ -1,0 +1,76 @@
+"""What there is to be counted: exchanges and what becomes of them, in a run or in a stretch of it.
+
+At any moment: sent = completed + lost + in flight. An echo that comes after its exchange was given up is
+`late`, and its exchange stays lost; one that comes twice is `duplicated`; one overtaken by a later one is
+`reordered` (RFC 4737 section 3); one that differs from what was sent is `corrupted`, and counts as
+completed if it can be told which exchange it answers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from netecho.measure.histogram import Histogram
+
+
+class Outcome(enum.Enum):
+    """What an echo turned out to be."""
+
+    COMPLETED = "completed"
+    CORRUPTED = "corrupted"
+    """It answers an exchange, but differs from what was sent."""
+    LATE = "late"
+    """Its exchange had been given up."""
+    DUPLICATED = "duplicated"
+    """Its exchange had its echo already."""
+    STRAY = "stray"
+    """It answers nothing that was sent; counted as corrupted."""
+
+
+@dataclasses.dataclass(slots=True)
+class Counts:
+    """The exchanges of a run, a flow or an interval."""
+
+    sent: int = 0
+    completed: int = 0
+    lost: int = 0
+    late: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    corrupted: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    untold: int = 0
+    """Completed, by an answer that does not tell what was received."""
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges whose end is not known yet."""
+        return self.sent - self.completed - self.lost
+
+    def to_json(self) -> dict[str, int]:
+        """Return what a result says of exchanges. How many bytes they had it says elsewhere."""
+        answer = dataclasses.asdict(self)
+        del answer["bytes_sent"], answer["bytes_received"]
+        if not self.untold:
+            del answer["untold"]
+        return {**answer, "in_flight": self.in_flight}
+
+    def add(self, other: Counts) -> None:
+        """Count all that `other` has counted."""
+        for field in dataclasses.fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Interval:
+    """What happened in one stretch of a run. Times in nanoseconds from the run's start."""
+
+    start_ns: int
+    length_ns: int
+    completed: int
+    errors: int
+    response: Histogram
+    service: Histogram | None = None
+    """`None` in a closed loop, where it is the response time."""
