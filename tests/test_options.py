@@ -24,6 +24,8 @@ from netecho.options import (
     check_replies,
     check_retry,
     flags,
+    output,
+    panels,
     resolve_listeners,
     resolve_target,
     units,
@@ -255,8 +257,8 @@ def test_family() -> None:
 
 def test_split_words() -> None:
     """A flag may be repeated, or hold several words."""
-    assert flags.split_words(None) == ()
-    assert flags.split_words(["h2,http/1.1", "echo", ","]) == ("h2", "http/1.1", "echo")
+    assert panels.split_words(None) == ()
+    assert panels.split_words(["h2,http/1.1", "echo", ","]) == ("h2", "http/1.1", "echo")
 
 
 @pytest.mark.parametrize(
@@ -265,7 +267,7 @@ def test_split_words() -> None:
 def test_outputs_in_one_place(json: str | None, csv: str | None, stream: bool) -> None:
     """Two machine formats are never mixed in one stream or file."""
     with pytest.raises(UsageError):
-        flags.check_outputs(json=json, csv=csv, json_stream=stream)
+        output.check_outputs(json=json, csv=csv, json_stream=stream)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,7 @@ def test_outputs_in_one_place(json: str | None, csv: str | None, stream: bool) -
 )
 def test_outputs_apart(json: str | None, csv: str | None, stream: bool) -> None:
     """One each is fine."""
-    flags.check_outputs(json=json, csv=csv, json_stream=stream)
+    output.check_outputs(json=json, csv=csv, json_stream=stream)
 
 
 @dataclasses.dataclass

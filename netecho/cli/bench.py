@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from netecho.cli.command import Command
-from netecho.options import flags, load, mailing
+from netecho.options import flags, load, mailing, output, security
 from netecho.plans import SECOND, Arrival, Mode, MultiplexPlan, Verify
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -43,7 +43,7 @@ def bench(
     slo: load.Slo = None,
     abort_on_fail: load.AbortOnFail = False,
     baseline: load.Baseline = None,
-    fail_on_regression: flags.FailOnRegression = None,
+    fail_on_regression: output.FailOnRegression = None,
     find_max: load.FindMax = None,
     loaded_latency: load.LoadedLatency = False,
     ipv4: flags.IPv4 = False,
@@ -52,14 +52,14 @@ def bench(
     dscp: flags.Dscp = None,
     ttl: flags.Ttl = None,
     mtu: flags.Mtu = None,
-    cacert: flags.CACert = None,
-    cert: flags.Cert = None,
-    key: flags.Key = None,
-    insecure: flags.Insecure = False,
-    sni: flags.Sni = None,
-    alpn: flags.Alpn = None,
-    keylog: flags.Keylog = None,
-    starttls: flags.Starttls = False,
+    cacert: security.CACert = None,
+    cert: security.Cert = None,
+    key: security.Key = None,
+    insecure: security.Insecure = False,
+    sni: security.Sni = None,
+    alpn: security.Alpn = None,
+    keylog: security.Keylog = None,
+    starttls: security.Starttls = False,
     hmac_key: flags.HmacKey = None,
     send_proxy: flags.SendProxy = None,
     method: flags.Method = None,
@@ -71,11 +71,11 @@ def bench(
     ehlo: mailing.Ehlo = None,
     streams: flags.Streams = None,
     qlog: flags.Qlog = None,
-    quiet: flags.Quiet = False,
-    json: flags.Json = None,
-    json_stream: flags.JsonStream = False,
-    csv: flags.Csv = None,
-    hdr_log: flags.HdrLog = None,
+    quiet: output.Quiet = False,
+    json: output.Json = None,
+    json_stream: output.JsonStream = False,
+    csv: output.Csv = None,
+    hdr_log: output.HdrLog = None,
 ) -> int:
     """Measure an echo server under load, for 10 seconds unless -n, -z or --stages say otherwise.
 
@@ -94,7 +94,7 @@ def bench(
     """
     from netecho.commands import bench as command
 
-    flags.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
+    output.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
     if exchanges is None and duration is None and not (stages or connections_stages):
         duration = (5 if find_max else 10) * SECOND
     return command.run(
@@ -132,7 +132,7 @@ def bench(
         find_max=tuple(find_max or ()),
         loaded_latency=loaded_latency,
         sockets=flags.socket_options(ipv4, ipv6, source, dscp, ttl, mtu),
-        client_tls=flags.client_tls(cacert, cert, key, insecure, sni, alpn, keylog, starttls),
+        client_tls=security.client_tls(cacert, cert, key, insecure, sni, alpn, keylog, starttls),
         hmac_key=hmac_key,
         send_proxy=send_proxy,
         method=method,

@@ -8,7 +8,7 @@ import typer
 
 from netecho.cli.command import Command
 from netecho.errors import UsageError
-from netecho.options import flags, load, mailing
+from netecho.options import flags, load, mailing, output, security
 from netecho.plans import SECOND, MultiplexPlan, Verify
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -34,14 +34,14 @@ def client(
     dscp: flags.Dscp = None,
     ttl: flags.Ttl = None,
     mtu: flags.Mtu = None,
-    cacert: flags.CACert = None,
-    cert: flags.Cert = None,
-    key: flags.Key = None,
-    insecure: flags.Insecure = False,
-    sni: flags.Sni = None,
-    alpn: flags.Alpn = None,
-    keylog: flags.Keylog = None,
-    starttls: flags.Starttls = False,
+    cacert: security.CACert = None,
+    cert: security.Cert = None,
+    key: security.Key = None,
+    insecure: security.Insecure = False,
+    sni: security.Sni = None,
+    alpn: security.Alpn = None,
+    keylog: security.Keylog = None,
+    starttls: security.Starttls = False,
     hmac_key: flags.HmacKey = None,
     send_proxy: flags.SendProxy = None,
     method: flags.Method = None,
@@ -53,12 +53,12 @@ def client(
     ehlo: mailing.Ehlo = None,
     streams: flags.Streams = None,
     qlog: flags.Qlog = None,
-    verbose: flags.Verbose = False,
-    quiet: flags.Quiet = False,
-    json: flags.Json = None,
-    json_stream: flags.JsonStream = False,
-    csv: flags.Csv = None,
-    hdr_log: flags.HdrLog = None,
+    verbose: output.Verbose = False,
+    quiet: output.Quiet = False,
+    json: output.Json = None,
+    json_stream: output.JsonStream = False,
+    csv: output.Csv = None,
+    hdr_log: output.HdrLog = None,
 ) -> int:
     """Talk to an echo server: line by line in a terminal, as a pipe, or as a ping with -n, -i or -z.
 
@@ -71,7 +71,7 @@ def client(
     """
     from netecho.commands import client as command
 
-    flags.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
+    output.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
     if message is not None and size is not None:
         raise UsageError("-m/--message and -l/--size exclude each other: a message has its own size")
     return command.run(
@@ -87,7 +87,7 @@ def client(
         message=None if message is None else os.fsencode(message),
         timeout_ns=timeout,
         sockets=flags.socket_options(ipv4, ipv6, source, dscp, ttl, mtu),
-        client_tls=flags.client_tls(cacert, cert, key, insecure, sni, alpn, keylog, starttls),
+        client_tls=security.client_tls(cacert, cert, key, insecure, sni, alpn, keylog, starttls),
         hmac_key=hmac_key,
         send_proxy=send_proxy,
         method=method,

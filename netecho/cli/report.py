@@ -5,20 +5,20 @@ from __future__ import annotations
 import typer
 
 from netecho.cli.command import Command
-from netecho.options import flags
+from netecho.options import output
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
 
 @app.command(cls=Command)
 def report(
-    files: flags.Files,
-    compare: flags.Compare = False,
-    fail_on_regression: flags.FailOnRegression = None,
-    merge: flags.Merge = False,
-    json: flags.Json = None,
-    csv: flags.Csv = None,
-    json_stream: flags.JsonStream = False,
+    files: output.Files,
+    compare: output.Compare = False,
+    fail_on_regression: output.FailOnRegression = None,
+    merge: output.Merge = False,
+    json: output.Json = None,
+    csv: output.Csv = None,
+    json_stream: output.JsonStream = False,
 ) -> int:
     """Show saved results again, compare them, or add them up.
 
@@ -31,7 +31,7 @@ def report(
     """
     from netecho.commands import report as command
 
-    flags.check_outputs(json=json, csv=csv, json_stream=json_stream)
+    output.check_outputs(json=json, csv=csv, json_stream=json_stream)
     return command.run(
         files,
         compare=compare,

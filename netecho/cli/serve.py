@@ -6,7 +6,7 @@ import typer
 
 from netecho.cli.command import Command
 from netecho.impairment import Impairment
-from netecho.options import flags, impairing, serving
+from netecho.options import flags, impairing, output, panels, security, serving
 from netecho.plans import SECOND, ReplyMode, ServerTLS, TLSVersion
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
@@ -22,10 +22,10 @@ def serve(
     reply: serving.Reply = ReplyMode.ECHO,
     reactor: flags.Reactor = None,
     workers: flags.Workers = 1,
-    cert: flags.Cert = None,
-    key: flags.Key = None,
+    cert: security.Cert = None,
+    key: security.Key = None,
     client_ca: serving.ClientCA = None,
-    alpn: flags.Alpn = None,
+    alpn: security.Alpn = None,
     tls_min: serving.TLSMin = TLSVersion.TLS_1_2,
     ciphers: serving.Ciphers = None,
     hmac_key: flags.HmacKey = None,
@@ -47,8 +47,8 @@ def serve(
     truncate: impairing.Truncate = 0.0,
     close_after: impairing.CloseAfter = None,
     seed: impairing.Seed = 0,
-    json_stream: flags.JsonStream = False,
-    verbose: flags.Verbose = False,
+    json_stream: output.JsonStream = False,
+    verbose: output.Verbose = False,
     exit_with_stdin: serving.ExitWithStdin = False,
 ) -> int:
     """Start echo servers; Ctrl-C stops them when all that was received is echoed.
@@ -69,7 +69,7 @@ def serve(
         port=port,
         proto=proto,
         tls=tls,
-        server_tls=ServerTLS(cert, key, client_ca, flags.split_words(alpn), tls_min, ciphers),
+        server_tls=ServerTLS(cert, key, client_ca, panels.split_words(alpn), tls_min, ciphers),
         reply=reply,
         reactor_name=reactor,
         workers=workers,

@@ -42,7 +42,7 @@ class Recorder:
         self.closed_loop = closed_loop
         self._size = size
         self.booked = Counts()
-        """The exchanges of this phase, for flows to count in: those since the last `book_turns` are missing."""
+        """The exchanges of this phase, for flows to count in: those turned since `book_turns` are missing."""
         self.booked_statuses: collections.Counter[str] = collections.Counter()
         """What the other end said of those."""
         self.errors: collections.Counter[str] = collections.Counter()

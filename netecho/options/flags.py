@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from netecho.errors import UsageError
 from netecho.options import units
-from netecho.plans import ClientTLS, Family, ProxyPlan, ReactorName, SocketOptions
-
-_T = TypeVar("_T")
-
-NETWORK, TLS, LIMITS, LOAD, OUTPUT = "Sockets", "TLS", "Limits", "What is sent", "Output"
-REFLECTOR, REQUESTS, OPEN_LOOP = "Reflector", "HTTP", "Open loop"
-OBJECTIVES, RESULTS = "Objectives", "Several results"
-IMPAIRMENT, MAIL = "What goes wrong on purpose", "Mail"
-"""The panels that help shows flags in."""
-
-
-def read_by(parse: Callable[[str], _T]) -> Callable[[_T | str], _T]:
-    """Return a Typer parser that leaves a default alone, and whose error names the flag."""
-
-    def read(value: _T | str) -> _T:
-        if not isinstance(value, str):
-            return value
-        try:
-            return parse(value)
-        except UsageError as error:
-            raise typer.BadParameter(str(error)) from None
-
-    return read
+from netecho.options.panels import LOAD, NETWORK, OUTPUT, REFLECTOR, REQUESTS, read_by
+from netecho.plans import Family, ProxyPlan, ReactorName, SocketOptions
 
 
 def parse_proto(text: str) -> str:
@@ -47,29 +24,6 @@ def parse_proto(text: str) -> str:
     if text not in protocols.names():
         raise UsageError(f"unknown protocol {text!r}: it is one of {', '.join(protocols.names())}")
     return text
-
-
-def check_outputs(
-    *, json: str | None, csv: str | None, json_stream: bool, hdr_log: str | None = None
-) -> None:
-    """Check that the machine formats asked for do not meet in one place.
-
-    Raises:
-        UsageError: two of them go to standard output, or to one file.
-    """
-    if [json, csv, hdr_log].count("-") + json_stream > 1:
-        raise UsageError(
-            "only one of --json -, --csv -, --hdr-log - and --json-stream can have standard output"
-        )
-    named = {"--json": json, "--csv": csv, "--hdr-log": hdr_log}
-    for (flag, path), (other, its) in itertools.combinations(named.items(), 2):
-        if path is not None and path == its:
-            raise UsageError(f"{flag} and {other} cannot both write {path}")
-
-
-def split_words(values: list[str] | None) -> tuple[str, ...]:
-    """Return the words of a flag that may be repeated, separated by commas, or both."""
-    return tuple(word for value in values or () for word in value.split(",") if word)
 
 
 def family(ipv4: bool, ipv6: bool) -> Family:
@@ -222,77 +176,6 @@ SendProxy = Annotated[
     ),
 ]
 
-# TLS.
-
-CACert = Annotated[
-    str | None,
-    typer.Option(
-        "--cacert",
-        metavar="FILE",
-        rich_help_panel=TLS,
-        help="Trust the authorities in this PEM file, not the system's.",
-    ),
-]
-Cert = Annotated[
-    str | None,
-    typer.Option(
-        "--cert", metavar="FILE", rich_help_panel=TLS, help="Show this certificate (PEM, with its chain)."
-    ),
-]
-Key = Annotated[
-    str | None,
-    typer.Option(
-        "--key",
-        metavar="FILE",
-        rich_help_panel=TLS,
-        help="The certificate's private key, when it is in another file.",
-    ),
-]
-Insecure = Annotated[
-    bool,
-    typer.Option(
-        "-k", "--insecure", rich_help_panel=TLS, metavar="", help="Accept a certificate that does not verify."
-    ),
-]
-Sni = Annotated[
-    str | None,
-    typer.Option(
-        "--sni",
-        metavar="NAME",
-        rich_help_panel=TLS,
-        help="Ask for this name and verify it, not the target's.",
-    ),
-]
-Alpn = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--alpn",
-        metavar="NAMES",
-        rich_help_panel=TLS,
-        help="Offer these protocols, best first, with commas between.",
-    ),
-]
-Keylog = Annotated[
-    str | None,
-    typer.Option(
-        "--keylog",
-        metavar="FILE",
-        envvar="SSLKEYLOGFILE",
-        show_envvar=True,
-        rich_help_panel=TLS,
-        help="Append the sessions' secrets to this file, to decrypt captures with.",
-    ),
-]
-Starttls = Annotated[
-    bool,
-    typer.Option(
-        "--starttls",
-        metavar="",
-        rich_help_panel=TLS,
-        help="Begin in clear, then turn to TLS: of SMTP.",
-    ),
-]
-
 # Streams.
 
 Streams = Annotated[
@@ -327,83 +210,6 @@ HmacKey = Annotated[
         help="Authenticate STAMP's packets with the key in this file.",
     ),
 ]
-
-# Output.
-
-Json = Annotated[
-    str | None,
-    typer.Option(
-        "--json",
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-        help="Write the result as JSON; - is standard output.",
-    ),
-]
-JsonStream = Annotated[
-    bool,
-    typer.Option(
-        "--json-stream",
-        rich_help_panel=OUTPUT,
-        metavar="",
-        help="Write what happens to standard output, a JSON object a line.",
-    ),
-]
-Csv = Annotated[
-    str | None,
-    typer.Option(
-        "--csv", metavar="FILE", rich_help_panel=OUTPUT, help="Write the result as CSV; - is standard output."
-    ),
-]
-HdrLog = Annotated[
-    str | None,
-    typer.Option(
-        "--hdr-log",
-        metavar="FILE",
-        rich_help_panel=OUTPUT,
-        help="Write a histogram log, a line each second, as HdrHistogram's tools read it; - is standard "
-        "output.",
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", rich_help_panel=OUTPUT, metavar="", help="Show no progress.")]
-Verbose = Annotated[
-    bool,
-    typer.Option(
-        "-v", "--verbose", rich_help_panel=OUTPUT, metavar="", help="Say more, as connections come and go."
-    ),
-]
-
-
-# Saved results.
-
-Files = Annotated[
-    list[str], typer.Argument(metavar="FILE", help="Results that client or bench wrote with --json.")
-]
-Compare = Annotated[
-    bool,
-    typer.Option(
-        "--compare", rich_help_panel=RESULTS, metavar="", help="Compare the second file with the first."
-    ),
-]
-FailOnRegression = Annotated[
-    float | None,
-    typer.Option(
-        "--fail-on-regression",
-        metavar="SHARE",
-        parser=read_by(units.parse_share),
-        rich_help_panel=OBJECTIVES,
-        help="Exit with 99 if it is shown to be slower, by more than this: 5%.",
-    ),
-]
-Merge = Annotated[
-    bool,
-    typer.Option(
-        "--merge",
-        rich_help_panel=RESULTS,
-        metavar="",
-        help="Add all results up to one, histogram logs among them.",
-    ),
-]
-
 
 # HTTP.
 
@@ -469,21 +275,3 @@ def socket_options(
         UsageError: they contradict each other.
     """
     return SocketOptions(family(ipv4, ipv6), source, dscp, ttl, mtu)
-
-
-def client_tls(
-    cacert: str | None,
-    cert: str | None,
-    key: str | None,
-    insecure: bool,
-    sni: str | None,
-    alpn: list[str] | None,
-    keylog: str | None,
-    starttls: bool,
-) -> ClientTLS:
-    """Return what a client's TLS flags ask for.
-
-    Raises:
-        UsageError: they contradict each other.
-    """
-    return ClientTLS(cacert, cert, key, insecure, sni, split_words(alpn), keylog, starttls)

@@ -10,7 +10,7 @@ import typer
 from netecho.errors import UsageError
 from netecho.impairment import Delay, Harm, Impairment
 from netecho.options import units
-from netecho.options.flags import IMPAIRMENT, read_by
+from netecho.options.panels import IMPAIRMENT, read_by
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from netecho.options import units
-from netecho.options.flags import LOAD, OBJECTIVES, OPEN_LOOP, TLS, read_by
+from netecho.options.panels import LOAD, OBJECTIVES, OPEN_LOOP, TLS, read_by
 from netecho.plans import Arrival, Mode, Timer, Verify
 
 MAX_IN_FLIGHT = 100_000

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from netecho.options.flags import MAIL
+from netecho.options.panels import MAIL
 
 Sender = Annotated[
     str | None,

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from netecho.options import units
-from netecho.options.flags import LIMITS, NETWORK, REFLECTOR, TLS, complete_url, read_by
+from netecho.options.flags import complete_url
+from netecho.options.panels import LIMITS, NETWORK, REFLECTOR, TLS, read_by
 from netecho.plans import ReplyMode, TLSVersion
 
 Urls = Annotated[
