@@ -279,19 +279,7 @@ async def _measure(
         if server is not None:
             url, authority = await server.start()
             plan = _aimed(plan, url, authority)
-        route = await find_route(
-            reactor,
-            adapter,
-            plan.target,
-            plan.sockets,
-            plan.tls,
-            plan.timeout_ns,
-            plan.hmac_key,
-            plan.request,
-            plan.mail,
-            plan.proxy,
-            plan.multiplex,
-        )
+        route = await find_route(reactor, adapter, plan)
         return await measure(plan, route)
     finally:
         for view in views:

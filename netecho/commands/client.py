@@ -194,19 +194,7 @@ async def _probe(
             is_read = False
             probes.interrupt()
 
-    route = await find_route(
-        reactor,
-        adapter,
-        plan.target,
-        plan.sockets,
-        plan.tls,
-        plan.timeout_ns,
-        plan.hmac_key,
-        plan.request,
-        plan.mail,
-        plan.proxy,
-        plan.multiplex,
-    )
+    route = await find_route(reactor, adapter, plan)
     log = None if forms.saved.log is None else HistogramLog(forms.saved.log, f"client {plan.target}")
     probes = ProbeRun(reactor, plan, adapter, route, on_probe, on_interval=None if log is None else log.add)
     await probes.connect()
@@ -237,19 +225,7 @@ def _describe(transport: Any, route: Route, setup: Mapping[str, Histogram]) -> N
 
 async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, verbose: bool) -> None:
     """Connect a protocol to the plan's target."""
-    route = await find_route(
-        reactor,
-        adapter,
-        plan.target,
-        plan.sockets,
-        plan.tls,
-        plan.timeout_ns,
-        plan.hmac_key,
-        plan.request,
-        plan.mail,
-        plan.proxy,
-        plan.multiplex,
-    )
+    route = await find_route(reactor, adapter, plan)
     setup = Setup()
     opening = Opening(time.monotonic_ns)
     try:

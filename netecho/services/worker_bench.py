@@ -234,18 +234,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
         NetechoError: it cannot be done.
     """
     plan = plan_json.from_json(BenchPlan, order["plan"])
-    route = route_by(
-        tuple(order["addresses"]),
-        plan.target,
-        plan.sockets,
-        plan.tls,
-        plan.timeout_ns,
-        plan.hmac_key,
-        plan.request,
-        plan.mail,
-        plan.proxy,
-        plan.multiplex,
-    )
+    route = route_by(tuple(order["addresses"]), plan)
     route = dataclasses.replace(route, resolve_ns=order["resolve_ns"])
     begin: Deferred[int] = Deferred()
     stage = number = told = 0
