@@ -387,6 +387,42 @@ def test_one_at_a_time(reactor: Any, interface: str) -> None:
     assert recorder.refusals == 2
 
 
+@pytest.mark.parametrize("when", ["told", "before"])
+def test_connected_by_what_another_says(reactor: Any, peers: Peers, when: str) -> None:
+    """Who connects to another than the last one that it heard from hears that other by its own address."""
+    recorder = Recorder()
+    port = listen(reactor, recorder)
+    first, second = peers(port), peers(port)
+
+    def meet(recorder: Recorder) -> None:
+        recorder.transport.connect(*second.getsockname())
+
+    if when == "told":
+        recorder._actions[:] = [meet]
+        first.send(b"meet the other")
+    else:  # what the first one has sent is there still
+        first.send(b"I was here")
+        meet(recorder)
+    turn(reactor, lambda: recorder.received)
+    for count in (2, 3):
+        second.send(b"hello")
+        turn(reactor, lambda: len(recorder.received) == count)  # noqa: B023 - it is called at once
+    assert recorder.sources == [first.getsockname(), second.getsockname(), second.getsockname()]
+
+
+def test_refusal_met_by_a_write(fast: Any) -> None:
+    """A port whose own write meets the refusal that it is about to be told of stays open."""
+    port = listen(fast, recorder := Recorder())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        port.connect(*closed.getsockname())
+    port.write(b"anybody?")
+    [(fd, event)] = fast._poller.poll(reactors.TIMEOUT)
+    port.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # as a write does
+    fast._doReadOrWrite(port, fd, event)
+    assert (recorder.refusals, recorder.stopped, port.connected) == (0, 0, 1)
+
+
 def test_refusal_that_fails(fast: Any) -> None:
     """A protocol that fails over a refusal has that logged, and its port stays open too."""
     port = listen(fast, recorder := Recorder())

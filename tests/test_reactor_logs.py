@@ -160,6 +160,21 @@ def test_context_after_an_event(reactor: Any) -> None:
     assert seen == [{"system": _prefix(server), "more": 1}, {"system": "outer", "more": 1}]
 
 
+def test_context_as_a_dict(reactor: Any) -> None:
+    """Who keeps the log context by making a dict of it has what it says, as with Twisted's own."""
+    seen: list[str] = []
+
+    def keep(_: Any) -> None:
+        present = context.get(log.ILogContext)
+        seen.extend(one["system"] for one in (dict(present), {**present}))
+
+    client, server = Recorder(), Recorder({"data": keep})
+    Listening(reactor, TCP).connect(client, server)
+    client.transport.write(b"x")
+    turn(reactor, lambda: seen)
+    assert seen == [_prefix(server)] * 2
+
+
 def test_who_logs_while_it_runs(reactor: Any, systems: list[str]) -> None:
     """An event's transport, also when another's event came within it; and of what is due, who ran it all."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -46,6 +47,8 @@ class Peer:
 
     def __init__(self) -> None:
         self.socket: Any = None
+        self.asked: Any = None
+        """Our end's `Asked`."""
         self.received = b""
 
     def arrived(self) -> bytes:
@@ -113,7 +116,8 @@ def connect(request: pytest.FixtureRequest, reactor: Any) -> Iterator[Connect]:
         def connect(count: int, action: Action) -> list[Peer]:
             peers = [Peer() for _ in range(count)]
             for number, peer in enumerate(peers):
-                connect_one(peer, Asked(peer, number, action))
+                peer.asked = Asked(peer, number, action)
+                connect_one(peer, peer.asked)
             return peers
 
         yield connect
@@ -323,6 +327,57 @@ class ShortSocket:
         return getattr(self._wrapped, name)
 
 
+class FullSocket:
+    """A socket that takes nothing at first."""
+
+    def __init__(self, wrapped: socket.socket) -> None:
+        self._wrapped = wrapped
+        self._is_full = True
+
+    def send(self, data: bytes) -> int:
+        """Send it, but for the first time."""
+        if self._is_full:
+            self._is_full = False
+            raise BlockingIOError(errno.EAGAIN, "no room")
+        return self._wrapped.send(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+
+class BottomlessSocket:
+    """A socket that takes all that it is given, as one does whose peer reads as fast."""
+
+    def __init__(self, wrapped: socket.socket) -> None:
+        self._wrapped = wrapped
+
+    def send(self, data: bytes) -> int:
+        """Take it."""
+        return len(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+
+def test_what_is_kept_cannot_be_sent(reactor: Any, connect: Connect) -> None:
+    """What is too much to be kept follows what was, though the system did not take that and takes this."""
+    large = bytes(KEPT_MOST)
+
+    def answer(asked: Asked) -> None:
+        transport = asked.transport
+        transport.socket = FullSocket(transport.socket)
+        for piece in (b"first", large, b"last"):
+            transport.write(piece)
+
+    peers = connect(2, answer)
+    for peer in peers:
+        peer.socket.send(b"?")
+    for peer in peers:
+        turn(reactor, lambda: len(peer.arrived()) == KEPT_MOST + 9)  # noqa: B023 - it is called at once
+        assert peer.received == b"first" + large + b"last"
+    close(peers)
+
+
 @implementer(IPushProducer)
 class Writing:
     """A producer that does something when it is told to pause."""
@@ -398,6 +453,59 @@ def test_producer_that_writes_until_it_is_told(reactor: Any, connect: Connect) -
     peers = connect(2, answer)
     tell_all(reactor, peers)
     assert len(told) == 2
+
+
+@pytest.mark.parametrize("size", [100, 3000, 10_000])
+@pytest.mark.parametrize("count", [1, 2])
+def test_producer_whose_peer_takes_all(reactor: Any, connect: Connect, count: int, size: int) -> None:
+    """A producer that writes until it is told to pause is told, however much the system takes at once.
+
+    It is asked for more in the next turn of the reactor.
+    """
+    written: list[int] = []
+
+    def answer(asked: Asked) -> None:
+        if asked.number:
+            return
+        transport = asked.transport
+        transport.socket = BottomlessSocket(transport.socket)
+        paused: list[bool] = []
+        producer = Writing(lambda: paused.append(True))
+        producer.resumeProducing = transport.unregisterProducer  # type: ignore[method-assign]
+        transport.registerProducer(producer, True)
+        while not paused:
+            transport.write(bytes(size))
+            written.append(size)
+            assert len(written) < 5000, "nobody tells it to pause"
+
+    peers = connect(count, answer)
+    for peer in peers:
+        peer.socket.send(b"?")
+    turn(reactor, lambda: written)
+    assert 1 << 16 < sum(written) <= (1 << 17) + 2 * size
+    reactor.iterate(0.0)
+    assert peers[0].asked.transport.producer is None
+    close(peers)
+
+
+def test_producer_that_writes_now_and_then(reactor: Any, connect: Connect) -> None:
+    """A producer that writes a little in each turn is not told to pause, however much that comes to."""
+    paused: list[bool] = []
+
+    def answer(asked: Asked) -> None:
+        asked.transport.socket = BottomlessSocket(asked.transport.socket)
+        asked.transport.registerProducer(Writing(lambda: paused.append(True)), True)
+
+    [peer] = peers = connect(1, answer)
+    peer.socket.send(b"?")
+    transport = peer.asked.transport
+    turn(reactor, lambda: transport.producer)
+    for _ in range(100):
+        transport.write(bytes(10_000))
+        reactor.iterate(0.0)
+    assert not paused
+    transport.unregisterProducer()
+    close(peers)
 
 
 def test_producer_that_fails(reactor: Any, connect: Connect) -> None:

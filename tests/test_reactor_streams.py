@@ -717,6 +717,21 @@ def test_tls_started_with_a_producer(reactor: Any) -> None:
     assert client.lost is server.lost is ConnectionDone
 
 
+@plain_link
+def test_small_buffer(reactor: Any, link: Link) -> None:
+    """A program that makes its buffer small receives no more than that at once."""
+    client, server = Recorder(), Recorder()
+    sizes: list[int] = []
+    server.actions["made"] = lambda server: setattr(server.transport, "bufferSize", 100)
+    server.actions["data"] = lambda server: sizes.append(len(server.received))
+    connected(reactor, link, client, server)
+    client.transport.write(bytes(350))
+    turn(reactor, lambda: len(server.received) == 350)
+    assert sizes == [100, 200, 300, 350]
+    client.transport.loseConnection()
+    lost(reactor, client, server)
+
+
 @any_link
 def test_end_leaves_no_garbage(reactor: Any, link: Link) -> None:
     """A connection that has ended is gone when nobody refers to it, whatever its protocol does then."""

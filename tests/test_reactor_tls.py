@@ -15,26 +15,38 @@ from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
+from netecho.reactor import records
 from netecho.reactor.tls import DirectTLSTransport
 
 
 class End(Protocol):
-    """Keeps why its connection ended."""
+    """Keeps what comes, and why its connection ended."""
 
     reason: Failure | None = None
+
+    def __init__(self) -> None:
+        self.received = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep what has come."""
+        self.received += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Keep the reason."""
         self.reason = reason
 
 
-def handshaken(kind: type[TLSMemoryBIOProtocol], clock: Clock) -> tuple[Any, StringTransport]:
-    """Return a client's TLS transport after its handshake, and the transport beneath it."""
+Side = tuple[Any, StringTransport]
+"""A TLS transport, and the transport beneath it."""
+
+
+def handshaken(kind: type[TLSMemoryBIOProtocol], clock: Clock) -> tuple[Side, Side]:
+    """Return a client's side of a connection after its handshake, and the server's."""
     pair = trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.bytes()
     contexts: list[Any] = [CertificateOptions(), PrivateCertificate.loadPEM(pair).options()]
     wrapped: Any = Factory.forProtocol(End)
     time: Any = clock
-    sides: list[tuple[Any, StringTransport]] = []
+    sides: list[Side] = []
     for context, is_client in zip(contexts, (True, False), strict=True):
         factory = TLSMemoryBIOFactory(context, is_client, wrapped, time)
         factory.protocol = kind
@@ -42,14 +54,19 @@ def handshaken(kind: type[TLSMemoryBIOProtocol], clock: Clock) -> tuple[Any, Str
         protocol: Any = factory.buildProtocol(None)
         protocol.makeConnection(transport)
         sides.append((protocol, transport))
-    (client, from_client), (server, from_server) = sides
-    while from_client.value() or from_server.value():
-        for transport, protocol in ((from_client, server), (from_server, client)):
-            data = transport.value()
-            transport.clear()
-            if data:
-                protocol.dataReceived(data)
-    return client, from_client
+    client, server = sides
+    while client[1].value() or server[1].value():
+        carry(client, server)
+        carry(server, client)
+    return client, server
+
+
+def carry(source: Side, destination: Side) -> None:
+    """Have what one side has sent arrive at the other."""
+    data = source[1].value()
+    source[1].clear()
+    if data:
+        destination[0].dataReceived(data)
 
 
 @pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")  # as Twisted itself does
@@ -57,7 +74,7 @@ def handshaken(kind: type[TLSMemoryBIOProtocol], clock: Clock) -> tuple[Any, Str
 def test_what_cannot_be_encrypted_ends_the_connection(kind: type[TLSMemoryBIOProtocol]) -> None:
     """OpenSSL refuses to write: the transport is closed, and the protocol told why."""
     clock = Clock()
-    client, transport = handshaken(kind, clock)
+    (client, transport), _ = handshaken(kind, clock)
     end = client.wrappedProtocol
     client.getHandle().shutdown()  # beneath the transport, which takes itself for open
     client.write(b"too late")
@@ -66,3 +83,21 @@ def test_what_cannot_be_encrypted_ends_the_connection(kind: type[TLSMemoryBIOPro
     client.connectionLost(Failure(ConnectionDone()))
     assert end.reason.check(SSL.Error), end.reason
     assert "protocol is shutdown" in str(end.reason.value)
+
+
+@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("size", [1, 1 << 14, (1 << 14) + 1, 100_000])
+def test_records(monkeypatch: pytest.MonkeyPatch, size: int, known: bool) -> None:
+    """What is written arrives, whether pyOpenSSL is what it is known to be or not."""
+    monkeypatch.setattr(records, "_KNOWN", known)
+    clock = Clock()
+    client, server = handshaken(DirectTLSTransport, clock)
+    kind = records.DirectRecords if known else records.PublicRecords
+    assert isinstance(client[0]._traffic.records, kind)
+    message = bytes(range(256)) * (size // 256 + 1)
+    for source, destination in ((client, server), (server, client)):
+        source[0].write(message[:size])
+        clock.advance(0)
+        carry(source, destination)
+        assert destination[0].wrappedProtocol.received == message[:size]

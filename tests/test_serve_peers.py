@@ -158,6 +158,16 @@ def test_dialogue(names: dict[str, str], words: str) -> None:
             assert peer.receive(len(line)) == line
 
 
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_small_records(names: dict[str, str], version: str) -> None:
+    """A peer that wants small TLS records (RFC 6066 section 4) has all of its echo in such."""
+    words = f"openssl s_client -quiet -verify_quiet -connect localhost:{{TLS}} {version} -maxfraglen 512"
+    message = b"%s\n" % os.urandom(20_000).hex().encode()
+    with Dialogue(command(words, names)) as peer:
+        peer.send(message)
+        assert peer.receive(len(message)) == message
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -188,6 +188,8 @@ class Port(udp.Port):
     def meet_error(self) -> bool:
         """Tell the protocol of a connected port that it is refused (ICMP port unreachable), if it is that."""
         number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number == 0:  # a write of ours has met it since
+            return True
         if number != errno.ECONNREFUSED or not self._connectedAddr:
             return False
         try:
@@ -227,7 +229,7 @@ class Port(udp.Port):
         They are no more than Twisted would have read, unless they are larger than those before them. Nor
         would Twisted have looked between two of them whether it has been paused or told to stop.
         """
-        read, left = 0, TURN
+        read, left, connected = 0, TURN, self._connectedAddr
         while left > 0 and read < self.maxThroughput:
             limit = min(BATCH, (self.maxThroughput - read - 1) // self._usual_size + 1)
             count = messages.receive(self.fileno(), limit)
@@ -243,7 +245,7 @@ class Port(udp.Port):
                     return
             self._usual_size = max(1, *sizes)
             if count < limit:
-                if count == 1 and not read and self._connectedAddr:
+                if count == 1 and not read and source == connected:  # and no one else's can be there
                     self._lone, self._lone_source = LONE, source
                 return
             read += sum(sizes)

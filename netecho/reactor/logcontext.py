@@ -7,7 +7,7 @@ serves all the events of a turn of the reactor, and works out the prefix when it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import get_ident
 from typing import Any
 
@@ -59,6 +59,13 @@ class TurnContext(dict[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         return self.copy()[key]
+
+    def keys(self) -> Any:
+        """Return the keys of what the context says now. Who makes a dict of it goes by them."""
+        return self.copy().keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return what the context says of `key`."""

@@ -52,6 +52,9 @@ class Records(Protocol):
 
     single: bool
     """Whether what was opened last is one record and nothing else: when that is read, nothing is unread."""
+    taken: int
+    """Bytes that `encrypt` has taken, where it has returned something. A record has room for 16 KiB, and for
+    512 bytes if the peer wants it so (RFC 6066 section 4)."""
 
     def open(self, data: bytes) -> bytes | None:
         """Take bytes off the wire, and read the first record that is whole with them; see `read`."""
@@ -67,7 +70,9 @@ class Records(Protocol):
         """Return whether `read` may have more, after it has returned something."""
 
     def encrypt(self, data: bytes) -> bytes | None:
-        """Encrypt what fits in one record, and return what is to be sent; `None` if it cannot be done yet.
+        """Encrypt what fits in one record, the first `taken` bytes, and return what is to be sent.
+
+        `None`: it cannot be done yet.
 
         Raises:
             OpenSSL.SSL.Error: as `OpenSSL.SSL.Connection.send` does, but for `WantReadError`.
@@ -80,11 +85,12 @@ class Records(Protocol):
 class PublicRecords:
     """Records by pyOpenSSL's own methods; see `Records`."""
 
-    __slots__ = ("_connection", "single")
+    __slots__ = ("_connection", "single", "taken")
 
     def __init__(self, connection: SSL.Connection) -> None:
         self._connection = connection
         self.single = False
+        self.taken = 0
 
     def open(self, data: bytes) -> bytes | None:
         """See `Records.open`."""
@@ -105,7 +111,7 @@ class PublicRecords:
     def encrypt(self, data: bytes) -> bytes | None:
         """See `Records.encrypt`."""
         try:
-            self._connection.send(data)
+            self.taken = self._connection.send(data)
         except WantReadError:
             return None
         return self.drain()
@@ -135,6 +141,7 @@ class DirectRecords:
         "_ssl",
         "_view",
         "single",
+        "taken",
     )
 
     def __init__(self, connection: SSL.Connection) -> None:
@@ -145,6 +152,7 @@ class DirectRecords:
         self._from_ssl = private._from_ssl
         self._address, self._view, self._pointer = _buffer.address, _buffer.view, _buffer.pointer
         self.single = False
+        self.taken = 0
         self._between = False
         """Whether OpenSSL is known to have read all that arrived, up to the end of a record."""
 
@@ -191,6 +199,7 @@ class DirectRecords:
         ssl = self._ssl
         size = _ssl_write(ssl, data, len(data))
         if size > 0:
+            self.taken = size
             # What a record adds to its contents is far less than what is left for it here.
             size = _bio_read(self._from_ssl, self._address, DRAINED_MOST)
             wire: bytes = self._view[:size] if size > 0 else b""

@@ -54,19 +54,34 @@ class DirectConnection(tcp.Connection):
     """Who has something kept while events are passed on."""
     kept: bytes
     """What is kept of this connection."""
+    _most: int
+    """What `bufferSize` is, found sooner."""
     _room: int
     """Bytes that are asked for at once."""
     _full_reads = 0
     """How often a buffer of the usual size was full."""
+    _until_much: int
+    """Bytes that may be written directly until it is looked whether a producer writes without an end."""
+    _has_much = False
+    """Whether `bufferSize` bytes were written directly since the last turn that was asked for then."""
 
     def __init__(self, *arguments: Any) -> None:
-        # What is looked at for every message is found sooner in the instance.
-        self.bufferSize = self.bufferSize
+        self._room = SMALL
+        self.bufferSize = FileDescriptor.bufferSize
         self.direct = False
         self.kept = b""
         self._outgoing = _KEEPING_NOTHING
-        self._room = SMALL
         super().__init__(*arguments)
+
+    @property
+    def bufferSize(self) -> int:
+        """Bytes that are received at once, and queued until a producer is told to pause."""
+        return self._most
+
+    @bufferSize.setter
+    def bufferSize(self, size: int) -> None:
+        self._most = self._until_much = size
+        self._room = min(self._room, size)
 
     def doRead(self) -> Any:
         """See `IReadDescriptor.doRead`."""
@@ -90,7 +105,7 @@ class DirectConnection(tcp.Connection):
 
     def _fill_up(self, data: bytes, receive: Callable[[int], bytes]) -> bytes:
         """Have more room from now on, as all there was is full; return what has come of this message."""
-        size, most = len(data), self.bufferSize
+        size, most = len(data), self._most
         if size < most:
             # What came together is delivered together: if a connection is closed with something unread, its
             # peer may lose what it was sent last.
@@ -104,7 +119,7 @@ class DirectConnection(tcp.Connection):
         elif size == FileDescriptor.bufferSize:
             self._full_reads += 1
             if self._full_reads == BULK_AFTER:
-                self._room = self.bufferSize = BULK
+                self.bufferSize = self._room = BULK
         return data
 
     def write(self, data: bytes) -> None:
@@ -117,20 +132,27 @@ class DirectConnection(tcp.Connection):
             if outgoing.keeping:
                 kept = self.kept
                 size = len(kept) + len(data)
-                if (size <= self.bufferSize and size <= KEPT_MOST) or outgoing.sending:
+                if (size <= self._most and size <= KEPT_MOST) or outgoing.sending:
                     if kept:
                         self.kept = kept + data
                     else:
                         self.kept = data
                         outgoing.append(self)
                     return
+                self._until_much -= len(kept)
                 outgoing.send()
+                if not self.direct:  # what was kept could not be sent, and goes first
+                    FileDescriptor.write(self, data)
+                    return
             try:
                 sent = self.socket.send(data)
             except OSError as error:
                 sent = self.not_sent(error)
-            if not sent == len(data) <= self.bufferSize:
-                self.queue_rest(data, sent)
+            if sent == len(data):
+                self._until_much = left = self._until_much - sent
+                if left >= 0:
+                    return
+            self.queue_rest(data, sent)
         elif self.TLS:
             if self.connected:
                 self.protocol.write(data)
@@ -165,14 +187,23 @@ class DirectConnection(tcp.Connection):
         return 0
 
     def queue_rest(self, data: bytes, sent: int) -> None:
-        """Queue what the system did not take; have a producer pause after as much as would fill the queue."""
+        """Queue what the system did not take; have a producer pause after as much as would fill the queue.
+
+        One that writes in many pieces is paused when it has filled it twice in one turn of the reactor.
+        """
         size = len(data)
         if sent < size:
             self.direct = False
             self._tempDataBuffer.append(data[sent:] if sent else data)
             self._tempDataLen = size - sent
             self.startWriting()
-        if size > self.bufferSize and self.producer is not None:
+        is_much = size > self._most
+        if self._until_much < 0:
+            self._until_much = self._most
+            if self.producer is not None:
+                is_much, self._has_much = is_much or self._has_much, True
+                self.startWriting()
+        if is_much and self.producer is not None:
             self.producerPaused = True
             self.startWriting()
             self.producer.pauseProducing()
@@ -181,6 +212,7 @@ class DirectConnection(tcp.Connection):
         """Send what is queued, now that the system takes more."""
         if self.direct:
             self._outgoing.send()
+        self._has_much, self._until_much = False, self._most
         result = super().doWrite()
         self.direct = self._may_send() and not self.TLS
         return result
@@ -241,6 +273,7 @@ class _Beneath(FileDescriptor):
             sent = self.socket.send(data)
         except OSError as error:
             sent = self.not_sent(error)
+        self._until_much -= sent
         self.queue_rest(data, sent)
 
 

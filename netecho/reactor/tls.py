@@ -141,7 +141,7 @@ class Traffic:
             return
         start, size = 0, len(data)
         while start < size and not (self.write_ended or self.lost):
-            piece = data if size <= _RECORD else data[start : start + _RECORD]
+            piece = data[start : start + _RECORD] if start or size > _RECORD else data
             try:
                 wire = records.encrypt(piece)
             except Error:
@@ -152,7 +152,7 @@ class Traffic:
                 self._transport._bufferedWrite(data[start:])
                 return
             self.beneath.write(wire)
-            start += _RECORD
+            start += records.taken
 
     def drain(self, records: Records) -> None:
         """Hand what OpenSSL wants sent to the transport beneath."""
