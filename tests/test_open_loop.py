@@ -69,11 +69,12 @@ def test_random_arrivals() -> None:
             all_good(bench(server.listener.url, *words), expected)
 
 
-def test_warm_up() -> None:
-    """The warm-up is at the rate too, and counted apart."""
+@pytest.mark.parametrize("count", [40, 100])
+def test_warm_up(count: int) -> None:
+    """The warm-up is at the rate too, and counted apart, however many there are in it."""
     with Server("udp://127.0.0.1:0") as server:
-        result = bench(server.listener.url, "-q", "200", "--warmup", "500ms", "-n", "40")
-    all_good(result, 40)
+        result = bench(server.listener.url, "-q", "200", "--warmup", "500ms", "-n", str(count))
+    all_good(result, count)
     assert result["warmup"]["sent"] == result["warmup"]["completed"] == 100
 
 

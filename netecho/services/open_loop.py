@@ -226,9 +226,10 @@ class OpenLoop:
 
     def _stop_if_complete(self) -> None:
         """Stop when all has left that was to: a number of exchanges, or what was due in a time."""
+        has_all = self._agenda is self._measured and self._agenda.due == self._plan.exchanges
         if (
             self.is_sending
-            and (self._has_ended or self._agenda.due == self._plan.exchanges)
+            and (self._has_ended or has_all)
             and not any(lane.holdback.waiting for lane in self._lanes)
         ):
             self._benchmark.stop_sending()
