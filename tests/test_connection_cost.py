@@ -13,6 +13,7 @@ import threading
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.benches import bench, checked, echo, running, serving
 from tests.peers import need
@@ -160,6 +161,17 @@ def test_certificates_are_verified() -> None:
         done = netecho("bench", server.listener.url, "--mode", "handshake", "-n", "3", "-c", "2", "--quiet")
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"--cacert FILE trusts" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_refused_after_our_end_of_a_handshake(tmp_path: pathlib.Path) -> None:
+    """In TLS 1.3 a server says that it wants a certificate when our end of the handshake is over."""
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "clients.pem"))
+    with Server("tls://127.0.0.1:0", "--client-ca", str(tmp_path / "clients.pem")) as server:
+        trust = ["--cacert", str(server.listener.ca)]
+        done = netecho("bench", server.listener.url, "--mode", "handshake", "-n", "3", *trust, "--quiet")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"wants a client certificate; give one with --cert" in done.stderr
     assert done.stderr.count(b"\n") == 1
 
 

@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.protocol import Protocol, connectionDone
@@ -44,9 +45,13 @@ class _Visit(Protocol):
 
     def __init__(self) -> None:
         self.ended: Deferred[None] = Deferred()
+        self.alert: Failure | None = None
+        """By which the other end has ended it, if it has; it may refuse us after our end of a handshake."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say so, whoever ended it: it has been counted."""
+        """Say so, whoever ended it."""
+        if reason.check(SSL.Error):
+            self.alert = reason
         self.ended.callback(None)
 
 
@@ -93,6 +98,8 @@ class Opener(Connection):
         benchmark = self._benchmark
         try:
             visit, ended_ns = await self._open(flow.recorder.setup, begun_ns)
+            if self._with_tls:  # and the other end may not have accepted us yet
+                await self._close(visit)
         except NetechoError as failure:
             if self._closing:
                 return
@@ -108,7 +115,10 @@ class Opener(Connection):
             self._answered = True
             self._retry_after = RETRY_FIRST
             flow.replied(0, ended_ns, 0)
-            await self._close(visit)
+            if self._with_tls:
+                ended_ns = self._clock()
+            else:
+                await self._close(visit)
             benchmark.exchange_ended(ended_ns)
         self._attempt = None
         if self._retired is None:
@@ -157,7 +167,12 @@ class Opener(Connection):
         return dataclasses.replace(self._route, addresses=addresses)
 
     async def _close(self, visit: _Visit) -> None:
-        """Close a connection in order, or by force if the other end does not do so in time."""
+        """Close a connection in order, or by force if the other end does not do so in time.
+
+        Raises:
+            NetechoError: the other end refused it. In TLS 1.3 it says so when our end of the handshake is
+                over: that our certificate is missing or wrong, for one.
+        """
         benchmark = self._benchmark
 
         def abort() -> None:
@@ -173,6 +188,8 @@ class Opener(Connection):
             benchmark.closing -= 1
             if patience.active():
                 patience.cancel()
+        if visit.alert is not None:
+            raise connect_failure(visit.alert, benchmark.plan.target)
 
     def retire(self, retired: Callable[[], object]) -> None:
         """Begin nothing more, and call `retired` when what is under way has ended."""
