@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import csv
 import io
@@ -228,6 +229,49 @@ def test_never_replies(scheme: str) -> None:
         result = bench(url, "-n", "4", "-c", "2", "--timeout", "200ms", status=1)
     assert result["exchanges"]["sent"] == result["exchanges"]["lost"] == 4
     assert result["exchanges"]["errors"] == {"timeout": 4}
+    assert not result["trustworthy"]
+
+
+def test_connections_that_are_closed_again_and_again() -> None:
+    """Our own pauses before a connection is opened anew do not end a run, however short its timeout is."""
+    with Server("tcp://127.0.0.1:0", "--close-after", "3") as server:
+        result = bench(server.listener.url, "-n", "20", "-w", "40ms", status=1)
+    assert result["exchanges"]["sent"] == 20
+    assert result["connections"]["reopened"] >= 4
+    assert not any("ended after" in caveat for caveat in result["caveats"])
+
+
+def test_server_that_goes_away() -> None:
+    """A run that ends before it has sent as many exchanges as it was to says so, and is not trusted."""
+
+    def answer_once(connection: socket.socket) -> None:
+        listener.close()
+        connection.sendall(receive_exactly(connection, SIZE))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=lambda: answer_once(listener.accept()[0]))
+        thread.start()
+        result = bench(f"tcp://127.0.0.1:{port}", "-n", "1000", "-w", "200ms", status=1)
+        thread.join()
+    assert result["exchanges"]["completed"] == 1
+    assert result["caveats"][0].startswith("ended after ")
+    assert not result["trustworthy"]
+
+
+def test_numbers_that_are_too_small() -> None:
+    """Echoes that come when more have been sent than a byte tells apart make a result not trustworthy."""
+
+    def answer_late(connection: socket.socket) -> None:
+        late: collections.deque[tuple[bytes, object]] = collections.deque()
+        while True:
+            late.append(connection.recvfrom(SIZE))
+            if len(late) > 300:
+                connection.sendto(*late.popleft())
+
+    with serving(answer_late, "udp") as url:
+        result = bench(url, "-q", "1k", "-n", "700", "-w", "500ms", "--size", "1")
+    assert any("tell 256 exchanges apart" in caveat for caveat in result["caveats"])
     assert not result["trustworthy"]
 
 

@@ -19,7 +19,8 @@ _PERIOD_SIZE: Final = 4096
 """Bytes of the largest payloads that do repeat: making larger ones costs little beside sending them."""
 HEADER: Final = struct.Struct("<II")
 """Sequence number, and CRC-32 of it under the run's key; little-endian, so that short payloads differ."""
-_NUMBER_SIZE: Final = 4
+NUMBER_SIZE: Final = 4
+"""Bytes of that number, where there is room for all of it."""
 _LINE: Final = 78
 """Bytes in a line of text, with its end."""
 _END: Final = b"\r\n"
@@ -53,7 +54,7 @@ class Payload:
         self._key = key
         self.message = message
         self._text = text
-        self._number_size = 0 if message is not None or text else min(self.size, _NUMBER_SIZE)
+        self._number_size = 0 if message is not None or text else min(self.size, NUMBER_SIZE)
         # A plain generator suffices: the bytes are to be told apart, not to be unguessable.
         chosen = random.Random(key)  # noqa: S311
         self._tail = _lines(chosen, size) if text else chosen.randbytes(max(0, size - HEADER.size))
@@ -76,7 +77,7 @@ class Payload:
         if self.message is not None:
             return self.message
         number = sequence & 0xFFFFFFFF
-        header = HEADER.pack(number, zlib.crc32(number.to_bytes(_NUMBER_SIZE, "little"), self._key))
+        header = HEADER.pack(number, zlib.crc32(number.to_bytes(NUMBER_SIZE, "little"), self._key))
         if self._text:
             head = header.hex().encode("ascii")[: self.size - 2 if self.size > 1 else self.size]
             return head + self._tail[len(head) :]
@@ -95,7 +96,7 @@ class Payload:
             if len(payload) < HEADER.size:
                 return None
             number, check = HEADER.unpack_from(payload)
-            if check != zlib.crc32(payload[:_NUMBER_SIZE], self._key):
+            if check != zlib.crc32(payload[:NUMBER_SIZE], self._key):
                 return None
         else:
             number = int.from_bytes(payload[:size], "little")

@@ -54,6 +54,10 @@ class Observed:
     interrupted: bool = False
     unnumbered: bool = False
     """Datagrams say nothing of which exchange they belong to."""
+    told_apart: int | None = None
+    """How many exchanges a datagram's number tells apart; `None`: all that there may be."""
+    asked: int | None = None
+    """How many exchanges there were to be, if nothing else ends a run."""
     sending: Sending | None = None
     """`None` in a closed loop."""
     response: Histogram | None = None
@@ -104,7 +108,22 @@ def _reasons(observed: Observed) -> Iterator[str]:
     if observed.connections_opened < observed.connections_requested and not opening:
         yield f"only {observed.connections_opened} of {observed.connections_requested} connections opened"
     yield from limits_of_the_client(observed)
-    sending = observed.sending
+    counts, sending = observed.counts, observed.sending
+    unsent = 0 if sending is None else sending.held_back.unsent
+    if counts.completed and observed.asked is not None and counts.sent + unsent < observed.asked:
+        yield (
+            f"ended after {counts.sent:,} of {humanise.count(observed.asked, 'exchange')}: no connection was "
+            "left, and none could be opened"
+        )
+    if (
+        observed.told_apart is not None
+        and counts.sent > observed.told_apart
+        and counts.lost + counts.duplicated + counts.late
+    ):
+        yield (
+            f"messages of this size tell {observed.told_apart:,} exchanges apart: an echo that comes when as "
+            "many more have been sent counts as another's; use a size (-l) of 4 bytes or more"
+        )
     if sending is not None and sending.held_back.unsent > sending.due * UNSENT_SHARE:
         yield (
             f"{humanise.count(sending.held_back.unsent, 'exchange')} that were due never left, as no "

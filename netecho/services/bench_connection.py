@@ -261,7 +261,7 @@ class Connection:
 
         async def reopen() -> None:
             if await self.reopen(self._next_pause()):
-                self._benchmark.roster.reopened += 1
+                self._benchmark.connection_reopened()
 
         Deferred.fromCoroutine(reopen())
 

@@ -30,7 +30,7 @@ from netecho.measure.setup import RESOLVE
 from netecho.measure.summary import Connections, Summary
 from netecho.plans import SECOND, BenchPlan, Mode, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
-from netecho.services.bench_connection import Connection
+from netecho.services.bench_connection import RETRY_LONGEST, Connection
 from netecho.services.conclusion import conclude
 from netecho.services.crowd import Crowd, kinds_of
 from netecho.services.handshake import describe
@@ -42,6 +42,8 @@ from netecho.services.sessions import ResumingContext
 
 SWEEPS_PER_TIMEOUT: Final = 20
 """How often in one timeout its expiry is looked for."""
+_PAUSE_NS: Final = int(RETRY_LONGEST * SECOND)
+"""For how long a server is left alone, at most, before it is asked for another connection."""
 
 
 class Benchmark:
@@ -280,6 +282,11 @@ class Benchmark:
         warmup = 0 if self.warmup is None else self.warmup.counts.in_flight
         return self.measured.counts.in_flight + warmup + self.closing
 
+    def connection_reopened(self) -> None:
+        """Note that there is somebody to answer."""
+        self.roster.reopened += 1
+        self._connected_ns = self.clock()
+
     def connection_lost(self, connection: Connection, kind: str) -> None:
         """Count a connection that ended by itself, with what was in flight on it, and open it again."""
         self.roster.lost += 1
@@ -315,7 +322,7 @@ class Benchmark:
             connection.expire(now)
         if self.roster.is_open:
             self._connected_ns = now
-        elif self.plan.length_ns is None and now - self._connected_ns > self.plan.timeout_ns:
+        elif self.plan.length_ns is None and now - self._connected_ns > self.plan.timeout_ns + _PAUSE_NS:
             self.stop_sending()  # a count that nobody is there to answer has no other end
 
     def _close_books(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from netecho.measure.merging import Part, observe, summarise
+from netecho.measure.payload import NUMBER_SIZE
 from netecho.measure.quality import judge
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
@@ -32,12 +33,17 @@ def conclude(
         system: what it ran on.
         out_of_reach: objectives for which it was ended early.
     """
+    numbered_by_size = plan.mode is Mode.EXCHANGE and not adapter.numbered
     judgement = judge(
         observe(
             part,
             closed_loop=not plan.open_loop,
             verified=plan.verify is Verify.FULL,
-            unnumbered=not (adapter.numbered or plan.size) and plan.mode is Mode.EXCHANGE,
+            unnumbered=numbered_by_size and not plan.size,
+            told_apart=1 << 8 * plan.size if numbered_by_size and 0 < plan.size < NUMBER_SIZE else None,
+            asked=plan.exchanges
+            if plan.length_ns is None and not (out_of_reach or part.interrupted)
+            else None,
             cpus=system.get("cpus"),
             embedded=plan.embedded,
             mode=plan.mode,
