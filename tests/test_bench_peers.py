@@ -16,6 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trustme
@@ -263,7 +264,7 @@ def test_numbers_that_are_too_small() -> None:
     """Echoes that come when more have been sent than a byte tells apart make a result not trustworthy."""
 
     def answer_late(connection: socket.socket) -> None:
-        late: collections.deque[tuple[bytes, object]] = collections.deque()
+        late: collections.deque[tuple[bytes, Any]] = collections.deque()
         while True:
             late.append(connection.recvfrom(SIZE))
             if len(late) > 300:

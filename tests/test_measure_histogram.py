@@ -5,6 +5,8 @@ from __future__ import annotations
 import fractions
 import json
 import math
+import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -40,6 +42,48 @@ def test_any_split_of_the_samples_adds_up_to_the_same(values: list[int], data: s
         total.add(part)
     assert total == Histogram.of(values)
     assert total.to_json() == Histogram.of(values).to_json()
+
+
+@given(samples, samples)
+def test_compact(values: list[int], more: list[int]) -> None:
+    """What is kept in less memory is the same, and can be counted in."""
+    histogram = Histogram.of(values)
+    histogram.compact()
+    assert histogram == Histogram.of(values)
+    assert histogram.to_json() == Histogram.of(values).to_json()
+    histogram.compact()
+    histogram.record(more)
+    assert histogram == Histogram.of(values + more)
+
+
+def test_compact_with_large_counts() -> None:
+    """However many there are."""
+    histogram = Histogram()
+    histogram.record_counts({7: 1 << 40, 9: 1})
+    histogram.compact()
+    assert histogram.buckets() == [(7, 1 << 40), (9, 1)]
+    empty = Histogram()
+    empty.compact()
+    assert empty.count == 0
+
+
+def test_compact_takes_little() -> None:
+    """It is less than a quarter of what it was."""
+
+    def size_of(make: Callable[[], Histogram]) -> int:
+        tracemalloc.start()
+        try:
+            kept = make()
+            return tracemalloc.get_traced_memory()[0] if kept else 0
+        finally:
+            tracemalloc.stop()
+
+    def compact() -> Histogram:
+        histogram = Histogram.of(range(100_000, 10_000_000, 1000))
+        histogram.compact()
+        return histogram
+
+    assert size_of(compact) < size_of(lambda: Histogram.of(range(100_000, 10_000_000, 1000))) / 4
 
 
 @settings(deadline=None, max_examples=20)

@@ -600,3 +600,17 @@ def test_untold() -> None:
         flow.replied(sequence, 1, 10)
     assert recorder.counts.untold == recorder.counts.to_json()["untold"] == 2
     assert "untold" not in Counts(sent=1, completed=1).to_json()
+
+
+@pytest.mark.parametrize("closed_loop", [True, False])
+def test_interval_kept_for_long(closed_loop: bool) -> None:
+    """An interval says the same when it is kept in less memory."""
+    intervals = []
+    for _ in range(2):
+        recorder = Recorder(closed_loop=closed_loop)
+        flow = Flow(recorder)
+        for now in range(0, 5000, 1000):
+            flow.replied(flow.sent(now, now + 10, 1), now + 500, 1)
+        intervals.append(recorder.end_interval(0, 5000))
+    intervals[0].compact()
+    assert intervals[0] == intervals[1]

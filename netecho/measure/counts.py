@@ -74,3 +74,9 @@ class Interval:
     response: Histogram
     service: Histogram | None = None
     """`None` in a closed loop, where it is the response time."""
+
+    def compact(self) -> None:
+        """Keep it for long, and in little memory: see `Histogram.compact`."""
+        self.response.compact()
+        if self.service is not None:
+            self.service.compact()

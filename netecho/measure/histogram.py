@@ -10,6 +10,7 @@ import bisect
 import collections
 import itertools
 import math
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -41,12 +42,33 @@ class Histogram:
 
     # Buckets that have any samples, by their smallest value. HdrHistogram has an array of them all, which
     # takes milliseconds to make and to walk: too long for something done while measuring.
-    __slots__ = ("_counts", "maximum", "minimum")
+    __slots__ = ("_compact", "_counted", "maximum", "minimum")
 
     def __init__(self) -> None:
-        self._counts: collections.Counter[int] = collections.Counter()
+        self._counted: collections.Counter[int] = collections.Counter()
+        self._compact: tuple[array[int], array[int]] | None = None
+        """The same while it is compact, as values and counts."""
         self.minimum: int | None = None
         self.maximum: int | None = None
+
+    @property
+    def _counts(self) -> collections.Counter[int]:
+        """The buckets, to be looked at."""
+        if self._compact is None:
+            return self._counted
+        return collections.Counter(dict(zip(*self._compact, strict=True)))
+
+    def _open(self) -> collections.Counter[int]:
+        """Return the buckets, to be counted in."""
+        self._counted, self._compact = self._counts, None
+        return self._counted
+
+    def compact(self) -> None:
+        """Take a fifth of the memory until something more is counted; to look at it takes longer."""
+        counts = self._counts
+        code = "I" if max(counts.values(), default=0) < 1 << 32 else "Q"
+        self._compact = array("q", counts), array(code, counts.values())
+        self._counted = collections.Counter()
 
     @classmethod
     def of(cls, samples: Iterable[int]) -> Histogram:
@@ -68,7 +90,7 @@ class Histogram:
         self.maximum = most if self.maximum is None else max(self.maximum, most)
         if least < LOWEST_NS or most > HIGHEST_NS:  # least is 0 too if it was less
             samples = [min(max(value, LOWEST_NS), HIGHEST_NS) for value in samples]
-        self._counts.update([value & _MASKS[value.bit_length()] for value in samples])
+        self._open().update([value & _MASKS[value.bit_length()] for value in samples])
 
     def record_counts(self, counts: Mapping[int, int]) -> None:
         """Count samples, in nanoseconds, each as often as `counts` says."""
@@ -77,9 +99,10 @@ class Histogram:
         least, most = max(0, min(counts)), max(0, max(counts))
         self.minimum = least if self.minimum is None else min(self.minimum, least)
         self.maximum = most if self.maximum is None else max(self.maximum, most)
+        counted = self._open()
         for value, count in counts.items():
             inside = min(max(value, LOWEST_NS), HIGHEST_NS)
-            self._counts[inside & _MASKS[inside.bit_length()]] += count
+            counted[inside & _MASKS[inside.bit_length()]] += count
 
     @classmethod
     def sum(cls, parts: Iterable[Histogram]) -> Histogram:
@@ -93,7 +116,7 @@ class Histogram:
         """Count all that `other` has counted. The sum is the same in whatever order things are added."""
         if other.minimum is None or other.maximum is None:
             return
-        self._counts.update(other._counts)
+        self._open().update(other._counts)
         self.minimum = other.minimum if self.minimum is None else min(self.minimum, other.minimum)
         self.maximum = other.maximum if self.maximum is None else max(self.maximum, other.maximum)
 
@@ -102,7 +125,7 @@ class Histogram:
         items = iter(self._counts.items())
         while counts := dict(itertools.islice(items, buckets)):
             part = Histogram()
-            part._counts.update(counts)
+            part._open().update(counts)
             part.minimum, part.maximum = self.minimum, self.maximum
             yield part
 
@@ -153,11 +176,12 @@ class Histogram:
         """Return the statistics, in nanoseconds, as a result shows them; `None` if there are no samples."""
         if self.minimum is None or self.maximum is None:
             return None
-        middles = [(value + _width(value) // 2, count) for value, count in self._counts.items()]
-        mean = sum(value * count for value, count in middles) / self.count
-        variance = math.fsum((value - mean) ** 2 * count for value, count in middles) / self.count
+        count = self.count
+        middles = [(value + _width(value) // 2, number) for value, number in self._counts.items()]
+        mean = sum(value * number for value, number in middles) / count
+        variance = math.fsum((value - mean) ** 2 * number for value, number in middles) / count
         answer = {
-            "count": self.count,
+            "count": count,
             "min": self.minimum,
             "mean": min(max(round(mean), self.minimum), self.maximum),
             "stddev": round(math.sqrt(variance)),
@@ -196,7 +220,7 @@ class Histogram:
             ValueError: it is not such a histogram, or has statistics of nothing.
         """
         histogram = cls()
-        counts = histogram._counts
+        counts = histogram._open()
         try:
             hdr = HdrHistogram.decode(encoded)
             for index, count in enumerate(hdr.counts[:]):  # a list is four times as fast as the array
@@ -218,14 +242,15 @@ class Histogram:
 
     def pack(self) -> list[Any]:
         """Return everything, for JSON: a quarter of the time that `encode` takes, for use while measuring."""
-        return [self.minimum, self.maximum, list(self._counts), list(self._counts.values())]
+        counts = self._counts
+        return [self.minimum, self.maximum, list(counts), list(counts.values())]
 
     @classmethod
     def unpack(cls, packed: Sequence[Any]) -> Histogram:
         """Return the histogram that `pack` was asked of. Raises whatever a wrong shape raises."""
         histogram = cls()
         histogram.minimum, histogram.maximum, values, counts = packed
-        histogram._counts.update(dict(zip(values, counts, strict=True)))
+        histogram._open().update(dict(zip(values, counts, strict=True)))
         return histogram
 
 

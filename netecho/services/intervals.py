@@ -112,6 +112,8 @@ class Intervals:
         benchmark = self._benchmark
         if benchmark.plan.abort_on_fail and benchmark.phase == "measuring":
             self._give_up(now_ns - benchmark.begun_ns)
+        yield
+        interval.compact()  # a run may have thousands
 
     def _give_up(self, elapsed_ns: int) -> None:
         """End the run if an objective cannot be met any more."""
