@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from netecho.measure.counts import Counts, Outcome
-from netecho.measure.flow import Flow
+from netecho.measure.flow import REMEMBERED, Flow
 from netecho.measure.histogram import Histogram
 from netecho.measure.recorder import MANY, Recorder
 
@@ -66,6 +66,14 @@ def test_echoes(echoes: list[int | None], outcomes: list[Outcome], expected: dic
     assert flow.recorder.counts == Counts(**wanted)
     assert flow.recorder.counts.in_flight == flow.in_flight == SENT - expected.get("completed", 0)
     assert not flow.recorder.errors
+
+
+def test_late_of_many() -> None:
+    """Of many that were given up the latest are remembered: an echo of any other is one too many."""
+    flow = flow_of(REMEMBERED + 1)
+    flow.give_up(1 << 40)
+    assert flow.replied(0, 1 << 41, 64) is Outcome.DUPLICATED
+    assert [flow.replied(1, 1 << 41, 64) for _ in range(2)] == [Outcome.LATE, Outcome.DUPLICATED]
 
 
 def test_a_number_below_all() -> None:

@@ -5,11 +5,14 @@ Times are integers of nanoseconds on one monotonic clock, which is the caller's.
 
 from __future__ import annotations
 
+import collections
 from typing import Final
 
 from netecho.measure.counts import Outcome
 from netecho.measure.recorder import MANY, Recorder
 
+REMEMBERED: Final = 1 << 14
+"""Exchanges that have been given up whose echoes still count as late. Those of others count as duplicated."""
 _COMPLETED: Final = Outcome.COMPLETED
 """What nearly every echo is: to look it up in its class takes a third of what it takes to count it."""
 
@@ -45,7 +48,8 @@ class Flow:
         """When that one left."""
         self._outstanding: dict[int, tuple[int, int]] = {}
         """All others in flight, in the order of sending: when they were due, and when they left."""
-        self._given_up: set[int] = set()
+        self._given_up: collections.OrderedDict[int, None] = collections.OrderedDict()
+        """The last `REMEMBERED` that were, in order."""
         self._phases = [(0, recorder)]
         self._since = 0
 
@@ -163,7 +167,7 @@ class Flow:
         counts = self._recorder_of(sequence).booked
         counts.bytes_received += size
         if sequence in self._given_up:
-            self._given_up.remove(sequence)
+            del self._given_up[sequence]
             counts.late += 1
             return Outcome.LATE
         counts.duplicated += 1
@@ -237,5 +241,7 @@ class Flow:
 
     def _lose(self, sequence: int, kind: str) -> None:
         del self._outstanding[sequence]
-        self._given_up.add(sequence)
+        self._given_up[sequence] = None
+        if len(self._given_up) > REMEMBERED:
+            self._given_up.popitem(last=False)
         self._recorder_of(sequence).failed(kind, 1)
