@@ -276,6 +276,23 @@ def test_numbers_that_are_too_small() -> None:
     assert not result["trustworthy"]
 
 
+def test_client_that_stands_still() -> None:
+    """Echoes that have come while the client was kept from reading them are no losses of the server's."""
+    pause = threading.Event()
+    words = ["-c", "200", "-z", "3s", "-w", "1s", "--json-stream"]
+    with Server("tcp://127.0.0.1:0") as server, running(server.listener.url, *words) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        pause.wait(1.4)
+        process.send_signal(signal.SIGCONT)
+        lines = [first, *process.stdout]
+        assert process.wait(TIMEOUT) == 0
+    result = checked(json.loads(lines[-1])["result"])
+    assert result["exchanges"]["errors"] == {}
+    assert result["latency_ns"]["response"]["max"] > 1_300_000_000
+
+
 def test_stalls_in_mid_run() -> None:
     """Echoes after a stall are measured with it; what never comes back ends after its timeout."""
 

@@ -42,6 +42,8 @@ from netecho.services.sessions import ResumingContext
 
 SWEEPS_PER_TIMEOUT: Final = 20
 """How often in one timeout its expiry is looked for."""
+GRACE: Final = 5
+"""How often it is not looked for after a time in which the client did not run."""
 _PAUSE_NS: Final = int(RETRY_LONGEST * SECOND)
 """For how long a server is left alone, at most, before it is asked for another connection."""
 
@@ -113,6 +115,8 @@ class Benchmark:
         self._instrument: Instrument | None = None
         """What counts from when measuring begins; `None`: it has not begun."""
         self._last_ns = self._connected_ns = 0
+        self._grace = 0
+        """How often it is still not looked for what has waited too long."""
         self._opening: Deferred[None] | None = None
         self._ended: Deferred[None] = Deferred()
 
@@ -138,7 +142,7 @@ class Benchmark:
             self.measured.setup.took(RESOLVE, self.route.resolve_ns)
         self.begun_ns = self.clock()
         self._intervals.start()
-        sweeps = LoopingCall(self._sweep)
+        sweeps = LoopingCall.withCount(self._sweep)
         sweeps.clock = self.reactor
         sweeps.start(plan.timeout_ns / SECOND / SWEEPS_PER_TIMEOUT, now=False).addErrback(self.fail)
         try:
@@ -316,7 +320,18 @@ class Benchmark:
         """End the run by a defect."""
         self._end(failure)
 
-    def _sweep(self) -> None:
+    def _sweep(self, periods: int) -> None:
+        """Give up what has waited too long, after so many periods; not at once if it is we who were away.
+
+        What came meanwhile has not been read then, and would be taken for lost.
+        """
+        if self._grace:
+            self._grace -= 1
+            if self._grace:
+                return
+        elif periods > 1:
+            self._grace = GRACE
+            return
         now = self.clock()
         for connection in self.roster:
             connection.expire(now)
