@@ -6,6 +6,7 @@ import collections
 import contextlib
 import csv
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -260,12 +261,34 @@ def test_server_that_goes_away() -> None:
     assert not result["trustworthy"]
 
 
+@pytest.mark.parametrize("load", ["-q 1k -n 500", "-q 1k -z 500ms", "-c 10 -z 500ms"])
+def test_waiting_for_what_is_lost(load: str) -> None:
+    """How long the last exchanges are waited for that are lost is no part of the time that rates go by."""
+    is_open = load.startswith("-q")
+    answered = itertools.count()
+
+    def answer_some(connection: socket.socket) -> None:
+        message, peer = connection.recvfrom(SIZE)
+        while message:
+            if next(answered) < 400:
+                connection.sendto(message, peer)
+            message, peer = connection.recvfrom(SIZE)
+
+    with serving(answer_some, "udp") as url:
+        result = bench(url, *load.split(), "-w", "3s")
+    exchanges = result["exchanges"]
+    assert (exchanges["completed"], exchanges["errors"]) == (400, {"timeout": 100 if is_open else 10})
+    assert result["elapsed_ns"] < 25 * 10**8
+    assert result["throughput"]["exchanges_per_s"] == pytest.approx(4e11 / result["elapsed_ns"])
+    assert sum(one["errors"] for one in result["intervals"]) == exchanges["lost"]
+
+
 def test_numbers_that_are_too_small() -> None:
     """Echoes that come when more have been sent than a byte tells apart make a result not trustworthy."""
 
     def answer_late(connection: socket.socket) -> None:
         late: collections.deque[tuple[bytes, Any]] = collections.deque()
-        while True:
+        while not late or late[-1][0]:
             late.append(connection.recvfrom(SIZE))
             if len(late) > 300:
                 connection.sendto(*late.popleft())

@@ -106,7 +106,8 @@ class Summary:
     started: str
     """When, in ISO 8601 with the offset from UTC."""
     elapsed_ns: int
-    """From the first exchange that is measured to the end of the last."""
+    """From the first exchange that is measured to the last echo, or until nothing more was sent: not to when
+    the last of those that are lost were given up, which rates would be too low by."""
     interrupted: bool
     system: Mapping[str, Any]
     plan: Mapping[str, Any]

@@ -249,7 +249,7 @@ class Connection:
         if benchmark.is_datagram:
             for _ in self.flow.give_up(now_ns - benchmark.plan.timeout_ns + 1):
                 self.send()
-            benchmark.exchange_ended(now_ns)
+            benchmark.exchange_lost(now_ns)
         else:
             self.close()
             benchmark.connection_lost(self, "timeout")

@@ -114,7 +114,7 @@ class Benchmark:
         self._intervals = Intervals(self, on_progress, on_tick, on_interval)
         self._instrument: Instrument | None = None
         """What counts from when measuring begins; `None`: it has not begun."""
-        self._last_ns = self._connected_ns = 0
+        self._last_ns = self._over_ns = self._connected_ns = 0
         self._grace = 0
         """How often it is still not looked for what has waited too long."""
         self._opening: Deferred[None] | None = None
@@ -169,7 +169,7 @@ class Benchmark:
         self.sending = False
         if self._open_loop is not None:
             self._open_loop.stop()
-        self._last_ns = self.clock()
+        self._last_ns = self._over_ns = self.clock()
         if self._opening is not None:
             self._opening.cancel()
         self._end()
@@ -244,7 +244,7 @@ class Benchmark:
         self.recorder = self.measured
         self._record_in(self.recorder)
         self._remaining = self.plan.exchanges
-        self.begun_ns = self._last_ns = self.clock()
+        self.begun_ns = self._last_ns = self._over_ns = self.clock()
         self._intervals.restart()  # they begin with what is measured, in every process at once
         self._instrument = Instrument()
         if self.plan.length_ns is not None:
@@ -279,6 +279,11 @@ class Benchmark:
     def exchange_ended(self, now_ns: int) -> None:
         """Note that an exchange ended, when nothing more is sent: the last one ends the run."""
         self._last_ns = max(self._last_ns, now_ns)
+        self.exchange_lost(now_ns)
+
+    def exchange_lost(self, now_ns: int) -> None:
+        """Note that one ended without an echo. To wait for what is lost is no part of the load."""
+        self._over_ns = max(self._over_ns, now_ns)
         if not self.sending and self.phase == "finishing" and not self._in_flight():
             self._end()
 
@@ -302,7 +307,7 @@ class Benchmark:
             elif not self.roster.is_open:
                 self.stop_sending()
         else:
-            self.exchange_ended(self.clock())
+            self.exchange_lost(self.clock())
 
     def opening_failed(self, failure: NetechoError) -> None:
         """Note that an exchange failed that was to open a connection; end the run if nobody is there."""
@@ -343,13 +348,14 @@ class Benchmark:
     def _close_books(self) -> None:
         gc.unfreeze()
         instrument = self._instrument
-        if instrument is None or self._last_ns <= self.begun_ns:
+        if instrument is None or self._over_ns <= self.begun_ns:
             return
-        self.elapsed_ns = self._last_ns - self.begun_ns
+        end_ns = self._last_ns if self.measured.counts.completed else self._over_ns
+        self.elapsed_ns = end_ns - self.begun_ns
         awake_ns = 0 if self._open_loop is None else self._open_loop.awake_ns
         self.cpu_share = instrument.cpu_share(self.clock() - self.begun_ns, awake_ns)
         self.steal_share = instrument.steal_share()
-        self._intervals.end_last(self._last_ns)
+        self._intervals.end_last(self._over_ns)
 
     def summary(self, started: str, system: Mapping[str, Any]) -> Summary:
         """Return what the run means.

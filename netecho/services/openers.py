@@ -106,7 +106,7 @@ class Opener(Connection):
             now = self._clock()
             flow.end(failure.kind)
             benchmark.opening_failed(failure)
-            benchmark.exchange_ended(now)
+            benchmark.exchange_lost(now)
             self._answered = False
             # Nobody is helped by being asked at once again. A schedule asks when it says, but not in this
             # very turn, in which it may be sending.
