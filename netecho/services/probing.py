@@ -39,7 +39,7 @@ from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Receipt, Route
 from netecho.services import system
 from netecho.services.conclusion import plan_of_result
-from netecho.services.failures import loss_kind
+from netecho.services.failures import explain_loss, loss_kind
 from netecho.services.handshake import describe
 from netecho.services.instrument import Instrument
 from netecho.services.intervals import INTERVAL, OnInterval
@@ -305,8 +305,7 @@ class ProbeRun:
         elif reason.check(ConnectionDone):
             self.failure = LostError(f"{target} closed the connection after {self._flow.newest + 1} probes")
         else:
-            how = "" if kind == "lost" else f": {kind}"
-            self.failure = LostError(f"the connection to {target} was lost{how}")
+            self.failure = explain_loss(reason, target)
         self._lost = 1
         self._end_ns = now
         for sequence in self._flow.give_up(now + 1, kind):
