@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
@@ -31,7 +32,10 @@ def loss_kind(reason: Failure) -> str:
     number = getattr(value, "osError", None) or getattr(value, "errno", None)
     if not isinstance(number, int) and value.args:  # Twisted's ConnectionLost carries the OSError
         number = getattr(value.args[0], "errno", None)
-    return _WORDS.get(number, "lost") if isinstance(number, int) else "lost"
+    if isinstance(number, int):
+        return _WORDS.get(number, "lost")
+    foreign = _FOREIGN.match(str(value.args[0])) if value.args else None
+    return "lost" if foreign is None else foreign[1]
 
 
 def explain_loss(reason: Failure, target: Target | None = None) -> NetechoError:
@@ -50,21 +54,21 @@ def explain_loss(reason: Failure, target: Target | None = None) -> NetechoError:
 def _clause(reason: Failure) -> str:
     """Return how a connection was lost, as a clause."""
     value: Any = reason.value
-    kind = loss_kind(reason)
-    if kind not in ("lost", "tls"):
-        return kind
     if not isinstance(value, error.ConnectionLost):
         return end_seen(reason).strip().rstrip(".")
-    # Twisted's own says that it "was lost in a non-clean fashion", and so it does in front of what ours say.
     if value.args and isinstance(value.args[0], str):
-        words = value.args[0]
+        words = value.args[0]  # in front of which Twisted would say that it "was lost in a non-clean fashion"
+    elif (kind := loss_kind(reason)) != "lost":
+        return kind
     elif type(value) is error.ConnectionLost:
-        words = "it was not ended in order"
+        return "it was not ended in order"
     else:
         words = type(value).__doc__ or ""
     return words[:1].lower() + words[1:].strip().rstrip(".")
 
 
+_FOREIGN = re.compile(r"What the other end says is (not \w+)")
+"""How protocols begin to say that they are not what is spoken there."""
 _WORDS = {
     errno.ECONNRESET: "reset",
     errno.EPIPE: "reset",

@@ -1,4 +1,4 @@
-"""A client without the certificate that a server requires, which TLS 1.3 tells it after the handshake."""
+"""How the loss of a connection is said, counted and explained, to a client and at a server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from netecho.errors import ExitStatus, LostError, TLSError
 from netecho.plans import Target
+from netecho.protocols._http1_client import NotHTTPError
 from netecho.protocols._tls import TruncationError
 from netecho.services.failures import explain_loss, loss_kind
 from tests.clients import client, errors
@@ -21,8 +22,8 @@ WANTED = "wants a client certificate; give one with --cert\n"
 
 
 @pytest.mark.parametrize("scheme", ["tls", "https"])
-def test_required(scheme: str, tmp_path: pathlib.Path) -> None:
-    """Each way to use a connection says in one line what is missing; the server says what it missed."""
+def test_certificate_required(scheme: str, tmp_path: pathlib.Path) -> None:
+    """TLS 1.3 says so after the handshake: all who use the connection say in a line what is missing."""
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     with Server(f"{scheme}://127.0.0.1:0", "--client-ca", str(tmp_path / "ca.pem"), "--verbose") as server:
         url, ca = server.listener.url, server.listener.ca
@@ -51,6 +52,11 @@ def test_required(scheme: str, tmp_path: pathlib.Path) -> None:
         (TruncationError(), "lost", "the peer closed the connection without close_notify: what"),
         (ConnectionLost("Said by us."), "lost", "said by us"),
         (OSError("odd"), "lost", "odd"),
+        (
+            NotHTTPError(f"{NotHTTPError.__doc__}: why"),
+            "not HTTP",
+            "what the other end says is not HTTP",
+        ),
     ],
 )
 def test_other_reasons(reason: Exception, kind: str, says: str) -> None:
@@ -67,3 +73,17 @@ def test_alerts() -> None:
     assert loss_kind(reason) == "unknown ca"
     assert isinstance(explain_loss(reason), TLSError)
     assert str(explain_loss(reason)) == "the other end does not trust the authority of our certificate"
+
+
+def test_not_http() -> None:
+    """What speaks something else is said to do so, and not just that the connection was lost."""
+    with Server("tcp://127.0.0.1:0") as server:  # the echo of a request is no answer
+        url = server.listener.url.replace("tcp", "http")
+        probed = client("-n", "1", url)
+        measured = netecho("bench", "-n", "1", "--quiet", url)
+        assert probed.stdout.startswith(b"seq=0 lost (not HTTP)\n")
+        assert errors(probed).startswith(
+            f"netecho: the connection to {url} was lost: what the other end says is not HTTP: "
+        )
+        assert b" not HTTP\n" in measured.stdout
+        assert probed.returncode == measured.returncode == ExitStatus.FAILED
