@@ -358,6 +358,7 @@ def test_closed_stdout() -> None:
         (["-6", "127.0.0.1"], 2, "127.0.0.1 is an IPv4 address, and -6 asks for another"),
         (["unix:/nonexistent/echo"], 1, "there is no socket; start one with: netecho serve"),
         (["udp://127.0.0.1", "-l", "65508"], 2, "at most 65507 bytes, not 65508"),
+        (["-l", "10GiB", "127.0.0.1"], 2, "at most 134217728 bytes, not 10737418240"),
         (["-i", "0"], 2, "for a load, use netecho bench"),
         (["--json", "/nonexistent/result"], 2, "cannot be written"),
         (["--source", "192.0.2.1", "127.0.0.1"], 1, "--source"),

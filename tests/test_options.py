@@ -23,6 +23,7 @@ from netecho.options import (
     check_reflection,
     check_replies,
     check_retry,
+    check_size,
     flags,
     output,
     panels,
@@ -30,6 +31,7 @@ from netecho.options import (
     resolve_target,
     units,
 )
+from netecho.options.targets import MOST_SIZE
 from netecho.plans import Family, MultiplexPlan, ProxyPlan, ReplyMode, RequestPlan, Stage, Target
 from netecho.protocols._contract import Kind
 
@@ -543,6 +545,27 @@ def test_no_listeners(asked: Asked, reason: str) -> None:
     """What contradicts itself, or would be ignored, is refused."""
     with pytest.raises(UsageError, match=reason):
         resolve_listeners(*asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "says"),
+    [
+        ("tcp", 0, "-l: a message on tcp has at least 1 byte, not 0"),
+        ("tcp", MOST_SIZE, None),
+        ("tcp", 10 << 30, "-l: a message on tcp has at most 134217728 bytes, not 10737418240"),
+        ("http", MOST_SIZE + 1, "-l: a message on http has at most 134217728 bytes, not 134217729"),
+        ("udp", MOST_SIZE, "-l: a message on udp has at most 65507 bytes, not 134217728"),
+    ],
+)
+def test_sizes(name: str, size: int, says: str | None) -> None:
+    """A message is as long as its protocol takes, and never so long that it cannot be made."""
+    adapter = protocols.load(name)
+    if says is None:
+        check_size(adapter, size, "-l")
+        return
+    with pytest.raises(UsageError) as caught:
+        check_size(adapter, size, "-l")
+    assert str(caught.value) == says
 
 
 def test_replies() -> None:

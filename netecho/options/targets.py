@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from netecho.errors import UsageError
 from netecho.plans import (
@@ -21,6 +21,9 @@ from netecho.plans import (
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
+
+MOST_SIZE: Final = 128 << 20
+"""Bytes of a message on any protocol: it is made and compared as a whole, in memory."""
 
 
 def resolve_target(text: str | None, port: int | None, proto: str | None, tls: bool) -> Target:
@@ -332,8 +335,9 @@ def check_size(adapter: Adapter, size: int, flag: str) -> None:
     Raises:
         UsageError: it cannot.
     """
-    least, most = adapter.minimum_size, adapter.maximum_size
+    least, most = adapter.minimum_size, min(adapter.maximum_size or MOST_SIZE, MOST_SIZE)
     if size < least:
-        raise UsageError(f"{flag}: a message on {adapter.name} has at least {least} bytes, not {size}")
-    if most is not None and size > most:
+        unit = "byte" if least == 1 else "bytes"
+        raise UsageError(f"{flag}: a message on {adapter.name} has at least {least} {unit}, not {size}")
+    if size > most:
         raise UsageError(f"{flag}: a message on {adapter.name} has at most {most} bytes, not {size}")
