@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import sys
 import traceback
@@ -20,6 +21,7 @@ DEBUG_VARIABLE = "NETECHO_DEBUG"
 def main() -> NoReturn:
     """Run the command line of this process and end it, with one of `ExitStatus`."""
     _open_closed_streams()
+    _make_do_without_unicode()
     status = run(sys.argv[1:])
     gc.freeze()  # so that the interpreter does not look for garbage in all that ends with the process anyway
     sys.exit(_flush(status))
@@ -97,6 +99,12 @@ def _open_closed_streams() -> None:
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _make_do_without_unicode() -> None:
+    """Have a standard output that lacks a character show another: Rich abridges with an ellipsis."""
+    if not sys.stdout.encoding.lower().startswith("utf") and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _flush(status: int) -> int:

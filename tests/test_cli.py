@@ -529,6 +529,28 @@ def test_help_of_commands(command: str, flag: str, capsys: pytest.CaptureFixture
     assert "\x1b" not in said
 
 
+@pytest.mark.parametrize(("encoding", "locale"), [("ascii", "C.UTF-8"), ("", "C")])
+def test_help_in_ascii(encoding: str, locale: str) -> None:
+    """Help is whole where there is only ASCII, and abridges nothing at 80 columns."""
+
+    def told(columns: str) -> str:
+        ended = start(
+            *("bench", "--help"),
+            COLUMNS=columns,
+            LC_ALL=locale,
+            PYTHONIOENCODING=encoding,
+            PYTHONUTF8="0",
+            PYTHONCOERCECLOCALE="0",
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert "--baseline" in ended.stdout
+        assert ended.stdout.isascii()
+        return ended.stdout
+
+    assert "?" in told("50")
+    assert "?" not in told("80")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The version says what netecho runs on, too."""
     import netecho
