@@ -27,6 +27,7 @@ from netecho.protocols._contract import Kind, Route
 from netecho.services.probing import ProbeRun
 from tests import schemas
 from tests.clients import NETECHO, PATIENCE, certificate, client, errors, ncat, process, socat
+from tests.servers import Server
 
 
 class FakeAdapter:
@@ -346,6 +347,23 @@ def test_closed_stdout() -> None:
         child.stdout = None
         _, err = child.communicate(timeout=PATIENCE)
     assert (child.returncode, err) == (1, b"")
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp", "stamp"])
+@pytest.mark.parametrize("form", [(), ("--json-stream",)])
+def test_full_disk(scheme: str, form: tuple[str, ...]) -> None:
+    """Standard output that cannot be written is one line, and no loss of the connection."""
+    with Server(f"{scheme}://127.0.0.1:0") as server, open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [*NETECHO, "client", "-n", "2", "-i", "10ms", *form, server.listener.url],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert result.stderr == b"netecho: cannot write to <stdout>: No space left on device\n"
+    assert result.returncode == ExitStatus.FAILED
 
 
 @pytest.mark.parametrize(
