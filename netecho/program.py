@@ -6,6 +6,7 @@ import contextlib
 import gc
 import io
 import os
+import signal
 import sys
 import traceback
 from typing import NoReturn
@@ -23,6 +24,7 @@ def main() -> NoReturn:
     _open_closed_streams()
     _make_do_without_unicode()
     status = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it would but interrupt the end
     gc.freeze()  # so that the interpreter does not look for garbage in all that ends with the process anyway
     sys.exit(_flush(status))
 

@@ -702,6 +702,21 @@ def test_interrupted_while_it_loads() -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
 
 
+@pytest.mark.parametrize(("arguments", "status", "lines"), [(["--version"], 0, 0), (["nothing"], 2, 1)])
+def test_interrupted_at_the_end(arguments: list[str], status: int, lines: int) -> None:
+    """Ctrl-C when a command has ended changes nothing any more."""
+    program = (
+        "import atexit, os\n"
+        "atexit.register(os.kill, os.getpid(), 2)\n"
+        "from netecho.__main__ import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr.count(b"\n")) == (status, lines)
+
+
 def test_garbage_is_looked_for_once_all_is_loaded() -> None:
     """What runs has its garbage collected, and none is looked for among what was loaded before."""
     script = (
