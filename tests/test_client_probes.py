@@ -198,6 +198,7 @@ def test_connection_lost() -> None:
     assert probing.summary.connections.lost == 1
     assert probing.run.exit_status is ExitStatus.FAILED
     assert probing.replies[-1].reason == "closed"
+    assert str(probing.run.failure).endswith(" closed the connection after 2 probes")
     assert not probing.clock.getDelayedCalls()
 
 

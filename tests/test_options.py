@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from netecho import protocols
 from netecho.errors import UsageError
 from netecho.options import (
+    check_addresses,
     check_multiplex,
     check_proxy,
     check_qlog,
@@ -566,6 +567,25 @@ def test_sizes(name: str, size: int, says: str | None) -> None:
     with pytest.raises(UsageError) as caught:
         check_size(adapter, size, "-l")
     assert str(caught.value) == says
+
+
+@pytest.mark.parametrize(
+    ("urls", "clash"),
+    [
+        (["http://:8000", "tcp://:8000"], True),
+        (["quic://:8000", "udp://:8000"], True),
+        (["https://:8000", "http3://:8000", "tcp://:8001", "tcp://[::1]:8000"], False),
+        (["http://:0", "tcp://:0"], False),
+        (["unix:/a", "unix:/b"], False),
+    ],
+)
+def test_addresses_of_several_protocols(urls: list[str], clash: bool) -> None:
+    """Two protocols cannot have one port, unless only one of them is on UDP."""
+    targets = resolve_listeners(urls, None, None, None, False)
+    adapters = [protocols.for_target(target) for target in targets]
+    told = pytest.raises(UsageError, match="twice") if clash else contextlib.nullcontext()
+    with told:
+        check_addresses(adapters, targets)
 
 
 def test_replies() -> None:

@@ -164,6 +164,8 @@ def _protocol(location: Location, text: str | None, proto: str | None, tls: bool
     from netecho import protocols
 
     scheme = location.scheme
+    if text is not None and text.endswith(":") and (word := text.removesuffix(":")) in protocols.schemes():
+        raise UsageError(f"{text} says only how: write {_form_of(word)}")
     is_path = scheme is None and location.path is not None and location.host is None
     if is_path and (proto is None or protocols.load(proto).default_port is not None):
         scheme = "unix"
@@ -176,6 +178,13 @@ def _protocol(location: Location, text: str | None, proto: str | None, tls: bool
     if tls and adapter.secure_scheme is None:
         raise UsageError(f"{adapter.name} has no form with TLS: leave --tls out")
     return adapter, secure or tls
+
+
+def _form_of(scheme: str) -> str:
+    """Return how a URL with this scheme is written."""
+    from netecho import protocols
+
+    return f"{scheme}:/path" if scheme in protocols.of_paths() else f"{scheme}://HOST:PORT"
 
 
 def _complete(
@@ -233,6 +242,21 @@ def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful
     if given and not any(adapter.reflects for adapter in adapters):
         words = _those(lambda one: one.reflects)
         raise UsageError(f"{given[0]} is for reflectors: add --proto {words}")
+
+
+def check_addresses(adapters: Sequence[Adapter], targets: Sequence[Target]) -> None:
+    """Check that no two protocols are to share an address: ports of TCP are others than those of UDP.
+
+    Raises:
+        UsageError: two are.
+    """
+    fixed = [
+        (adapter.takes_proxy, target.host, target.port)
+        for adapter, target in zip(adapters, targets, strict=True)
+        if target.path is None and target.port
+    ]
+    if len(set(fixed)) < len(fixed):
+        raise UsageError("the same address is to be listened on twice")
 
 
 def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:

@@ -26,6 +26,7 @@ from netecho.measure.directions import Losses
 from netecho.measure.flow import Flow
 from netecho.measure.flows import FlowTotal, datagrams_of
 from netecho.measure.histogram import Histogram
+from netecho.measure.humanise import count
 from netecho.measure.pacing import Pacer
 from netecho.measure.payload import Payload
 from netecho.measure.progress import ProbeReply
@@ -303,7 +304,9 @@ class ProbeRun:
         if reason.check(ConnectionRefusedError):
             self.failure = RefusedError(f"{target} refused: nothing listens on that port")
         elif reason.check(ConnectionDone):
-            self.failure = LostError(f"{target} closed the connection after {self._flow.newest + 1} probes")
+            self.failure = LostError(
+                f"{target} closed the connection after {count(self._flow.newest + 1, 'probe')}"
+            )
         else:
             self.failure = explain_loss(reason, target)
         self._lost = 1
