@@ -86,8 +86,10 @@ def _complain(who: str, text: str, status: ExitStatus) -> ExitStatus:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+    from netecho.rendering.streams import wrapped
+
     with contextlib.suppress(OSError):
-        print(f"{who}: {line}", file=sys.stderr, flush=True)
+        print(wrapped(f"{who}: {line}", sys.stderr), file=sys.stderr, flush=True)
     return status
 
 

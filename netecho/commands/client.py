@@ -47,7 +47,7 @@ from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream
 from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
 from netecho.rendering.result import result_view
-from netecho.rendering.streams import write_out
+from netecho.rendering.streams import wrapped, write_out
 from netecho.services import running
 from netecho.services.dialogue import Dialogue, Heard
 from netecho.services.opening import Opening
@@ -222,7 +222,7 @@ async def _probe(
 
 
 def _note(line: str) -> None:
-    write_out(f"{line}\n", sys.stderr)
+    write_out(f"{wrapped(line, sys.stderr)}\n", sys.stderr)
 
 
 def _describe(transport: Any, route: Route, setup: Mapping[str, Histogram]) -> None:
