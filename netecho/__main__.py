@@ -1,6 +1,7 @@
 """Where the program begins, as `netecho` and as `python -m netecho`."""
 
 import gc
+import signal
 import sys
 
 from netecho.errors import ExitStatus
@@ -14,6 +15,7 @@ def main() -> None:
     try:
         from netecho import program
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # another would but interrupt the end
         sys.exit(ExitStatus.INTERRUPTED)
     program.main()
 

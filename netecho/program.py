@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
+import signal
 import sys
 import traceback
 from typing import NoReturn
@@ -20,7 +22,9 @@ DEBUG_VARIABLE = "NETECHO_DEBUG"
 def main() -> NoReturn:
     """Run the command line of this process and end it, with one of `ExitStatus`."""
     _open_closed_streams()
+    _make_do_without_unicode()
     status = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it would but interrupt the end
     gc.freeze()  # so that the interpreter does not look for garbage in all that ends with the process anyway
     sys.exit(_flush(status))
 
@@ -82,8 +86,10 @@ def _complain(who: str, text: str, status: ExitStatus) -> ExitStatus:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+    from netecho.rendering.streams import wrapped
+
     with contextlib.suppress(OSError):
-        print(f"{who}: {line}", file=sys.stderr, flush=True)
+        print(wrapped(f"{who}: {line}", sys.stderr), file=sys.stderr, flush=True)
     return status
 
 
@@ -97,6 +103,12 @@ def _open_closed_streams() -> None:
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _make_do_without_unicode() -> None:
+    """Have a standard output that lacks a character show another: Rich abridges with an ellipsis."""
+    if not sys.stdout.encoding.lower().startswith("utf") and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _flush(status: int) -> int:

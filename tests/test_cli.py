@@ -529,6 +529,28 @@ def test_help_of_commands(command: str, flag: str, capsys: pytest.CaptureFixture
     assert "\x1b" not in said
 
 
+@pytest.mark.parametrize(("encoding", "locale"), [("ascii", "C.UTF-8"), ("", "C")])
+def test_help_in_ascii(encoding: str, locale: str) -> None:
+    """Help is whole where there is only ASCII, and abridges nothing at 80 columns."""
+
+    def told(columns: str) -> str:
+        ended = start(
+            *("bench", "--help"),
+            COLUMNS=columns,
+            LC_ALL=locale,
+            PYTHONIOENCODING=encoding,
+            PYTHONUTF8="0",
+            PYTHONCOERCECLOCALE="0",
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert "--baseline" in ended.stdout
+        assert ended.stdout.isascii()
+        return ended.stdout
+
+    assert "?" in told("50")
+    assert "?" not in told("80")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """The version says what netecho runs on, too."""
     import netecho
@@ -678,6 +700,21 @@ def test_interrupted_while_it_loads() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
+@pytest.mark.parametrize(("arguments", "status", "lines"), [(["--version"], 0, 0), (["nothing"], 2, 1)])
+def test_interrupted_at_the_end(arguments: list[str], status: int, lines: int) -> None:
+    """Ctrl-C when a command has ended changes nothing any more."""
+    program = (
+        "import atexit, os\n"
+        "atexit.register(os.kill, os.getpid(), 2)\n"
+        "from netecho.__main__ import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr.count(b"\n")) == (status, lines)
 
 
 def test_garbage_is_looked_for_once_all_is_loaded() -> None:

@@ -216,6 +216,21 @@ def test_signals(body: str, expected: list[str]) -> None:
         assert child.stderr.read() == b""
 
 
+def test_signal_at_the_end() -> None:
+    """Ctrl-C when the command has ended is of no effect: neither a traceback nor another status."""
+    script = (
+        "import atexit, os, sys\n"
+        "from netecho.services.running import run\n"
+        "async def main(reactor, signals): return 42\n"
+        "status = run(main)\n"
+        "atexit.register(os.kill, os.getpid(), 2)\n"
+        "os.kill(os.getpid(), 2)\n"
+        "sys.exit(status)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=PATIENCE, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (42, b"", b"")
+
+
 def test_open_files_as_many_as_allowed() -> None:
     """The soft limit of open files is raised to the hard one."""
     resource = pytest.importorskip("resource")

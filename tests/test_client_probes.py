@@ -27,6 +27,7 @@ from netecho.protocols._contract import Kind, Route
 from netecho.services.probing import ProbeRun
 from tests import schemas
 from tests.clients import NETECHO, PATIENCE, certificate, client, errors, ncat, process, socat
+from tests.servers import Server
 
 
 class FakeAdapter:
@@ -197,6 +198,7 @@ def test_connection_lost() -> None:
     assert probing.summary.connections.lost == 1
     assert probing.run.exit_status is ExitStatus.FAILED
     assert probing.replies[-1].reason == "closed"
+    assert str(probing.run.failure).endswith(" closed the connection after 2 probes")
     assert not probing.clock.getDelayedCalls()
 
 
@@ -348,6 +350,23 @@ def test_closed_stdout() -> None:
     assert (child.returncode, err) == (1, b"")
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "udp", "stamp"])
+@pytest.mark.parametrize("form", [(), ("--json-stream",)])
+def test_full_disk(scheme: str, form: tuple[str, ...]) -> None:
+    """Standard output that cannot be written is one line, and no loss of the connection."""
+    with Server(f"{scheme}://127.0.0.1:0") as server, open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [*NETECHO, "client", "-n", "2", "-i", "10ms", *form, server.listener.url],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert result.stderr == b"netecho: cannot write to <stdout>: No space left on device\n"
+    assert result.returncode == ExitStatus.FAILED
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -358,6 +377,7 @@ def test_closed_stdout() -> None:
         (["-6", "127.0.0.1"], 2, "127.0.0.1 is an IPv4 address, and -6 asks for another"),
         (["unix:/nonexistent/echo"], 1, "there is no socket; start one with: netecho serve"),
         (["udp://127.0.0.1", "-l", "65508"], 2, "at most 65507 bytes, not 65508"),
+        (["-l", "10GiB", "127.0.0.1"], 2, "at most 134217728 bytes, not 10737418240"),
         (["-i", "0"], 2, "for a load, use netecho bench"),
         (["--json", "/nonexistent/result"], 2, "cannot be written"),
         (["--source", "192.0.2.1", "127.0.0.1"], 1, "--source"),

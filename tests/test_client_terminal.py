@@ -7,9 +7,11 @@ import os
 import re
 import select
 import signal
+import socket
 import stat
 import subprocess
 import termios
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +68,29 @@ def at_terminal(*arguments: str, home: Path, term: str = "xterm") -> Iterator[Pe
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def test_narrow_terminal() -> None:
+    """Sentences end their lines between words where the terminal is narrow."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 40))
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    try:
+        with process(
+            [*NETECHO, "client", "127.0.0.1", str(port)], stdin=theirs, stdout=theirs, stderr=theirs
+        ) as child:
+            person = Person(ours, child)
+            told = person.sees(r"(?s)netecho: .*--port\s+\d+\r\n")
+            assert child.wait(PATIENCE) == 1
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert told[0].splitlines() == textwrap.wrap(
+        f"netecho: connection to tcp://127.0.0.1:{port} refused: nothing listens there; start one with: "
+        f"netecho serve --port {port}",
+        40,
+    )
 
 
 def test_conversation(tmp_path: Path) -> None:

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from netecho import protocols
 from netecho.errors import UsageError
 from netecho.options import (
+    check_addresses,
     check_multiplex,
     check_proxy,
     check_qlog,
     check_reflection,
     check_replies,
     check_retry,
+    check_size,
     flags,
     output,
     panels,
@@ -30,6 +32,7 @@ from netecho.options import (
     resolve_target,
     units,
 )
+from netecho.options.targets import MOST_SIZE
 from netecho.plans import Family, MultiplexPlan, ProxyPlan, ReplyMode, RequestPlan, Stage, Target
 from netecho.protocols._contract import Kind
 
@@ -543,6 +546,46 @@ def test_no_listeners(asked: Asked, reason: str) -> None:
     """What contradicts itself, or would be ignored, is refused."""
     with pytest.raises(UsageError, match=reason):
         resolve_listeners(*asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "says"),
+    [
+        ("tcp", 0, "-l: a message on tcp has at least 1 byte, not 0"),
+        ("tcp", MOST_SIZE, None),
+        ("tcp", 10 << 30, "-l: a message on tcp has at most 134217728 bytes, not 10737418240"),
+        ("http", MOST_SIZE + 1, "-l: a message on http has at most 134217728 bytes, not 134217729"),
+        ("udp", MOST_SIZE, "-l: a message on udp has at most 65507 bytes, not 134217728"),
+    ],
+)
+def test_sizes(name: str, size: int, says: str | None) -> None:
+    """A message is as long as its protocol takes, and never so long that it cannot be made."""
+    adapter = protocols.load(name)
+    if says is None:
+        check_size(adapter, size, "-l")
+        return
+    with pytest.raises(UsageError) as caught:
+        check_size(adapter, size, "-l")
+    assert str(caught.value) == says
+
+
+@pytest.mark.parametrize(
+    ("urls", "clash"),
+    [
+        (["http://:8000", "tcp://:8000"], True),
+        (["quic://:8000", "udp://:8000"], True),
+        (["https://:8000", "http3://:8000", "tcp://:8001", "tcp://[::1]:8000"], False),
+        (["http://:0", "tcp://:0"], False),
+        (["unix:/a", "unix:/b"], False),
+    ],
+)
+def test_addresses_of_several_protocols(urls: list[str], clash: bool) -> None:
+    """Two protocols cannot have one port, unless only one of them is on UDP."""
+    targets = resolve_listeners(urls, None, None, None, False)
+    adapters = [protocols.for_target(target) for target in targets]
+    told = pytest.raises(UsageError, match="twice") if clash else contextlib.nullcontext()
+    with told:
+        check_addresses(adapters, targets)
 
 
 def test_replies() -> None:

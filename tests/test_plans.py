@@ -183,6 +183,37 @@ def test_socket_options(options: dict[str, object]) -> None:
     assert SocketOptions(**options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        ({"family": Family.IPV4}, "-4/--ipv4"),
+        ({"family": Family.IPV6}, "-6/--ipv6"),
+        ({"source": "::1"}, "--source"),
+        ({"dscp": 0}, "--dscp"),
+        ({"ttl": 1}, "--ttl"),
+    ],
+)
+def test_paths_have_no_packets(options: dict[str, object], flag: str) -> None:
+    """What is asked of IP is refused where a socket has a path."""
+    sockets = SocketOptions(**options)  # type: ignore[arg-type]
+    path = Target("unix", "unix", path="/a")
+    for make in (TalkPlan, ProbePlan, BenchPlan):
+        with pytest.raises(UsageError) as caught:
+            make(path, sockets=sockets)
+        assert str(caught.value) == f"{flag} is of IP, which unix is without: leave it out"
+        assert make(Target(), sockets=sockets).sockets == sockets
+        assert make(path).sockets == SocketOptions()
+
+
+@pytest.mark.parametrize("make", [ProbePlan, BenchPlan])
+@pytest.mark.parametrize(("name", "flag"), [("duration_ns", "-z/--duration"), ("timeout_ns", "-w/--timeout")])
+def test_no_time(make: Any, name: str, flag: str) -> None:
+    """No time at all is refused, in words without a unit."""
+    with pytest.raises(UsageError) as caught:
+        make(Target(), **{name: 0})
+    assert str(caught.value) == f"{flag} must be more than 0"
+
+
 def test_listen_plan_needs_listeners() -> None:
     """There is something to listen on."""
     with pytest.raises(UsageError, match="nothing to listen on"):
@@ -421,7 +452,7 @@ CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "dura
         ({**RAMP, "warmup_ns": 1}, "--warmup needs a rate"),
         ({"connections_stages": (Stage(SECOND, 1.5),), "duration_ns": None}, "whole numbers of connections"),
         ({"connections": 0, **CROWD}, "-c/--connections must be at least 1"),
-        ({"connections_lifetime_ns": 0}, "--connections-lifetime must be at least 1"),
+        ({"connections_lifetime_ns": 0}, "--connections-lifetime must be more than 0"),
         ({"mode": Mode.HANDSHAKE}, "tcp://127.0.0.1:8000 does not speak: add --tls"),
         ({"resume": True}, "--resume is for TLS"),
         ({"resume": True, "mode": Mode.CONNECT, "target": SECURE}, "--resume is for TLS"),

@@ -414,6 +414,9 @@ def test_own_ports_get_no_answer() -> None:
         (["serve", "--proto", "stamp", "--tls"], 2, "stamp"),
         (["serve", "--max-connections", "0"], 2, "--max-connections"),
         (["serve", "tcp://:8000", "tcp://:8000"], 2, "twice"),
+        (["serve", "http://:8000", "tcp://:8000"], 2, "twice"),
+        (["serve", "unix:"], 2, "unix: says only how: write unix:/path"),
+        (["client", "tls:"], 2, "tls: says only how: write tls://HOST:PORT"),
         (["serve", "--reply", "shout"], 2, "shout"),
     ],
 )

@@ -50,6 +50,7 @@ from netecho.services import running, system
 from netecho.services.benchmark import Benchmark
 from netecho.services.embedded import EmbeddedServer
 from netecho.services.foreign_probes import ForeignProbes
+from netecho.services.handshake import explain_refusal
 from netecho.services.intervals import OnInterval, OnProgress
 from netecho.services.keys import read_key
 from netecho.services.loaded_latency import LoadedLatencyRun
@@ -250,6 +251,9 @@ def run(
             show(summary)
         if log is not None:
             log.close()
+        for kind in summary.errors:
+            if (refused := explain_refusal(kind, plan.target)) is not None:
+                write_out(f"netecho: {refused}\n", sys.stderr)
         status = exit_status(summary, adapter.kind)
         if old is not None and status is ExitStatus.GOOD:
             old.check_compared(summary)

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
 
 from netecho import protocols
-from netecho.errors import ExitStatus, LostError, UsageError
+from netecho.errors import ExitStatus, LostError, NetechoError, UsageError
 from netecho.measure.histogram import Histogram
 from netecho.measure.progress import ProbeReply
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
@@ -47,7 +47,7 @@ from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream
 from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
 from netecho.rendering.result import result_view
-from netecho.rendering.streams import write_out
+from netecho.rendering.streams import wrapped, write_out
 from netecho.services import running
 from netecho.services.dialogue import Dialogue, Heard
 from netecho.services.opening import Opening
@@ -187,12 +187,17 @@ async def _probe(
 ) -> int:
     view: ProbeView | None = None
     is_read = True
+    unwritable: NetechoError | None = None
 
     def on_probe(reply: ProbeReply) -> None:
-        nonlocal is_read
-        if view is not None and not view.reply(reply):
-            is_read = False
-            probes.interrupt()
+        nonlocal is_read, unwritable
+        try:
+            if view is None or view.reply(reply):
+                return
+        except NetechoError as error:  # not the connection's fault, which would be lost by it
+            unwritable = error
+        is_read = False
+        probes.interrupt()
 
     route = await find_route(reactor, adapter, plan)
     log = None if forms.saved.log is None else HistogramLog(forms.saved.log, f"client {plan.target}")
@@ -207,6 +212,8 @@ async def _probe(
     is_read = forms.show(summary) and is_read
     if log is not None:
         log.close()
+    if unwritable is not None:
+        raise unwritable
     if not is_read:
         raise BrokenPipeError
     if probes.failure is not None:
@@ -215,7 +222,7 @@ async def _probe(
 
 
 def _note(line: str) -> None:
-    write_out(f"{line}\n", sys.stderr)
+    write_out(f"{wrapped(line, sys.stderr)}\n", sys.stderr)
 
 
 def _describe(transport: Any, route: Route, setup: Mapping[str, Histogram]) -> None:

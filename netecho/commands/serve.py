@@ -16,6 +16,7 @@ from netecho import protocols
 from netecho.errors import ExitStatus, NetechoError
 from netecho.impairment import Impairment
 from netecho.options import (
+    check_addresses,
     check_bounds,
     check_proxy,
     check_qlog,
@@ -82,6 +83,7 @@ def run(
             alt_svc,
         )
         adapters = [protocols.for_target(one) for one in plan.listeners]
+        check_addresses(adapters, plan.listeners)
         check_reflection(adapters, hmac_key, stateful)
         check_replies(adapters, reply)
         check_impairment(adapters, impairment)

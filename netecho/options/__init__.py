@@ -4,6 +4,7 @@ Nothing here imports Twisted before a target is resolved.
 """
 
 from netecho.options.targets import (
+    check_addresses,
     check_bounds,
     check_mode,
     check_multiplex,
@@ -22,6 +23,7 @@ from netecho.options.targets import (
 )
 
 __all__ = [
+    "check_addresses",
     "check_bounds",
     "check_mode",
     "check_multiplex",

@@ -193,7 +193,7 @@ ConnectionsStages = Annotated[
         metavar="STAGES",
         parser=read_by(units.parse_stages),
         rich_help_panel=LOAD,
-        help="Change the number of connections in straight lines, from -c: 10s:100,30s:500,10s:0.",
+        help="Change the number of connections in straight lines, from -c: 10s:100,1m:500.",
     ),
 ]
 

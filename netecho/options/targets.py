@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from netecho.errors import UsageError
 from netecho.plans import (
@@ -21,6 +21,9 @@ from netecho.plans import (
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
+
+MOST_SIZE: Final = 128 << 20
+"""Bytes of a message on any protocol: it is made and compared as a whole, in memory."""
 
 
 def resolve_target(text: str | None, port: int | None, proto: str | None, tls: bool) -> Target:
@@ -161,6 +164,8 @@ def _protocol(location: Location, text: str | None, proto: str | None, tls: bool
     from netecho import protocols
 
     scheme = location.scheme
+    if text is not None and text.endswith(":") and (word := text.removesuffix(":")) in protocols.schemes():
+        raise UsageError(f"{text} says only how: write {_form_of(word)}")
     is_path = scheme is None and location.path is not None and location.host is None
     if is_path and (proto is None or protocols.load(proto).default_port is not None):
         scheme = "unix"
@@ -173,6 +178,13 @@ def _protocol(location: Location, text: str | None, proto: str | None, tls: bool
     if tls and adapter.secure_scheme is None:
         raise UsageError(f"{adapter.name} has no form with TLS: leave --tls out")
     return adapter, secure or tls
+
+
+def _form_of(scheme: str) -> str:
+    """Return how a URL with this scheme is written."""
+    from netecho import protocols
+
+    return f"{scheme}:/path" if scheme in protocols.of_paths() else f"{scheme}://HOST:PORT"
 
 
 def _complete(
@@ -230,6 +242,21 @@ def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful
     if given and not any(adapter.reflects for adapter in adapters):
         words = _those(lambda one: one.reflects)
         raise UsageError(f"{given[0]} is for reflectors: add --proto {words}")
+
+
+def check_addresses(adapters: Sequence[Adapter], targets: Sequence[Target]) -> None:
+    """Check that no two protocols are to share an address: ports of TCP are others than those of UDP.
+
+    Raises:
+        UsageError: two are.
+    """
+    fixed = [
+        (adapter.takes_proxy, target.host, target.port)
+        for adapter, target in zip(adapters, targets, strict=True)
+        if target.path is None and target.port
+    ]
+    if len(set(fixed)) < len(fixed):
+        raise UsageError("the same address is to be listened on twice")
 
 
 def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
@@ -332,8 +359,9 @@ def check_size(adapter: Adapter, size: int, flag: str) -> None:
     Raises:
         UsageError: it cannot.
     """
-    least, most = adapter.minimum_size, adapter.maximum_size
+    least, most = adapter.minimum_size, min(adapter.maximum_size or MOST_SIZE, MOST_SIZE)
     if size < least:
-        raise UsageError(f"{flag}: a message on {adapter.name} has at least {least} bytes, not {size}")
-    if most is not None and size > most:
+        unit = "byte" if least == 1 else "bytes"
+        raise UsageError(f"{flag}: a message on {adapter.name} has at least {least} {unit}, not {size}")
+    if size > most:
         raise UsageError(f"{flag}: a message on {adapter.name} has at most {most} bytes, not {size}")

@@ -9,7 +9,7 @@ from typing import Any
 from netecho.errors import UsageError
 from netecho.plans.checks import above_zero, at_least
 from netecho.plans.messages import DEFAULT_SIZE, MailPlan, MultiplexPlan, ProxyPlan, RequestPlan
-from netecho.plans.network import ClientTLS, SocketOptions, check_fit, check_tls, network_json
+from netecho.plans.network import ClientTLS, SocketOptions, check_fit, check_sockets, check_tls, network_json
 from netecho.plans.targets import Target
 from netecho.plans.words import SECOND, Arrival, Mode, Timer, Verify
 
@@ -128,14 +128,14 @@ class BenchPlan:
         least = 0 if self.portion is not None and self.connections_stages else 1
         at_least(least, "-c/--connections", self.connections)
         at_least(1, "-n/--exchanges", self.exchanges)
-        at_least(1, "-z/--duration", self.duration_ns)
+        above_zero("-z/--duration", self.duration_ns)
         at_least(0, "-l/--size", self.size)
         at_least(1, "--pipeline", self.pipeline)
         at_least(0, "--warmup", self.warmup_ns)
-        at_least(1, "-w/--timeout", self.timeout_ns)
+        above_zero("-w/--timeout", self.timeout_ns)
         at_least(1, "--max-in-flight", self.max_in_flight)
         at_least(1, "--workers", self.workers)
-        at_least(1, "--connections-lifetime", self.connections_lifetime_ns)
+        above_zero("--connections-lifetime", self.connections_lifetime_ns)
         above_zero("--connect-rate", self.connect_rate)
         self._check_end()
         self._check_rate()
@@ -143,6 +143,7 @@ class BenchPlan:
         if self.abort_on_fail and not self.slo:
             raise UsageError("--abort-on-fail needs an objective to fail: --slo")
         check_tls(self.tls, self.target)
+        check_sockets(self.sockets, self.target)
         check_fit(self.sockets.mtu, self.target, self.size)
 
     def _check_end(self) -> None:

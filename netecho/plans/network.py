@@ -88,6 +88,22 @@ def check_mtu(mtu: int | None) -> None:
         raise UsageError(f"--mtu {mtu} is not between 304 and 65535")
 
 
+def check_sockets(sockets: SocketOptions, target: Target) -> None:
+    """Raise `UsageError` if something is asked of IP and a target has a path in place of an address."""
+    if target.path is None:
+        return
+    family = "-4/--ipv4" if sockets.family is Family.IPV4 else "-6/--ipv6"
+    given = {
+        family: sockets.family is not Family.ANY,
+        "--source": sockets.source is not None,
+        "--dscp": sockets.dscp is not None,
+        "--ttl": sockets.ttl is not None,
+    }
+    for flag, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{flag} is of IP, which {target.scheme} is without: leave it out")
+
+
 def check_fit(mtu: int | None, target: Target, size: int = 0) -> None:
     """Raise `UsageError` if a message fits into no packet of `mtu` bytes, or nothing would keep to that."""
     if mtu is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from netecho.plans.checks import at_least
+from netecho.plans.checks import above_zero, at_least
 from netecho.plans.messages import DEFAULT_SIZE, MailPlan, MultiplexPlan, ProxyPlan, RequestPlan
-from netecho.plans.network import ClientTLS, SocketOptions, check_fit, check_tls, network_json
+from netecho.plans.network import ClientTLS, SocketOptions, check_fit, check_sockets, check_tls, network_json
 from netecho.plans.targets import Target
 from netecho.plans.words import SECOND, Verify
 
@@ -32,8 +32,9 @@ class TalkPlan:
     """How streams are used, on protocols that multiplex."""
 
     def __post_init__(self) -> None:
-        at_least(1, "-w/--timeout", self.timeout_ns)
+        above_zero("-w/--timeout", self.timeout_ns)
         check_tls(self.tls, self.target)
+        check_sockets(self.sockets, self.target)
         check_fit(self.sockets.mtu, self.target)
 
 
@@ -68,10 +69,11 @@ class ProbePlan:
     def __post_init__(self) -> None:
         at_least(1, "-n/--count", self.count)
         at_least(0, "-i/--interval", self.interval_ns)
-        at_least(1, "-z/--duration", self.duration_ns)
+        above_zero("-z/--duration", self.duration_ns)
         at_least(0, "-l/--size", self.size)
-        at_least(1, "-w/--timeout", self.timeout_ns)
+        above_zero("-w/--timeout", self.timeout_ns)
         check_tls(self.tls, self.target)
+        check_sockets(self.sockets, self.target)
         check_fit(self.sockets.mtu, self.target, self.payload_size)
 
     @property

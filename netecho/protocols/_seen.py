@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL.SSL import Error
 
 if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
     from netecho.protocols._security import Agreement
     from netecho.protocols._stream_server import ReplyProtocol
 
@@ -33,6 +35,22 @@ def seen_of(connection: ReplyProtocol) -> dict[str, Any]:
         "tls": None if connection.factory.settings.tls is None else tls_seen(transport.getHandle()),
         "proxy": proxy,
     }
+
+
+def openssl_reasons(error: Error) -> list[str]:
+    """Return what an error of OpenSSL's says, in its own words; nothing if it says nothing."""
+    if error.args and isinstance(error.args[0], list):
+        queue = error.args[0]
+    else:  # it is of the system beneath
+        queue = [error.args] if error.args else []
+    return [str(entry[-1]).replace("_", " ") for entry in queue]
+
+
+def end_seen(reason: Failure) -> str:
+    """Return why a connection has ended, in words: an error of OpenSSL's would show itself as a list."""
+    if isinstance(reason.value, Error):
+        return ", ".join(openssl_reasons(reason.value)) or "TLS failed"
+    return reason.getErrorMessage()
 
 
 def agreement_seen(agreement: Agreement | None) -> dict[str, Any] | None:

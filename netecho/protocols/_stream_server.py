@@ -21,7 +21,7 @@ from zope.interface import implementer
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._proxied import Gate
 from netecho.protocols._proxy_header import ProxyHeader
-from netecho.protocols._seen import address_text
+from netecho.protocols._seen import address_text, end_seen
 from netecho.protocols._sockets import has_unread, unread, unsent
 
 HANDSHAKE_TIMEOUT: Final = 10.0
@@ -296,7 +296,7 @@ class ReplyFactory(Factory):
                 "bytes_received": connection.received,
                 "bytes_sent": connection.sent,
                 "elapsed_ns": elapsed_ns,
-                "reason": reason.getErrorMessage(),
+                "reason": end_seen(reason),
             },
         )
         self._end_if_drained()

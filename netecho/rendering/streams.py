@@ -43,6 +43,20 @@ def encodable(text: str, stream: IO[str]) -> str:
     return text.translate(_ASCII).encode(encoding, "backslashreplace").decode(encoding)
 
 
+def wrapped(sentence: str, stream: IO[str] | None) -> str:
+    """Return a sentence in lines that end between words, if `stream` is a terminal too narrow for it."""
+    if stream is None or stream.closed or not stream.isatty():
+        return sentence
+    columns = 0
+    with contextlib.suppress(OSError):
+        columns = os.get_terminal_size(stream.fileno()).columns
+    if not 0 < columns < len(sentence):  # a terminal need not know how wide it is
+        return sentence
+    import textwrap
+
+    return textwrap.fill(sentence, columns, break_long_words=False, break_on_hyphens=False)
+
+
 def write_out(text: str, stream: IO[str] | None) -> bool:
     """Write `text` and flush; return whether anybody is still there to read it.
 

@@ -15,7 +15,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netecho.errors import LostError, NetechoError, RefusedError
+from netecho.errors import NetechoError, RefusedError
+from netecho.services.failures import explain_loss
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -197,8 +198,7 @@ class Dialogue(Protocol):
         elif reason.check(ConnectionRefusedError):
             self._end(RefusedError("no reply: nothing listens at the other end's port"))
         else:
-            words = str(reason.getErrorMessage()).strip().rstrip(".")
-            self._end(LostError(f"the connection was lost: {words}"))
+            self._end(explain_loss(reason))
 
     def _end(self, error: NetechoError | None) -> None:
         if self.ended.called:

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from netecho.errors import CertificateError, NetechoError, TLSError
 from netecho.plans import Target
 from netecho.protocols._security import Agreement
+from netecho.protocols._seen import openssl_reasons
 from netecho.services.certificates import fingerprint
 
 _CODES = SSL.X509VerificationCodes
@@ -178,6 +179,16 @@ def verification(host: str | None, is_address: bool = False, enforce: bool = Tru
 
 
 _NO_TLS = "speaks no TLS; leave --tls out"
+_OF_OUR_CERTIFICATE = {
+    "certificate required": "wants a client certificate; give one with --cert",
+    "unknown ca": "does not trust the authority of our certificate",
+    "bad certificate": "does not accept our certificate",
+    "certificate unknown": "does not accept our certificate",
+    "certificate expired": "says that our certificate has expired",
+    "unsupported certificate": "does not accept our kind of certificate",
+    "access denied": "does not let us in",
+}
+"""Alerts (RFC 8446 section 6.2) that a TLS 1.3 client gets when its own side of the handshake is over."""
 _WORDS = {
     "wrong version number": _NO_TLS,
     "unexpected message": _NO_TLS,
@@ -185,14 +196,8 @@ _WORDS = {
     "record layer failure": _NO_TLS,
     "http request": _NO_TLS,
     "no application protocol": "speaks none of the protocols asked for with --alpn",
-    "certificate required": "wants a client certificate; give one with --cert",
+    **_OF_OUR_CERTIFICATE,
     "peer did not return a certificate": "showed no client certificate",
-    "unknown ca": "does not trust the authority of our certificate",
-    "bad certificate": "does not accept our certificate",
-    "certificate unknown": "does not accept our certificate",
-    "certificate expired": "says that our certificate has expired",
-    "unsupported certificate": "does not accept our kind of certificate",
-    "access denied": "does not let us in",
     "protocol version": "speaks no TLS version that we do",
     "unsupported protocol": "speaks no TLS version that we do",
     "no shared cipher": "has no cipher in common with us",
@@ -202,6 +207,23 @@ _WORDS = {
     "internal error": "failed in the handshake by an error of its own",
 }
 """What the reasons in OpenSSL's error queue mean, by a part of their text, the most telling first."""
+
+
+def refusal(error: BaseException | None) -> str | None:
+    """Return the alert by which the other end turned down our certificate, or our lack of one, if it did."""
+    said = _said(error) if isinstance(error, SSL.Error) else []
+    alerts = (part for part in _OF_OUR_CERTIFICATE if any(part in reason for reason in said))
+    return next(alerts, None)
+
+
+def explain_refusal(alert: str, target: Target | str) -> TLSError | None:
+    """Return what such an alert of a target's means and which flag would help; `None` if it is none."""
+    words = _OF_OUR_CERTIFICATE.get(alert)
+    return None if words is None else TLSError(f"{target} {words}")
+
+
+def _said(error: SSL.Error) -> list[str]:
+    return [reason.lower() for reason in openssl_reasons(error)]
 
 
 def explain(failure: Failure, target: Target | str) -> NetechoError:
@@ -223,8 +245,7 @@ def explain(failure: Failure, target: Target | str) -> NetechoError:
     if isinstance(error, ConnectionClosed | SSL.SysCallError):
         return TLSError(f"{target} closed the connection in the TLS handshake; perhaps it speaks no TLS")
     if isinstance(error, SSL.Error):
-        queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
-        said = [str(entry[-1]).replace("_", " ").lower() for entry in queue]
+        said = _said(error)
         for part, words in _WORDS.items():
             if any(part in reason for reason in said):
                 return TLSError(f"{target} {words}")

@@ -26,6 +26,7 @@ from netecho.measure.directions import Losses
 from netecho.measure.flow import Flow
 from netecho.measure.flows import FlowTotal, datagrams_of
 from netecho.measure.histogram import Histogram
+from netecho.measure.humanise import count
 from netecho.measure.pacing import Pacer
 from netecho.measure.payload import Payload
 from netecho.measure.progress import ProbeReply
@@ -39,7 +40,7 @@ from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Exchanger, Kind, Receipt, Route
 from netecho.services import system
 from netecho.services.conclusion import plan_of_result
-from netecho.services.failures import loss_kind
+from netecho.services.failures import explain_loss, loss_kind
 from netecho.services.handshake import describe
 from netecho.services.instrument import Instrument
 from netecho.services.intervals import INTERVAL, OnInterval
@@ -303,10 +304,11 @@ class ProbeRun:
         if reason.check(ConnectionRefusedError):
             self.failure = RefusedError(f"{target} refused: nothing listens on that port")
         elif reason.check(ConnectionDone):
-            self.failure = LostError(f"{target} closed the connection after {self._flow.newest + 1} probes")
+            self.failure = LostError(
+                f"{target} closed the connection after {count(self._flow.newest + 1, 'probe')}"
+            )
         else:
-            how = "" if kind == "lost" else f": {kind}"
-            self.failure = LostError(f"the connection to {target} was lost{how}")
+            self.failure = explain_loss(reason, target)
         self._lost = 1
         self._end_ns = now
         for sequence in self._flow.give_up(now + 1, kind):

@@ -163,7 +163,7 @@ def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
         deferred.addBoth(ended)
 
     _collect_garbage()
-    with _signals_restored() as caught:
+    with _signals_of_ours() as caught:
         reactor.callWhenRunning(start)
         reactor.run()
     if not results:  # the reactor took a signal itself, before it ran
@@ -181,14 +181,18 @@ def _exit_status(result: int | Failure, signals: Signals) -> int:
 
 
 @contextlib.contextmanager
-def _signals_restored() -> Iterator[list[int]]:
-    """Give the signals that end a command, but for those that our parent had us ignore (as nohup does)."""
+def _signals_of_ours() -> Iterator[list[int]]:
+    """Give the signals that end a command, but for those that our parent had us ignore (as nohup does).
+
+    Ctrl-C is not restored but ignored: a reactor runs once in a process, which now ends anyway, and whatever
+    one more would interrupt in that could only end in a traceback.
+    """
     before = {number: signal.getsignal(number) for number in _ENDING}
     try:
         yield [number for number, disposition in before.items() if disposition is not signal.SIG_IGN]
     finally:
         for number, disposition in before.items():
-            signal.signal(number, disposition)
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else disposition)
 
 
 def _catch_signals(numbers: list[int], arrived: Callable[[int], None]) -> None:

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from netecho.errors import LostError, NetechoError, NoReplyError, RefusedError
 from netecho.protocols._tls import TruncationError
+from netecho.services.failures import explain_loss
 from netecho.services.standardio import InputProducer, OutputConsumer
 
 DATAGRAM_SIZE: Final = 1024
@@ -151,7 +152,7 @@ class StreamPipe(_Piped):
             # Many programs close without close_notify; an echo that is complete was not cut short.
             self.finish()
         else:
-            self.finish(LostError(f"the connection was lost: {_sentence(reason)}"))
+            self.finish(explain_loss(reason))
 
 
 class DatagramPipe(_Piped):
@@ -266,13 +267,9 @@ class DatagramPipe(_Piped):
         if reason.check(ConnectionRefusedError):
             self.finish(RefusedError("no reply: nothing listens at the other end's port"))
         else:
-            self.finish(LostError(f"the connection was lost: {_sentence(reason)}"))
+            self.finish(explain_loss(reason))
 
 
 def _strerror(error: BaseException | None) -> str:
     number = getattr(error, "errno", None)
     return os.strerror(number) if isinstance(number, int) else str(error)
-
-
-def _sentence(reason: Failure) -> str:
-    return str(reason.getErrorMessage()).strip().rstrip(".")
