@@ -8,6 +8,7 @@ echo, so that no more of it is kept than the windows that it has been given.
 from __future__ import annotations
 
 import collections
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -248,7 +249,8 @@ class HTTP2Server:
                 self._asked, self._told = (headers, ended), decision
         stream.decision = decision
         if decision.wants_continue:
-            self._h2.send_headers(number, [(b":status", b"100")])
+            with contextlib.suppress(ProtocolError):  # it may have been taken back in the same segment
+                self._h2.send_headers(number, [(b":status", b"100")])
         if decision.delay:
             stream.call = self._connection.callLater(decision.delay, lambda: self._wake(number))
         stream.page = page = decision.page
@@ -371,7 +373,8 @@ class HTTP2Server:
             self._h2.acknowledge_received_data(owed, number)
 
     def _reset(self, number: int, code: ErrorCodes) -> None:
-        self._h2.reset_stream(number, code)
+        with contextlib.suppress(ProtocolError):  # the peer may have done so in the same segment
+            self._h2.reset_stream(number, code)
         self._forget(number)
 
     def _refuse_all(self) -> None:

@@ -1,0 +1,41 @@
+"""HTTP/2 of the server, frame by frame: requests that are taken back, refused, or the last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from h2.errors import ErrorCodes
+
+from tests.http2_peers import Client, Fields, head
+from tests.servers import Server
+
+EXPECTING = ("expect", "100-continue")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Serve HTTP, with bodies of 1,000 bytes at most."""
+    with Server("http://127.0.0.1:0", "--max-message", "1000") as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        (head("POST", "/", EXPECTING), b""),
+        (head("POST", "/"), bytes(1001)),
+        (head("POST", "/"), bytes(100)),
+        (head("POST", "/anything"), bytes(100)),
+    ],
+    ids=["expecting", "too large", "echo", "page"],
+)
+def test_taken_back_at_once(server: Server, fields: Fields, body: bytes) -> None:
+    """A request whose reset comes in one segment with it is forgotten, and the next one is answered."""
+    with server.listener.connect() as connection:
+        client = Client(connection)
+        client.h2.reset_stream(client.ask(fields, body, ended=False), ErrorCodes.CANCEL)
+        asked = client.ask(head("GET", "/healthz"))
+        client.flush()
+        assert client.status(asked) == 200
+        assert client.until("Data", asked).data == b"ok\n"
