@@ -39,3 +39,38 @@ def test_taken_back_at_once(server: Server, fields: Fields, body: bytes) -> None
         client.flush()
         assert client.status(asked) == 200
         assert client.until("Data", asked).data == b"ok\n"
+
+
+def test_told_to_end() -> None:
+    """A server says which request is the last, refuses what comes later, and finishes what came before.
+
+    A connection on which nothing is under way hears it too, before it is closed.
+    """
+    with (
+        Server("http://127.0.0.1:0") as server,
+        server.listener.connect() as connection,
+        server.listener.connect() as idle,
+    ):
+        client, resting = Client(connection), Client(idle)
+        rested = resting.ask(head("GET", "/healthz"))
+        resting.flush()
+        assert resting.until("Data", rested).data == b"ok\n"
+        asked = client.ask(head("POST", "/"), b"before", ended=False)
+        endless = client.ask(head("GET", "/sse"))
+        client.flush()
+        assert client.until("Data", asked).data == b"before"
+        assert client.until("Data", endless).data.startswith(b"id: 0")
+        server.tell()
+        for one, last in ((client, endless), (resting, rested)):
+            said = one.until("GoAway")
+            assert (said.last_stream_id, said.error_code) == (last, ErrorCodes.NO_ERROR)
+        assert resting.next() is None
+        assert "END_STREAM" in client.until("Data", endless).flags
+        late = client.ask(head("POST", "/"), b"after")
+        client.flush()
+        assert client.until("RstStream", late).error_code == ErrorCodes.REFUSED_STREAM
+        client.h2.send_data(asked, b" and after", end_stream=True)
+        client.flush()
+        echo = client.until("Data", asked)
+        assert (echo.data, "END_STREAM" in echo.flags) == (b" and after", True)
+        assert client.next() is None

@@ -13,31 +13,23 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from h2 import events
-from h2.config import H2Configuration
 from h2.errors import ErrorCodes
 from h2.exceptions import H2Error, ProtocolError
 
 from netecho.protocols import _http_pages as pages
 from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME, Credit
-from netecho.protocols._http2_headers import RememberingConnection
+from netecho.protocols._http2_wire import HTTP2Wire
 from netecho.protocols._http_exchange import Decision, decide, head_of, keep
+from netecho.protocols._sockets import has_unread
 from netecho.protocols._watched import Patience, Progress
 
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
 
-WINDOW: Final = 1 << 20
-"""Bytes of all bodies of a connection that may wait for their echoes to be taken."""
 TABLE: Final = 4096
 """Bytes of header fields that are remembered for a peer, whatever it would have remembered."""
 TURN: Final = 1 << 18
 """Bytes that are sent in one turn of the reactor."""
-
-
-class _Connection(RememberingConnection):
-    """Remembers fewer of the streams that have ended."""
-
-    MAX_CLOSED_STREAMS = 1000
 
 
 class _Stream:
@@ -91,23 +83,14 @@ class HTTP2Server:
         self._unfinished = False
         """What came last was no whole frame."""
         self._over = False
+        self._last: int | None = None
+        """The stream after which none is answered, now that we end."""
         self._call: Any = None
         self._asked: Any = None
         """What was last asked for that its head alone says how to answer, at once; and:"""
         self._told = Decision(b"", None)
         self.exchanges = 0
-        # What is sent of a head is ours, or what has been found to be in order as it came.
-        self._h2 = _Connection(
-            H2Configuration(
-                client_side=False,
-                header_encoding=None,
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
-            )
-        )
-        # Its own settings are those that are wanted: 100 streams, heads of 64 KiB, windows of 64 KiB.
-        self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(WINDOW - 65_535)
+        self._h2 = HTTP2Wire()
         self._flush()
 
     # What the connection asks for.
@@ -165,8 +148,10 @@ class HTTP2Server:
         self._flush()
         if left <= 0 and not self._connection.is_paused:
             self._call = self._connection.callLater(0, self._resume)
-        if self._connection.draining and not self._streams:
-            self._connection.progressed()
+        if self._connection.draining:
+            self._go_away()
+            if not self._streams:
+                self._connection.progressed()
 
     def _resume(self) -> None:
         self._call = None
@@ -189,11 +174,15 @@ class HTTP2Server:
             self._end(hard=bool(waiting))
 
     def part(self) -> bool:
-        """Say nothing: what each stream had to say is said."""
+        """Say up to where requests have been answered; there is nothing to wait for then."""
+        self._go_away()
         return False
 
     def drain(self) -> None:
-        """Come to an end, rather than wait for what is not owed."""
+        """Answer what was asked up to now, but do not wait for what is not owed."""
+        connection = self._connection
+        if not (connection.finished or has_unread(connection.transport.fileno())):
+            self._go_away()  # or when what has come is read
         for number, stream in list(self._streams.items()):
             if stream.page is not None and stream.page.is_endless:
                 stream.content = None
@@ -213,8 +202,8 @@ class HTTP2Server:
         """Take an event; return what it costs."""
         match event:
             case events.RequestReceived():
-                self._request(event.stream_id, event.headers or [], ended=event.stream_ended is not None)
-                return 0
+                ended = event.stream_ended is not None
+                return self._request(event.stream_id, event.headers or [], ended=ended)
             case events.DataReceived():
                 return self._body(event.stream_id, event.data or b"", event.flow_controlled_length or 0)
             case events.StreamEnded():
@@ -236,8 +225,11 @@ class HTTP2Server:
                 return 0
         return 1
 
-    def _request(self, number: int, headers: Any, *, ended: bool) -> None:
-        """Take the head of a request, and decide what to answer."""
+    def _request(self, number: int, headers: Any, *, ended: bool) -> int:
+        """Take the head of a request, and decide what to answer; return what that costs."""
+        if self._last is not None and number > self._last:
+            self._reset(number, ErrorCodes.REFUSED_STREAM)
+            return 1
         stream = self._streams[number] = _Stream(self._connection.now())
         if (headers, ended) == self._asked:
             decision = self._told
@@ -255,11 +247,12 @@ class HTTP2Server:
             stream.call = self._connection.callLater(decision.delay, lambda: self._wake(number))
         stream.page = page = decision.page
         if page is None:
-            return
+            return 0
         if not isinstance(page.content, bytes):
             stream.content = page.content
         elif page.content:
             stream.out.append(page.content)
+        return 0
 
     def _body(self, number: int, data: bytes, size: int) -> int:
         """Take some of a body; return what that costs."""
@@ -382,8 +375,15 @@ class HTTP2Server:
         self._goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
         self._end(hard=True)
 
+    def _go_away(self) -> None:
+        """Say that no stream is answered that has not come yet, unless it is said that all are over."""
+        if self._last is None and not self._over:
+            self._flush()
+            self._last, words = self._h2.farewell()
+            self._connection.write(words)
+
     def _goodbye(self, code: ErrorCodes) -> None:
-        self._h2.close_connection(code)
+        self._h2.close_connection(code, last_stream_id=self._last)
         self._flush()
 
     def _end(self, *, hard: bool = False) -> None:
