@@ -41,6 +41,60 @@ def test_taken_back_at_once(server: Server, fields: Fields, body: bytes) -> None
         assert client.until("Data", asked).data == b"ok\n"
 
 
+LARGE = ("content-length", "1001")
+
+
+@pytest.mark.parametrize("window", [65_535, 10], ids=["at once", "bit by bit"])
+@pytest.mark.parametrize(
+    ("fields", "body", "status"),
+    [
+        (head("POST", "/", LARGE, EXPECTING), b"", 413),
+        (head("POST", "/", ("content-length", "9000")), bytes(2000), 413),
+        (head("HEAD", "/", LARGE), b"", 413),
+        ([(":method", "CONNECT"), (":authority", "localhost:1")], b"", 405),
+        (head("POST", "nowhere", EXPECTING), b"", 400),
+    ],
+    ids=["expecting", "uploading", "HEAD", "CONNECT", "malformed"],
+)
+def test_refused_before_its_body(
+    server: Server, fields: Fields, body: bytes, status: int, window: int
+) -> None:
+    """Whose request is refused hears so at once, and that no more of it is taken; that is no error."""
+    with server.listener.connect() as connection:
+        client = Client(connection, window)
+        for _ in range(3):
+            asked = client.ask(fields, body, ended=False)
+            client.flush()
+            begun = client.until("Headers", asked)
+            assert int(begun.fields[b":status"]) == status
+            ended = "END_STREAM" in begun.flags
+            assert ended == (fields[0][1] == "HEAD")
+            while not ended:
+                frame = client.until("Data", asked)
+                ended = "END_STREAM" in frame.flags
+                client.h2.increment_flow_control_window(window, asked)
+                client.flush()
+            assert client.until("RstStream", asked).error_code == ErrorCodes.NO_ERROR
+            client.h2.send_data(asked, bytes(500))  # it was on its way
+        asked = client.ask(head("POST", "/"), b"next")
+        client.flush()
+        assert client.status(asked) == 200
+        assert client.until("Data", asked).data == b"next"
+
+
+def test_refused_with_its_body(server: Server) -> None:
+    """Who has sent all of its request is not told to send no more."""
+    with server.listener.connect() as connection:
+        client = Client(connection)
+        asked = client.ask(head("POST", "/", LARGE), bytes(1001))
+        after = client.ask(head("GET", "/healthz"))
+        client.flush()
+        assert client.status(asked) == 413
+        assert "END_STREAM" in client.until("Data", asked).flags
+        came = client.next()
+        assert (came.stream_id, came.fields[b":status"]) == (after, b"200")
+
+
 def test_told_to_end() -> None:
     """A server says which request is the last, refuses what comes later, and finishes what came before.
 

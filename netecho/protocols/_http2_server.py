@@ -7,7 +7,6 @@ echo, so that no more of it is kept than the windows that it has been given.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from h2.exceptions import H2Error, ProtocolError
 
 from netecho.protocols import _http_pages as pages
 from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME, Credit
+from netecho.protocols._http2_streams import Stream
 from netecho.protocols._http2_wire import HTTP2Wire
 from netecho.protocols._http_exchange import Decision, decide, head_of, keep
 from netecho.protocols._sockets import has_unread
@@ -32,44 +32,6 @@ TURN: Final = 1 << 18
 """Bytes that are sent in one turn of the reactor."""
 
 
-class _Stream:
-    """A request, and its answer."""
-
-    __slots__ = (
-        "call",
-        "content",
-        "decision",
-        "ended",
-        "moved",
-        "out",
-        "owed",
-        "page",
-        "progress",
-        "size",
-        "started",
-    )
-
-    def __init__(self, now: float) -> None:
-        self.progress = Progress(now)
-        self.decision = Decision(b"", None)
-        self.page: pages.Page | None = None
-        self.content: Any = None
-        """What is still to be made."""
-        self.out: collections.deque[bytes] = collections.deque()
-        """What is to be sent."""
-        self.owed = 0
-        """Bytes of the body that its window has not been opened for again."""
-        self.ended = False
-        """The request is complete."""
-        self.started = False
-        """Its answer has been begun."""
-        self.call: Any = None
-        """The end of a pause."""
-        self.moved = 0
-        self.size = 0
-        """Bytes of the body."""
-
-
 class HTTP2Server:
     """One connection's streams. The connection gives it bytes, and writes what it has to say."""
 
@@ -79,7 +41,7 @@ class HTTP2Server:
         now = connection.now()
         self._progress = Progress(now)
         self._credit = Credit(now)
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._unfinished = False
         """What came last was no whole frame."""
         self._over = False
@@ -210,6 +172,7 @@ class HTTP2Server:
                 stream = self._streams.get(event.stream_id)
                 if stream is not None:
                     stream.ended = True
+                    stream.goes_on = False
                 return 0
             case events.StreamReset():
                 self._forget(event.stream_id)
@@ -230,7 +193,7 @@ class HTTP2Server:
         if self._last is not None and number > self._last:
             self._reset(number, ErrorCodes.REFUSED_STREAM)
             return 1
-        stream = self._streams[number] = _Stream(self._connection.now())
+        stream = self._streams[number] = Stream(self._connection.now())
         if (headers, ended) == self._asked:
             decision = self._told
         else:
@@ -240,6 +203,8 @@ class HTTP2Server:
             if isinstance(content, bytes) and not (decision.delay or decision.wants_continue):
                 self._asked, self._told = (headers, ended), decision
         stream.decision = decision
+        if decision.is_refusal:
+            stream.ended, stream.goes_on = True, not ended
         if decision.wants_continue:
             with contextlib.suppress(ProtocolError):  # it may have been taken back in the same segment
                 self._h2.send_headers(number, [(b":status", b"100")])
@@ -257,6 +222,9 @@ class HTTP2Server:
     def _body(self, number: int, data: bytes, size: int) -> int:
         """Take some of a body; return what that costs."""
         stream = self._streams.get(number)
+        if stream is not None and stream.goes_on:
+            stream.owed += size  # so that the peer sends no more than its window
+            return 0 if data else 1
         if stream is None or stream.page is not None:
             if size:
                 self._h2.acknowledge_received_data(size, number)
@@ -267,7 +235,7 @@ class HTTP2Server:
         if stream is not None:
             stream.moved += len(data)
             stream.size += len(data)
-            if self._most is not None and stream.size > self._most and stream.page is None:
+            if self._most is not None and stream.size > self._most:
                 self._reset(number, ErrorCodes.CANCEL)
         self._credit.earn(len(data) / PER_FRAME)
         return 0 if data else 1
@@ -311,10 +279,10 @@ class HTTP2Server:
             self._complete(number)
         return sent
 
-    def _is_whole(self, stream: _Stream) -> bool:
+    def _is_whole(self, stream: Stream) -> bool:
         return stream.content is None and stream.ended
 
-    def _start(self, number: int, stream: _Stream) -> bool:
+    def _start(self, number: int, stream: Stream) -> bool:
         """Send the head of an answer; return whether that is all."""
         stream.started = True
         head, is_all = head_of(stream.decision, int(time.time()))
@@ -326,7 +294,7 @@ class HTTP2Server:
             self._complete(number)
         return is_all
 
-    def _make(self, number: int, stream: _Stream) -> bool:
+    def _make(self, number: int, stream: Stream) -> bool:
         """Make more of a content; return whether there is some."""
         if stream.content is None:
             return False
@@ -350,6 +318,8 @@ class HTTP2Server:
             self._connection.proceed()
 
     def _complete(self, number: int) -> None:
+        if self._streams[number].goes_on:
+            self._h2.reset_stream(number)  # with NO_ERROR (RFC 9113 section 8.1)
         self.exchanges += 1
         self._credit.earn(PER_EXCHANGE)
         self._forget(number)

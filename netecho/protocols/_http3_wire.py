@@ -148,6 +148,10 @@ class HTTP3Wire(H3Connection):
             else:
                 self._quic.stop_stream(stream, code)
 
+    def stop(self, stream: int, code: int) -> None:
+        """Have its sender send no more on a stream on which we have (RFC 9114 section 4.1)."""
+        self._quic.stop_stream(stream, code)
+
     def go_away(self, stream: int) -> None:
         """Say that we answer no request from this stream on (RFC 9114 section 5.2)."""
         self._quic.send_stream_data(
