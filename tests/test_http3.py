@@ -156,6 +156,34 @@ def test_refused_with_its_body() -> None:
         assert (pair.stops, pair.resets) == ({}, {})
 
 
+def test_host() -> None:
+    """Host says the authority where nothing else does, and is shown as it came."""
+    fields = [field for field in head(b"GET", b"/anything", (b"host", b"a:1")) if field[0] != b":authority"]
+    with Pair() as pair:
+        seen = json.loads(pair.answer(fields).body)
+        assert seen["headers"] == [[name.decode(), value.decode()] for name, value in fields]
+        assert pair.answer([*fields[:-1], (b"host", b"a b")]).status == 400
+        assert pair.answer(head(b"POST", b"/", (b"host", b"localhost")), b"both").body == b"both"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        head(b"POST", b"/", (b"host", b"another")),
+        [*head(b"POST", b"/")[:2], (b":path", b"/"), (b"host", b"a"), (b"host", b"b")],
+    ],
+    ids=["and authority", "twice"],
+)
+def test_host_of_another(fields: list[tuple[bytes, bytes]]) -> None:
+    """A request for two hosts is malformed: it is reset, and costs no other one."""
+    with Pair() as pair:
+        streams = [pair.ask(fields, body, ended=bool(body)) for body in (b"", b"x")]
+        pair.turn()
+        assert pair.resets == dict.fromkeys(streams, ErrorCode.H3_MESSAGE_ERROR)
+        assert not pair.answers
+        assert pair.answer(head(b"POST", b"/"), b"next").body == b"next"
+
+
 def test_head_too_large() -> None:
     """More than a server says it takes ends the connection, as does a frame that never ends."""
     with Pair() as pair:

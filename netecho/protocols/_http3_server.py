@@ -125,6 +125,10 @@ class HTTP3Link(ServerLink):
                     exchange.moved += len(event.data)
 
     def _begin(self, stream: int, exchange: Exchange, headers: Any) -> None:
+        if len({value for name, value in headers if name in (b":authority", b"host")}) > 1:
+            self._cancel(stream, ErrorCode.H3_MESSAGE_ERROR)  # they are to be one (RFC 9114 section 4.3.1)
+            self.pay(PER_RESET)
+            return
         settings = self.port.settings
         decision = decide(
             headers, "3", settings.reply, self._see, ended=exchange.ended, most=settings.max_message
