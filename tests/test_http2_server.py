@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from h2.errors import ErrorCodes
+from hyperframe.frame import GoAwayFrame
 
 from tests.http2_peers import Client, Fields, head
 from tests.servers import Server
@@ -128,3 +129,16 @@ def test_told_to_end() -> None:
         echo = client.until("Data", asked)
         assert (echo.data, "END_STREAM" in echo.flags) == (b" and after", True)
         assert client.next() is None
+
+
+def test_client_that_ends(server: Server) -> None:
+    """A client that says that it takes no more gets what it has asked for."""
+    with server.listener.connect() as connection:
+        client = Client(connection)
+        asked = client.ask(head("POST", "/"), b"before", ended=False)
+        client.flush()
+        connection.sendall(GoAwayFrame().serialize())
+        assert client.until("Data", asked).data == b"before"
+        client.h2.send_data(asked, b" and after", end_stream=True)
+        client.flush()
+        assert client.until("Data", asked).data == b" and after"

@@ -18,7 +18,7 @@ from h2.exceptions import H2Error, ProtocolError
 from netecho.protocols import _http_pages as pages
 from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME, Credit
 from netecho.protocols._http2_streams import Stream
-from netecho.protocols._http2_wire import HTTP2Wire
+from netecho.protocols._http2_wire import ServerWire
 from netecho.protocols._http_exchange import Decision, decide, head_of, keep
 from netecho.protocols._sockets import has_unread
 from netecho.protocols._watched import Patience, Progress
@@ -52,7 +52,7 @@ class HTTP2Server:
         """What was last asked for that its head alone says how to answer, at once; and:"""
         self._told = Decision(b"", None)
         self.exchanges = 0
-        self._h2 = HTTP2Wire()
+        self._h2 = ServerWire()
         self._flush()
 
     # What the connection asks for.
@@ -184,7 +184,8 @@ class HTTP2Server:
                     encoder.header_table_size = TABLE
                 return 1
             case events.ConnectionTerminated():
-                self._end()
+                if event.error_code or not self._streams:  # what is under way is still wanted
+                    self._end()
                 return 0
         return 1
 
