@@ -14,7 +14,7 @@ from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import DataReceived, H3Event, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
-from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamReset
+from aioquic.quic.events import ConnectionTerminated, QuicEvent, StopSendingReceived, StreamReset
 from twisted.internet.task import Clock
 
 from netecho.plans import ServerTLS
@@ -77,6 +77,8 @@ class Pair:
         """Whether the server may send more than a first window."""
         self.answers: dict[int, Answer] = {}
         self.resets: dict[int, int] = {}
+        self.stops: dict[int, int] = {}
+        """Those of whose requests no more is taken."""
         self.http: Any = H3Connection(self.quic)
         self.quic.connect(SERVER, self.clock.seconds())
         self.turn()
@@ -128,6 +130,8 @@ class Pair:
     def _take(self, event: QuicEvent) -> None:
         if isinstance(event, StreamReset):
             self.resets[event.stream_id] = event.error_code
+        elif isinstance(event, StopSendingReceived):
+            self.stops[event.stream_id] = event.error_code
         for one in self.http.handle_event(event):
             self._hear(one)
 

@@ -11,6 +11,8 @@ from h2.errors import ErrorCodes
 from h2.events import RequestReceived, StreamReset
 from h2.settings import SettingCodes, Settings
 from hpack import HeaderTuple, NeverIndexedHeaderTuple
+from hyperframe.frame import GoAwayFrame
+from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 
 from netecho.plans import RequestPlan, Target
@@ -28,8 +30,8 @@ class Pair:
         self.heard: list[tuple[int | None, bytes, str]] = []
         self.lost: list[Any] = []
         route = Route(Target("http", "http", port=1), request=RequestPlan(http2=True, headers=headers))
-        reopen: Any = None
-        self.client: Any = HTTP2Exchanger(route, self._reply, self.lost.append, reopen)
+        self.reopened: Deferred[Any] | None = None
+        self.client: Any = HTTP2Exchanger(route, self._reply, self.lost.append, self._reopen)
         self.server = H2Connection(H2Configuration(client_side=False, header_encoding=None))
         wanted = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
         self.server.local_settings = Settings(client=False, initial_values=wanted)
@@ -39,6 +41,10 @@ class Pair:
         client.makeConnection(self.transport)
         self.turn()
         self.turn()
+
+    def _reopen(self, _: HTTP2Exchanger) -> Deferred[Any]:
+        self.reopened = Deferred()
+        return self.reopened
 
     def _reply(
         self, sequence: int | None, payload: bytes, _: object = None, answer: Answer | None = None, /
@@ -108,3 +114,38 @@ def test_windows_are_opened_again() -> None:
         assert left == 0 or pair.server.local_flow_control_window(1) >= len(block)
     assert [(sequence, len(payload)) for sequence, payload, _ in pair.heard] == [(0, 40 << 20)]
     assert updates < 20
+
+
+@pytest.mark.parametrize("queued", [False, True], ids=["alone", "with one that waits"])
+def test_server_that_ends(queued: bool) -> None:
+    """What is under way when a server says that it ends is answered; the next message needs a connection."""
+    pair = Pair()
+    pair.client.send(0, b"before")
+    if queued:
+        pair.client.send(1, b"after")
+    pair.turn()
+    pair.client.dataReceived(GoAwayFrame(last_stream_id=1).serialize())
+    if not queued:
+        pair.client.send(1, b"after")
+    pair.server.send_headers(1, [(b":status", b"200")])
+    pair.server.send_data(1, b"answer", end_stream=True)
+    assert not pair.transport.disconnecting
+    assert not any(isinstance(event, RequestReceived) for event in pair.turn())
+    assert pair.heard == [(0, b"answer", "200")]
+    assert pair.transport.disconnecting
+    assert pair.reopened is None
+    pair.client.connectionLost()
+    assert pair.reopened is not None
+    assert not pair.lost
+
+
+def test_server_that_ends_and_does_not_answer() -> None:
+    """A message that a server says it does not answer is lost, as is one when it breaks its word."""
+    for last in (0, 1):
+        pair = Pair()
+        pair.client.send(0, b"before")
+        pair.turn()
+        pair.client.dataReceived(GoAwayFrame(last_stream_id=last).serialize())
+        assert bool(pair.lost) == (last == 0)
+        pair.client.connectionLost()
+        assert len(pair.lost) == 1

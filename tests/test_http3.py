@@ -108,6 +108,82 @@ def test_refused(fields: list[tuple[bytes, bytes]], status: int) -> None:
         assert pair.answer(head(b"GET", b"/healthz")).body == b"ok\n"
 
 
+CONNECT = [(b":method", b"CONNECT"), (b":authority", b"localhost:1")]
+EXPECTING = (b"expect", b"100-continue")
+
+
+@pytest.mark.parametrize("options", [{}, {"max_stream_data": 40}], ids=["at once", "bit by bit"])
+@pytest.mark.parametrize(
+    ("fields", "body", "status"),
+    [
+        (head(b"POST", b"/", (b"content-length", b"1001"), EXPECTING), b"", 413),
+        (head(b"POST", b"/", (b"content-length", b"9000")), bytes(2000), 413),
+        (head(b"HEAD", b"/", (b"content-length", b"1001")), b"", 413),
+        (CONNECT, b"", 405),
+        (head(b"POST", b"nowhere", EXPECTING), b"", 400),
+    ],
+    ids=["expecting", "uploading", "HEAD", "CONNECT", "malformed"],
+)
+def test_refused_before_its_body(
+    fields: list[tuple[bytes, bytes]], body: bytes, status: int, options: dict[str, int]
+) -> None:
+    """Whose request is refused hears so at once, and that no more of it is taken; that is no error."""
+    with Pair(max_message=1000, options=options) as pair:
+        pair.http._check_content_length = lambda _: None  # it does not know that HEAD has no content
+        for _ in range(3):
+            stream = pair.ask(fields, body, ended=False)
+            pair.turn()
+            answer = pair.answers[stream]
+            assert [dict(one)[b":status"] for one in answer.heads] == [b"%d" % status]
+            assert answer.ended
+            assert bool(answer.body) == (fields[0][1] != b"HEAD")
+            assert (pair.stops.pop(stream), pair.resets) == (ErrorCode.H3_NO_ERROR, {})
+        assert pair.answer(head(b"POST", b"/"), b"next").body == b"next"
+        [link] = pair.port.open
+        assert not [stream for stream in link._http._stream if stream % 4 == 0]  # type: ignore[attr-defined]
+
+
+def test_refused_with_its_body() -> None:
+    """Who has sent all of its request is not told to send no more; what comes behind an answer is nothing."""
+    with Pair(max_message=1000) as pair:
+        fields = head(b"POST", b"/", (b"content-length", b"1001"))
+        assert pair.answer(fields, bytes(1001)).status == 413
+        stream = pair.ask(fields, bytes(500), ended=False)
+        pair.http.send_data(stream, bytes(501), False)
+        pair.http.send_headers(stream, [(b"digest", b"none")], True)
+        pair.turn()
+        assert pair.answers[stream].status == 413
+        assert (pair.stops, pair.resets) == ({}, {})
+
+
+def test_host() -> None:
+    """Host says the authority where nothing else does, and is shown as it came."""
+    fields = [field for field in head(b"GET", b"/anything", (b"host", b"a:1")) if field[0] != b":authority"]
+    with Pair() as pair:
+        seen = json.loads(pair.answer(fields).body)
+        assert seen["headers"] == [[name.decode(), value.decode()] for name, value in fields]
+        assert pair.answer([*fields[:-1], (b"host", b"a b")]).status == 400
+        assert pair.answer(head(b"POST", b"/", (b"host", b"localhost")), b"both").body == b"both"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        head(b"POST", b"/", (b"host", b"another")),
+        [*head(b"POST", b"/")[:2], (b":path", b"/"), (b"host", b"a"), (b"host", b"b")],
+    ],
+    ids=["and authority", "twice"],
+)
+def test_host_of_another(fields: list[tuple[bytes, bytes]]) -> None:
+    """A request for two hosts is malformed: it is reset, and costs no other one."""
+    with Pair() as pair:
+        streams = [pair.ask(fields, body, ended=bool(body)) for body in (b"", b"x")]
+        pair.turn()
+        assert pair.resets == dict.fromkeys(streams, ErrorCode.H3_MESSAGE_ERROR)
+        assert not pair.answers
+        assert pair.answer(head(b"POST", b"/"), b"next").body == b"next"
+
+
 def test_head_too_large() -> None:
     """More than a server says it takes ends the connection, as does a frame that never ends."""
     with Pair() as pair:

@@ -89,6 +89,8 @@ def test_http2(server: Server) -> None:
         assert (refused.http_version, refused.status_code) == ("HTTP/2", 413)
         with pytest.raises(httpx.RemoteProtocolError, match="StreamReset"):
             client.post(url, content=iter([b"x" * 1000, b"x"]))
+        with pytest.raises(httpx.RemoteProtocolError, match="StreamReset"):
+            client.post(f"{url}/anything", content=iter([b"x" * 1000, b"x"]))
         assert client.post(url, content=iter([b"x" * 500, b"y" * 500])).content == b"x" * 500 + b"y" * 500
 
 
@@ -104,6 +106,9 @@ def test_http3() -> None:
         pair.http.send_data(stream, b"x", True)
         pair.turn()
         assert pair.resets == {stream: ErrorCode.H3_REQUEST_CANCELLED}
+        page = pair.ask(head(b"POST", b"/anything"), bytes(1001), ended=False)
+        pair.turn()
+        assert pair.resets[page] == ErrorCode.H3_REQUEST_CANCELLED
         assert pair.answer(head(b"POST", b"/"), b"still here").body == b"still here"
 
 

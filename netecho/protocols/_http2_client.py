@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from netecho.protocols._contract import Answer, OnLost, OnReply, Route
 from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
-from netecho.protocols._http2_headers import RememberingConnection
+from netecho.protocols._http2_wire import HTTP2Wire
 
 WINDOW: Final = 1 << 24
 """Bytes of all answers that may come before it is said that they have."""
@@ -110,7 +110,7 @@ class HTTP2Exchanger(Protocol):
         self._has_type = any(name.lower() == "content-type" for name, _ in fields)
         self._head_for = -1
         self._owed = 0
-        self._h2 = RememberingConnection(
+        self._h2 = HTTP2Wire(
             H2Configuration(client_side=True, header_encoding=None, normalize_outbound_headers=False)
         )
         wanted = {SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: WINDOW}
@@ -203,7 +203,7 @@ class HTTP2Exchanger(Protocol):
         self._room = most if ours is None else min(most, ours)
 
     def _send_queued(self) -> None:
-        while self._queue and self._has_room():
+        while self._queue and self._has_room() and not self._is_closed:
             queue, self._queue = self._queue, collections.deque()
             self.send(*queue.popleft())
             self._queue = queue
@@ -241,11 +241,12 @@ class HTTP2Exchanger(Protocol):
                 for one, waiting in list(self._sending.items()):
                     self._send_more(one, waiting)
             case events.ConnectionTerminated():
-                if self._exchanges or self._queue or event.error_code:
+                last = event.last_stream_id or 0
+                if event.error_code or any(number > last for number in self._exchanges):
                     self._fail(f"the other end ends the connection: {event.error_code!r}")
-                else:  # as it may, when there is nothing under way
+                else:  # as it may, when it answers what is under way
                     self._is_closed = True
-                    self.transport.loseConnection()
+                    self._part()
 
     def _received(self, number: int, exchange: _Exchange | None, event: events.DataReceived) -> None:
         """Take some of an answer; have windows opened again when half of them is used, and no sooner."""
@@ -272,6 +273,13 @@ class HTTP2Exchanger(Protocol):
             del self._exchanges[number]
             self._sending.pop(number, None)
             self._on_reply(exchange.sequence, b"".join(exchange.pieces), None, exchange.answer)
+            if self._is_closed:
+                self._part()
+
+    def _part(self) -> None:
+        """Close the connection, which takes no more, when nothing is under way."""
+        if not self._exchanges:
+            self.transport.loseConnection()
 
     def _flush(self) -> None:
         data = self._h2.data_to_send()
@@ -288,7 +296,7 @@ class HTTP2Exchanger(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Say so, unless we did it, or the server closed what was idle."""
         self.connected = 0
-        if not self._is_closed:
+        if self._exchanges or not self._is_closed:
             self._lost(reason)
         elif self._queue:
             self._open_again()
@@ -297,7 +305,7 @@ class HTTP2Exchanger(Protocol):
         """See `Exchanger.close`."""
         self._on_lost = None
         self._on_reply = _ignore
-        if self._is_closed:
+        if self._is_closed and not self._exchanges:
             return
         if self._exchanges or self._queue:
             self.transport.abortConnection()

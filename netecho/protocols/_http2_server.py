@@ -7,74 +7,29 @@ echo, so that no more of it is kept than the windows that it has been given.
 
 from __future__ import annotations
 
-import collections
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from h2 import events
-from h2.config import H2Configuration
 from h2.errors import ErrorCodes
 from h2.exceptions import H2Error, ProtocolError
 
 from netecho.protocols import _http_pages as pages
 from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME, Credit
-from netecho.protocols._http2_headers import RememberingConnection
+from netecho.protocols._http2_streams import Stream
+from netecho.protocols._http2_wire import ServerWire
 from netecho.protocols._http_exchange import Decision, decide, head_of, keep
+from netecho.protocols._sockets import has_unread
 from netecho.protocols._watched import Patience, Progress
 
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
 
-WINDOW: Final = 1 << 20
-"""Bytes of all bodies of a connection that may wait for their echoes to be taken."""
 TABLE: Final = 4096
 """Bytes of header fields that are remembered for a peer, whatever it would have remembered."""
 TURN: Final = 1 << 18
 """Bytes that are sent in one turn of the reactor."""
-
-
-class _Connection(RememberingConnection):
-    """Remembers fewer of the streams that have ended."""
-
-    MAX_CLOSED_STREAMS = 1000
-
-
-class _Stream:
-    """A request, and its answer."""
-
-    __slots__ = (
-        "call",
-        "content",
-        "decision",
-        "ended",
-        "moved",
-        "out",
-        "owed",
-        "page",
-        "progress",
-        "size",
-        "started",
-    )
-
-    def __init__(self, now: float) -> None:
-        self.progress = Progress(now)
-        self.decision = Decision(b"", None)
-        self.page: pages.Page | None = None
-        self.content: Any = None
-        """What is still to be made."""
-        self.out: collections.deque[bytes] = collections.deque()
-        """What is to be sent."""
-        self.owed = 0
-        """Bytes of the body that its window has not been opened for again."""
-        self.ended = False
-        """The request is complete."""
-        self.started = False
-        """Its answer has been begun."""
-        self.call: Any = None
-        """The end of a pause."""
-        self.moved = 0
-        self.size = 0
-        """Bytes of the body."""
 
 
 class HTTP2Server:
@@ -86,27 +41,18 @@ class HTTP2Server:
         now = connection.now()
         self._progress = Progress(now)
         self._credit = Credit(now)
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._unfinished = False
         """What came last was no whole frame."""
         self._over = False
+        self._last: int | None = None
+        """The stream after which none is answered, now that we end."""
         self._call: Any = None
         self._asked: Any = None
         """What was last asked for that its head alone says how to answer, at once; and:"""
         self._told = Decision(b"", None)
         self.exchanges = 0
-        # What is sent of a head is ours, or what has been found to be in order as it came.
-        self._h2 = _Connection(
-            H2Configuration(
-                client_side=False,
-                header_encoding=None,
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
-            )
-        )
-        # Its own settings are those that are wanted: 100 streams, heads of 64 KiB, windows of 64 KiB.
-        self._h2.initiate_connection()
-        self._h2.increment_flow_control_window(WINDOW - 65_535)
+        self._h2 = ServerWire()
         self._flush()
 
     # What the connection asks for.
@@ -164,8 +110,10 @@ class HTTP2Server:
         self._flush()
         if left <= 0 and not self._connection.is_paused:
             self._call = self._connection.callLater(0, self._resume)
-        if self._connection.draining and not self._streams:
-            self._connection.progressed()
+        if self._connection.draining:
+            self._go_away()
+            if not self._streams:
+                self._connection.progressed()
 
     def _resume(self) -> None:
         self._call = None
@@ -188,11 +136,15 @@ class HTTP2Server:
             self._end(hard=bool(waiting))
 
     def part(self) -> bool:
-        """Say nothing: what each stream had to say is said."""
+        """Say up to where requests have been answered; there is nothing to wait for then."""
+        self._go_away()
         return False
 
     def drain(self) -> None:
-        """Come to an end, rather than wait for what is not owed."""
+        """Answer what was asked up to now, but do not wait for what is not owed."""
+        connection = self._connection
+        if not (connection.finished or has_unread(connection.transport.fileno())):
+            self._go_away()  # or when what has come is read
         for number, stream in list(self._streams.items()):
             if stream.page is not None and stream.page.is_endless:
                 stream.content = None
@@ -212,14 +164,15 @@ class HTTP2Server:
         """Take an event; return what it costs."""
         match event:
             case events.RequestReceived():
-                self._request(event.stream_id, event.headers or [], ended=event.stream_ended is not None)
-                return 0
+                ended = event.stream_ended is not None
+                return self._request(event.stream_id, event.headers or [], ended=ended)
             case events.DataReceived():
                 return self._body(event.stream_id, event.data or b"", event.flow_controlled_length or 0)
             case events.StreamEnded():
                 stream = self._streams.get(event.stream_id)
                 if stream is not None:
                     stream.ended = True
+                    stream.goes_on = False
                 return 0
             case events.StreamReset():
                 self._forget(event.stream_id)
@@ -231,13 +184,17 @@ class HTTP2Server:
                     encoder.header_table_size = TABLE
                 return 1
             case events.ConnectionTerminated():
-                self._end()
+                if event.error_code or not self._streams:  # what is under way is still wanted
+                    self._end()
                 return 0
         return 1
 
-    def _request(self, number: int, headers: Any, *, ended: bool) -> None:
-        """Take the head of a request, and decide what to answer."""
-        stream = self._streams[number] = _Stream(self._connection.now())
+    def _request(self, number: int, headers: Any, *, ended: bool) -> int:
+        """Take the head of a request, and decide what to answer; return what that costs."""
+        if self._last is not None and number > self._last:
+            self._reset(number, ErrorCodes.REFUSED_STREAM)
+            return 1
+        stream = self._streams[number] = Stream(self._connection.now())
         if (headers, ended) == self._asked:
             decision = self._told
         else:
@@ -247,21 +204,28 @@ class HTTP2Server:
             if isinstance(content, bytes) and not (decision.delay or decision.wants_continue):
                 self._asked, self._told = (headers, ended), decision
         stream.decision = decision
+        if decision.is_refusal:
+            stream.ended, stream.goes_on = True, not ended
         if decision.wants_continue:
-            self._h2.send_headers(number, [(b":status", b"100")])
+            with contextlib.suppress(ProtocolError):  # it may have been taken back in the same segment
+                self._h2.send_headers(number, [(b":status", b"100")])
         if decision.delay:
             stream.call = self._connection.callLater(decision.delay, lambda: self._wake(number))
         stream.page = page = decision.page
         if page is None:
-            return
+            return 0
         if not isinstance(page.content, bytes):
             stream.content = page.content
         elif page.content:
             stream.out.append(page.content)
+        return 0
 
     def _body(self, number: int, data: bytes, size: int) -> int:
         """Take some of a body; return what that costs."""
         stream = self._streams.get(number)
+        if stream is not None and stream.goes_on:
+            stream.owed += size  # so that the peer sends no more than its window
+            return 0 if data else 1
         if stream is None or stream.page is not None:
             if size:
                 self._h2.acknowledge_received_data(size, number)
@@ -272,7 +236,7 @@ class HTTP2Server:
         if stream is not None:
             stream.moved += len(data)
             stream.size += len(data)
-            if self._most is not None and stream.size > self._most and stream.page is None:
+            if self._most is not None and stream.size > self._most:
                 self._reset(number, ErrorCodes.CANCEL)
         self._credit.earn(len(data) / PER_FRAME)
         return 0 if data else 1
@@ -316,10 +280,10 @@ class HTTP2Server:
             self._complete(number)
         return sent
 
-    def _is_whole(self, stream: _Stream) -> bool:
+    def _is_whole(self, stream: Stream) -> bool:
         return stream.content is None and stream.ended
 
-    def _start(self, number: int, stream: _Stream) -> bool:
+    def _start(self, number: int, stream: Stream) -> bool:
         """Send the head of an answer; return whether that is all."""
         stream.started = True
         head, is_all = head_of(stream.decision, int(time.time()))
@@ -331,7 +295,7 @@ class HTTP2Server:
             self._complete(number)
         return is_all
 
-    def _make(self, number: int, stream: _Stream) -> bool:
+    def _make(self, number: int, stream: Stream) -> bool:
         """Make more of a content; return whether there is some."""
         if stream.content is None:
             return False
@@ -355,6 +319,8 @@ class HTTP2Server:
             self._connection.proceed()
 
     def _complete(self, number: int) -> None:
+        if self._streams[number].goes_on:
+            self._h2.reset_stream(number)  # with NO_ERROR (RFC 9113 section 8.1)
         self.exchanges += 1
         self._credit.earn(PER_EXCHANGE)
         self._forget(number)
@@ -371,7 +337,8 @@ class HTTP2Server:
             self._h2.acknowledge_received_data(owed, number)
 
     def _reset(self, number: int, code: ErrorCodes) -> None:
-        self._h2.reset_stream(number, code)
+        with contextlib.suppress(ProtocolError):  # the peer may have done so in the same segment
+            self._h2.reset_stream(number, code)
         self._forget(number)
 
     def _refuse_all(self) -> None:
@@ -379,8 +346,15 @@ class HTTP2Server:
         self._goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
         self._end(hard=True)
 
+    def _go_away(self) -> None:
+        """Say that no stream is answered that has not come yet, unless it is said that all are over."""
+        if self._last is None and not self._over:
+            self._flush()
+            self._last, words = self._h2.farewell()
+            self._connection.write(words)
+
     def _goodbye(self, code: ErrorCodes) -> None:
-        self._h2.close_connection(code)
+        self._h2.close_connection(code, last_stream_id=self._last)
         self._flush()
 
     def _end(self, *, hard: bool = False) -> None:

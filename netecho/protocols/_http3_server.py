@@ -79,9 +79,11 @@ class HTTP3Link(ServerLink):
                 if event.end_stream and stream_is_unidirectional(stream):
                     self.pay(1)
             case StreamReset():
+                stream = event.stream_id
+                is_over = self._http.knows(stream) and stream not in self._exchanges
                 self._http.handle_event(event)
-                if stream_is_request_response(event.stream_id):
-                    self._cancel(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
+                if stream_is_request_response(stream) and not is_over:
+                    self._cancel(stream, ErrorCode.H3_REQUEST_CANCELLED)
                 self.pay(PER_RESET)
             case StopSendingReceived():
                 self._http.handle_event(event)
@@ -99,6 +101,9 @@ class HTTP3Link(ServerLink):
 
     def _take(self, event: Any) -> None:
         exchange = self._exchanges.get(event.stream_id)
+        if exchange is not None and exchange.goes_on:
+            exchange.goes_on = not event.stream_ended
+            return
         match event:
             case HeadersReceived() if exchange is not None:
                 exchange.ended = event.stream_ended
@@ -110,7 +115,7 @@ class HTTP3Link(ServerLink):
                 self.bytes_received += len(event.data)
                 exchange.size += len(event.data)
                 most = self.port.settings.max_message
-                if most is not None and exchange.size > most and exchange.page is None:
+                if most is not None and exchange.size > most:
                     self._cancel(event.stream_id, ErrorCode.H3_REQUEST_CANCELLED)
                     return
                 if event.data and exchange.page is None:
@@ -120,6 +125,10 @@ class HTTP3Link(ServerLink):
                     exchange.moved += len(event.data)
 
     def _begin(self, stream: int, exchange: Exchange, headers: Any) -> None:
+        if len({value for name, value in headers if name in (b":authority", b"host")}) > 1:
+            self._cancel(stream, ErrorCode.H3_MESSAGE_ERROR)  # they are to be one (RFC 9114 section 4.3.1)
+            self.pay(PER_RESET)
+            return
         settings = self.port.settings
         decision = decide(
             headers, "3", settings.reply, self._see, ended=exchange.ended, most=settings.max_message
@@ -198,6 +207,8 @@ class HTTP3Link(ServerLink):
     # The end of an exchange.
 
     def _complete(self, stream: int) -> None:
+        if self._exchanges[stream].goes_on:
+            self._http.stop(stream, ErrorCode.H3_NO_ERROR)
         self._answered += 1
         self.credit.earn(PER_EXCHANGE)
         self._forget(stream)

@@ -51,6 +51,8 @@ class HTTP3Wire(H3Connection):
     def __init__(self, wire: Wire) -> None:
         self.frames = 0
         """How many have come, whatever is in them."""
+        self._lent: Headers | None = None
+        """The head that has just been given an authority for aioquic to see."""
         super().__init__(wire)
 
     # What we allow a peer.
@@ -81,6 +83,11 @@ class HTTP3Wire(H3Connection):
         headers = super()._decode_headers(stream_id, frame_data)
         if sum(len(name) + len(value) + OVERHEAD for name, value in headers) > MOST_HEAD:
             raise ExcessError(f"a head has {MOST_HEAD} bytes at most")
+        if not self._is_client:
+            named = dict(headers)
+            # Host does as well (RFC 9114 section 4.3.1), but aioquic does not know that.
+            if b":authority" not in named and b":method" in named and b"host" in named:
+                headers = self._lent = [(b":authority", named[b"host"]), *headers]
         return headers
 
     def _check_control_frame_type(self, frame_type: int) -> None:
@@ -105,6 +112,9 @@ class HTTP3Wire(H3Connection):
         except RuntimeError:
             # One of our own streams of QPACK's, which the peer has stopped in the same packet.
             return self._refuse(ErrorCode.H3_CLOSED_CRITICAL_STREAM, "a critical stream is stopped")
+        if self._lent is not None:
+            del self._lent[0]
+            self._lent = None
         critical = (self._peer_encoder_stream_id, self._peer_decoder_stream_id)
         if number in critical and getattr(event, "end_stream", False):
             return self._refuse(ErrorCode.H3_CLOSED_CRITICAL_STREAM, "a critical stream is closed")
@@ -147,6 +157,10 @@ class HTTP3Wire(H3Connection):
                 del self._stream[stream]
             else:
                 self._quic.stop_stream(stream, code)
+
+    def stop(self, stream: int, code: int) -> None:
+        """Have its sender send no more on a stream on which we have (RFC 9114 section 4.1)."""
+        self._quic.stop_stream(stream, code)
 
     def go_away(self, stream: int) -> None:
         """Say that we answer no request from this stream on (RFC 9114 section 5.2)."""

@@ -43,6 +43,8 @@ class Decision:
     """Bytes of it, if it is known."""
     wants_continue: bool = False
     """The peer waits to be told that it may send the body."""
+    is_refusal: bool = False
+    """It is answered at once, and nothing of its body is taken."""
 
 
 def decide(
@@ -76,7 +78,7 @@ def decide(
             raise pages.RequestError(413, too_large(most))
         delay, page = pages.decide(pages.Request(method, target, version, tuple(headers), length), reply, see)
     except pages.RequestError as error:
-        return Decision(method, pages.error(error.status, str(error)))
+        return Decision(method, pages.error(error.status, str(error)), is_refusal=True)
     if page is None and method == b"HEAD":
         page = pages.Page()
     return Decision(
@@ -116,6 +118,7 @@ class Exchange:
         "call",
         "content",
         "ended",
+        "goes_on",
         "head",
         "is_last",
         "moved",
@@ -132,7 +135,9 @@ class Exchange:
         self.begun = False
         """The head of the request has come."""
         self.ended = False
-        """The request is complete."""
+        """The request is complete, or as much of it as is taken."""
+        self.goes_on = False
+        """It is refused, and its peer may send more of it."""
         self.wants_continue = False
         self.page: pages.Page | None = None
         """What is answered; `None`: the body."""
@@ -157,6 +162,8 @@ class Exchange:
         """Make ready to answer as has been decided."""
         self.begun = True
         self.wants_continue = decision.wants_continue
+        if decision.is_refusal:
+            self.ended, self.goes_on = True, not self.ended
         self.page = page = decision.page
         self.head, self.is_last = head_of(decision, int(time.time()))
         if page is not None:
