@@ -100,6 +100,20 @@ def test_a_cookie_is_for_its_address() -> None:
     assert wire.totals.open == 0
 
 
+def test_a_cookie_is_for_its_hello() -> None:
+    """Who has seen a cookie begins no other handshake with it: neither at its peer's cost, nor a flood."""
+    wire = Wire()
+    peer = Peer()
+    second = peer.hello_with_cookie(wire)
+    for place in (25, 27, 58):  # the version, and the first and last of the random
+        other = bytearray(second)
+        other[place] ^= 1
+        assert sum(map(len, wire.ask(bytes(other), peer.address))) < len(other)
+        assert wire.totals.open == 0
+    assert wire.ask(second, peer.address)
+    assert wire.totals.open == 1
+
+
 @pytest.mark.parametrize(("age", "believed"), [(LIFETIME, True), (2 * LIFETIME, False)])
 def test_a_cookie_grows_old(age: float, believed: bool) -> None:
     """A cookie is good for a while; who brings one that is too old is asked for another."""

@@ -15,8 +15,9 @@ _IN_CLEAR: Final = b"\0\0"
 """The epoch of records before a handshake has agreed on keys."""
 _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = 1
-_RANDOM: Final = slice(HEADER + 12 + 2, HEADER + 12 + 2 + 32)
-"""The random of a ClientHello, behind the header of its message and the version (section 4.3.2)."""
+_BODY: Final = HEADER + 12
+"""Where a ClientHello begins, behind the header of its message (section 4.3.2): with the version."""
+_RANDOM: Final = slice(_BODY + 2, _BODY + 2 + 32)
 
 
 def is_single(datagram: bytes) -> bool:
@@ -33,6 +34,23 @@ def hello_random(datagram: bytes) -> bytes | None:
     if len(datagram) < _RANDOM.stop or datagram[0] != _HANDSHAKE or datagram[_EPOCH] != _IN_CLEAR:
         return None
     return datagram[_RANDOM] if datagram[HEADER] == _CLIENT_HELLO else None
+
+
+def hello_values(datagram: bytes) -> bytes:
+    """Return the values that a ClientHello has again when it brings a cookie (section 4.2.1), one by one.
+
+    That are the version, random, session_id, cipher_suites and compression_methods, as far as they are in
+    its first record.
+    """
+    hello = datagram[_BODY : HEADER + int.from_bytes(datagram[11:HEADER])]
+    cookie = _after(hello, 2 + 32, 1)
+    suites = _after(hello, cookie, 1)
+    return hello[:cookie] + hello[suites : _after(hello, _after(hello, suites, 2), 1)]
+
+
+def _after(hello: bytes, start: int, size: int) -> int:
+    """Return where a vector ends whose length is said in `size` bytes, from `start` on."""
+    return start + size + int.from_bytes(hello[start : start + size])
 
 
 def datagrams(records: bytes, most: int) -> Iterator[bytes]:

@@ -33,7 +33,7 @@ from netecho.protocols._dtls_association import (
     prepare,
 )
 from netecho.protocols._dtls_cookies import Cookies
-from netecho.protocols._dtls_records import HEADER, hello_random
+from netecho.protocols._dtls_records import HEADER, hello_random, hello_values
 from netecho.protocols._handshakes import Handshakes
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._stream_replies import CHARGEN_PATTERN
@@ -130,8 +130,8 @@ class DTLSServer(DatagramServer):
         self._handshakes: Handshakes[Peer] = Handshakes(MOST_HANDSHAKES)
         self._ending = False
         self._cookies = Cookies(reactor.seconds)
-        self._asking = ("", 0)
-        """The address whose ClientHello is looked at."""
+        self._asking = ("", 0), b""
+        """The address from which the ClientHello is that is looked at, and its values."""
         self._answers = settings.reply is not ReplyMode.DISCARD
         self._payload = CHARGEN_PATTERN if settings.reply is ReplyMode.CHARGEN else None
         self._datagram_size = 0
@@ -154,12 +154,12 @@ class DTLSServer(DatagramServer):
         return connection
 
     def make_cookie(self) -> bytes:
-        """Return the cookie for the address whose ClientHello is looked at."""
-        return self._cookies.make(self._asking)
+        """Return the cookie for the ClientHello that is looked at."""
+        return self._cookies.make(*self._asking)
 
     def check_cookie(self, cookie: bytes) -> bool:
-        """Return whether a cookie is for the address whose ClientHello is looked at."""
-        return self._cookies.check(self._asking, cookie)
+        """Return whether a cookie is for the ClientHello that is looked at."""
+        return self._cookies.check(*self._asking, cookie)
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Pass a datagram to its peer, or see whether it makes one."""
@@ -182,7 +182,7 @@ class DTLSServer(DatagramServer):
     def _listen(self, datagram: bytes, addr: tuple[str, int], hello: bytes) -> None:
         """Ask for a cookie, or begin an association with whoever has brought it."""
         doorstep = self._doorstep
-        self._asking = addr
+        self._asking = addr, hello_values(datagram)
         doorstep.bio_write(datagram)
         try:
             doorstep.DTLSv1_listen()
