@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from netecho.protocols._dtls_cookies import LIFETIME, SIZE, Cookies
-from netecho.protocols._dtls_records import HEADER, datagrams, hello_random, hello_values, is_single
+from netecho.protocols._dtls_records import (
+    HEADER,
+    datagrams,
+    hello_random,
+    hello_values,
+    is_of_handshake,
+    is_single,
+)
 
 HERE = ("192.0.2.1", 5000)
 
@@ -69,6 +76,17 @@ def test_hello_random() -> None:
     assert hello_random(hello(random, kind=23)) is None
     assert hello_random(hello(random, epoch=1)) is None
     assert hello_random(hello(random, message=3)) is None
+
+
+def test_what_is_of_a_handshake() -> None:
+    """Messages of handshakes are, and alerts in clear; data is not, nor an alert of who has shaken hands."""
+    assert is_of_handshake(record(8, 22, 0))
+    assert is_of_handshake(record(8, 22, 1))
+    assert is_of_handshake(record(1, 20, 0))
+    assert is_of_handshake(record(2, 21, 0))
+    assert not is_of_handshake(record(2, 21, 1))
+    assert not is_of_handshake(record(8, 23, 1))
+    assert not is_of_handshake(b"")
 
 
 VALUES = [b"\xfe\xfd" + bytes(range(32)), b"\2id", b"\0\4\xc0\x2b\xc0\x2f", b"\1\0"]

@@ -13,7 +13,9 @@ HEADER: Final = 13
 _EPOCH: Final = slice(3, 5)
 _IN_CLEAR: Final = b"\0\0"
 """The epoch of records before a handshake has agreed on keys."""
+_CHANGE_CIPHER_SPEC: Final = 20
 _HANDSHAKE: Final = 22
+_OF_HANDSHAKES: Final = frozenset([_CHANGE_CIPHER_SPEC, _HANDSHAKE])
 _CLIENT_HELLO: Final = 1
 _BODY: Final = HEADER + 12
 """Where a ClientHello begins, behind the header of its message (section 4.3.2): with the version."""
@@ -24,6 +26,11 @@ def is_single(datagram: bytes) -> bool:
     """Return whether a datagram is one record and nothing else."""
     size = len(datagram)
     return size >= HEADER and size == HEADER + (datagram[11] << 8 | datagram[12])
+
+
+def is_of_handshake(datagram: bytes) -> bool:
+    """Return whether a datagram begins with what a handshake is made of, or with an alert about one."""
+    return bool(datagram) and (datagram[0] in _OF_HANDSHAKES or datagram[_EPOCH] == _IN_CLEAR)
 
 
 def hello_random(datagram: bytes) -> bytes | None:
