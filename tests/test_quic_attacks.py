@@ -230,16 +230,57 @@ def test_version_negotiation(datagram: bytes, answered: bool) -> None:
             assert len(one) < len(datagram)
 
 
-def test_forged_token() -> None:
-    """A token that is not of ours, or not of that address, gets a word and no connection."""
-    peer = Peer(("127.0.0.1", 8443), None, token=os.urandom(100))
-    peer.socket.close()
+@pytest.mark.parametrize("token", [b"x", bytes(20), bytes(range(100))], ids=["one", "zeros", "another"])
+def test_token_of_another_server(token: bytes) -> None:
+    """It is as good as none: the peer is let in as one that has shown nothing, or is asked by a Retry."""
+    source = ("192.0.2.1", 5000)
     with Port() as server:
-        [(datagram, _), *_] = peer.core.datagrams_to_send(0.0)
-        server.port.datagramReceived(datagram, ("192.0.2.1", 5000))
+        server.port.datagramReceived(initial(os.urandom(8), token), source)
+        server.turn()
+        assert len(server.port.opening) == 1
+        assert source not in server.wires.sent
+    with Port(retry=True) as server:
+        server.port.datagramReceived(initial(os.urandom(8), token), source)
         assert not server.port.links
-        [answer] = server.wires.sent[("192.0.2.1", 5000)]
-        assert len(answer) <= len(datagram)
+        [answer] = server.wires.sent[source]
+        header = pull_quic_header(Buffer(data=answer), host_cid_length=8)
+        assert header.packet_type is QuicPacketType.RETRY
+
+
+def test_token_of_another_server_is_no_hindrance() -> None:
+    """A client that brings one shakes hands, and has its echo."""
+    with Server("quic://127.0.0.1:0") as server:
+        peer = Peer(server.listener.address, server.listener.ca, token=os.urandom(60))
+        assert peer.exchange(b"in") == b"in"
+        peer.close()
+
+
+@pytest.mark.parametrize("wrong", ["address", "port", "age", "ID", "token"])
+def test_token_that_is_not_good(wrong: str) -> None:
+    """A token of ours that is not good for what it is brought for gets a word and no connection."""
+    source = ("192.0.2.1", 5000)
+    with Port(retry=True) as server:
+        server.port.datagramReceived(initial(os.urandom(8)), source)
+        [retry] = server.wires.sent.pop(source)
+        header = pull_quic_header(Buffer(data=retry), host_cid_length=8)
+        token, name = header.token, header.source_cid
+        if wrong == "address":
+            source = ("192.0.2.2", 5000)
+        elif wrong == "port":
+            source = ("192.0.2.1", 5001)
+        elif wrong == "age":
+            server.turn(60)
+        elif wrong == "ID":
+            name = os.urandom(8)
+        else:
+            token = token[:-1] + bytes([token[-1] ^ 1])
+        datagram = initial(name, token)
+        server.port.datagramReceived(datagram, source)
+        assert not server.port.links
+        [answer] = server.wires.sent[source]
+        assert len(answer) < len(datagram)
+        header = pull_quic_header(Buffer(data=answer), host_cid_length=8)
+        assert header.packet_type is QuicPacketType.INITIAL
 
 
 def test_peer_that_does_not_read() -> None:

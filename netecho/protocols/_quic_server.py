@@ -52,6 +52,7 @@ CROWDED: Final = "too many QUIC handshakes"
 CROWDED_BY_ONE: Final = "too many QUIC handshakes from one address"
 BROKEN: Final = "no QUIC"
 _ID_SIZE: Final = 8
+_MARK_SIZE: Final = 8
 _CLOSE_SIZE: Final = 64
 """Bytes that the frame of a refusal has at most."""
 
@@ -94,6 +95,9 @@ class QUICPort(DatagramServer):
             settings.tls, self.alpn, settings.qlog, is_client=False, idle=idle
         )
         self._retry = QuicRetryTokenHandler()
+        self._mark = os.urandom(_MARK_SIZE)
+        """What our tokens begin with. Another one may be of a server that was here before, in a NEW_TOKEN
+        frame, and says nothing of its address (RFC 9000 section 8.1.3)."""
         self._tickets: collections.OrderedDict[bytes, SessionTicket] = collections.OrderedDict()
         self._has_refused = False
         """It has been told that there is no room."""
@@ -148,12 +152,12 @@ class QUICPort(DatagramServer):
                 self.refused(source)
             return
         original, retried = header.destination_cid, None
-        if header.token:
+        if header.token.startswith(self._mark):
             try:
                 original = self._retry.validate_token(
                     address=source,
                     destination_cid=header.destination_cid,
-                    token=header.token,
+                    token=header.token[_MARK_SIZE:],
                     now=self.reactor.seconds(),
                 )
             except ValueError:
@@ -201,7 +205,7 @@ class QUICPort(DatagramServer):
             source_cid=ours,
             destination_cid=header.source_cid,
             original_destination_cid=header.destination_cid,
-            retry_token=token,
+            retry_token=self._mark + token,
         )
         self.send_datagram(answer, source)
 
