@@ -8,6 +8,8 @@ from typing import Any
 from twisted.internet import error
 from twisted.python.failure import Failure
 
+from netecho.errors import NetechoError
+
 
 def loss_kind(reason: Failure) -> str:
     """Return the word under which the loss of an established connection is counted."""
@@ -17,6 +19,8 @@ def loss_kind(reason: Failure) -> str:
         return "closed"
     if reason.check(error.ConnectionAborted):
         return "aborted"
+    if isinstance(reason.value, NetechoError):
+        return reason.value.kind
     value: Any = reason.value
     number = getattr(value, "osError", None) or getattr(value, "errno", None)
     if not isinstance(number, int) and value.args:  # Twisted's ConnectionLost carries the OSError
