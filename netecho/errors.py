@@ -111,6 +111,12 @@ class NoReplyError(NetechoError):
     kind = "no reply"
 
 
+class NoReflectorError(NetechoError):
+    """What answers sends back what it gets, and is no reflector of STAMP."""
+
+    kind = "no reflector"
+
+
 class UserInterruptError(NetechoError):
     """The person at the terminal pressed Ctrl-C."""
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from netecho.protocols._dtls_cookies import LIFETIME, SIZE, Cookies
-from netecho.protocols._dtls_records import HEADER, datagrams, hello_random, is_single
+from netecho.protocols._dtls_records import (
+    HEADER,
+    datagrams,
+    hello_random,
+    hello_values,
+    is_of_handshake,
+    is_single,
+)
 
 HERE = ("192.0.2.1", 5000)
 
@@ -71,20 +78,62 @@ def test_hello_random() -> None:
     assert hello_random(hello(random, message=3)) is None
 
 
+def test_what_is_of_a_handshake() -> None:
+    """Messages of handshakes are, and alerts in clear; data is not, nor an alert of who has shaken hands."""
+    assert is_of_handshake(record(8, 22, 0))
+    assert is_of_handshake(record(8, 22, 1))
+    assert is_of_handshake(record(1, 20, 0))
+    assert is_of_handshake(record(2, 21, 0))
+    assert not is_of_handshake(record(2, 21, 1))
+    assert not is_of_handshake(record(8, 23, 1))
+    assert not is_of_handshake(b"")
+
+
+VALUES = [b"\xfe\xfd" + bytes(range(32)), b"\2id", b"\0\4\xc0\x2b\xc0\x2f", b"\1\0"]
+
+
+def greeting(values: list[bytes], cookie: bytes, most: int = 1000) -> bytes:
+    """Return a ClientHello with such values, or so much of it that a record has at most so many bytes."""
+    version, session, suites, compression = values
+    body = version + session + bytes([len(cookie)]) + cookie + suites + compression + b"\0\0"
+    size = len(body).to_bytes(3, "big")
+    contents = (b"\1" + size + bytes([0, len(cookie) > 0, 0, 0, 0]) + size + body)[:most]
+    return record(len(contents), 22, 0)[:HEADER] + contents
+
+
+def test_hello_values() -> None:
+    """What a ClientHello says is the same with a cookie as without, but not if any other of it is changed."""
+    same = hello_values(greeting(VALUES, b""))
+    assert hello_values(greeting(VALUES, b"cookie")) == same == b"".join(VALUES)
+    assert hello_values(greeting(VALUES, b"cookie") + b"another record") == same
+    for place, value in enumerate(VALUES):
+        changed = [*VALUES]
+        changed[place] = value[:-1] + bytes([value[-1] ^ 1])
+        assert hello_values(greeting(changed, b"cookie")) != same
+
+
+@pytest.mark.parametrize("most", range(12, 70))
+def test_hello_values_in_part(most: int) -> None:
+    """Of a ClientHello that is longer than its record, whatever is behind that, they are what is in it."""
+    told = hello_values(greeting(VALUES, b"cookie", most) + b"another record")
+    assert b"".join(VALUES).startswith(told)
+
+
 def test_cookies() -> None:
-    """A cookie is good for its address, until it is too old, and for no other and nobody else's server."""
+    """A cookie is good for its address and ClientHello, until it is too old, and for nobody else's server."""
     now = 1000.5 * LIFETIME
     cookies = Cookies(lambda: now)
-    cookie = cookies.make(HERE)
+    cookie = cookies.make(HERE, b"hello")
     assert len(cookie) == SIZE
-    assert cookies.check(HERE, cookie)
-    assert not cookies.check((HERE[0], 5001), cookie)
-    assert not cookies.check(("192.0.2.2", 5000), cookie)
-    assert not cookies.check(HERE, cookie[:-1])
-    assert not cookies.check(HERE, b"")
-    assert not Cookies(lambda: now).check(HERE, cookie)
+    assert cookies.check(HERE, b"hello", cookie)
+    assert not cookies.check((HERE[0], 5001), b"hello", cookie)
+    assert not cookies.check(("192.0.2.2", 5000), b"hello", cookie)
+    assert not cookies.check(HERE, b"hullo", cookie)
+    assert not cookies.check(HERE, b"hello", cookie[:-1])
+    assert not cookies.check(HERE, b"hello", b"")
+    assert not Cookies(lambda: now).check(HERE, b"hello", cookie)
     now += LIFETIME
-    assert cookies.check(HERE, cookie)
-    assert cookies.make(HERE) != cookie
+    assert cookies.check(HERE, b"hello", cookie)
+    assert cookies.make(HERE, b"hello") != cookie
     now += LIFETIME
-    assert not cookies.check(HERE, cookie)
+    assert not cookies.check(HERE, b"hello", cookie)

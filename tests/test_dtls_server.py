@@ -100,6 +100,20 @@ def test_a_cookie_is_for_its_address() -> None:
     assert wire.totals.open == 0
 
 
+def test_a_cookie_is_for_its_hello() -> None:
+    """Who has seen a cookie begins no other handshake with it: neither at its peer's cost, nor a flood."""
+    wire = Wire()
+    peer = Peer()
+    second = peer.hello_with_cookie(wire)
+    for place in (25, 27, 58):  # the version, and the first and last of the random
+        other = bytearray(second)
+        other[place] ^= 1
+        assert sum(map(len, wire.ask(bytes(other), peer.address))) < len(other)
+        assert wire.totals.open == 0
+    assert wire.ask(second, peer.address)
+    assert wire.totals.open == 1
+
+
 @pytest.mark.parametrize(("age", "believed"), [(LIFETIME, True), (2 * LIFETIME, False)])
 def test_a_cookie_grows_old(age: float, believed: bool) -> None:
     """A cookie is good for a while; who brings one that is too old is asked for another."""
@@ -204,6 +218,73 @@ def test_a_peer_begins_anew() -> None:
     assert wire.ask(old.out.popleft(), old.address) == []
     assert (wire.totals.connections, wire.totals.open) == (2, 1)
     assert "begun anew" in wire.ends()[-1]
+
+
+def test_whoever_begins_in_the_name_of_a_peer_does_not_end_its_association() -> None:
+    """While a new handshake is not complete, and if it never is, the association before it is there."""
+    wire = Wire()
+    old = wire.connect(Peer())
+    [greeting, *_] = wire.ask(Peer().hello_with_cookie(wire), old.address)
+    assert greeting[0] == 22
+    for words in b"before", b"after":
+        old.association.write(words)
+        wire.run(old)
+        wire.clock.advance(HANDSHAKE_TIMEOUT)
+        wire.out.clear()  # it was sent again, until it took too long
+    assert old.heard == [b"before", b"after"]
+    assert (wire.totals.connections, wire.totals.open, wire.ends()) == (1, 1, [])
+    old.association.close()
+    wire.run(old)
+    assert wire.totals.open == 0
+    assert not wire.clock.getDelayedCalls()
+
+
+def test_the_last_to_begin_anew() -> None:
+    """Of those that have not shaken hands, the last to begin takes the place of the one before it."""
+    wire = Wire(max_connections=1)
+    old = wire.connect(Peer())
+    given_up, new = Peer(), Peer()
+    wire.ask(given_up.hello_with_cookie(wire), given_up.address)
+    flight = wire.ask(new.hello_with_cookie(wire), new.address)
+    old.association.write(b"still here")
+    wire.run(old)
+    assert old.heard == [b"still here"]
+    for datagram in flight:
+        new.association.received(datagram)
+    wire.run(new)
+    assert new.is_established
+    wire.clock.advance(HANDSHAKE_TIMEOUT)
+    assert (wire.totals.connections, wire.totals.open, wire.totals.refused) == (2, 1, 0)
+
+
+def test_a_peer_ends_while_it_begins_anew() -> None:
+    """What begins at the address of an association that ends goes on without it."""
+    wire = Wire()
+    old, new = wire.connect(Peer()), Peer()
+    flight = wire.ask(new.hello_with_cookie(wire), new.address)
+    old.association.close()
+    wire.run(old)
+    assert (wire.totals.connections, wire.totals.open) == (2, 1)
+    for datagram in flight:
+        new.association.received(datagram)
+    wire.run(new)
+    assert new.is_established
+    assert (wire.totals.connections, wire.totals.open) == (2, 1)
+    new.association.write(b"new")
+    wire.run(new)
+    assert new.heard == [b"new"]
+
+
+def test_end_while_a_peer_begins_anew() -> None:
+    """When the server ends, a handshake at the address of an association ends with it."""
+    wire = Wire()
+    old = wire.connect(Peer())
+    wire.ask(Peer().hello_with_cookie(wire), old.address)
+    wire.server.end(Failure(ConnectionDone()))
+    wire.run(old)
+    assert old.reason is not None
+    assert (wire.totals.connections, wire.totals.open) == (1, 0)
+    assert not wire.clock.getDelayedCalls()
 
 
 def test_a_hello_that_comes_twice_is_one() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from netecho.measure.directions import Losses
 from netecho.measure.histogram import Histogram
-from netecho.measure.oneway import Offset, OneWay, Reflection
+from netecho.measure.oneway import MANY, Offset, OneWay, Reflection
 
 NOW = 1_583_020_800 * 10**9
 
@@ -69,6 +69,16 @@ def test_estimate_is_of_the_fastest() -> None:
         reflection(50_000, 5, 100, 1000), reflection(100, 5, 100, 1000), reflection(100, 5, 9000, 1000)
     )
     assert one_way.offset == Offset(1000, 100)
+
+
+def test_samples_are_counted_as_they_come() -> None:
+    """However many exchanges there are, few are kept, and all are counted."""
+    one_way = OneWay()
+    for number in range(10 * MANY + 1):
+        one_way.record(reflection(100 + number, 5, 100))
+        assert len(one_way._samples) < MANY
+    assert one_way.count == one_way.dwell.count == one_way.out.count == 10 * MANY + 1
+    assert one_way.out == Histogram.of([100 + number for number in range(10 * MANY + 1)])
 
 
 def test_synchronised_clocks() -> None:

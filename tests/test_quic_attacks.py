@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +20,13 @@ from twisted.internet.task import Clock
 from netecho.plans import ServerTLS
 from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._quic_echo import EchoPort
-from netecho.protocols._quic_server import CROWDED, CROWDED_BY_ONE, MOST_HANDSHAKES, TRUSTING
+from netecho.protocols._quic_server import (
+    CROWDED,
+    CROWDED_BY_ONE,
+    MOST_HANDSHAKES,
+    TRUSTING,
+    said_in_every_version,
+)
 from netecho.protocols._quic_wire import WINDOW
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
 from netecho.services import tls
@@ -203,43 +210,117 @@ def test_flood_from_one_address() -> None:
         assert stopped["connections"] == 1
 
 
-@pytest.mark.parametrize(
-    ("datagram", "answered"),
-    [
-        (bytes([0xC0]) + b"\x1a\x2a\x3a\x4a\x08abcdefgh\x08ijklmnop" + bytes(1200), True),
-        (bytes([0xC0]) + b"\x1a\x2a\x3a\x4a\x08abcdefgh\x08ijklmnop" + bytes(1000), False),
-        (bytes([0xC0]) + b"\x00\x00\x00\x00\x08abcdefgh\x08ijklmnop" + bytes(1200), False),
-        (b"\x40abcdefgh" + bytes(1300), False),
-        (b"", False),
-        (b"hello", False),
-    ],
-    ids=["version", "short", "negotiation", "unknown", "empty", "text"],
-)
+NAMES = b"\x08abcdefgh\x08ijklmnop"
+UNKNOWN = b"\x1a\x2a\x3a\x4a"
+LONGEST = b"\xff" + bytes(range(255)) + b"\xff" + bytes(reversed(range(255)))
+VERSIONS = {
+    "version": (b"\xc0" + UNKNOWN + NAMES + bytes(1200), True),
+    "no fixed bit": (b"\x80" + UNKNOWN + NAMES + bytes(1200), True),
+    "other layout": (b"\xc0" + UNKNOWN + NAMES + b"\xff" * 1200, True),
+    "long IDs": (b"\xff" + UNKNOWN + LONGEST + bytes(1200 - 517), True),
+    "no IDs": (b"\xff" + UNKNOWN + bytes(1200), True),
+    "too short": (b"\xff" + UNKNOWN + LONGEST + bytes(1199 - 517), False),
+    "short": (b"\xc0" + UNKNOWN + NAMES + bytes(1000), False),
+    "negotiation": (b"\xc0" + bytes(4) + NAMES + bytes(1200), False),
+    "truncated negotiation": (b"\xc0" + bytes(4) + NAMES + bytes(1201), False),
+    "first version, no fixed bit": (b"\x80\0\0\0\1" + NAMES + bytes(1200), False),
+    "first version, long IDs": (b"\xc0\0\0\0\1" + LONGEST + bytes(1200), False),
+    "short header": (b"\x40abcdefgh" + bytes(1300), False),
+    "IDs cut off": (b"\xc0" + UNKNOWN + b"\xff" * 200, False),
+    "empty": (b"", False),
+    "text": (b"hello", False),
+}
+
+
+@pytest.mark.parametrize(("datagram", "answered"), VERSIONS.values(), ids=VERSIONS)
 def test_version_negotiation(datagram: bytes, answered: bool) -> None:
-    """A version that nobody knows is answered with those that are known, if it asks for an answer at all."""
+    """A version that nobody knows is answered with those that are known, if it asks for an answer at all.
+
+    Whatever follows the connection IDs in that version, and however long those are, they come back.
+    """
     with Port() as server:
         server.port.datagramReceived(datagram, ("192.0.2.1", 5000))
         server.turn()
         sent = server.wires.sent.get(("192.0.2.1", 5000), [])
         assert bool(sent) == answered
         for one in sent:
-            header = pull_quic_header(Buffer(data=one), host_cid_length=8)
-            assert header.packet_type is QuicPacketType.VERSION_NEGOTIATION
-            assert 1 in header.supported_versions
-            assert (header.source_cid, header.destination_cid) == (b"abcdefgh", b"ijklmnop")
+            asked, said = said_in_every_version(datagram), said_in_every_version(one)
+            assert asked is not None
+            assert said == (0, asked[2], asked[1])
+            versions = one[7 + len(asked[1]) + len(asked[2]) :]
+            assert 1 in struct.unpack(f">{len(versions) // 4}L", versions)
             assert len(one) < len(datagram)
 
 
-def test_forged_token() -> None:
-    """A token that is not of ours, or not of that address, gets a word and no connection."""
-    peer = Peer(("127.0.0.1", 8443), None, token=os.urandom(100))
-    peer.socket.close()
+@pytest.mark.parametrize("source", [("192.0.2.1", 53), ("192.0.2.1", 8443), ("224.0.0.1", 5000)])
+def test_version_negotiation_with_nobody(source: tuple[str, int]) -> None:
+    """Nobody is made to answer a service, us, or many at once by it."""
+    with Port(udp_ports={8443}) as server:
+        server.port.datagramReceived(VERSIONS["no fixed bit"][0], source)
+        assert source not in server.wires.sent
+        assert sum(server.totals.dropped.values()) == 1
+
+
+def test_said_in_every_version() -> None:
+    """A long header says its version and its IDs, if it is long enough to."""
+    whole = b"\xff" + UNKNOWN + b"\2to\4from"
+    assert said_in_every_version(whole + b"more") == (0x1A2A3A4A, b"to", b"from")
+    for size in range(len(whole)):
+        assert said_in_every_version(whole[:size]) is None
+    assert said_in_every_version(b"\x7f" + whole[1:]) is None
+
+
+@pytest.mark.parametrize("token", [b"x", bytes(20), bytes(range(100))], ids=["one", "zeros", "another"])
+def test_token_of_another_server(token: bytes) -> None:
+    """It is as good as none: the peer is let in as one that has shown nothing, or is asked by a Retry."""
+    source = ("192.0.2.1", 5000)
     with Port() as server:
-        [(datagram, _), *_] = peer.core.datagrams_to_send(0.0)
-        server.port.datagramReceived(datagram, ("192.0.2.1", 5000))
+        server.port.datagramReceived(initial(os.urandom(8), token), source)
+        server.turn()
+        assert len(server.port.opening) == 1
+        assert source not in server.wires.sent
+    with Port(retry=True) as server:
+        server.port.datagramReceived(initial(os.urandom(8), token), source)
         assert not server.port.links
-        [answer] = server.wires.sent[("192.0.2.1", 5000)]
-        assert len(answer) <= len(datagram)
+        [answer] = server.wires.sent[source]
+        header = pull_quic_header(Buffer(data=answer), host_cid_length=8)
+        assert header.packet_type is QuicPacketType.RETRY
+
+
+def test_token_of_another_server_is_no_hindrance() -> None:
+    """A client that brings one shakes hands, and has its echo."""
+    with Server("quic://127.0.0.1:0") as server:
+        peer = Peer(server.listener.address, server.listener.ca, token=os.urandom(60))
+        assert peer.exchange(b"in") == b"in"
+        peer.close()
+
+
+@pytest.mark.parametrize("wrong", ["address", "port", "age", "ID", "token"])
+def test_token_that_is_not_good(wrong: str) -> None:
+    """A token of ours that is not good for what it is brought for gets a word and no connection."""
+    source = ("192.0.2.1", 5000)
+    with Port(retry=True) as server:
+        server.port.datagramReceived(initial(os.urandom(8)), source)
+        [retry] = server.wires.sent.pop(source)
+        header = pull_quic_header(Buffer(data=retry), host_cid_length=8)
+        token, name = header.token, header.source_cid
+        if wrong == "address":
+            source = ("192.0.2.2", 5000)
+        elif wrong == "port":
+            source = ("192.0.2.1", 5001)
+        elif wrong == "age":
+            server.turn(60)
+        elif wrong == "ID":
+            name = os.urandom(8)
+        else:
+            token = token[:-1] + bytes([token[-1] ^ 1])
+        datagram = initial(name, token)
+        server.port.datagramReceived(datagram, source)
+        assert not server.port.links
+        [answer] = server.wires.sent[source]
+        assert len(answer) < len(datagram)
+        header = pull_quic_header(Buffer(data=answer), host_cid_length=8)
+        assert header.packet_type is QuicPacketType.INITIAL
 
 
 def test_peer_that_does_not_read() -> None:

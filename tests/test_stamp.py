@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hmac
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from netecho.errors import NoReflectorError
 from netecho.measure.oneway import Reflection
 from netecho.plans import ReplyMode
 from netecho.protocols import _clock_error
@@ -358,6 +360,42 @@ def test_no_answers() -> None:
     forged = answer_to(session.packet(0, b""), KEY)[:-1] + b"?"
     for datagram in (b"", b"x" * 200, forged):
         assert session.read(datagram, NOW) == (None, datagram, None)
+
+
+@pytest.mark.parametrize("payload", [b"", b"hello"])
+@pytest.mark.parametrize("key", [None, KEY])
+def test_own_packets(key: bytes | None, payload: bytes) -> None:
+    """A packet of ours that comes back as it left, even long after, shows that there is no reflector."""
+    session = Session(key, clock=lambda: NOW)
+    sent = [session.packet(number, payload) for number in range(3)]
+    for packet in sent:
+        with pytest.raises(NoReflectorError):
+            session.read(packet, NOW + SECOND)
+    other = Session(key, clock=lambda: NOW)
+    assert other.read(sent[0], NOW + SECOND)[0] is None
+    for packet in sent:
+        # A reflector has said when it came, if nothing else.
+        place = 32 if key else 16
+        answer = bytearray(packet)
+        answer[place : place + 8] = bytes(range(1, 9))
+        if key:
+            answer[96:112] = hmac.digest(key, answer[:96], "sha256")[:16]
+        session.read(bytes(answer), NOW + SECOND)
+    session.read(bytes(len(sent[0])), NOW + SECOND)
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+def test_answer_without_delay(stateful: bool) -> None:
+    """An answer is none of our packets, though all clocks and numbers in it be those of our packet."""
+    port = Port(stateful=stateful)
+    session = Session(None, clock=lambda: NOW)
+    for number in range(3):
+        port.take(session.packet(number, b"hello"))
+        [(answer, _)] = port.wire.written
+        port.wire.written.clear()
+        sequence, payload, reflection = session.read(answer, NOW)
+        assert (sequence, payload) == (number, b"hello")
+        assert reflection is not None
 
 
 def test_ptp_reflector() -> None:

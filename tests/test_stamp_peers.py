@@ -271,6 +271,45 @@ def test_reflector_that_copies_nothing() -> None:
         assert measured(*words, status=3)["exchanges"]["corrupted"] == 2
 
 
+class EchoHere(ReflectorHere):
+    """An echo service, that sends back whatever comes as it is."""
+
+    def _run(self) -> None:
+        while True:
+            datagram, peer = self._socket.recvfrom(65_536)
+            if not datagram:
+                return
+            self._socket.sendto(datagram, peer)
+
+
+ECHOED = (
+    b"netecho: what answers is an echo service and no STAMP reflector: our packets come back as they left\n"
+)
+
+
+@pytest.mark.parametrize(
+    "words", ["client -n 3", "client -n 3 -l 20", "bench -c 2 -n 10", "bench -q 100 -n 10"]
+)
+@pytest.mark.parametrize("authenticated", [False, True])
+def test_echo_service(words: str, authenticated: bool, key: str) -> None:
+    """Our own packets are no answers, and a service that sends them back is none that could be measured."""
+    with EchoHere(lambda _: []) as echo:
+        command, *others = words.split()
+        keyed = ["--hmac-key", key] if authenticated else []
+        done = netecho(command, echo.url, *others, *keyed, "--quiet")
+        assert done.returncode == 1
+        assert done.stderr == ECHOED
+
+
+def test_conversation_with_an_echo_service() -> None:
+    """A conversation in payloads is none either."""
+    with EchoHere(lambda _: []) as echo:
+        done = netecho("client", echo.url, input=b"hello\n")
+        assert done.returncode == 1
+        assert done.stdout == b""
+        assert b"an echo service and no STAMP reflector" in done.stderr
+
+
 def test_between_the_sides(tmp_path: pathlib.Path) -> None:
     """Seen from between them, what both sides send is what tshark takes for such packets."""
     frames: list[bytes] = []

@@ -13,11 +13,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from netecho.measure.differences import Differences
 from netecho.measure.directions import Losses
 from netecho.measure.histogram import Histogram
+
+MANY: Final = 256
+"""Samples that are counted together, in a few tenths of a millisecond."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class OneWay:
         self._hasten((out + back, out - back))
         self.ttls[one.ttl] += 1
         self._trust(one.synchronised, one.error_ns)
+        if len(self._samples) >= MANY:
+            self.flush()
         return True
 
     def flush(self) -> None:

@@ -114,9 +114,11 @@ class Reflected:
                 "of which was set meanwhile: they are in no delay out, back or dwell"
             )
         if not self.losses.told:
+            lost = humanise.count(self.losses.unknown, "exchange")
+            were = "was" if self.losses.unknown == 1 else "were"
             yield (
-                f"on which way {humanise.count(self.losses.unknown, 'exchange')} were lost is not known: the "
-                "reflector keeps no count of its answers (serve --stateful), or lost none on the way out "
+                f"on which way {lost} {were} lost is not known: the reflector keeps no count of its "
+                "answers (serve --stateful), or lost none on the way out "
                 "that would show it"
             )
 

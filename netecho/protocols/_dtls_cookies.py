@@ -14,10 +14,11 @@ SIZE: Final = 16
 
 
 class Cookies:
-    """Makes cookies from addresses, and keeps none of them.
+    """Makes cookies from addresses and ClientHellos, and keeps none of them.
 
-    Each stands for an address and a stretch of time, under a secret of this object's own: who has received
-    one at an address that it no longer has cannot use it for long.
+    Each stands for an address, the values of a ClientHello that are the same in the one that brings it, and a
+    stretch of time, under a secret of this object's own: who has received one at an address that it no longer
+    has, or has seen another's, cannot begin another handshake with it, nor the same one for long.
 
     Args:
         seconds: tells the time.
@@ -27,18 +28,18 @@ class Cookies:
         self._seconds = seconds
         self._secret = secrets.token_bytes(32)
 
-    def make(self, address: tuple[str, int]) -> bytes:
-        """Return the cookie for an address."""
-        return self._make(address, self._stretch())
+    def make(self, address: tuple[str, int], hello: bytes) -> bytes:
+        """Return the cookie for an address and what `hello_values` says of a ClientHello from there."""
+        return self._make(address, hello, self._stretch())
 
-    def check(self, address: tuple[str, int], cookie: bytes) -> bool:
-        """Return whether a cookie has been made for an address, and not too long ago."""
+    def check(self, address: tuple[str, int], hello: bytes, cookie: bytes) -> bool:
+        """Return whether a cookie has been made for an address and a ClientHello, and not too long ago."""
         now = self._stretch()
-        return any(hmac.compare_digest(cookie, self._make(address, when)) for when in (now, now - 1))
+        return any(hmac.compare_digest(cookie, self._make(address, hello, when)) for when in (now, now - 1))
 
     def _stretch(self) -> int:
         return int(self._seconds() // LIFETIME)
 
-    def _make(self, address: tuple[str, int], stretch: int) -> bytes:
+    def _make(self, address: tuple[str, int], hello: bytes, stretch: int) -> bytes:
         host, port = address
-        return hmac.digest(self._secret, f"{stretch} {port} {host}".encode(), "sha256")[:SIZE]
+        return hmac.digest(self._secret, f"{stretch} {port} {host} ".encode() + hello, "sha256")[:SIZE]

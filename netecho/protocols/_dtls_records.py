@@ -13,16 +13,24 @@ HEADER: Final = 13
 _EPOCH: Final = slice(3, 5)
 _IN_CLEAR: Final = b"\0\0"
 """The epoch of records before a handshake has agreed on keys."""
+_CHANGE_CIPHER_SPEC: Final = 20
 _HANDSHAKE: Final = 22
+_OF_HANDSHAKES: Final = frozenset([_CHANGE_CIPHER_SPEC, _HANDSHAKE])
 _CLIENT_HELLO: Final = 1
-_RANDOM: Final = slice(HEADER + 12 + 2, HEADER + 12 + 2 + 32)
-"""The random of a ClientHello, behind the header of its message and the version (section 4.3.2)."""
+_BODY: Final = HEADER + 12
+"""Where a ClientHello begins, behind the header of its message (section 4.3.2): with the version."""
+_RANDOM: Final = slice(_BODY + 2, _BODY + 2 + 32)
 
 
 def is_single(datagram: bytes) -> bool:
     """Return whether a datagram is one record and nothing else."""
     size = len(datagram)
     return size >= HEADER and size == HEADER + (datagram[11] << 8 | datagram[12])
+
+
+def is_of_handshake(datagram: bytes) -> bool:
+    """Return whether a datagram begins with what a handshake is made of, or with an alert about one."""
+    return bool(datagram) and (datagram[0] in _OF_HANDSHAKES or datagram[_EPOCH] == _IN_CLEAR)
 
 
 def hello_random(datagram: bytes) -> bytes | None:
@@ -33,6 +41,23 @@ def hello_random(datagram: bytes) -> bytes | None:
     if len(datagram) < _RANDOM.stop or datagram[0] != _HANDSHAKE or datagram[_EPOCH] != _IN_CLEAR:
         return None
     return datagram[_RANDOM] if datagram[HEADER] == _CLIENT_HELLO else None
+
+
+def hello_values(datagram: bytes) -> bytes:
+    """Return the values that a ClientHello has again when it brings a cookie (section 4.2.1), one by one.
+
+    That are the version, random, session_id, cipher_suites and compression_methods, as far as they are in
+    its first record.
+    """
+    hello = datagram[_BODY : HEADER + int.from_bytes(datagram[11:HEADER])]
+    cookie = _after(hello, 2 + 32, 1)
+    suites = _after(hello, cookie, 1)
+    return hello[:cookie] + hello[suites : _after(hello, _after(hello, suites, 2), 1)]
+
+
+def _after(hello: bytes, start: int, size: int) -> int:
+    """Return where a vector ends whose length is said in `size` bytes, from `start` on."""
+    return start + size + int.from_bytes(hello[start : start + size])
 
 
 def datagrams(records: bytes, most: int) -> Iterator[bytes]:

@@ -2,8 +2,8 @@
 
 Whoever sends a ClientHello is told a cookie (RFC 6347 section 4.2.1), by an answer that is smaller and with
 nothing kept of it. Who brings it back receives at the address that it says it sends from: only then is there
-an association, and if the address had one before, its peer has begun anew, and the new one takes its place
-(section 4.2.8).
+an association. If the address has one already, its peer has begun anew, or somebody else sends in its name:
+the new one takes its place when its handshake is complete, and not before (section 4.2.8).
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from netecho.protocols._dtls_association import (
     prepare,
 )
 from netecho.protocols._dtls_cookies import Cookies
-from netecho.protocols._dtls_records import HEADER, hello_random
+from netecho.protocols._dtls_records import HEADER, hello_random, hello_values, is_of_handshake
 from netecho.protocols._handshakes import Handshakes
 from netecho.protocols._impaired_datagrams import ImpairedPort
+from netecho.protocols._seen import end_seen
 from netecho.protocols._stream_replies import CHARGEN_PATTERN
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
 
@@ -127,11 +128,13 @@ class DTLSServer(DatagramServer):
         self.call_later = reactor.callLater
         self.idle_timeout = IDLE_TIMEOUT if settings.idle_timeout is None else settings.idle_timeout
         self._peers: dict[tuple[str, int], Peer] = {}
+        self._successors: dict[tuple[str, int], Peer] = {}
+        """Those that shake hands from an address where there is an association still."""
         self._handshakes: Handshakes[Peer] = Handshakes(MOST_HANDSHAKES)
         self._ending = False
         self._cookies = Cookies(reactor.seconds)
-        self._asking = ("", 0)
-        """The address whose ClientHello is looked at."""
+        self._asking = ("", 0), b""
+        """The address from which the ClientHello is that is looked at, and its values."""
         self._answers = settings.reply is not ReplyMode.DISCARD
         self._payload = CHARGEN_PATTERN if settings.reply is ReplyMode.CHARGEN else None
         self._datagram_size = 0
@@ -154,12 +157,12 @@ class DTLSServer(DatagramServer):
         return connection
 
     def make_cookie(self) -> bytes:
-        """Return the cookie for the address whose ClientHello is looked at."""
-        return self._cookies.make(self._asking)
+        """Return the cookie for the ClientHello that is looked at."""
+        return self._cookies.make(*self._asking)
 
     def check_cookie(self, cookie: bytes) -> bool:
-        """Return whether a cookie is for the address whose ClientHello is looked at."""
-        return self._cookies.check(self._asking, cookie)
+        """Return whether a cookie is for the ClientHello that is looked at."""
+        return self._cookies.check(*self._asking, cookie)
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Pass a datagram to its peer, or see whether it makes one."""
@@ -167,7 +170,7 @@ class DTLSServer(DatagramServer):
         if not self._left:
             self._end_turn()
         hello = hello_random(datagram)
-        peer = self._peers.get(addr)
+        peer = self._peers.get(addr) if not self._successors else self._addressee(datagram, addr, hello)
         if peer is not None and (hello is None or hello == peer.hello):
             peer.association.received(datagram)
         elif hello is None or len(datagram) > HEADER + LARGEST_MESSAGE:
@@ -179,10 +182,17 @@ class DTLSServer(DatagramServer):
         else:
             self._listen(datagram, addr, hello)
 
+    def _addressee(self, datagram: bytes, addr: tuple[str, int], hello: bytes | None) -> Peer | None:
+        """Return whose a datagram is, of the peer at its address and the one that may take its place."""
+        peer, successor = self._peers.get(addr), self._successors.get(addr)
+        if successor is None or peer is None or hello == peer.hello:
+            return peer
+        return successor if is_of_handshake(datagram) else peer
+
     def _listen(self, datagram: bytes, addr: tuple[str, int], hello: bytes) -> None:
         """Ask for a cookie, or begin an association with whoever has brought it."""
         doorstep = self._doorstep
-        self._asking = addr
+        self._asking = addr, hello_values(datagram)
         doorstep.bio_write(datagram)
         try:
             doorstep.DTLSv1_listen()
@@ -209,28 +219,22 @@ class DTLSServer(DatagramServer):
 
     def _admit(self, connection: SSL.Connection, addr: tuple[str, int], hello: bytes) -> None:
         """Begin an association with a peer that has proved its address, if there is room."""
-        former, totals = self._peers.get(addr), self._totals
-        if former is not None:
-            former.association.abandon()
-            self.forget(former, Failure(ConnectionAborted("its peer has begun anew")))
-        limit, taken = self._settings.max_connections, totals.open
-        if limit is None:
-            limit, taken = MOST_PEERS, len(self._peers)
-        if taken >= limit:
-            totals.refused += 1
-            self._tell("refused", {"peer": peer_text(addr), "limit": limit})
+        former = self._successors.get(addr) or self._peers.get(addr)
+        if former is not None and not former.association.is_established:
+            self._give_up(former)
+        succeeds = addr in self._peers
+        if not succeeds and not self._has_room(addr):
             return
         if not self._handshakes.has_room(addr[0]):
             crowd = " from one address" if self._handshakes.left else ""
             self.drop(f"too many handshakes{crowd}", addr)
             return
         peer = Peer(self, addr, hello)
-        self._peers[addr] = peer
         self._handshakes.add(peer, addr[0])
-        totals.connections += 1
-        totals.open += 1
-        host = self.transport.getHost()
-        self._tell("connected", {"peer": peer_text(addr), "local": peer_text((host.host, host.port))})
+        if succeeds:
+            self._successors[addr] = peer
+        else:
+            self._enter(peer)
 
         def send(datagram: bytes) -> bool:
             return self.transmit(datagram, addr)
@@ -240,9 +244,35 @@ class DTLSServer(DatagramServer):
         )
         association.shake_hands()
 
+    def _give_up(self, former: Peer) -> None:
+        """Give up an association for another one from its address."""
+        former.association.abandon()
+        self.forget(former, Failure(ConnectionAborted("its peer has begun anew")))
+
+    def _has_room(self, addr: tuple[str, int]) -> bool:
+        """Return whether there may be one peer more; say so if not."""
+        limit, taken = self._settings.max_connections, self._totals.open
+        if limit is None:
+            limit, taken = MOST_PEERS, len(self._peers)
+        if taken < limit:
+            return True
+        self._totals.refused += 1
+        self._tell("refused", {"peer": peer_text(addr), "limit": limit})
+        return False
+
+    def _enter(self, peer: Peer) -> None:
+        """Take a peer into the books."""
+        self._peers[peer.address] = peer
+        self._totals.connections += 1
+        self._totals.open += 1
+        host = self.transport.getHost()
+        self._tell("connected", {"peer": peer_text(peer.address), "local": peer_text((host.host, host.port))})
+
     def shook_hands(self, peer: Peer) -> None:
-        """Take note that a handshake is complete."""
+        """Take note that a handshake is complete; what was at its address before is over by that."""
         self._handshakes.discard(peer)
+        if self._successors.get(peer.address) is peer:
+            self._give_up(self._peers[peer.address])
         if self._settings.mtu is not None:
             peer.largest = min(LARGEST_MESSAGE, peer.association.connection.get_cleartext_mtu())
 
@@ -271,12 +301,15 @@ class DTLSServer(DatagramServer):
         return True
 
     def forget(self, peer: Peer, reason: Failure) -> None:
-        """Take a peer out of the books: its association is over."""
+        """Take a peer out of the books: its association is over. A successor takes its place."""
+        self._handshakes.discard(peer)
+        if self._successors.get(peer.address) is peer:
+            del self._successors[peer.address]
+            peer.release()
         if self._peers.get(peer.address) is not peer:
             return
         del self._peers[peer.address]
         self._totals.open -= 1
-        self._handshakes.discard(peer)
         self._tell(
             "disconnected",
             {
@@ -284,9 +317,12 @@ class DTLSServer(DatagramServer):
                 "bytes_received": peer.received,
                 "bytes_sent": peer.sent,
                 "elapsed_ns": peer.release(),
-                "reason": reason.getErrorMessage(),
+                "reason": end_seen(reason),
             },
         )
+        successor = self._successors.pop(peer.address, None)
+        if successor is not None:
+            self._enter(successor)
 
     def _tell(self, event: str, particulars: dict[str, Any]) -> None:
         if self._settings.on_event is not None:
@@ -299,7 +335,7 @@ class DTLSServer(DatagramServer):
     def end(self, reason: Failure) -> None:
         """End every association, and say so to those who have one."""
         self._ending = True
-        for peer in list(self._peers.values()):
+        for peer in [*self._successors.values(), *self._peers.values()]:
             peer.association.close()
             self.forget(peer, reason)
 

@@ -11,7 +11,7 @@ import collections
 import os
 from typing import Any, Final
 
-from aioquic._buffer import Buffer
+from aioquic._buffer import Buffer, BufferReadError
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE
 from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.events import ConnectionTerminated
@@ -20,6 +20,7 @@ from aioquic.quic.packet import (
     QuicFrameType,
     QuicHeader,
     QuicPacketType,
+    QuicProtocolVersion,
     encode_quic_retry,
     encode_quic_version_negotiation,
     pull_quic_header,
@@ -52,8 +53,29 @@ CROWDED: Final = "too many QUIC handshakes"
 CROWDED_BY_ONE: Final = "too many QUIC handshakes from one address"
 BROKEN: Final = "no QUIC"
 _ID_SIZE: Final = 8
+_LONG: Final = 0x80
+"""The first bit of a long header, and of no short one."""
+_MARK_SIZE: Final = 8
 _CLOSE_SIZE: Final = 64
 """Bytes that the frame of a refusal has at most."""
+
+
+def said_in_every_version(datagram: bytes) -> tuple[int, bytes, bytes] | None:
+    """Return the version of a packet, and its connection IDs: the destination's, and the source's.
+
+    That is all that a long header says in whatever version (RFC 8999 section 5.1); `None` if it is none.
+    """
+    if not datagram or datagram[0] < _LONG:
+        return None
+    buffer = Buffer(data=datagram[1:])
+    try:
+        return (
+            buffer.pull_uint32(),
+            buffer.pull_bytes(buffer.pull_uint8()),
+            buffer.pull_bytes(buffer.pull_uint8()),
+        )
+    except BufferReadError:
+        return None
 
 
 def refusal(header: QuicHeader, code: int) -> bytes:
@@ -94,6 +116,9 @@ class QUICPort(DatagramServer):
             settings.tls, self.alpn, settings.qlog, is_client=False, idle=idle
         )
         self._retry = QuicRetryTokenHandler()
+        self._mark = os.urandom(_MARK_SIZE)
+        """What our tokens begin with. Another one may be of a server that was here before, in a NEW_TOKEN
+        frame, and says nothing of its address (RFC 9000 section 8.1.3)."""
         self._tickets: collections.OrderedDict[bytes, SessionTicket] = collections.OrderedDict()
         self._has_refused = False
         """It has been told that there is no room."""
@@ -113,7 +138,8 @@ class QUICPort(DatagramServer):
         try:
             header = pull_quic_header(Buffer(data=datagram), host_cid_length=_ID_SIZE)
         except ValueError:
-            self.drop(BROKEN, addr[:2])
+            if not self._negotiate(datagram, addr[:2]):
+                self.drop(BROKEN, addr[:2])
             return
         link = self.links.get(header.destination_cid)
         if link is not None:
@@ -122,23 +148,33 @@ class QUICPort(DatagramServer):
             else:
                 link.received(datagram, addr[:2])
         elif len(datagram) >= SMALLEST_MAX_DATAGRAM_SIZE and header.version is not None:
+            if self._negotiate(datagram, addr[:2]):
+                return
             if (why := self.objection(addr[:2])) is not None:
                 self.drop(why, addr[:2])
-            elif header.version not in self._configuration.supported_versions:
-                if header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:
-                    self._negotiate(header, addr[:2])
             elif header.packet_type is QuicPacketType.INITIAL and len(header.destination_cid) >= _ID_SIZE:
                 self._begin(datagram, header, addr[:2])
 
-    def _negotiate(self, header: QuicHeader, source: Address) -> None:
-        self.send_datagram(
-            encode_quic_version_negotiation(
-                source_cid=header.destination_cid,
-                destination_cid=header.source_cid,
-                supported_versions=self._configuration.supported_versions,
-            ),
-            source,
+    def _negotiate(self, datagram: bytes, source: Address) -> bool:
+        """Return whether a datagram is of a version that is not known here, and say which ones are.
+
+        No answer is larger than what it answers, as only what could begin a connection has one.
+        """
+        said = said_in_every_version(datagram) if len(datagram) >= SMALLEST_MAX_DATAGRAM_SIZE else None
+        if said is None:
+            return False
+        version, destination, origin = said
+        known = self._configuration.supported_versions
+        if version in known or version == QuicProtocolVersion.NEGOTIATION:
+            return False
+        if (why := self.objection(source)) is not None:
+            self.drop(why, source)
+            return True
+        answer = encode_quic_version_negotiation(
+            source_cid=destination, destination_cid=origin, supported_versions=known
         )
+        self.send_datagram(answer, source)
+        return True
 
     def _begin(self, datagram: bytes, header: QuicHeader, source: Address) -> None:
         """Begin a connection, if there is room for one, and its peer is where it says."""
@@ -148,12 +184,12 @@ class QUICPort(DatagramServer):
                 self.refused(source)
             return
         original, retried = header.destination_cid, None
-        if header.token:
+        if header.token.startswith(self._mark):
             try:
                 original = self._retry.validate_token(
                     address=source,
                     destination_cid=header.destination_cid,
-                    token=header.token,
+                    token=header.token[_MARK_SIZE:],
                     now=self.reactor.seconds(),
                 )
             except ValueError:
@@ -201,7 +237,7 @@ class QUICPort(DatagramServer):
             source_cid=ours,
             destination_cid=header.source_cid,
             original_destination_cid=header.destination_cid,
-            retry_token=token,
+            retry_token=self._mark + token,
         )
         self.send_datagram(answer, source)
 

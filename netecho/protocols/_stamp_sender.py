@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
 
+from netecho.errors import NoReflectorError
 from netecho.measure.oneway import Reflection
 from netecho.protocols._clock_error import ClockError
 from netecho.protocols._contract import OnLost, OnReply
@@ -57,11 +59,18 @@ class Session:
         Args:
             datagram: what came.
             returned_ns: when, in nanoseconds since 1970.
+
+        Raises:
+            NoReflectorError: it is one of our own packets, as it left.
         """
         try:
             answer = ReflectorPacket.decode(datagram, self._key)
         except PacketError:
             return None, datagram, None
+        if not answer.sender_timestamp and self._is_own(datagram):
+            raise NoReflectorError(
+                "what answers is an echo service and no STAMP reflector: our packets come back as they left"
+            )
         sequence = self._newest - (self._newest - answer.sender_sequence) % _WRAP
         payload = payload_in(answer.rest)
         if sequence < 0:
@@ -70,6 +79,16 @@ class Session:
             return sequence, payload, self._reflection(answer, returned_ns)
         except ValueError:
             return sequence, payload, None
+
+    def _is_own(self, datagram: bytes) -> bool:
+        """Return whether a packet is one that we send, octet for octet.
+
+        An answer is never: behind our timestamp a reflector puts its own and a copy of ours, where we send
+        zeros (RFC 8762 sections 4.2.1 and 4.3.1).
+        """
+        packet = SenderPacket.decode(datagram, self._key)
+        was_sent = packet.timestamp > 0 and (self._newest - packet.sequence) % _WRAP <= self._newest
+        return was_sent and packet.encode(self._key) == datagram
 
     def _reflection(self, answer: ReflectorPacket, returned_ns: int) -> Reflection:
         theirs, ours = answer.error, self._clock_error()
@@ -99,7 +118,12 @@ class SenderExchanger(DatagramExchanger):
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Pass an answer on, with the times of its exchange."""
-        self._on_reply(*self._session.read(datagram, self.transport.socket.received_ns))
+        try:
+            read = self._session.read(datagram, self.transport.socket.received_ns)
+        except NoReflectorError:
+            self._lose(Failure())
+        else:
+            self._on_reply(*read)
 
 
 class SenderConversation(Conversation):
@@ -117,6 +141,10 @@ class SenderConversation(Conversation):
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Pass the payload of an answer on. What is none is of no use in a conversation."""
-        sequence, payload, _ = self._session.read(datagram, self.transport.socket.received_ns)
+        try:
+            sequence, payload, _ = self._session.read(datagram, self.transport.socket.received_ns)
+        except NoReflectorError:
+            self._end(Failure())
+            return
         if sequence is not None:
             super().datagramReceived(payload, addr)

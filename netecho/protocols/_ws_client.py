@@ -6,6 +6,7 @@ import collections
 from collections.abc import Sequence
 from typing import Any, Final
 
+from OpenSSL.SSL import Error
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
@@ -219,6 +220,8 @@ class WebSocketExchanger(Protocol):
             self._last_call.cancel()
         if self._is_asking:
             self._on_lost = None
+            if reason.check(Error) and not self.opened.called:  # of TLS, and says what is missing
+                self.opened.errback(reason)
             self._fail_to_open("the server closed the connection in place of an answer")
         if self._on_lost is not None:
             on_lost, self._on_lost = self._on_lost, None

@@ -40,7 +40,7 @@ class _Wire(Protocol):
         super().__init__(*arguments, **options)
         self._decoder: Any = None
         """Of the text that has begun."""
-        self.reader = FrameReader()
+        self.reader: FrameReader = FrameReader()
         self.parser = self.parse()  # which reads from that one
         next(self.parser)
 

@@ -12,6 +12,8 @@ class FrameReader(StreamReader):
 
     That saves two copies of each, and of an echo of 64 KiB half of what it costs beside the system's part.
     `buffer` has what waits for the rest of a frame.
+
+    It gives so many frames as `left` says, and lays aside in `rest` what has come behind them.
     """
 
     def __init__(self) -> None:
@@ -21,6 +23,9 @@ class FrameReader(StreamReader):
         """Bytes of it."""
         self._is_between = False
         """All is taken, and what comes next begins a frame."""
+        self.left = -1
+        """Frames that may still be taken; below 0, any number."""
+        self.rest = b""
 
     def feed_data(self, data: bytes | bytearray) -> None:
         """Take what has come."""
@@ -49,7 +54,11 @@ class FrameReader(StreamReader):
         """Tell whether nothing more will come; see `StreamReader.at_eof`."""
         while True:
             if self._taken < len(self._came) or self.buffer:
-                return False
+                if self.left:
+                    self.left -= 1
+                    return False
+                self.rest = bytes(self._came[self._taken :] or self.buffer)
+                self.buffer.clear()
             if self.eof:
                 return True
             self._came = b""

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 _DEFLATE: Final = [DeflateFactory()]
 _INFO_SLICE: Final = 64
 """Bytes of frames that are taken at a time where messages of six are answered by all that a head has."""
+TURN: Final = 256
+"""Frames that are taken in one turn of the reactor: some milliseconds, however small they are."""
+_CONTENT: Final = 1 << 20
+"""Bytes of content that are made of compressed frames in one turn, and what is in one frame more."""
 _HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
 
 
@@ -72,7 +76,9 @@ class WebSocketServer:
         """It has been answered."""
         self._assembly = Assembly()
         self._rest = b""
-        """What waits until the peer takes what it is sent."""
+        """What waits until the peer takes what it is sent, or for the next turn of the reactor."""
+        self._call: Any = None
+        """That turn."""
         self._taken = 0
         """Messages that have come."""
         self.exchanges = 0
@@ -104,11 +110,13 @@ class WebSocketServer:
 
     def proceed(self) -> None:
         """Go on with what had to wait."""
-        if not self._connection.is_paused:
-            for message in self._backlog.take():
-                self._say(message)
-                if self._connection.is_paused:
-                    return
+        connection = self._connection
+        if connection.is_paused:
+            return
+        for message in self._backlog.take():
+            self._say(message)
+            if connection.is_paused:
+                return
         rest, self._rest = self._rest, b""
         if rest:
             self._take(rest)
@@ -157,21 +165,41 @@ class WebSocketServer:
     # Messages.
 
     def _take(self, data: bytes) -> None:
+        reader = self._protocol.reader
+        reader.left = TURN
         if not (self._protocol.extensions or self._answer):
             self._exchange(data)
+            if reader.rest:
+                self._put_off(b"")
             return
         size = _INFO_SLICE if self._asked else SLICE
+        content = 0
         for start in range(0, len(data), size):
-            self._exchange(data[start : start + size])
+            for frame in self._exchange(data[start : start + size]):
+                content += len(frame.data)
             if self._is_over:
                 return
-            if self._connection.is_paused:
-                self._rest = data[start + size :]
+            if reader.rest or content >= _CONTENT or self._connection.is_paused:
+                self._put_off(data[start + size :])
                 return
 
-    def _exchange(self, data: bytes) -> None:
+    def _put_off(self, data: bytes) -> None:
+        """Keep what there is no time for in this turn, with what has come behind it."""
+        reader = self._protocol.reader
+        rest, reader.rest = reader.rest, b""
+        if not self._is_over:
+            self._rest = rest + data
+        if self._rest and self._call is None and not self._connection.is_paused:
+            self._call = self._connection.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        self._call = None
+        self._connection.proceed()
+
+    def _exchange(self, data: bytes) -> list[Any]:
+        """Take some of what has come, and answer it; return the frames of it."""
         if self._is_over:
-            return
+            return []
         protocol, extensions = self._protocol, self._protocol.extensions
         protocol.receive_data(data)
         frames: list[Any] = protocol.events_received()
@@ -200,6 +228,7 @@ class WebSocketServer:
         out += said
         if out:
             self._write(out)
+        return frames
 
     def _inform(self, _: Frame) -> None:
         """Answer a message with what is seen of its connection."""
@@ -288,3 +317,6 @@ class WebSocketServer:
         """Forget everything: the connection has ended."""
         self._is_over = True
         self._rest = b""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None

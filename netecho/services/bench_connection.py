@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from netecho.errors import NetechoError
+from netecho.errors import NetechoError, NoReflectorError
 from netecho.measure.counts import Outcome
 from netecho.measure.datagrams import DatagramFlow
 from netecho.measure.flow import Flow
@@ -234,7 +234,10 @@ class Connection:
 
     def _lost(self, reason: Failure) -> None:
         self._exchanger = None
-        self._benchmark.connection_lost(self, loss_kind(reason))
+        if reason.check(NoReflectorError):
+            self._benchmark.fail(reason)  # there is nothing to be measured
+        else:
+            self._benchmark.connection_lost(self, loss_kind(reason))
 
     def expire(self, now_ns: int) -> None:
         """Give up what has waited longer than the timeout.

@@ -26,6 +26,8 @@ def loss_kind(reason: Failure) -> str:
         return "closed"
     if reason.check(error.ConnectionAborted):
         return "aborted"
+    if isinstance(reason.value, NetechoError):
+        return reason.value.kind
     value: Any = reason.value
     if isinstance(value, SSL.Error) and not isinstance(value, SSL.SysCallError):
         return refusal(value) or "tls"
@@ -45,6 +47,8 @@ def explain_loss(reason: Failure, target: Target | None = None) -> NetechoError:
         reason: what the protocol's `connectionLost` got.
         target: the other end, if the line is to name it.
     """
+    if isinstance(reason.value, NetechoError):
+        return reason.value
     other = "the other end" if target is None else str(target)
     told = explain_refusal(loss_kind(reason), other)
     to = "" if target is None else f" to {target}"

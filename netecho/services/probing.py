@@ -303,6 +303,8 @@ class ProbeRun:
             return
         if reason.check(ConnectionRefusedError):
             self.failure = RefusedError(f"{target} refused: nothing listens on that port")
+        elif isinstance(reason.value, NetechoError):
+            self.failure = reason.value
         elif reason.check(ConnectionDone):
             self.failure = LostError(
                 f"{target} closed the connection after {count(self._flow.newest + 1, 'probe')}"
