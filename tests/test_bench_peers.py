@@ -326,10 +326,10 @@ def test_stalls_in_mid_run() -> None:
 
     with serving(stall) as url:
         begun = time.monotonic()
-        result = bench(url, "-z", "300ms", "--timeout", "1s", status=1)
-    assert time.monotonic() - begun < 10
+        result = bench(url, "-z", "300ms", "--timeout", "2s", status=1)
+    assert 2 < time.monotonic() - begun < 20
     assert result["exchanges"]["errors"] == {"timeout": 1}
-    assert result["elapsed_ns"] > 900_000_000  # until the last exchange had ended
+    assert 300_000_000 <= result["elapsed_ns"] < 2_000_000_000
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
