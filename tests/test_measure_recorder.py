@@ -168,6 +168,7 @@ STEPS = st.lists(
 
 
 @given(st.booleans(), STEPS)
+@example(True, [("echo", 0), ("next", 0), ("next", 0)])
 @example(True, [("echo", 0), ("echo", 1), ("in flight", 0), ("echo", 4)])
 @example(True, [("echo", 0), ("phase", 0), ("next", 0), ("count", 0)])
 @example(True, [("echo", 0), ("send", 0), ("echo", 4), ("echo", 5)])
