@@ -133,6 +133,10 @@ SIZES = {
     "many fields": post(b"X: a\r\n" * 101),
     "many fields without an end": b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 12_000,
     "a large head": post((b"X: " + b"a" * 10_000 + b"\r\n") * 7),
+    "a long trailer": chunked(b"0\r\nX: " + b"a" * 17_000 + b"\r\n\r\n"),
+    "a trailer without an end": chunked(b"0\r\nX: " + b"a" * 90_000),
+    "many trailers": chunked(b"0\r\n" + b"X: a\r\n" * 101 + b"\r\n"),
+    "large trailers": chunked(b"0\r\n" + (b"X: " + b"a" * 15_000 + b"\r\n") * 6 + b"\r\n"),
 }
 MALFORMED = {**LENGTHS, **CHUNKS, **FIELDS, **LINES, **SIZES}
 
@@ -220,6 +224,16 @@ def test_another_version(listening: Listening) -> None:
     with listening.connect() as connection:
         connection.sendall(b"GET / HTTP/2.0\r\nHost: a\r\n\r\n" + SMUGGLED)
         assert receive_all(connection).startswith(b"HTTP/1.1 505 ")
+
+
+def test_trailer_behind_much_content(listening: Listening) -> None:
+    """However much came before it, a trailer has an end."""
+    with listening.connect() as connection:
+        body = b"100000\r\n" + bytes(1 << 20) + b"\r\n0\r\nX: " + b"a" * 100_000
+        connection.sendall(chunked(body).replace(b"/", b"/status/200", 1))
+        answer = receive_all(connection)
+        refused(answer)
+        assert answer.startswith(b"HTTP/1.1 431 ")
 
 
 def test_more_framing_than_content(listening: Listening) -> None:

@@ -70,7 +70,7 @@ class HTTP1Server(HTTP1Answers):
         self._fields: list[tuple[bytes, bytes]] = []
         self._head_size = 0
         self._in_body = False
-        self._body_size = self._framing = 0
+        self._body_size = self._framing = self._behind = self._trailers = 0
         self._remaining: int | None = 0
         """Bytes that the body still has; `None` if it is chunked."""
         self._echo_head: bytes | None = None
@@ -138,7 +138,7 @@ class HTTP1Server(HTTP1Answers):
                 self._refuse(400, str(error))
             else:
                 if self._in_body:
-                    self._count_framing(len(piece) - self._body_size + before)
+                    self._count_framing(len(piece), self._body_size - before)
                 elif self._url or self._head_size:
                     self._count_head(len(piece))
             if self._out:
@@ -155,10 +155,15 @@ class HTTP1Server(HTTP1Answers):
         elif self._head_size > MOST_HEAD:
             self._refuse(431, f"a head has at most {MOST_HEAD} bytes")
 
-    def _count_framing(self, size: int) -> None:
+    def _count_framing(self, size: int, content: int) -> None:
+        """Count bytes of a chunked body: those that are no content cost time, and trailers memory."""
         if self._remaining is None:
-            self._framing += size
-            if self._framing > MOST_HEAD + MOST_FRAMING + FRAMING_SHARE * self._body_size:
+            self._framing += size - content
+            # Trailers are behind all content; the parser tells of each only when that is complete.
+            self._behind = 0 if content else self._behind + size
+            if self._behind > MOST_HEAD:
+                self._refuse(431, f"between and behind chunks there are at most {MOST_HEAD} bytes")
+            elif self._framing > MOST_HEAD + MOST_FRAMING + FRAMING_SHARE * self._body_size:
                 self._refuse(400, "a body has more framing than content")
 
     def on_url(self, piece: bytes) -> None:
@@ -168,9 +173,15 @@ class HTTP1Server(HTTP1Answers):
         self._url += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head, or one after a chunked body, of which nothing is kept."""
+        """Take a field of the head, or a trailer after a chunked body, of which nothing is kept."""
         if not self._in_body:
             self._fields.append((name, value))
+            return
+        self._trailers += 1
+        if self._trailers > MOST_FIELDS:
+            raise RequestError(431, f"there are at most {MOST_FIELDS} trailers")
+        if len(name) + len(value) > MOST_FIELD:
+            raise RequestError(431, f"a trailer has at most {MOST_FIELD} bytes")
 
     def on_headers_complete(self) -> None:
         """Take the head, and decide what to answer."""
