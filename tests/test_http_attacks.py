@@ -42,6 +42,7 @@ LAST = [
     WEBSOCKET + b"\x82\xfe\xc3\x50\0\0\0\0" + bytes(50_000) + b"\x88\x80\0\0\0\0",
 ]
 """Requests whose answers are the last of their connections."""
+EXPECTING = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 99\r\n\r\n"
 POST = bytes([0x83, 0x86, 0x84, 0x41, 0x01, 0x61])
 
 
@@ -236,6 +237,7 @@ def until_closed(address: tuple[str, int], first: bytes, then: bytes, *, reads: 
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n", b"x", b"HTTP/1.1 200"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", b"HTTP/1.1 200"),
         (b"POST /status/200 HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n", b"x", b"HTTP/1.1 408"),
+        (EXPECTING, b"", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 408"),
         (b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", b"", b"HTTP/1.1 200"),
         (PREFACE + frame(SETTINGS), b"", b"\0"),
         (PREFACE + frame(SETTINGS) + frame(HEADERS, POST, 4, 1), b"", b"\0"),

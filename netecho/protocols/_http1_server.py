@@ -241,12 +241,13 @@ class HTTP1Server(HTTP1Answers):
                 self._upgraded()
                 return
             self._not_upgraded(length)
-        if expects is not None:
-            if expects.lower() != b"100-continue":
-                raise RequestError(417, "the only expectation known here is 100-continue")
-            if length != 0 and version == "1.1":
-                self._out.append(_CONTINUE)
+        if expects is not None and expects.lower() != b"100-continue":
+            raise RequestError(417, "the only expectation known here is 100-continue")
         self._decide(length, content_type)
+        if expects is not None and length != 0 and version == "1.1":
+            # Before the answer, and none of it: until that begins there may be another.
+            self._out.insert(self._mark, _CONTINUE)
+            self._mark += 1
 
     def _is_for_websocket(self, length: int | None) -> bool:
         """Return whether a request is one to go on in WebSocket, at its path, and nothing before it waits."""
