@@ -42,6 +42,9 @@ _REFUSED: Final = frozenset(
 )
 """Methods that llhttp knows from other protocols, or that ask for a tunnel."""
 
+_NO_TRAILERS: Final = frozenset((b"connection", b"proxy-connection"))
+"""Fields that no trailer may be (RFC 9110 section 6.5.1), and that the parser would go by all the same."""
+
 
 class HTTP1Server(HTTP1Answers):
     """One connection's requests. The connection gives it bytes, and writes what it has to say."""
@@ -182,6 +185,8 @@ class HTTP1Server(HTTP1Answers):
             raise RequestError(431, f"there are at most {MOST_FIELDS} trailers")
         if len(name) + len(value) > MOST_FIELD:
             raise RequestError(431, f"a trailer has at most {MOST_FIELD} bytes")
+        if name.lower() in _NO_TRAILERS:
+            raise RequestError(400, "a trailer says nothing of its connection")
 
     def on_headers_complete(self) -> None:
         """Take the head, and decide what to answer."""
