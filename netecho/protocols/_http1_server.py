@@ -258,6 +258,8 @@ class HTTP1Server(HTTP1Answers):
         """Return whether a request is one to go on in WebSocket, at its path, and nothing before it waits."""
         if self._parser.get_method() != b"GET" or length != 0 or self._queue or self._out:
             return False
+        if self._version == "1.0":  # whose Upgrade is to be ignored (RFC 9110 section 7.8)
+            return False
         target = path_of(self._url)
         words = [value.strip().lower() for name, value in self._fields if name.lower() == b"upgrade"]
         return target is not None and target[0] == WEBSOCKET_PATH and words == [b"websocket"]
