@@ -20,7 +20,7 @@ from netecho.plans import Target
 from netecho.protocols import load
 from netecho.protocols._contract import ListenSettings, Route, Totals
 from netecho.protocols._http_server import HTTPFactory
-from netecho.protocols._watched import Patience
+from netecho.protocols._watched import LastWords, Patience
 from tests import reactors
 from tests.peers import need
 from tests.servers import TIMEOUT, Server, receive_exactly
@@ -32,6 +32,17 @@ GET = bytes([0x82, 0x86, 0x84, 0x41, 0x01, 0x61])
 """`GET http://a/` as HPACK has it (RFC 7541)."""
 BYTES = GET[:1] + GET[1:2] + b"\x04\x0d/bytes/100MiB" + GET[3:]
 """The same of `/bytes/100MiB`."""
+WEBSOCKET = (
+    b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+LAST = [
+    b"GET /bytes/50000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    b"GET /bytes/50000 HTTP/1.1\r\nHost: a\r\n\r\n?\r\n\r\n",
+    WEBSOCKET + b"\x82\xfe\xc3\x50\0\0\0\0" + bytes(50_000) + b"\x88\x80\0\0\0\0",
+]
+"""Requests whose answers are the last of their connections."""
+EXPECTING = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 99\r\n\r\n"
 POST = bytes([0x83, 0x86, 0x84, 0x41, 0x01, 0x61])
 
 
@@ -226,6 +237,7 @@ def until_closed(address: tuple[str, int], first: bytes, then: bytes, *, reads: 
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n", b"x", b"HTTP/1.1 200"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", b"HTTP/1.1 200"),
         (b"POST /status/200 HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n", b"x", b"HTTP/1.1 408"),
+        (EXPECTING, b"", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 408"),
         (b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", b"", b"HTTP/1.1 200"),
         (PREFACE + frame(SETTINGS), b"", b"\0"),
         (PREFACE + frame(SETTINGS) + frame(HEADERS, POST, 4, 1), b"", b"\0"),
@@ -268,13 +280,53 @@ def test_slow_readers_end(first: bytes) -> None:
     reactors.run("fast", scenario)
 
 
-def _never_reads(address: tuple[str, int], first: bytes) -> None:
+@pytest.mark.parametrize(
+    ("first", "buffer", "half_close"),
+    [
+        *((last, buffer, False) for last in LAST for buffer in (None, 4096)),
+        (LAST[0].replace(b"close", b"keep-alive"), 4096, True),
+    ],
+)
+def test_last_answers_end(first: bytes, buffer: int | None, half_close: bool) -> None:
+    """Nor is one who does not take the last, whether all of it is with the system or some waits."""
+
+    async def scenario(reactor: Any) -> None:
+        slow = Slow(reactor)
+        if buffer is not None:
+            slow.port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+        await slow.in_thread(_never_reads, slow.address, first, half_close)
+        await slow.exchange()
+        assert slow.totals.open <= 1
+        await slow.end()
+
+    reactors.run("fast", scenario)
+
+
+def test_last_answer_that_is_taken_slowly() -> None:
+    """Who takes some of it has more time, and nobody is waited for while there is nothing to take."""
+    patience = Patience(start=10.0, rate=1000.0)
+    last = LastWords(0.0)
+    assert not last.is_overdue(1.0, 50_000, patience)
+    assert not last.is_overdue(10.0, 45_000, patience)
+    assert not last.is_overdue(15.0, 60_000, patience)
+    assert last.is_overdue(16.0, 60_000, patience)
+    assert not last.is_overdue(17.0, 0, patience)
+    assert not last.is_overdue(40.0, 0, patience)
+    assert not last.is_overdue(41.0, 100, patience)
+    assert last.is_overdue(51.0, 100, patience)
+
+
+def _never_reads(address: tuple[str, int], first: bytes, half_close: bool = False) -> None:
     """Send something, read nothing, and wait for the connection's end."""
-    with socket.create_connection(address, TIMEOUT) as connection:
+    with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(TIMEOUT)
+        connection.connect(address)
         connection.setblocking(False)
         with contextlib.suppress(OSError):
             connection.send(first)
+        if half_close:
+            connection.shutdown(socket.SHUT_WR)
         wait = select.poll()
         wait.register(connection, select.POLLRDHUP)
         assert wait.poll(TIMEOUT * 1000), "it is still open"

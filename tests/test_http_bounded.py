@@ -66,6 +66,16 @@ def test_http1(server: Server, request_: bytes, status: int, rest: bytes | None)
             assert rest is None or content == rest
 
 
+def test_http1_that_was_told_to_go_on(server: Server) -> None:
+    """A body that was asked for and turns out to be too large is answered so."""
+    with server.listener.connect() as client:
+        client.sendall(CHUNKED.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+        interim = b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert receive_exactly(client, len(interim)) == interim
+        client.sendall(chunk(1001))
+        assert receive_all(client).startswith(b"HTTP/1.1 413 ")
+
+
 def test_http1_that_goes_on(server: Server) -> None:
     """A body whose echo is on its way when it is found to be too large has no end, nor has the echo."""
     with server.listener.connect() as client:

@@ -116,9 +116,10 @@ def test_answers(answers: list[bytes], heard: list[Heard]) -> None:
         b"220 mail.example.org ESMTP\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1_000_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: " + b"a" * 1_000_000,
         b"\0\0\4\3\0\0\0\0\0" + b"\0\0\0\0",
     ],
-    ids=["SMTP", "two lengths", "no end", "a reset of nothing"],
+    ids=["SMTP", "two lengths", "no end", "no end of trailers", "a reset of nothing"],
 )
 def test_no_answer(answer: bytes, http2: bool) -> None:
     """What is no answer ends the connection, and says why."""
@@ -128,10 +129,25 @@ def test_no_answer(answer: bytes, http2: bool) -> None:
         exchanger = await client.connect()
         exchanger.send(0, b"ok")
         reason = await client.lost
-        assert "HTTP" in reason or "head" in reason
+        assert "HTTP" in reason or "no end" in reason
         assert client.heard == []
 
     with saying(answer) as port:
+        reactors.run("fast", scenario)
+
+
+@pytest.mark.parametrize(("method", "content"), [("GET", b"ok"), ("HEAD", b"")])
+def test_answer_without_an_end_that_nobody_waits_for(method: str, content: bytes) -> None:
+    """What comes unasked has no more room than what was asked for."""
+
+    async def scenario(reactor: Any) -> None:
+        client = Client(reactor, port, RequestPlan(method=method))
+        exchanger = await client.connect()
+        exchanger.send(0, b"")
+        assert "no end" in await client.lost
+        assert client.heard == [(0, content, "200")]
+
+    with saying(KEEP.removesuffix(b"ok") + content + b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1_000_000) as port:
         reactors.run("fast", scenario)
 
 

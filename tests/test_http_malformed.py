@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import Listening, Server, receive_all
+from tests.servers import Listening, Server, receive_all, receive_exactly
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 """Comes after each: whoever answers it has been talked into a request that nobody may have sent."""
@@ -65,6 +65,9 @@ CHUNKS = {
     "trailer with a space": chunked(b"0\r\nX : a\r\n\r\n"),
     "trailer with a bare LF": chunked(b"0\r\nX: a\n\r\n"),
     "trailer without a colon": chunked(b"0\r\nX\r\n\r\n"),
+    "trailer that says how to go on": chunked(b"0\r\nConnection: close\r\n\r\n"),
+    "trailer that says so to a proxy": chunked(b"0\r\nProxy-Connection: close\r\n\r\n"),
+    "trailer that says where it ends": chunked(b"0\r\nContent-Length: 5\r\n\r\n"),
 }
 FIELDS = {
     "bare LF everywhere": b"GET / HTTP/1.1\nHost: a\n\n",
@@ -133,6 +136,10 @@ SIZES = {
     "many fields": post(b"X: a\r\n" * 101),
     "many fields without an end": b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 12_000,
     "a large head": post((b"X: " + b"a" * 10_000 + b"\r\n") * 7),
+    "a long trailer": chunked(b"0\r\nX: " + b"a" * 17_000 + b"\r\n\r\n"),
+    "a trailer without an end": chunked(b"0\r\nX: " + b"a" * 90_000),
+    "many trailers": chunked(b"0\r\n" + b"X: a\r\n" * 101 + b"\r\n"),
+    "large trailers": chunked(b"0\r\n" + (b"X: " + b"a" * 15_000 + b"\r\n") * 6 + b"\r\n"),
 }
 MALFORMED = {**LENGTHS, **CHUNKS, **FIELDS, **LINES, **SIZES}
 
@@ -220,6 +227,27 @@ def test_another_version(listening: Listening) -> None:
     with listening.connect() as connection:
         connection.sendall(b"GET / HTTP/2.0\r\nHost: a\r\n\r\n" + SMUGGLED)
         assert receive_all(connection).startswith(b"HTTP/1.1 505 ")
+
+
+@pytest.mark.parametrize("body", [b"zz\r\n", b"1\r\nab\r\n", b"0\r\nX : a\r\n\r\n"])
+def test_malformed_after_100_continue(listening: Listening, body: bytes) -> None:
+    """To be told to go on is no answer yet: a body that is none then gets its own."""
+    with listening.connect() as connection:
+        connection.sendall(post(b"Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n"))
+        interim = b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert receive_exactly(connection, len(interim)) == interim
+        connection.sendall(body + SMUGGLED)
+        refused(receive_all(connection))
+
+
+def test_trailer_behind_much_content(listening: Listening) -> None:
+    """However much came before it, a trailer has an end."""
+    with listening.connect() as connection:
+        body = b"100000\r\n" + bytes(1 << 20) + b"\r\n0\r\nX: " + b"a" * 100_000
+        connection.sendall(chunked(body).replace(b"/", b"/status/200", 1))
+        answer = receive_all(connection)
+        refused(answer)
+        assert answer.startswith(b"HTTP/1.1 431 ")
 
 
 def test_more_framing_than_content(listening: Listening) -> None:

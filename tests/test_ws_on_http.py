@@ -121,6 +121,7 @@ def test_after_requests(server: Server) -> None:
         (b"POST /ws HTTP/1.1\r\n" + ASKED + b"Content-Length: 0\r\n", 200),
         (b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n", 200),
         (b"GET /ws HTTP/1.1\r\nHost: a\r\n", 200),
+        (b"GET /ws HTTP/1.0\r\n" + ASKED, 200),
         (b"GET /ws HTTP/1.1\r\n" + ASKED.replace(b": 13", b": 12"), 400),
         (b"GET /ws HTTP/1.1\r\n" + ASKED.replace(b"dGhl", b""), 400),
         (b"GET /ws HTTP/1.1\r\n" + ASKED + b"Host: b\r\n", 400),

@@ -19,7 +19,7 @@ from netecho.protocols._contract import Answer, OnLost, OnReply, Route
 MOST_ANSWER: Final = 64 << 20
 """Bytes of an answer beyond those that were sent: more ends the connection."""
 MOST_HEAD: Final = 256 << 10
-"""Bytes of an answer's head."""
+"""Bytes of an answer's head, or of its trailers."""
 ANSWERS: Final = {status: Answer(str(status), status >= 400) for status in range(100, 600)}
 """What each status code says: there is no echo in an error."""
 
@@ -96,7 +96,7 @@ class HTTP1Exchanger(Protocol):
         self._pieces: list[bytes] = []
         self._size = 0
         self._unparsed: int = 0
-        """Bytes fed since the last answer ended that are none of its body."""
+        """Bytes fed since any of a body came, or an answer ended."""
         self._in_body = False
         self._bodiless = route.request.method == "HEAD"
         self._kept = b""
@@ -162,10 +162,18 @@ class HTTP1Exchanger(Protocol):
             return
         if not (was_amid or self._is_amid) and self._answered == answered + 1:
             self._learn(data)
-        elif not self._in_body and self._awaited:
-            self._unparsed += len(data) - max(0, self._size - before)
-            if self._unparsed > MOST_HEAD and self._size == 0:
-                self._fail("the head of an answer has no end")
+        elif self._answered == answered:
+            self._count(len(data), self._size - before)
+
+    def _count(self, size: int, content: int) -> None:
+        """Count what comes without content: the parser keeps it until it is whole."""
+        self._unparsed = 0 if content else self._unparsed + size
+        if self._unparsed > MOST_HEAD:
+            self._fail(
+                "the trailers of an answer have no end"
+                if self._in_body
+                else "the head of an answer has no end"
+            )
 
     def _learn(self, data: bytes) -> None:
         """Know the head of an answer again that came alone and whole, if it says how much followed it."""

@@ -42,6 +42,9 @@ _REFUSED: Final = frozenset(
 )
 """Methods that llhttp knows from other protocols, or that ask for a tunnel."""
 
+_NO_TRAILERS: Final = frozenset((b"connection", b"proxy-connection"))
+"""Fields that no trailer may be (RFC 9110 section 6.5.1), and that the parser would go by all the same."""
+
 
 class HTTP1Server(HTTP1Answers):
     """One connection's requests. The connection gives it bytes, and writes what it has to say."""
@@ -70,7 +73,7 @@ class HTTP1Server(HTTP1Answers):
         self._fields: list[tuple[bytes, bytes]] = []
         self._head_size = 0
         self._in_body = False
-        self._body_size = self._framing = 0
+        self._body_size = self._framing = self._behind = self._trailers = 0
         self._remaining: int | None = 0
         """Bytes that the body still has; `None` if it is chunked."""
         self._echo_head: bytes | None = None
@@ -138,7 +141,7 @@ class HTTP1Server(HTTP1Answers):
                 self._refuse(400, str(error))
             else:
                 if self._in_body:
-                    self._count_framing(len(piece) - self._body_size + before)
+                    self._count_framing(len(piece), self._body_size - before)
                 elif self._url or self._head_size:
                     self._count_head(len(piece))
             if self._out:
@@ -155,10 +158,15 @@ class HTTP1Server(HTTP1Answers):
         elif self._head_size > MOST_HEAD:
             self._refuse(431, f"a head has at most {MOST_HEAD} bytes")
 
-    def _count_framing(self, size: int) -> None:
+    def _count_framing(self, size: int, content: int) -> None:
+        """Count bytes of a chunked body: those that are no content cost time, and trailers memory."""
         if self._remaining is None:
-            self._framing += size
-            if self._framing > MOST_HEAD + MOST_FRAMING + FRAMING_SHARE * self._body_size:
+            self._framing += size - content
+            # Trailers are behind all content; the parser tells of each only when that is complete.
+            self._behind = 0 if content else self._behind + size
+            if self._behind > MOST_HEAD:
+                self._refuse(431, f"between and behind chunks there are at most {MOST_HEAD} bytes")
+            elif self._framing > MOST_HEAD + MOST_FRAMING + FRAMING_SHARE * self._body_size:
                 self._refuse(400, "a body has more framing than content")
 
     def on_url(self, piece: bytes) -> None:
@@ -168,9 +176,17 @@ class HTTP1Server(HTTP1Answers):
         self._url += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head, or one after a chunked body, of which nothing is kept."""
+        """Take a field of the head, or a trailer after a chunked body, of which nothing is kept."""
         if not self._in_body:
             self._fields.append((name, value))
+            return
+        self._trailers += 1
+        if self._trailers > MOST_FIELDS:
+            raise RequestError(431, f"there are at most {MOST_FIELDS} trailers")
+        if len(name) + len(value) > MOST_FIELD:
+            raise RequestError(431, f"a trailer has at most {MOST_FIELD} bytes")
+        if name.lower() in _NO_TRAILERS:
+            raise RequestError(400, "a trailer says nothing of its connection")
 
     def on_headers_complete(self) -> None:
         """Take the head, and decide what to answer."""
@@ -230,16 +246,19 @@ class HTTP1Server(HTTP1Answers):
                 self._upgraded()
                 return
             self._not_upgraded(length)
-        if expects is not None:
-            if expects.lower() != b"100-continue":
-                raise RequestError(417, "the only expectation known here is 100-continue")
-            if length != 0 and version == "1.1":
-                self._out.append(_CONTINUE)
+        if expects is not None and expects.lower() != b"100-continue":
+            raise RequestError(417, "the only expectation known here is 100-continue")
         self._decide(length, content_type)
+        if expects is not None and length != 0 and version == "1.1":
+            # Before the answer, and none of it: until that begins there may be another.
+            self._out.insert(self._mark, _CONTINUE)
+            self._mark += 1
 
     def _is_for_websocket(self, length: int | None) -> bool:
         """Return whether a request is one to go on in WebSocket, at its path, and nothing before it waits."""
         if self._parser.get_method() != b"GET" or length != 0 or self._queue or self._out:
+            return False
+        if self._version == "1.0":  # whose Upgrade is to be ignored (RFC 9110 section 7.8)
             return False
         target = path_of(self._url)
         words = [value.strip().lower() for name, value in self._fields if name.lower() == b"upgrade"]

@@ -12,8 +12,8 @@ from netecho.protocols._http_bounded import BoundedHTTP1, BoundedSpoiltHTTP1
 from netecho.protocols._http_spoilt import SpoiltHTTP1, SpoiltHTTP2
 from netecho.protocols._seen import seen_of
 from netecho.protocols._sockets import unsent
-from netecho.protocols._stream_server import Receiver
-from netecho.protocols._watched import Patience, WatchedFactory
+from netecho.protocols._stream_server import LINGER, Receiver
+from netecho.protocols._watched import LastWords, Patience, WatchedFactory
 from netecho.protocols._ws_server import WebSocketServer
 
 PATIENCE: Final = Patience()
@@ -32,6 +32,7 @@ class HTTPConnection(Receiver):
     """
 
     factory: HTTPFactory
+    _last_words: LastWords | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,8 +204,26 @@ class HTTPConnection(Receiver):
             now: in seconds.
             patience: what it may take.
         """
-        if not (self._shaking_hands or self.finished or self._lost):
-            self.wire.look(now, unsent(self.transport.fileno()), patience)
+        if self._shaking_hands or self._lost:
+            return
+        waiting = unsent(self.transport.fileno())
+        if not self.finished:
+            self.wire.look(now, waiting, patience)
+            return
+        if self._last_words is None:
+            self._last_words = LastWords(now)
+        if self._last_words.is_overdue(now, waiting, patience):
+            self.cut()
+
+    def timeoutConnection(self) -> None:
+        """End a connection that made no progress, but leave to `look` how long the last answer may take.
+
+        To close a connection while its peer has not taken that would leave the system with it, for minutes.
+        """
+        if self.flushed and not self.draining and unsent(self.transport.fileno()):
+            self.setTimeout(LINGER)  # type: ignore[no-untyped-call]
+        else:
+            super().timeoutConnection()
 
     def connectionLost(self, reason: Any = None) -> None:
         """Forget what was still to be sent."""

@@ -55,6 +55,31 @@ class Progress:
         return now - self._since >= allowed
 
 
+class LastWords:
+    """How a peer takes the last that it is owed, when nothing more is written to it."""
+
+    __slots__ = ("_progress", "_taken", "_waiting")
+
+    def __init__(self, now: float) -> None:
+        self._progress = Progress(now)
+        self._taken = 0
+        self._waiting = 0
+
+    def is_overdue(self, now: float, waiting: int, patience: Patience) -> bool:
+        """Return whether a peer takes too long for what the system has for it.
+
+        Args:
+            now: in seconds.
+            waiting: bytes that the system has; if there are none, nobody is waited for.
+            patience: what it may take.
+        """
+        # What is gone has been taken. What has come in its place from the transport's buffer nobody says.
+        self._taken += max(0, self._waiting - waiting)
+        self._waiting = waiting
+        overdue = self._progress.is_overdue(now, bool(waiting), self._taken, patience, idle=False)
+        return overdue and bool(waiting)
+
+
 class WatchedFactory(ReplyFactory):
     """Builds the connections of one listener, and has them `look` how they get on while there are any.
 
