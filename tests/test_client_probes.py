@@ -240,7 +240,7 @@ def test_against_socat(scheme: str, tmp_path: Path) -> None:
     }[scheme]
     with socat(listener) as port:
         target = f"unix:{tmp_path}/echo" if scheme == "unix" else f"{target}:{port}"
-        flags = ["-4", "--json", f"{tmp_path}/result.json"]
+        flags = ["--json", f"{tmp_path}/result.json", *([] if scheme == "unix" else ["-4"])]
         flags += ["--cacert", f"{tmp_path}/ca.pem"] if scheme == "tls" else []
         result = client(target, "-n", "10", "-i", "20ms", *flags)
     assert errors(result) == ""

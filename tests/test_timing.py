@@ -78,6 +78,6 @@ def test_waiting_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "process_time_ns", lambda: 9 * SECOND)
     monkeypatch.setattr(OpenLoop, "awake_ns", 6 * SECOND)
     monkeypatch.setattr(benchmark, "_instrument", instrument)
-    monkeypatch.setattr(benchmark, "_last_ns", 10 * SECOND)
+    monkeypatch.setattr(benchmark, "_over_ns", 10 * SECOND)
     benchmark._close_books()
     assert benchmark.cpu_share == 0.3

@@ -14,6 +14,7 @@ from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes, Settings
 from hpack import HeaderTuple, NeverIndexedHeaderTuple
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -242,8 +243,11 @@ class HTTP2Exchanger(Protocol):
                     self._send_more(one, waiting)
             case events.ConnectionTerminated():
                 last = event.last_stream_id or 0
-                if event.error_code or any(number > last for number in self._exchanges):
+                if event.error_code:
                     self._fail(f"the other end ends the connection: {event.error_code!r}")
+                elif any(number > last for number in self._exchanges):
+                    self._lost(Failure(ConnectionDone()))  # in order, and it answers these no more
+                    self.transport.abortConnection()
                 else:  # as it may, when it answers what is under way
                     self._is_closed = True
                     self._part()
