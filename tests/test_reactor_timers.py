@@ -218,6 +218,7 @@ def test_waiting_is_no_busy_loop(kind: str) -> None:
 
     async def scenario(reactor: Any) -> dict[float, int]:
         turns = 0
+        await task.deferLater(reactor, 0)  # so that it runs before its turns are counted
         do_iteration = reactor.doIteration
 
         def count(delay: float | None) -> None:

@@ -148,7 +148,7 @@ class FastReactor(EPollReactor):
         if not turn.entered:
             turn.run(self.doPoll, timeout)
             return
-        if timeout and self._alarm is not None:
+        if timeout and timeout > 0.0 and self._alarm is not None:
             timeout = self._alarm.timeout(timeout)
         try:
             events = self._poller.poll(timeout, EVENTS)
