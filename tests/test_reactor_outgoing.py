@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from netecho.reactor.fast import EVENTS
 from netecho.reactor.outgoing import KEPT_MOST
+from netecho.reactor.streams import LARGE_PIECES
 from tests import reactors
 from tests.reactors import flush_errors, turn
 
@@ -455,7 +456,7 @@ def test_producer_that_writes_until_it_is_told(reactor: Any, connect: Connect) -
     assert len(told) == 2
 
 
-@pytest.mark.parametrize("size", [100, 3000, 10_000])
+@pytest.mark.parametrize("size", [100, 3000, 10_000, 1 << 15, 1 << 16])
 @pytest.mark.parametrize("count", [1, 2])
 def test_producer_whose_peer_takes_all(reactor: Any, connect: Connect, count: int, size: int) -> None:
     """A producer that writes until it is told to pause is told, however much the system takes at once.
@@ -482,7 +483,8 @@ def test_producer_whose_peer_takes_all(reactor: Any, connect: Connect, count: in
     for peer in peers:
         peer.socket.send(b"?")
     turn(reactor, lambda: written)
-    assert 1 << 16 < sum(written) <= (1 << 17) + 2 * size
+    most = 1 << 17 if size < 1 << 15 else LARGE_PIECES << 18
+    assert 1 << 16 < sum(written) <= most + 2 * size
     reactor.iterate(0.0)
     assert peers[0].asked.transport.producer is None
     close(peers)
@@ -504,6 +506,33 @@ def test_producer_that_writes_now_and_then(reactor: Any, connect: Connect) -> No
         transport.write(bytes(10_000))
         reactor.iterate(0.0)
     assert not paused
+    transport.unregisterProducer()
+    close(peers)
+
+
+def test_producer_of_bulk(reactor: Any, connect: Connect) -> None:
+    """Whether a producer writes without an end is looked at once in many large pieces, not at each."""
+
+    def answer(asked: Asked) -> None:
+        asked.transport.socket = BottomlessSocket(asked.transport.socket)
+        asked.transport.registerProducer(Writing(lambda: None), True)
+
+    [peer] = peers = connect(1, answer)
+    peer.socket.send(b"?")
+    transport = peer.asked.transport
+    turn(reactor, lambda: transport.producer)
+    asked_for: list[bool] = []
+    start_writing = transport.startWriting
+
+    def count_and_start() -> None:
+        asked_for.append(True)
+        start_writing()
+
+    transport.startWriting = count_and_start
+    for _ in range(4 * LARGE_PIECES):
+        transport.write(bytes(transport.bufferSize))
+        reactor.iterate(0.0)
+    assert 1 <= len(asked_for) <= 5
     transport.unregisterProducer()
     close(peers)
 

@@ -27,6 +27,9 @@ of the processor than in buffers of the usual size."""
 BULK_AFTER: Final = 256
 """Buffers of the usual size, received and sent on without delay, that show a connection to be such a one:
 more than the systems' own buffers hold, so that its peer must be reading."""
+LARGE_PIECES: Final = 32
+"""Buffers that a producer fills in large pieces, written directly, until it is looked whether it has an end:
+to look costs three system calls, and for each buffer of a bulk echo a twentieth of its rate."""
 ACCEPTS: Final = 100
 """Connections that a port accepts in one turn of the reactor, so that none starves what else there is."""
 _KEEPING_NOTHING: Final = Outgoing()
@@ -62,8 +65,10 @@ class DirectConnection(tcp.Connection):
     """How often a buffer of the usual size was full."""
     _until_much: int
     """Bytes that may be written directly until it is looked whether a producer writes without an end."""
+    _large_pieces = 0
+    """How often as much was written in large pieces since then."""
     _has_much = False
-    """Whether `bufferSize` bytes were written directly since the last turn that was asked for then."""
+    """Whether a producer has written much since the last turn that was asked for then."""
 
     def __init__(self, *arguments: Any) -> None:
         self._room = SMALL
@@ -189,7 +194,8 @@ class DirectConnection(tcp.Connection):
     def queue_rest(self, data: bytes, sent: int) -> None:
         """Queue what the system did not take; have a producer pause after as much as would fill the queue.
 
-        One that writes in many pieces is paused when it has filled it twice in one turn of the reactor.
+        One that writes in many pieces is paused when it has filled it twice in one turn of the reactor, or
+        `LARGE_PIECES` times as often if they are large.
         """
         size = len(data)
         if sent < size:
@@ -200,7 +206,9 @@ class DirectConnection(tcp.Connection):
         is_much = size > self._most
         if self._until_much < 0:
             self._until_much = self._most
-            if self.producer is not None:
+            self._large_pieces += 1
+            if self.producer is not None and (2 * size < self._most or self._large_pieces >= LARGE_PIECES):
+                self._large_pieces = 0
                 is_much, self._has_much = is_much or self._has_much, True
                 self.startWriting()
         if is_much and self.producer is not None:
@@ -212,7 +220,7 @@ class DirectConnection(tcp.Connection):
         """Send what is queued, now that the system takes more."""
         if self.direct:
             self._outgoing.send()
-        self._has_much, self._until_much = False, self._most
+        self._has_much = False
         result = super().doWrite()
         self.direct = self._may_send() and not self.TLS
         return result
