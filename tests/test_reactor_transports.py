@@ -102,7 +102,8 @@ def test_connecting_together_takes_no_more_room(
         clients = Clients(reactor, listener)
         clients.connect(MANY)
         assert sum(has_dictionary(one.transport) for one in clients.protocols) <= 1
-        vars(clients.protocols[-1].transport)  # which makes one
+        for number in range(MANY):  # more than the array has room for
+            setattr(clients.protocols[-1].transport, f"attribute_{number}", number)
         assert has_dictionary(clients.protocols[-1].transport)
         clients.close()
 
