@@ -182,7 +182,7 @@ def test_dumb_terminal(tmp_path: Path) -> None:
         assert "\x1b" not in person.seen
 
 
-def test_output_elsewhere(tmp_path: Path) -> None:
+def test_output_elsewhere() -> None:
     """When standard output is no terminal, what comes is written there byte for byte."""
     ours, theirs = os.openpty()
     with (
