@@ -32,7 +32,7 @@ from netecho.options import (
     resolve_target,
     units,
 )
-from netecho.options.targets import MOST_SIZE
+from netecho.options.checks import MOST_SIZE
 from netecho.plans import Family, MultiplexPlan, ProxyPlan, ReplyMode, RequestPlan, Stage, Target
 from netecho.protocols._contract import Kind
 

@@ -10,8 +10,6 @@ from netecho.options import units
 from netecho.options.panels import LOAD, OBJECTIVES, OPEN_LOOP, TLS, read_by
 from netecho.plans import Arrival, Mode, Timer, Verify
 
-MAX_IN_FLIGHT = 100_000
-
 Size = Annotated[
     int | None,
     typer.Option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Final
 
 from netecho.errors import UsageError
 from netecho.plans.checks import above_zero, at_least
@@ -12,6 +12,9 @@ from netecho.plans.messages import DEFAULT_SIZE, MailPlan, MultiplexPlan, ProxyP
 from netecho.plans.network import ClientTLS, SocketOptions, check_fit, check_sockets, check_tls, network_json
 from netecho.plans.targets import Target
 from netecho.plans.words import SECOND, Arrival, Mode, Timer, Verify
+
+MAX_IN_FLIGHT: Final = 100_000
+"""Datagrams of an open loop that may be in flight, unless the user says otherwise."""
 
 
 def share(total: int, parts: int, index: int) -> int:
@@ -94,7 +97,7 @@ class BenchPlan:
     """How the rate changes, from `rate` or from 0. They say how long the run is."""
     connections_stages: tuple[Stage, ...] = ()
     """How the number of connections changes, from `connections`. They say how long the run is."""
-    max_in_flight: int = 100_000
+    max_in_flight: int = MAX_IN_FLIGHT
     """Datagrams of an open loop in flight, over all connections: what is due beyond that is held back."""
     workers: int = 1
     slo: tuple[str, ...] = ()

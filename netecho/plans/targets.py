@@ -128,9 +128,14 @@ class Target:
         """
         return mtu - (28 if is_ipv4(self.host) else 48) - 37
 
+    @property
+    def authority(self) -> str:
+        """Host and port as a URL has them (RFC 3986 section 3.2), an IPv6 address in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
     def __str__(self) -> str:
         """Return the URL, as `Location.parse` takes it."""
         if self.path is not None:
             return f"{self.scheme}:{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.resource}"
+        return f"{self.scheme}://{self.authority}{self.resource}"

@@ -156,13 +156,7 @@ def connect_exchanger(
     on_connected: Callable[[], object] | None,
 ) -> Deferred[Exchanger]:
     """Open a port for exchanges; see `Adapter.connect`."""
-    try:
-        connect_port(listen, route, exchanger)
-    except Exception:
-        return fail()
-    if on_connected is not None:
-        on_connected()
-    return succeed(exchanger)
+    return _connected(listen, route, exchanger, on_connected).addCallback(lambda _: exchanger)
 
 
 def begin_conversation(
@@ -172,13 +166,23 @@ def begin_conversation(
     on_connected: Callable[[], object] | None = None,
 ) -> Deferred[Protocol]:
     """Open a port for a conversation; see `Adapter.converse`."""
+    return _connected(listen, route, conversation, on_connected).addCallback(lambda _: conversation.begin())
+
+
+def _connected(
+    listen: ListenUDP,
+    route: Route,
+    protocol: DatagramProtocol,
+    on_connected: Callable[[], object] | None,
+) -> Deferred[Any]:
+    """Open a port by `connect_port`, and tell `on_connected`; fires at once, or fails with the reason."""
     try:
-        connect_port(listen, route, conversation)
+        port = connect_port(listen, route, protocol)
     except Exception:
         return fail()
     if on_connected is not None:
         on_connected()
-    return succeed(conversation.begin())
+    return succeed(port)
 
 
 def connect_port(listen: ListenUDP, route: Route, protocol: DatagramProtocol) -> Any:
