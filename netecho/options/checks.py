@@ -37,13 +37,13 @@ def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful
 
 
 def check_addresses(adapters: Sequence[Adapter], targets: Sequence[Target]) -> None:
-    """Check that no two protocols are to share an address: ports of TCP are others than those of UDP.
+    """Check that no two listeners are to share an address. TCP and UDP may have the same port number.
 
     Raises:
         UsageError: two are.
     """
     fixed = [
-        (adapter.takes_proxy, target.host, target.port)
+        (adapter.takes_proxy, target.host, target.port)  # what takes a PROXY header is TCP
         for adapter, target in zip(adapters, targets, strict=True)
         if target.path is None and target.port
     ]
@@ -63,7 +63,7 @@ def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
 
 
 def check_multiplex(adapter: Adapter, multiplex: MultiplexPlan, request: RequestPlan | None) -> None:
-    """Check that a protocol can use streams, or log them, as it is asked to.
+    """Check that a protocol can use streams, and write a qlog, as it is asked to.
 
     Raises:
         UsageError: it cannot.
@@ -89,10 +89,10 @@ def check_retry(adapters: Iterable[Adapter], wanted: bool) -> None:
 
 
 def check_qlog(adapters: Iterable[Adapter], directory: str | None) -> None:
-    """Check that one of the protocols writes what it does to a directory, if one is given, and that it can.
+    """Check that one of the protocols writes qlogs, and the directory for them, if one is given.
 
     Raises:
-        UsageError: none does, or there is no such directory, or nobody may write to it.
+        UsageError: none does, or there is no such directory, or it cannot be written to.
     """
     if directory is None:
         return
@@ -105,7 +105,7 @@ def check_qlog(adapters: Iterable[Adapter], directory: str | None) -> None:
 
 
 def check_replies(adapters: Iterable[Adapter], reply: ReplyMode) -> None:
-    """Check that each of the protocols can answer so.
+    """Check that each of the protocols has this reply mode.
 
     Raises:
         UsageError: one cannot.
@@ -128,10 +128,10 @@ def check_bounds(adapters: Iterable[Adapter], max_message: int | None) -> None:
 
 
 def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:
-    """Check that a protocol has connections to open, if that is what is measured, and nothing to send.
+    """Check that a protocol has what `mode` measures, and that no size is given where nothing is sent.
 
     Raises:
-        UsageError: it has none, or a size of messages was asked for.
+        UsageError: it has none, or a size of messages is given, which such a mode does not send.
     """
     if mode is Mode.EXCHANGE:
         return

@@ -19,7 +19,7 @@ def resolve_request(
     """Return what the flags for HTTP requests ask for; `None` for a protocol that has none.
 
     Raises:
-        UsageError: they are no request, or of no use.
+        UsageError: they make no valid request, or the protocol has no use for them.
     """
     if not adapter.has_requests:
         given: list[tuple[str, object]] = [("--method", method), ("--body", body), ("--http2", http2)]
@@ -42,7 +42,7 @@ def resolve_mail(
     """Return what the flags for mails ask for; `None` for a protocol that has none.
 
     Raises:
-        UsageError: they are no addresses, or of no use.
+        UsageError: they are not valid addresses, or the protocol has no use for them.
     """
     if not adapter.has_envelopes:
         for flag, value in (("--from", sender), ("--to", recipient), ("--ehlo", ehlo)):
@@ -55,10 +55,15 @@ def resolve_mail(
 
 
 def size_of(request: RequestPlan | None, adapter: Adapter, size: int | None) -> int:
-    """Return how many bytes each message has, if -l says `size` of it, or nothing.
+    """Return how many bytes each message has.
+
+    Args:
+        request: what the flags for requests ask for.
+        adapter: says what is usual on its protocol.
+        size: what -l/--size says; `None` if it was not given.
 
     Raises:
-        UsageError: it says one thing, and --body another.
+        UsageError: both -l/--size and --body are given.
     """
     content = None if request is None else request.message
     if content is not None:

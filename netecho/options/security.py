@@ -74,7 +74,7 @@ Starttls = Annotated[
         "--starttls",
         metavar="",
         rich_help_panel=TLS,
-        help="Begin in clear, then turn to TLS: of SMTP.",
+        help="Begin in clear, then turn to TLS (SMTP).",
     ),
 ]
 

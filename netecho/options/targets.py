@@ -1,4 +1,4 @@
-"""Whom to talk to and where to listen: a URL, or its parts in flags, both ending as the same `Target`."""
+"""Targets and listeners: given as a URL, or as its parts in flags, they end as the same `Target`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def resolve_target(text: str | None, port: int | None, proto: str | None, tls: bool) -> Target:
-    """Return whom to talk to: `text` is a URL, a host or a path, and the others complete it.
+    """Return the target of a client: `text` is a URL, a host or a path, and the other arguments complete it.
 
-    Without any, it is the server that `netecho serve` starts by default. Imports the protocol, and
+    Without any of them, it is the server that `netecho serve` starts by default. Imports the protocol, and
     with it Twisted.
 
     Raises:
@@ -37,7 +37,7 @@ def resolve_target(text: str | None, port: int | None, proto: str | None, tls: b
 
 
 def resolve_own_server(proto: str | None, tls: bool) -> Target:
-    """Return the target of a bench that starts a server of its own: where exactly is found out later.
+    """Return the target of a bench that starts a server of its own; its port or path is known only then.
 
     Raises:
         UsageError: the protocol does not exist, or has no form with TLS.
@@ -82,7 +82,11 @@ def resolve_listeners(
 
 
 def _protocol(location: Location, text: str | None, proto: str | None, tls: bool) -> tuple[Adapter, bool]:
-    """Return the protocol that a location and the flags together stand for, and if it is secure."""
+    """Return the adapter of the protocol that a location and flags name, and whether in its secure form.
+
+    Raises:
+        UsageError: they contradict each other, or there is no such protocol or form.
+    """
     from netecho import protocols
 
     scheme = location.scheme
@@ -141,7 +145,7 @@ def _complete(
 
 
 def _target(adapter: Adapter, secure: bool, **where: Any) -> Target:
-    """Return a target with what its protocol has everybody know of it."""
+    """Return a target, with what all rooms need to know of its protocol."""
     from netecho.protocols._contract import Kind
 
     return Target(
