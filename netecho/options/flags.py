@@ -274,4 +274,4 @@ def socket_options(
     Raises:
         UsageError: they contradict each other.
     """
-    return SocketOptions(family(ipv4, ipv6), source, dscp, ttl, mtu)
+    return SocketOptions(family=family(ipv4, ipv6), source=source, dscp=dscp, ttl=ttl, mtu=mtu)
