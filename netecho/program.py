@@ -14,9 +14,7 @@ from typing import NoReturn
 from typer.exceptions import TyperException
 
 from netecho.cli import app
-from netecho.errors import ExitStatus, NetechoError
-
-DEBUG_VARIABLE = "NETECHO_DEBUG"
+from netecho.errors import DEBUG_VARIABLE, ExitStatus, NetechoError
 
 
 def main() -> NoReturn:
