@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 CREDIT: Final = 400.0
-"""Frames that move nothing of which a peer may send so many at once; see `Credit`."""
+"""How many frames that move nothing a peer may send at once; see `Credit`."""
 REFILL: Final = 40.0
-"""Such frames that it earns a second."""
+"""How many more it may send for each second that passes."""
 PER_EXCHANGE: Final = 8.0
-"""Such frames that it earns by an exchange that is complete."""
+"""How many more for each exchange that is complete."""
 PER_FRAME: Final = 512
-"""Bytes of content by which it earns one such frame."""
+"""Bytes of content for which it may send one more."""
 
 
 class Credit:
