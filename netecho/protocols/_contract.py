@@ -340,8 +340,8 @@ class Adapter(typing.Protocol):
     ) -> Deferred[Exchanger]:
         """Open a connection for exchanges; fires when the first can be sent.
 
-        `on_connected` is called when the transport beneath is connected, before any handshake; not at all if
-        the handshake is what connects (QUIC). Fails with Twisted's own connect errors, its `TimeoutError`
+        `on_connected` is called when the transport beneath is connected, before any handshake; not at all
+        where it is the handshake that connects. Fails with Twisted's own connect errors, its `TimeoutError`
         after the route's timeout, or the TLS failure.
         """
 
@@ -352,9 +352,9 @@ class Adapter(typing.Protocol):
         protocol: Protocol,
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Protocol]:
-        """Connect a Twisted protocol; its `dataReceived` gets what the other end sends.
+        """Connect a Twisted protocol whose `dataReceived` gets what the other end sends.
 
-        On a stream, bytes come in pieces of any size; on other kinds each call is one message, and so is each
-        `write` to its transport. The transport also has `loseWriteConnection`, which says that nothing more
-        will be sent. As to `on_connected` and how it fails, see `connect`.
+        A stream arrives in any pieces; of other kinds each call is one message. Its transport takes
+        `write` in the same way, and `loseWriteConnection`, which says that no more will be sent.
+        `on_connected`, and how it fails, are as of `connect`.
         """

@@ -173,8 +173,8 @@ def connect_protocol(
 ) -> Deferred[Any]:
     """Connect `protocol` over an endpoint, with TLS if the route has it; fires with it once it can talk.
 
-    If the route has a PROXY header, that is sent first. The route's timeout covers the connection and the
-    handshake; `on_connected` is called between them.
+    A PROXY header goes before all that. The route's timeout covers the connection and the handshake.
+    `on_connected` is called between them.
     """
 
     async def connect_by(factory: Any) -> None:

@@ -45,7 +45,7 @@ class ReplyProtocol(Protocol, TimeoutMixin):
     """The PROXY header that the connection began with, on a listener that demands one."""
     sent = 0
     spoil: Callable[[bytes], bytes] | None = None
-    """Changes the content of each answer that `messages` counts, on purpose; `None`: nothing does."""
+    """What is done to the content of each answer that `messages` counts; `None`: nothing."""
     _shaking_hands = True
     _lost = False
     _cut = False
@@ -63,10 +63,7 @@ class ReplyProtocol(Protocol, TimeoutMixin):
 
     @property
     def messages(self) -> int | None:
-        """How many messages have been answered.
-
-        `None` on a stream without messages: there, all that is written at once counts as one answer.
-        """
+        """How many messages have been answered; `None`: it knows none, and what is written at once is one."""
         return None
 
     @property

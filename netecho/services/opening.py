@@ -1,4 +1,4 @@
-"""How long connecting and the handshake of a new connection take."""
+"""How long the steps take by which a connection is opened."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Opening:
 
     @property
     def connect_ns(self) -> int | None:
-        """How long connecting took, in nanoseconds; `None` if there is no such step."""
+        """What connecting took; `None` if there is no such step."""
         return None if self.connected_ns is None else self.connected_ns - self.begun_ns
 
     def handshake_ns(self, opened_ns: int) -> int:
-        """Return how long the handshake took that was complete at `opened_ns`."""
+        """Return what the handshake took, at whose end it was so late."""
         return opened_ns - (self.begun_ns if self.connected_ns is None else self.connected_ns)
