@@ -7,7 +7,11 @@ that the person reads, and `exit_status` is what the process ends with. Anything
 from __future__ import annotations
 
 import enum
-from typing import ClassVar
+from typing import ClassVar, Final
+
+DEBUG_VARIABLE: Final = "NETECHO_DEBUG"
+"""The environment variable that, when it is 1, has a defect show its traceback, and Twisted log to standard
+error."""
 
 
 class ExitStatus(enum.IntEnum):

@@ -14,9 +14,7 @@ from typing import NoReturn
 from typer.exceptions import TyperException
 
 from netecho.cli import app
-from netecho.errors import ExitStatus, NetechoError
-
-DEBUG_VARIABLE = "NETECHO_DEBUG"
+from netecho.errors import DEBUG_VARIABLE, ExitStatus, NetechoError
 
 
 def main() -> NoReturn:
@@ -24,8 +22,8 @@ def main() -> NoReturn:
     _open_closed_streams()
     _make_do_without_unicode()
     status = run(sys.argv[1:])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it would but interrupt the end
-    gc.freeze()  # so that the interpreter does not look for garbage in all that ends with the process anyway
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt but the exit itself
+    gc.freeze()  # so that the interpreter does not look for garbage in what ends with the process anyway
     sys.exit(_flush(status))
 
 
@@ -35,7 +33,7 @@ def run(arguments: list[str]) -> int:
         return app(arguments, prog_name="netecho", standalone_mode=False) or ExitStatus.GOOD
     except SystemExit as stop:  # Typer ends completion and its installation in this way
         if isinstance(stop.__context__, BrokenPipeError):
-            # And so do it and Rich when who read --help has all that it wanted: `netecho --help | head`.
+            # So they end when the reader of --help has had enough: `netecho --help | head`.
             return ExitStatus.GOOD
         return stop.code if isinstance(stop.code, int) else ExitStatus.GOOD
     except KeyboardInterrupt:
@@ -61,7 +59,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _in_our_words(error: TyperException) -> str:
-    """Return a usage error as one line, that names the flag and what was meant."""
+    """Return a usage error as one line, which names the flag and suggests what was meant."""
     parameter = getattr(error, "param", None)
     if parameter is None:
         text = error.message[:1].lower() + error.message[1:]
@@ -81,7 +79,7 @@ def _in_our_words(error: TyperException) -> str:
 
 
 def _complain(who: str, text: str, status: ExitStatus) -> ExitStatus:
-    """Say in one line what went wrong. What came from elsewhere cannot move the terminal's cursor."""
+    """Say in one line what went wrong, without control characters, which the text may have from elsewhere."""
     line = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text

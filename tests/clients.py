@@ -8,16 +8,12 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from tests.peers import need
-
-NETECHO = [sys.executable, "-m", "netecho"]
-PATIENCE = 30
-"""Seconds after which a process that ought to have ended fails its test."""
+from tests.servers import COMMAND, TIMEOUT
 
 
 @contextlib.contextmanager
@@ -76,7 +72,7 @@ def client(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes
     """Run `netecho client` to its end."""
     options = {"stdin": subprocess.DEVNULL} | options if "input" not in options else options
     result: subprocess.CompletedProcess[Any] = subprocess.run(
-        [*NETECHO, "client", *arguments], capture_output=True, timeout=PATIENCE, check=False, **options
+        [*COMMAND, "client", *arguments], capture_output=True, timeout=TIMEOUT, check=False, **options
     )
     return result
 

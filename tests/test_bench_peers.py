@@ -278,7 +278,7 @@ def test_waiting_for_what_is_lost(load: str) -> None:
         result = bench(url, *load.split(), "-w", "3s")
     exchanges = result["exchanges"]
     assert (exchanges["completed"], exchanges["errors"]) == (400, {"timeout": 100 if is_open else 10})
-    assert result["elapsed_ns"] < 25 * 10**8
+    assert result["elapsed_ns"] < 3_000_000_000, "which -w alone takes"
     assert result["throughput"]["exchanges_per_s"] == pytest.approx(4e11 / result["elapsed_ns"])
     assert sum(one["errors"] for one in result["intervals"]) == exchanges["lost"]
 

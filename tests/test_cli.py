@@ -14,6 +14,7 @@ import pytest
 
 from netecho import program, protocols
 from netecho.errors import (
+    DEBUG_VARIABLE,
     ExitStatus,
     NetechoError,
     RefusedError,
@@ -376,7 +377,7 @@ Install = Callable[[str, Callable[..., int]], None]
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two protocols, and nothing from the environment."""
     monkeypatch.setattr(protocols, "names", lambda: ("tcp", "udp"))
-    for name in ("SSLKEYLOGFILE", program.DEBUG_VARIABLE):
+    for name in ("SSLKEYLOGFILE", DEBUG_VARIABLE):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -498,7 +499,7 @@ def test_defect(
     assert said.count("\n") == 1
     assert said.startswith("netecho: ZeroDivisionError: oops")
     assert "report it" in said
-    monkeypatch.setenv(program.DEBUG_VARIABLE, "1")
+    monkeypatch.setenv(DEBUG_VARIABLE, "1")
     assert program.run(["serve"]) == ExitStatus.FAILED
     assert "Traceback" in capsys.readouterr().err
 

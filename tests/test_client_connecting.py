@@ -30,8 +30,9 @@ from netecho.errors import (
 from netecho.plans import Family, SocketOptions, Target
 from netecho.protocols._contract import Kind
 from netecho.services.resolving import connect_failure, resolve
-from tests.clients import PATIENCE, process
+from tests.clients import process
 from tests.peers import outlives_a_twin
+from tests.servers import TIMEOUT
 
 
 class Resolver:
@@ -177,7 +178,7 @@ def test_run(body: str, status: int, out: str) -> None:
     result = subprocess.run(
         [sys.executable, "-c", COMMAND.format(body)],
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
         text=True,
     )
@@ -210,7 +211,7 @@ def test_signals(body: str, expected: list[str]) -> None:
             assert child.stdout.readline().decode() == f"{line}\n"
             outlives_a_twin(child)
         child.send_signal(2)
-        assert child.wait(PATIENCE) == 130
+        assert child.wait(TIMEOUT) == 130
         assert child.stdout.readline().decode() == f"{expected[-1]}\n"
         assert child.stderr is not None
         assert child.stderr.read() == b""
@@ -227,7 +228,7 @@ def test_signal_at_the_end() -> None:
         "os.kill(os.getpid(), 2)\n"
         "sys.exit(status)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=PATIENCE, check=False)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=TIMEOUT, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (42, b"", b"")
 
 
@@ -240,7 +241,7 @@ def test_open_files_as_many_as_allowed() -> None:
         [sys.executable, "-c", COMMAND.format(body)],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard)),
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
         text=True,
     )
@@ -267,7 +268,7 @@ def test_refused_by_the_system() -> None:
     result = subprocess.run(
         [sys.executable, "-c", COMMAND.format(body.strip())],
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
         text=True,
     )

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import NETECHO, PATIENCE, certificate, client, errors, line_with, ncat, process, socat
+from tests.clients import certificate, client, errors, line_with, ncat, process, socat
 from tests.peers import need
-from tests.servers import Server
+from tests.servers import COMMAND, TIMEOUT, Server
 
 MIB = 1024 * 1024
 DATA = random.Random(1).randbytes(10 * MIB)  # noqa: S311 - not a secret
@@ -49,7 +49,7 @@ def test_ten_mebibytes(echo_server: list[str], tmp_path: Path) -> None:
     source.write_bytes(DATA)
     with source.open("rb") as stdin, sink.open("wb") as stdout:
         status = subprocess.run(
-            [*NETECHO, "client", *echo_server], stdin=stdin, stdout=stdout, timeout=PATIENCE, check=False
+            [*COMMAND, "client", *echo_server], stdin=stdin, stdout=stdout, timeout=TIMEOUT, check=False
         ).returncode
     assert status == 0
     assert hashlib.sha256(sink.read_bytes()).digest() == hashlib.sha256(DATA).digest()
@@ -65,7 +65,7 @@ def test_ncat(flags: list[str]) -> None:
     with ncat(*flags) as port:
         url = f"{'tls' if flags else 'tcp'}://127.0.0.1:{port}"
         with process(
-            [*NETECHO, "client", url, *(["-k"] if flags else [])],
+            [*COMMAND, "client", url, *(["-k"] if flags else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         ) as child:
@@ -76,7 +76,7 @@ def test_ncat(flags: list[str]) -> None:
             assert child.stdout.read(len(data)) == data
             child.stdin.close()
             assert child.stdout.read() == b""
-            assert child.wait(PATIENCE) == 0
+            assert child.wait(TIMEOUT) == 0
 
 
 def test_nc_is_no_echo(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_nc_is_no_echo(tmp_path: Path) -> None:
         assert nc.stderr is not None
         line_with(nc.stderr, "Listening|Bound")
         with process(
-            [*NETECHO, "client", f"unix:{path}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*COMMAND, "client", f"unix:{path}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as child:
             assert child.stdin is not None
             assert child.stdout is not None
@@ -103,8 +103,8 @@ def test_nc_is_no_echo(tmp_path: Path) -> None:
             assert child.stdout.read(len(theirs)) == theirs
             child.stdin.close()
             assert child.stdout.read() == b""
-            assert child.wait(PATIENCE) == 0
-        assert nc.wait(PATIENCE) == 0
+            assert child.wait(TIMEOUT) == 0
+        assert nc.wait(TIMEOUT) == 0
     assert (tmp_path / "got").read_bytes() == ours
 
 
@@ -113,7 +113,7 @@ def test_reader_that_is_slow() -> None:
     with (
         socat("TCP-LISTEN:0,fork,bind=127.0.0.1") as port,
         process(
-            [*NETECHO, "client", "127.0.0.1", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*COMMAND, "client", "127.0.0.1", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as child,
     ):
         assert child.stdin is not None
@@ -133,7 +133,7 @@ def test_reader_that_is_slow() -> None:
         for _ in range(whole):
             expected.update(block)
         expected.update(block[:rest])
-        assert child.wait(PATIENCE) == 0
+        assert child.wait(TIMEOUT) == 0
         assert digest.digest() == expected.digest()
 
 
@@ -146,7 +146,7 @@ def test_memory_is_constant() -> None:
     with (
         Server("--port", "0") as server,
         process(
-            [*NETECHO, "client", server.listener.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*COMMAND, "client", server.listener.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as child,
     ):
         stdin, stdout = child.stdin, child.stdout
@@ -168,11 +168,11 @@ def test_memory_is_constant() -> None:
             assert piece
             digest.update(piece)
             left -= len(piece)
-        feeding.join(PATIENCE)
+        feeding.join(TIMEOUT)
         peaks = [_peak_memory(child.pid), _peak_memory(server.process.pid)]
         stdin.close()
         assert stdout.read() == b""
-        assert child.wait(PATIENCE) == 0
+        assert child.wait(TIMEOUT) == 0
     assert digest.digest() == sent.digest()
     assert max(peaks) < MEMORY_BOUND
 
@@ -187,7 +187,7 @@ def test_closed_stdout() -> None:
     with (
         socat("TCP-LISTEN:0,fork,bind=127.0.0.1") as port,
         process(
-            [*NETECHO, "client", "127.0.0.1", str(port)],
+            [*COMMAND, "client", "127.0.0.1", str(port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -196,7 +196,7 @@ def test_closed_stdout() -> None:
         assert child.stdout is not None
         child.stdout.close()
         child.stdout = None
-        _, stderr = child.communicate(DATA[:MIB], timeout=PATIENCE)
+        _, stderr = child.communicate(DATA[:MIB], timeout=TIMEOUT)
     assert (child.returncode, stderr) == (1, b"")
 
 
@@ -204,11 +204,11 @@ def test_full_disk() -> None:
     """Standard output that cannot be written is one line, and exit status 1."""
     with socat("TCP-LISTEN:0,fork,bind=127.0.0.1") as port, open("/dev/full", "wb") as full:
         result = subprocess.run(
-            [*NETECHO, "client", "127.0.0.1", str(port)],
+            [*COMMAND, "client", "127.0.0.1", str(port)],
             input=b"hello",
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
     assert result.returncode == 1
@@ -259,7 +259,7 @@ def test_peer_that_ends_early(close: str, words: str) -> None:
     """A reset, or an end before all was sent, is one line and exit status 1."""
     port, serving = _accepting(close)
     with process(
-        [*NETECHO, "client", "127.0.0.1", str(port)],
+        [*COMMAND, "client", "127.0.0.1", str(port)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -269,8 +269,8 @@ def test_peer_that_ends_early(close: str, words: str) -> None:
         child.stdin.write(b"0123456789")
         child.stdin.flush()
         stderr = child.stderr.read().decode()
-        assert child.wait(PATIENCE) == 1
-    serving.join(PATIENCE)
+        assert child.wait(TIMEOUT) == 1
+    serving.join(TIMEOUT)
     assert stderr.startswith(f"netecho: {words}")
     assert stderr.count("\n") == 1
 
@@ -280,7 +280,7 @@ def test_interrupt() -> None:
     with (
         socat("TCP-LISTEN:0,fork,bind=127.0.0.1") as port,
         process(
-            [*NETECHO, "client", "127.0.0.1", str(port), "-v"],
+            [*COMMAND, "client", "127.0.0.1", str(port), "-v"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -290,7 +290,7 @@ def test_interrupt() -> None:
         assert child.stderr.readline().startswith(b"connected to 127.0.0.1:")
         assert child.stderr.readline().startswith(b"connected in ")
         child.send_signal(signal.SIGINT)
-        assert child.wait(PATIENCE) == 130
+        assert child.wait(TIMEOUT) == 130
         assert child.stderr.read() == b"0 bytes sent, 0 received\nnetecho: interrupted\n"
 
 

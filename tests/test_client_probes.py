@@ -26,8 +26,8 @@ from netecho.plans import MILLISECOND, SECOND, ProbePlan, Target
 from netecho.protocols._contract import Kind, Route
 from netecho.services.probing import ProbeRun
 from tests import schemas
-from tests.clients import NETECHO, PATIENCE, certificate, client, errors, ncat, process, socat
-from tests.servers import Server
+from tests.clients import certificate, client, errors, ncat, process, socat
+from tests.servers import COMMAND, TIMEOUT, Server
 
 
 class FakeAdapter:
@@ -295,7 +295,7 @@ def test_interrupt_saves_what_there_is(tmp_path: Path) -> None:
     with (
         socat("TCP-LISTEN:0,fork,bind=127.0.0.1") as port,
         process(
-            [*NETECHO, "client", "127.0.0.1", str(port), "-i", "10ms", "--json", f"{tmp_path}/result.json"],
+            [*COMMAND, "client", "127.0.0.1", str(port), "-i", "10ms", "--json", f"{tmp_path}/result.json"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -304,7 +304,7 @@ def test_interrupt_saves_what_there_is(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.readline().startswith(b"64 bytes from")
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=PATIENCE)
+        out, err = child.communicate(timeout=TIMEOUT)
     assert (child.returncode, err) == (130, b"")
     assert b"echo statistics" in out
     saved = json.loads((tmp_path / "result.json").read_text())
@@ -325,7 +325,7 @@ def test_server_that_changes_bytes() -> None:
     serving = threading.Thread(target=serve)
     serving.start()
     result = client("127.0.0.1", str(listener.getsockname()[1]), "-n", "2", "-i", "1ms")
-    serving.join(PATIENCE)
+    serving.join(TIMEOUT)
     listener.close()
     assert result.returncode == 3
     assert b"corrupted" in result.stdout
@@ -336,7 +336,7 @@ def test_closed_stdout() -> None:
     with (
         socat("TCP-LISTEN:0,fork,bind=127.0.0.1") as port,
         process(
-            [*NETECHO, "client", "127.0.0.1", str(port), "-i", "1ms"],
+            [*COMMAND, "client", "127.0.0.1", str(port), "-i", "1ms"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -346,7 +346,7 @@ def test_closed_stdout() -> None:
         child.stdout.readline()
         child.stdout.close()
         child.stdout = None
-        _, err = child.communicate(timeout=PATIENCE)
+        _, err = child.communicate(timeout=TIMEOUT)
     assert (child.returncode, err) == (1, b"")
 
 
@@ -356,11 +356,11 @@ def test_full_disk(scheme: str, form: tuple[str, ...]) -> None:
     """Standard output that cannot be written is one line, and no loss of the connection."""
     with Server(f"{scheme}://127.0.0.1:0") as server, open("/dev/full", "wb") as full:
         result = subprocess.run(
-            [*NETECHO, "client", "-n", "2", "-i", "10ms", *form, server.listener.url],
+            [*COMMAND, "client", "-n", "2", "-i", "10ms", *form, server.listener.url],
             stdin=subprocess.DEVNULL,
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
     assert result.stderr == b"netecho: cannot write to <stdout>: No space left on device\n"

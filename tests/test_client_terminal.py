@@ -15,7 +15,8 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.clients import NETECHO, PATIENCE, process, socat
+from tests.clients import process, socat
+from tests.servers import COMMAND, TIMEOUT
 
 CTRL_C, CTRL_D, UP = b"\x03", b"\x04", b"\x1b[A"
 
@@ -36,7 +37,7 @@ class Person:
     def sees(self, pattern: str) -> re.Match[str]:
         """Read until the pattern has been shown since the last one."""
         while (match := re.search(pattern, self._unread)) is None:
-            assert select.select([self._descriptor], [], [], PATIENCE)[0], (
+            assert select.select([self._descriptor], [], [], TIMEOUT)[0], (
                 f"no {pattern!r} in {self._unread!r}"
             )
             try:
@@ -60,10 +61,10 @@ def at_terminal(*arguments: str, home: Path, term: str = "xterm") -> Iterator[Pe
     environment = {**os.environ, "TERM": term, "HOME": str(home), "XDG_STATE_HOME": str(home / "state")}
     try:
         with process(
-            [*NETECHO, "client", *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+            [*COMMAND, "client", *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
         ) as child:
             yield Person(ours, child)
-            child.wait(PATIENCE)
+            child.wait(TIMEOUT)
         assert termios.tcgetattr(theirs) == before
     finally:
         os.close(ours)
@@ -78,11 +79,11 @@ def test_narrow_terminal() -> None:
         port = closed.getsockname()[1]
     try:
         with process(
-            [*NETECHO, "client", "127.0.0.1", str(port)], stdin=theirs, stdout=theirs, stderr=theirs
+            [*COMMAND, "client", "127.0.0.1", str(port)], stdin=theirs, stdout=theirs, stderr=theirs
         ) as child:
             person = Person(ours, child)
             told = person.sees(r"(?s)netecho: .*--port\s+\d+\r\n")
-            assert child.wait(PATIENCE) == 1
+            assert child.wait(TIMEOUT) == 1
     finally:
         os.close(ours)
         os.close(theirs)
@@ -113,7 +114,7 @@ def test_conversation(tmp_path: Path) -> None:
         person.types(CTRL_D)
         person.sees("2 lines sent, 2 echoed; 18 B sent, 18 B received")
         person.sees("rtt min/avg/max = ")
-        assert person.child.wait(PATIENCE) == 0
+        assert person.child.wait(TIMEOUT) == 0
     history = tmp_path / "state/netecho/history"
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
     assert "+hello again" in history.read_text()
@@ -131,7 +132,7 @@ def test_datagrams(tmp_path: Path) -> None:
         person.sees(">")
         person.types(CTRL_D)
         person.sees("1 line sent, 1 echoed; 5 B sent, 5 B received")
-        assert person.child.wait(PATIENCE) == 0
+        assert person.child.wait(TIMEOUT) == 0
 
 
 def test_peer_closes(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_peer_closes(tmp_path: Path) -> None:
         person.sees(r"bye  \(not an echo\)")
         person.sees("1 line sent, 0 echoed")
         person.sees("netecho: the other end closed the connection and left lines without an echo")
-        assert person.child.wait(PATIENCE) == 1
+        assert person.child.wait(TIMEOUT) == 1
 
 
 def _escaped(script: str) -> str:
@@ -164,7 +165,7 @@ def test_killed(tmp_path: Path) -> None:
         person.sees(r"hello  \(")
         person.child.send_signal(signal.SIGTERM)
         person.sees("1 line sent, 1 echoed")
-        assert person.child.wait(PATIENCE) == 130
+        assert person.child.wait(TIMEOUT) == 130
 
 
 def test_dumb_terminal(tmp_path: Path) -> None:
@@ -178,22 +179,22 @@ def test_dumb_terminal(tmp_path: Path) -> None:
         person.sees(r"hello  \([0-9.]+ (ns|µs|ms)\)")
         person.types(CTRL_D)
         person.sees("1 line sent, 1 echoed")
-        assert person.child.wait(PATIENCE) == 0
+        assert person.child.wait(TIMEOUT) == 0
         assert "\x1b" not in person.seen
 
 
-def test_output_elsewhere(tmp_path: Path) -> None:
+def test_output_elsewhere() -> None:
     """When standard output is no terminal, what comes is written there byte for byte."""
     ours, theirs = os.openpty()
     with (
         socat("TCP-LISTEN:0,fork,bind=127.0.0.1") as port,
-        process([*NETECHO, "client", "127.0.0.1", str(port)], stdin=theirs, stdout=subprocess.PIPE) as child,
+        process([*COMMAND, "client", "127.0.0.1", str(port)], stdin=theirs, stdout=subprocess.PIPE) as child,
     ):
         assert child.stdout is not None
         os.write(ours, b"hello\n")
         assert child.stdout.readline() == b"hello\n"
         os.write(ours, CTRL_D)
         assert child.stdout.read() == b""
-        assert child.wait(PATIENCE) == 0
+        assert child.wait(TIMEOUT) == 0
     os.close(ours)
     os.close(theirs)

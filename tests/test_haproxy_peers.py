@@ -14,9 +14,9 @@ import pytest
 import trustme
 
 from tests.benches import all_good, bench
-from tests.clients import NETECHO, process
+from tests.clients import process
 from tests.peers import need
-from tests.servers import TIMEOUT, Server, receive_all
+from tests.servers import COMMAND, TIMEOUT, Server, receive_all
 
 DEFAULTS = """
 defaults
@@ -169,7 +169,7 @@ def test_before_haproxy(ports: dict[str, int], trust: dict[str, str], scheme: st
     port = ports["accepts_tls" if scheme == "tls" else "accepts"]
     words = ["client", *flags, "--send-proxy", header, f"{scheme}://localhost:{port}", "-4"]
     # Of TLS in which only one side has ended HAProxy knows nothing, so that the client's input has no end.
-    with process([*NETECHO, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as talking:
+    with process([*COMMAND, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as talking:
         assert talking.stdout is not None
         peer = json.loads(talking.stdout.readline())["peer"]
     source = header.partition(":")[2] or "127.0.0.1"

@@ -206,7 +206,7 @@ def test_a_full_disk_ends_the_log_and_not_the_run() -> None:
     assert done.stderr == b"netecho: --hdr-log '/dev/full' cannot be written: no space left on device\n"
 
 
-def test_what_cannot_be_replaced_is_written_to(tmp_path: pathlib.Path) -> None:
+def test_what_cannot_be_replaced_is_written_to() -> None:
     """A device is opened, and not taken away."""
     file = GrowingFile("/dev/null", "--hdr-log", None)
     assert file.write("one\n")

@@ -21,11 +21,11 @@ from netecho.plans import Target
 from netecho.protocols._contract import Exchanger, Route
 from netecho.protocols._message_conversation import MessageConversation
 from tests import reactors
-from tests.clients import PATIENCE, certificate, client, errors, line_with, process
+from tests.clients import certificate, client, errors, line_with, process
 from tests.http3_peers import ask, head
 from tests.peers import need
 from tests.quic_peers import Peer
-from tests.servers import Server, netecho
+from tests.servers import TIMEOUT, Server, netecho
 from tests.test_bench_peers import free_port
 from tests.test_conformance import Both
 
@@ -45,7 +45,7 @@ def test_client_of_ngtcp2(tmp_path: pathlib.Path) -> None:
             done = subprocess.run(
                 [gtlsclient, *options, *words, "127.0.0.1", str(port), f"https://localhost:{port}/{path}"],
                 capture_output=True,
-                timeout=PATIENCE,
+                timeout=TIMEOUT,
                 check=False,
             )
             assert done.returncode == 0, done.stderr
@@ -89,7 +89,7 @@ def test_client_of_aioquic() -> None:
         assert ca is not None
         bodies = [os.urandom(size) for size in (1, 1200, 100_000, 3_000_000, *range(1, 60))]
         requests = [(head(b"POST", b"/"), body) for body in bodies]
-        answers = asyncio.run(asyncio.wait_for(ask(port, ca, requests), PATIENCE))
+        answers = asyncio.run(asyncio.wait_for(ask(port, ca, requests), TIMEOUT))
         assert [answer.body for answer in answers] == bodies
         assert server.end()["bytes_sent"] == sum(map(len, bodies))
 

@@ -355,7 +355,7 @@ def test_bench_of_its_own_server(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("--http2",)])
-def test_client(clear: Listening, words: tuple[str, ...], tmp_path: pathlib.Path) -> None:
+def test_client(clear: Listening, words: tuple[str, ...]) -> None:
     """The client pings, and pipes what it is given through requests, whose answers it has in their order."""
     done = netecho("client", clear.url, "-n", "2", "-i", "10ms", "--body", "hello", "--json", "-", *words)
     assert done.returncode == 0

@@ -29,7 +29,6 @@ from netecho.protocols._quic_server import MOST_HANDSHAKES
 from netecho.protocols._quic_wire import WINDOW, Wire
 from tests.http3_peers import CLIENT, SERVER, Pair, head
 
-KIB = 1 << 10
 MIB = 1 << 20
 PING = b"\x01"
 

@@ -17,10 +17,10 @@ from aioquic.asyncio.client import connect
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import HandshakeCompleted
 
-from tests.clients import PATIENCE, certificate, client, errors, line_with, process
+from tests.clients import certificate, client, errors, line_with, process
 from tests.peers import need
 from tests.quic_peers import Peer
-from tests.servers import Server, netecho
+from tests.servers import TIMEOUT, Server, netecho
 from tests.test_bench_peers import free_port
 from tests.test_quic_attacks import initials
 
@@ -48,7 +48,7 @@ def test_client_of_aioquic() -> None:
             async with connect(host, port, configuration=configuration) as quic:
                 return await asyncio.gather(*(exchange(quic, message) for message in messages))
 
-        assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == messages
+        assert asyncio.run(asyncio.wait_for(main(), TIMEOUT)) == messages
         stopped = server.end()
         assert stopped["bytes_received"] == stopped["bytes_sent"] == sum(map(len, messages))
 

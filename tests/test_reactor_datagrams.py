@@ -266,7 +266,7 @@ def test_throughput(reactor: Any, peers: Peers) -> None:
     turn(reactor, lambda: len(recorder.received) == len(payloads))
 
 
-def test_refused(reactor: Any, peers: Peers) -> None:
+def test_refused(reactor: Any) -> None:
     """A connected port is told that nobody listens, by what it writes, and can go on."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))
@@ -324,7 +324,7 @@ def test_mistakes_are_met_by_who_makes_them(
         port.write(datagram, address)
 
 
-def test_broadcast_name(reactor: Any, peers: Peers) -> None:
+def test_broadcast_name(reactor: Any) -> None:
     """`<broadcast>` is an address, if broadcasting is allowed."""
     port = listen(reactor, Recorder())
     with pytest.raises(PermissionError):

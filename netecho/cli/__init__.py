@@ -1,9 +1,9 @@
-"""The command line: what may be asked.
+"""The command line: commands and their flags.
 
-This room parses, and no more. Here is what stands in front, the list of commands; each command's flags are
-in a file of its own name, which is imported when that command is asked for, as Typer takes long to make
-its parameters of them. That command's body imports the module that does its work, so that --help and
-completion need neither Twisted nor Rich's terminal.
+This room parses, and no more. This file has the list of commands; each command's flags are in a file of its
+name, which is imported only when that command is asked for, as Typer takes long to make parameters of them.
+The body of a command imports the module that does its work, so that --help and completion need neither
+Twisted nor Rich's terminal.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ COMMANDS = {
 """The commands that people run, and what --help says of each in its list."""
 
 WORKER = "worker"
-"""The command that other processes of netecho run."""
+"""The hidden command by which netecho starts its own worker processes."""
 
 
 class _Front(TyperGroup):
-    """The list of commands, in plain text: Rich takes longer to import than all else that it needs."""
+    """`netecho` without a command: the list of commands, in plain text, as Rich takes longest to import."""
 
     def __init__(self, **attributes: Any) -> None:
         listed: dict[str, Any] = {
@@ -41,11 +41,11 @@ class _Front(TyperGroup):
         super().__init__(**{**attributes, "commands": listed, "rich_markup_mode": None})
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return the flags in front of the command, Typer's own among them."""
+        """Return the flags that come before a command, Typer's own among them."""
         return lightly(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Return the command that is asked for, with its flags; those in the list have none."""
+        """Return the command that is asked for, with all its flags: those in the list have none."""
         name, listed, rest = super().resolve_command(ctx, args)
         return name, listed and load(listed.name or ""), rest
 
@@ -68,7 +68,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         import platform
 
-        import twisted  # says its version itself: to look it up in its metadata takes ten times as long
+        import twisted  # has its version; to look that up in its metadata takes ten times as long
 
         python = platform.python_version()
         print(f"netecho {netecho.__version__} (Twisted {twisted.__version__}, Python {python})")

@@ -6,7 +6,7 @@ import typer
 
 from netecho.cli.command import Command
 from netecho.options import flags, load, mailing, output, security
-from netecho.plans import SECOND, Arrival, Mode, MultiplexPlan, Verify
+from netecho.plans import MAX_IN_FLIGHT, SECOND, Arrival, Mode, MultiplexPlan, Verify
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 
@@ -39,7 +39,7 @@ def bench(
     seed: load.Seed = 0,
     timer: load.TimerWord = None,
     stages: load.Stages = None,
-    max_in_flight: load.MaxInFlight = load.MAX_IN_FLIGHT,
+    max_in_flight: load.MaxInFlight = MAX_IN_FLIGHT,
     slo: load.Slo = None,
     abort_on_fail: load.AbortOnFail = False,
     baseline: load.Baseline = None,

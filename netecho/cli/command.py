@@ -1,8 +1,8 @@
-"""A command whose flags are read without pydantic, with which Typer reads each of them, given or not.
+"""A command whose flags are read without pydantic, by which Typer reads every flag, given or not.
 
-To import pydantic, and to have it make an adapter for each of bench's sixty flags, takes a fifth of all the
-processor time that a short run takes. But for a choice in another case and mistakes, it would only call
-the flag's own parser, or leave the text as it is.
+To import pydantic, and to have it make an adapter for each of bench's sixty flags, takes a fifth of the
+processor time of a short run. Almost always it would only call the flag's own parser, or leave the text as it
+is: the exceptions are mistakes, and choices that are written in another case.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
 _UNREAD = object()
-"""What Typer has to read after all."""
+"""Stands for a value that Typer has to read after all."""
 
 
 class Command(TyperCommand):
-    """A command that reads its flags lightly."""
+    """A command whose parameters read their values without pydantic where they can."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, --help among them."""
@@ -26,9 +26,9 @@ class Command(TyperCommand):
 
 
 def lightly(parameters: list[Any]) -> list[Any]:
-    """Return parameters that Typer has made, which now read what they can by themselves.
+    """Return parameters that Typer has made, changed so that they read values without pydantic.
 
-    Typer has no way to name the classes of the parameters that it makes.
+    Their class is changed because Typer has no way to choose the class of the parameters that it makes.
     """
     for parameter in parameters:
         if type(parameter) is TyperOption:
@@ -55,17 +55,17 @@ class Argument(TyperArgument):
 
 
 class _Reader:
-    """Reads what a flag says; what it cannot read goes to Typer's own reader, which `ask_typer` makes."""
+    """Reads the value of a flag, or has it read by Typer's own reader, which `ask_typer` makes."""
 
     def __init__(self, descriptor: Any, ask_typer: Callable[[], Any]) -> None:
         self.descriptor = descriptor
         self.ask_typer = ask_typer
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return what the flag says.
+        """Return the flag's value; see `typer.core`.
 
         Raises:
-            BadParameter: it is nothing that the flag can say.
+            BadParameter: it is not valid.
         """
         several = param.multiple or param.nargs == -1
         if value is None:

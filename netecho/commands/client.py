@@ -119,28 +119,38 @@ def run(
         size = len(message) if message is not None else size_of(request, adapter, size)
         plan = ProbePlan(
             goal,
-            count,
-            SECOND if interval_ns is None else interval_ns,
-            duration_ns,
-            size,
-            message,
-            timeout_ns,
-            verify if request is None or request.is_echoed(size) else Verify.NONE,
-            sockets,
-            client_tls,
-            hmac_key,
-            request,
-            adapter.has_receipts,
-            mail,
-            send_proxy,
-            multiplex,
+            count=count,
+            interval_ns=SECOND if interval_ns is None else interval_ns,
+            duration_ns=duration_ns,
+            size=size,
+            message=message,
+            timeout_ns=timeout_ns,
+            verify=verify if request is None or request.is_echoed(size) else Verify.NONE,
+            sockets=sockets,
+            tls=client_tls,
+            hmac_key=hmac_key,
+            request=request,
+            receipts=adapter.has_receipts,
+            mail=mail,
+            proxy=send_proxy,
+            multiplex=multiplex,
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
         text = None if json_stream or saved.take_stdout else result_view(sys.stdout)
         forms = _Forms(saved, verbose, quiet, json_stream, text)
         return running.run(lambda reactor, signals: _probe(reactor, signals, adapter, plan, forms))
-    talk = TalkPlan(goal, sockets, client_tls, timeout_ns, hmac_key, request, mail, send_proxy, multiplex)
+    talk = TalkPlan(
+        goal,
+        sockets=sockets,
+        tls=client_tls,
+        timeout_ns=timeout_ns,
+        hmac_key=hmac_key,
+        request=request,
+        mail=mail,
+        proxy=send_proxy,
+        multiplex=multiplex,
+    )
     if sys.stdin.isatty() and sys.stdout.isatty():
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
     if adapter.kind is Kind.STREAM:

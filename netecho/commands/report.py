@@ -35,7 +35,6 @@ def run(
     json_stream: bool = False,
     stdin: IO[str] | None = None,
     stdout: IO[str] | None = None,
-    stderr: IO[str] | None = None,
 ) -> int:
     """Show the results in `files` and return the exit status.
 
@@ -47,9 +46,8 @@ def run(
         json: a file to write them to as JSON, `-` for standard output.
         csv: a file to write them to as CSV, `-` for standard output.
         json_stream: write a `result` event for each, or a `comparison` event, in place of text.
-        stdin: what `-` reads; the process's own unless given, and likewise the others.
-        stdout: where results go.
-        stderr: where nothing goes as yet.
+        stdin: what `-` reads; the process's own unless given.
+        stdout: where results go; likewise.
 
     Raises:
         UsageError: a file is not there or holds no result, or a file to write cannot be written.

@@ -1,9 +1,9 @@
-"""What the commands' flags have in common: units, targets and listeners, and the flags themselves.
+"""The flags, what they have in common, and what they mean together: units, targets, messages, checks.
 
 Nothing here imports Twisted before a target is resolved.
 """
 
-from netecho.options.targets import (
+from netecho.options.checks import (
     check_addresses,
     check_bounds,
     check_mode,
@@ -14,13 +14,9 @@ from netecho.options.targets import (
     check_replies,
     check_retry,
     check_size,
-    resolve_listeners,
-    resolve_mail,
-    resolve_own_server,
-    resolve_request,
-    resolve_target,
-    size_of,
 )
+from netecho.options.messages import resolve_mail, resolve_request, size_of
+from netecho.options.targets import resolve_listeners, resolve_own_server, resolve_target
 
 __all__ = [
     "check_addresses",

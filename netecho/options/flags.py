@@ -140,7 +140,7 @@ Dscp = Annotated[
         parser=read_by(units.parse_dscp),
         autocompletion=complete_dscp,
         rich_help_panel=NETWORK,
-        help="Mark packets with a code point: 0 to 63, or a name as ef, af41, cs1.",
+        help="Mark packets with a code point: 0 to 63, or a name such as ef, af41, cs1.",
     ),
 ]
 Ttl = Annotated[
@@ -172,7 +172,7 @@ SendProxy = Annotated[
         metavar="VERSION",
         parser=read_by(units.parse_send_proxy),
         rich_help_panel=NETWORK,
-        help="Begin with a PROXY header: v1, v2, or with where it says to come from, v2:ADDRESS[:PORT].",
+        help="Begin connections with a PROXY header: v1, v2, or v2:ADDRESS[:PORT] to name another source.",
     ),
 ]
 
@@ -186,7 +186,7 @@ Streams = Annotated[
         show_default="as many as the server allows",
         parser=read_by(units.parse_count),
         rich_help_panel=LOAD,
-        help="Streams at once on each connection, an exchange on each, where a protocol has them.",
+        help="Have this many streams at once on each connection, an exchange on each.",
     ),
 ]
 Qlog = Annotated[
@@ -195,7 +195,7 @@ Qlog = Annotated[
         "--qlog",
         metavar="DIRECTORY",
         rich_help_panel=OUTPUT,
-        help="Write down what each connection does in a file of its own there, in the form of qlog.",
+        help="Write a qlog of each connection, in a file of its own, to this directory.",
     ),
 ]
 
@@ -229,7 +229,7 @@ Header = Annotated[
         "--header",
         metavar="FIELD",
         rich_help_panel=REQUESTS,
-        help="Send this field with each request, or that for a WebSocket: 'Name: value'.",
+        help="Send this field with each request, or with the one for a WebSocket: 'Name: value'.",
     ),
 ]
 Body = Annotated[
@@ -274,4 +274,4 @@ def socket_options(
     Raises:
         UsageError: they contradict each other.
     """
-    return SocketOptions(family(ipv4, ipv6), source, dscp, ttl, mtu)
+    return SocketOptions(family=family(ipv4, ipv6), source=source, dscp=dscp, ttl=ttl, mtu=mtu)

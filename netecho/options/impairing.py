@@ -32,10 +32,10 @@ def parse_delay(text: str) -> Delay:
 
 
 def check_impairment(adapters: Iterable[Adapter], impairment: Impairment) -> None:
-    """Check that all that is to be done to answers can be done to those of each protocol.
+    """Check that each of the protocols can do to its answers all that is asked for.
 
     Raises:
-        UsageError: one of them has no such thing.
+        UsageError: one of them cannot.
     """
     for adapter in adapters:
         for harm in impairment.harms:
@@ -51,7 +51,7 @@ DelayFlag = Annotated[
         metavar="TIME~SPREAD:SHARE",
         parser=read_by(parse_delay),
         rich_help_panel=IMPAIRMENT,
-        help="Keep answers for this time, more or less by the spread, or a share of them: 5ms~2ms:10%.",
+        help="Delay answers by this time, more or less the spread, or only a share of them: 5ms~2ms:10%.",
     ),
 ]
 
@@ -67,15 +67,15 @@ def _share(flag: str, text: str) -> Any:
     )
 
 
-Loss = Annotated[float, _share("--loss", "Send so many of the answers not at all: 1%. Of datagrams.")]
-Duplicate = Annotated[float, _share("--duplicate", "Send so many of the answers twice. Of datagrams.")]
+Loss = Annotated[float, _share("--loss", "Drop this share of the answers: 1%. Datagrams only.")]
+Duplicate = Annotated[float, _share("--duplicate", "Send this share of the answers twice. Datagrams only.")]
 Reorder = Annotated[
-    float, _share("--reorder", "Have so many of the answers leave behind the next one. Of datagrams.")
+    float, _share("--reorder", "Send this share of the answers behind the next one. Datagrams only.")
 ]
-Corrupt = Annotated[float, _share("--corrupt", "Change a bit in so many of the answers.")]
+Corrupt = Annotated[float, _share("--corrupt", "Change a bit in this share of the answers.")]
 Truncate = Annotated[
     float,
-    _share("--truncate", "Send only the beginning of so many answers; a connection ends with that."),
+    _share("--truncate", "Send only the beginning of this share of the answers; a connection ends with it."),
 ]
 
 CloseAfter = Annotated[
@@ -85,7 +85,7 @@ CloseAfter = Annotated[
         metavar="COUNT",
         parser=read_by(units.parse_count),
         rich_help_panel=IMPAIRMENT,
-        help="End each connection after so many answers.",
+        help="End each connection after this many answers.",
     ),
 ]
 
@@ -97,6 +97,6 @@ Seed = Annotated[
         show_default="0",
         parser=read_by(units.parse_count),
         rich_help_panel=IMPAIRMENT,
-        help="What happens to answers is the same for the same number.",
+        help="Draw other impairments; the same number draws the same ones again.",
     ),
 ]

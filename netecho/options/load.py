@@ -10,8 +10,6 @@ from netecho.options import units
 from netecho.options.panels import LOAD, OBJECTIVES, OPEN_LOOP, TLS, read_by
 from netecho.plans import Arrival, Mode, Timer, Verify
 
-MAX_IN_FLIGHT = 100_000
-
 Size = Annotated[
     int | None,
     typer.Option(
@@ -217,7 +215,7 @@ Rate = Annotated[
         metavar="RATE",
         parser=read_by(units.parse_rate),
         rich_help_panel=OPEN_LOOP,
-        help="Send so many messages a second over all connections, whatever comes back: 500, 20k.",
+        help="Send this many messages a second over all connections, whatever comes back: 500, 20k.",
     ),
 ]
 
@@ -228,7 +226,7 @@ RatePerConnection = Annotated[
         metavar="RATE",
         parser=read_by(units.parse_rate),
         rich_help_panel=OPEN_LOOP,
-        help="Send so many a second on each connection.",
+        help="Send this many a second on each connection.",
     ),
 ]
 
@@ -238,7 +236,7 @@ ArrivalOrder = Annotated[
         "--arrival",
         case_sensitive=False,
         rich_help_panel=OPEN_LOOP,
-        help="How they follow each other: evenly, as many users' do, or anywhere in their own slots.",
+        help="How messages are spaced: evenly, as independent users send them, or anywhere in its own slot.",
     ),
 ]
 
@@ -250,7 +248,7 @@ Seed = Annotated[
         show_default="0",
         parser=read_by(units.parse_count),
         rich_help_panel=OPEN_LOOP,
-        help="Random arrivals are the same for the same number.",
+        help="Draw other random arrivals; the same number draws the same ones again.",
     ),
 ]
 
@@ -261,7 +259,7 @@ TimerWord = Annotated[
         case_sensitive=False,
         show_default="hybrid if there is a processor for it",
         rich_help_panel=OPEN_LOOP,
-        help="Wait for what is due asleep, or awake for the last of it: on time, for much of a processor.",
+        help="Sleep until a message is due, or be awake for the last of it: more exact, but busy.",
     ),
 ]
 
@@ -284,7 +282,7 @@ MaxInFlight = Annotated[
         show_default="100k",
         parser=read_by(units.parse_count),
         rich_help_panel=OPEN_LOOP,
-        help="Hold back datagrams while so many are in flight.",
+        help="Hold back datagrams while this many are in flight.",
     ),
 ]
 
@@ -319,7 +317,7 @@ AbortOnFail = Annotated[
         "--abort-on-fail",
         rich_help_panel=OBJECTIVES,
         metavar="",
-        help="End at the first second after which an objective does not hold.",
+        help="End the run as soon as an objective is out of reach.",
     ),
 ]
 
@@ -339,7 +337,7 @@ LoadedLatency = Annotated[
         "--loaded-latency",
         rich_help_panel=OBJECTIVES,
         metavar="",
-        help="Probe the target alone first, then beside the load: how much longer it takes, and "
+        help="Probe the target alone first, then beside the load: how much longer echoes take, and "
         "responsiveness.",
     ),
 ]

@@ -15,7 +15,7 @@ Sender = Annotated[
         metavar="ADDRESS",
         show_default="nobody's",
         rich_help_panel=MAIL,
-        help="Send mails from this address; <> is none.",
+        help="Send mails from this address; <> is the null path, of bounces.",
     ),
 ]
 
@@ -37,6 +37,6 @@ Ehlo = Annotated[
         metavar="NAME",
         show_default="our address",
         rich_help_panel=MAIL,
-        help="Tell the server this as our name.",
+        help="The name that the client gives of itself.",
     ),
 ]

@@ -49,7 +49,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", rich_help_panel=OUTPUT, metavar=
 Verbose = Annotated[
     bool,
     typer.Option(
-        "-v", "--verbose", rich_help_panel=OUTPUT, metavar="", help="Say more, as connections come and go."
+        "-v", "--verbose", rich_help_panel=OUTPUT, metavar="", help="Say more, for instance of connections."
     ),
 ]
 
@@ -70,7 +70,7 @@ FailOnRegression = Annotated[
         metavar="SHARE",
         parser=read_by(units.parse_share),
         rich_help_panel=OBJECTIVES,
-        help="Exit with 99 if it is shown to be slower, by more than this: 5%.",
+        help="Exit with 99 if the new result is shown to be slower by more than this: 5%.",
     ),
 ]
 Merge = Annotated[

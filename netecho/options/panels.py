@@ -1,4 +1,4 @@
-"""What all flags have in common: the panels that help shows them in, and how their values are read."""
+"""What all flags share: the panels that --help shows them in, and how their values are read."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ Starttls = Annotated[
         "--starttls",
         metavar="",
         rich_help_panel=TLS,
-        help="Begin in clear, then turn to TLS: of SMTP.",
+        help="Begin in clear, then turn to TLS (SMTP).",
     ),
 ]
 
@@ -94,4 +94,13 @@ def client_tls(
     Raises:
         UsageError: they contradict each other.
     """
-    return ClientTLS(cacert, cert, key, insecure, sni, split_words(alpn), keylog, starttls)
+    return ClientTLS(
+        authorities=cacert,
+        certificate=cert,
+        key=key,
+        insecure=insecure,
+        server_name=sni,
+        alpn=split_words(alpn),
+        keylog=keylog,
+        starttls=starttls,
+    )

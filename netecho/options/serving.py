@@ -44,7 +44,7 @@ Reply = Annotated[
     typer.Option(
         "--reply",
         case_sensitive=False,
-        help="What to answer (RFC 862, 863, 864), what is seen of the peer, or to all peers.",
+        help="What to answer (RFC 862, 863, 864); info: what the server sees; broadcast: to all peers.",
     ),
 ]
 
@@ -136,7 +136,7 @@ Stateful = Annotated[
         "--stateful",
         metavar="",
         rich_help_panel=REFLECTOR,
-        help="Number STAMP's answers by a count for each peer, which shows on which way packets are lost.",
+        help="Count STAMP's answers to each peer, which shows on which way packets are lost.",
     ),
 ]
 
@@ -146,7 +146,7 @@ QuicRetry = Annotated[
         "--quic-retry",
         metavar="",
         rich_help_panel=NETWORK,
-        help="Have each peer of QUIC show its address to be its own (Retry), not only when there are many.",
+        help="Have every QUIC peer prove its address first (Retry), not only when many come at once.",
     ),
 ]
 
@@ -157,7 +157,7 @@ AltSvc = Annotated[
         metavar="PORT",
         parser=read_by(units.parse_port),
         rich_help_panel=NETWORK,
-        help="Tell clients of https:// in each answer that there is HTTP/3 at this port.",
+        help="Tell clients, in each answer of https://, that there is HTTP/3 at this port.",
     ),
 ]
 

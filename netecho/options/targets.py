@@ -1,35 +1,22 @@
-"""Whom to talk to and where to listen: a URL, or its parts in flags, both ending as the same `Target`."""
+"""Targets and listeners: given as a URL, or as its parts in flags, they end as the same `Target`."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from netecho.errors import UsageError
-from netecho.plans import (
-    LOOPBACK,
-    Location,
-    MailPlan,
-    Mode,
-    MultiplexPlan,
-    ReplyMode,
-    RequestPlan,
-    Target,
-)
+from netecho.plans import LOOPBACK, Location, Target
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
 
-MOST_SIZE: Final = 128 << 20
-"""Bytes of a message on any protocol: it is made and compared as a whole, in memory."""
-
 
 def resolve_target(text: str | None, port: int | None, proto: str | None, tls: bool) -> Target:
-    """Return whom to talk to: `text` is a URL, a host or a path, and the others complete it.
+    """Return the target of a client: `text` is a URL, a host or a path, and the other arguments complete it.
 
-    Without any, it is the server that `netecho serve` starts by default. Imports the protocol, and
+    Without any of them, it is the server that `netecho serve` starts by default. Imports the protocol, and
     with it Twisted.
 
     Raises:
@@ -49,73 +36,8 @@ def resolve_target(text: str | None, port: int | None, proto: str | None, tls: b
     return target
 
 
-def resolve_request(
-    adapter: Adapter, method: str | None, headers: Sequence[str], body: str | None, http2: bool
-) -> RequestPlan | None:
-    """Return what the flags for HTTP requests ask for; `None` for a protocol that has none.
-
-    Raises:
-        UsageError: they are no request, or of no use.
-    """
-    if not adapter.has_requests:
-        given: list[tuple[str, object]] = [("--method", method), ("--body", body), ("--http2", http2)]
-        if not adapter.begins_with_request:
-            given.append(("--header", headers))
-        for flag, value in given:
-            if value:
-                words = _those(lambda one: one.has_requests)
-                raise UsageError(f"{flag} is for requests: add --proto {words}")
-        return RequestPlan("GET", tuple(headers), upgrades=True) if headers else None
-    if http2 and "h2" not in adapter.alpn:
-        words = _those(lambda one: one.has_requests and "h2" in one.alpn)
-        raise UsageError(f"--http2 is for --proto {words}: {adapter.name} is another version of HTTP")
-    return RequestPlan("POST" if method is None else method, tuple(headers), body, http2)
-
-
-def resolve_mail(
-    adapter: Adapter, sender: str | None, recipient: str | None, ehlo: str | None
-) -> MailPlan | None:
-    """Return what the flags for mails ask for; `None` for a protocol that has none.
-
-    Raises:
-        UsageError: they are no addresses, or of no use.
-    """
-    if not adapter.has_envelopes:
-        for flag, value in (("--from", sender), ("--to", recipient), ("--ehlo", ehlo)):
-            if value is not None:
-                words = _those(lambda one: one.has_envelopes)
-                raise UsageError(f"{flag} is for mails: add --proto {words}")
-        return None
-    told = {"sender": "" if sender == "<>" else sender, "recipient": recipient, "ehlo": ehlo}
-    return MailPlan(**{name: value for name, value in told.items() if value is not None})
-
-
-def size_of(request: RequestPlan | None, adapter: Adapter, size: int | None) -> int:
-    """Return how many bytes each message has, if -l says `size` of it, or nothing.
-
-    Raises:
-        UsageError: it says one thing, and --body another.
-    """
-    content = None if request is None else request.message
-    if content is not None:
-        if size is not None:
-            raise UsageError("--body and -l/--size exclude each other: a body has its own size")
-        return len(content)
-    if size is not None:
-        return size
-    return 0 if request is not None and not request.has_content else adapter.default_size
-
-
-def _those(have: Callable[[Adapter], object]) -> str:
-    """Return the words of the protocols that have something, as advice names them: `smtp or ws`."""
-    from netecho import protocols
-
-    *others, last = [name for name in protocols.names() if have(protocols.load(name))]
-    return f"{', '.join(others)} or {last}" if others else last
-
-
 def resolve_own_server(proto: str | None, tls: bool) -> Target:
-    """Return the target of a bench that starts a server of its own: where exactly is found out later.
+    """Return the target of a bench that starts a server of its own; its port or path is known only then.
 
     Raises:
         UsageError: the protocol does not exist, or has no form with TLS.
@@ -160,7 +82,11 @@ def resolve_listeners(
 
 
 def _protocol(location: Location, text: str | None, proto: str | None, tls: bool) -> tuple[Adapter, bool]:
-    """Return the protocol that a location and the flags together stand for, and if it is secure."""
+    """Return the adapter of the protocol that a location and flags name, and whether in its secure form.
+
+    Raises:
+        UsageError: they contradict each other, or there is no such protocol or form.
+    """
     from netecho import protocols
 
     scheme = location.scheme
@@ -219,7 +145,7 @@ def _complete(
 
 
 def _target(adapter: Adapter, secure: bool, **where: Any) -> Target:
-    """Return a target with what its protocol has everybody know of it."""
+    """Return a target, with what all rooms need to know of its protocol."""
     from netecho.protocols._contract import Kind
 
     return Target(
@@ -230,138 +156,3 @@ def _target(adapter: Adapter, secure: bool, **where: Any) -> Target:
         is_dtls=secure and adapter.kind is Kind.DATAGRAM,
         **where,
     )
-
-
-def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful: bool = False) -> None:
-    """Check that one of the protocols reflects, if flags for reflectors are given.
-
-    Raises:
-        UsageError: none does.
-    """
-    given = [flag for flag, value in (("--hmac-key", hmac_key), ("--stateful", stateful)) if value]
-    if given and not any(adapter.reflects for adapter in adapters):
-        words = _those(lambda one: one.reflects)
-        raise UsageError(f"{given[0]} is for reflectors: add --proto {words}")
-
-
-def check_addresses(adapters: Sequence[Adapter], targets: Sequence[Target]) -> None:
-    """Check that no two protocols are to share an address: ports of TCP are others than those of UDP.
-
-    Raises:
-        UsageError: two are.
-    """
-    fixed = [
-        (adapter.takes_proxy, target.host, target.port)
-        for adapter, target in zip(adapters, targets, strict=True)
-        if target.path is None and target.port
-    ]
-    if len(set(fixed)) < len(fixed):
-        raise UsageError("the same address is to be listened on twice")
-
-
-def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
-    """Check that connections of each of the protocols can begin with a PROXY header, if `flag` was given.
-
-    Raises:
-        UsageError: one has none.
-    """
-    for adapter in adapters:
-        if given and not adapter.takes_proxy:
-            raise UsageError(f"{flag} is for stream connections, which {adapter.name} does not have")
-
-
-def check_multiplex(adapter: Adapter, multiplex: MultiplexPlan, request: RequestPlan | None) -> None:
-    """Check that a protocol can use streams, or log them, as it is asked to.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    if multiplex.streams is not None:
-        if not adapter.multiplexes:
-            raise UsageError(f"--streams is for protocols that have many at once: {adapter.name} has not")
-        if request is not None and "h2" in adapter.alpn and not request.http2:
-            raise UsageError("--streams is for HTTP/2: add --http2")
-    if multiplex.qlog is not None:
-        check_qlog([adapter], multiplex.qlog)
-
-
-def check_retry(adapters: Iterable[Adapter], wanted: bool) -> None:
-    """Check that one of the protocols can have peers prove their addresses first, if that is wanted.
-
-    Raises:
-        UsageError: none can.
-    """
-    if wanted and not any(adapter.retries for adapter in adapters):
-        words = _those(lambda one: one.retries)
-        raise UsageError(f"--quic-retry is for QUIC, which no listener speaks: add --proto {words}")
-
-
-def check_qlog(adapters: Iterable[Adapter], directory: str | None) -> None:
-    """Check that one of the protocols writes what it does to a directory, if one is given, and that it can.
-
-    Raises:
-        UsageError: none does, or there is no such directory, or nobody may write to it.
-    """
-    if directory is None:
-        return
-    if not any(adapter.has_qlog for adapter in adapters):
-        raise UsageError("--qlog is for protocols that write down what they do, which this one does not")
-    if not os.path.isdir(directory):
-        raise UsageError(f"--qlog {directory}: there is no such directory")
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise UsageError(f"--qlog {directory}: this directory cannot be written to")
-
-
-def check_replies(adapters: Iterable[Adapter], reply: ReplyMode) -> None:
-    """Check that each of the protocols can answer so.
-
-    Raises:
-        UsageError: one cannot.
-    """
-    for adapter in adapters:
-        if reply not in adapter.replies:
-            words = ", ".join(mode for mode in ReplyMode if mode in adapter.replies)
-            raise UsageError(f"{adapter.name} cannot answer with --reply {reply}: it takes {words}")
-
-
-def check_bounds(adapters: Iterable[Adapter], max_message: int | None) -> None:
-    """Check that one of the protocols bounds its messages, if a bound is given.
-
-    Raises:
-        UsageError: none does.
-    """
-    if max_message is not None and not any(adapter.bounds_messages for adapter in adapters):
-        words = _those(lambda one: one.bounds_messages)
-        raise UsageError(f"--max-message is for protocols that bound messages: add --proto {words}")
-
-
-def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:
-    """Check that a protocol has connections to open, if that is what is measured, and nothing to send.
-
-    Raises:
-        UsageError: it has none, or a size of messages was asked for.
-    """
-    if mode is Mode.EXCHANGE:
-        return
-    from netecho.protocols._contract import Kind
-
-    if adapter.kind is Kind.DATAGRAM and (mode is Mode.CONNECT or adapter.secure_scheme is None):
-        raise UsageError(f"--mode {mode} is for protocols that connect, which {adapter.name} does not")
-    if mode is Mode.CONNECT and adapter.secure_scheme == adapter.name:
-        raise UsageError(f"{adapter.name} connects by its handshake: write --mode {Mode.HANDSHAKE}")
-    if size is not None:
-        raise UsageError(f"-l/--size is of no use with --mode {mode}, which sends no messages")
-
-
-def check_size(adapter: Adapter, size: int, flag: str) -> None:
-    """Check that a protocol can carry messages of `size` bytes, which `flag` asked for.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    least, most = adapter.minimum_size, min(adapter.maximum_size or MOST_SIZE, MOST_SIZE)
-    if size < least:
-        unit = "byte" if least == 1 else "bytes"
-        raise UsageError(f"{flag}: a message on {adapter.name} has at least {least} {unit}, not {size}")
-    if size > most:
-        raise UsageError(f"{flag}: a message on {adapter.name} has at most {most} bytes, not {size}")

@@ -155,12 +155,12 @@ def parse_dscp(text: str) -> int:
     if text.lower() in DSCP_NAMES:
         return DSCP_NAMES[text.lower()]
     if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) > 63:
-        raise UsageError(f"{text!r} is not a code point: write 0 to 63, or a name as ef, af41, cs1")
+        raise UsageError(f"{text!r} is not a code point: write 0 to 63, or a name such as ef, af41, cs1")
     return int(text)
 
 
 def parse_send_proxy(text: str) -> ProxyPlan:
-    """Return what `v1` or `v2` says, or `v2:SRC` with an IP address, and its port if it has one.
+    """Return the plan for `v1`, `v2`, or either with a source: `v2:ADDRESS`, `v2:ADDRESS:PORT`.
 
     Raises:
         UsageError: the text is none of these.

@@ -7,7 +7,7 @@ integers of nanoseconds, sizes are bytes, rates are per second. A plan that make
 """
 
 from netecho.plans.listening import ListenPlan
-from netecho.plans.load import BenchPlan, Portion, Stage, share
+from netecho.plans.load import MAX_IN_FLIGHT, BenchPlan, Portion, Stage, share
 from netecho.plans.messages import DEFAULT_SIZE, MailPlan, MultiplexPlan, ProxyPlan, RequestPlan
 from netecho.plans.network import ClientTLS, ServerTLS, SocketOptions
 from netecho.plans.talking import ProbePlan, TalkPlan
@@ -29,6 +29,7 @@ __all__ = [
     "DEFAULT_PORT",
     "DEFAULT_SIZE",
     "LOOPBACK",
+    "MAX_IN_FLIGHT",
     "MILLISECOND",
     "SECOND",
     "Arrival",

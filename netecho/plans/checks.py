@@ -1,4 +1,4 @@
-"""What is checked of numbers."""
+"""Checks of numbers that flags give."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def at_least(minimum: int, flag: str, value: int | None) -> None:
 
 
 def above_zero(flag: str, value: float | None) -> None:
-    """Raise `UsageError` if a flag's value is not more than 0, or has no end."""
+    """Raise `UsageError` if a flag's value is not more than 0, or is infinite."""
     if value is not None and not 0 < value < math.inf:
         raise UsageError(f"{flag} must be more than 0")

@@ -15,35 +15,36 @@ from netecho.plans.words import SECOND, ReplyMode, TLSVersion
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ListenPlan:
-    """What `serve` runs: listeners, and how each answers."""
+    """What `serve` runs: listeners, and how they answer."""
 
     listeners: tuple[Target, ...]
     reply: ReplyMode = ReplyMode.ECHO
     tls: ServerTLS = ServerTLS()
     max_connections: int | None = None
-    """Over all listeners; one more is closed at once. Of several workers each has its share."""
+    """Connections over all listeners; any more are closed at once. Each worker has its share of them."""
     idle_timeout_ns: int | None = None
     drain_timeout_ns: int = 10 * SECOND
     workers: int = 1
     """Processes, over which the system spreads connections, and datagrams by where they come from."""
     hmac_key: str | None = None
-    """Reflectors authenticate packets with the key in this file."""
+    """A file with the key by which reflectors authenticate packets; `None`: they do not."""
     stateful: bool = False
     """Reflectors count their answers for each peer (RFC 8762 section 4)."""
     mtu: int | None = None
     """Bytes in the largest packet of DTLS."""
     max_message: int | None = None
-    """Bytes of a message that is taken, on protocols that have a limit for it."""
+    """Bytes in the largest message that is taken, on protocols that have such a limit; `None`: their own."""
     impairment: Impairment = dataclasses.field(default_factory=Impairment)
     """What is done to answers on purpose."""
     proxied: bool = False
     """Connections begin with a PROXY header, which says where they come from."""
     qlog: str | None = None
-    """As in `MultiplexPlan`."""
+    """The directory for a qlog of each connection; `None`: none is written."""
     quic_retry: bool = False
-    """Peers of QUIC prove that their addresses are theirs before anything is kept of them."""
+    """Peers of QUIC always prove that their addresses are theirs before anything is kept of them."""
     alt_svc: int | None = None
-    """Clients of https are told that there is HTTP/3 at this port (RFC 7838)."""
+    """The port at which clients of https are told that there is HTTP/3 (RFC 7838); `None`: they are not
+    told."""
 
     def __post_init__(self) -> None:
         if not self.listeners:
@@ -81,7 +82,10 @@ class ListenPlan:
 
     @property
     def tls_hosts(self) -> frozenset[str]:
-        """Where TLS is spoken: on secure listeners, and with a certificate on those that can turn to it."""
+        """The hosts where TLS is spoken: of secure listeners, and of those that can turn to TLS.
+
+        The latter count only if there is a certificate, or a secure listener for which one is made.
+        """
         if self.tls.certificate is None and not any(one.secure for one in self.listeners):
             return frozenset()
         return frozenset(one.host for one in self.listeners if one.secure or one.upgrades)

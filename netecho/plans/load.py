@@ -1,10 +1,10 @@
-"""What `bench` runs, and how it is divided."""
+"""What `bench` runs, and how that is divided among workers."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Final
 
 from netecho.errors import UsageError
 from netecho.plans.checks import above_zero, at_least
@@ -12,6 +12,9 @@ from netecho.plans.messages import DEFAULT_SIZE, MailPlan, MultiplexPlan, ProxyP
 from netecho.plans.network import ClientTLS, SocketOptions, check_fit, check_sockets, check_tls, network_json
 from netecho.plans.targets import Target
 from netecho.plans.words import SECOND, Arrival, Mode, Timer, Verify
+
+MAX_IN_FLIGHT: Final = 100_000
+"""Datagrams of an open loop that may be in flight, unless the user says otherwise."""
 
 
 def share(total: int, parts: int, index: int) -> int:
@@ -21,12 +24,12 @@ def share(total: int, parts: int, index: int) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stage:
-    """A stretch of a run over which something changes in a straight line from what it was before."""
+    """A stretch of a run over which a rate, or the number of connections, changes linearly."""
 
     duration_ns: int
     """0 changes it at once."""
     target: float
-    """What is reached at its end: exchanges per second, or a number of connections."""
+    """The value at the stage's end: exchanges per second, or connections."""
 
     def __post_init__(self) -> None:
         if self.duration_ns < 0 or not 0 <= self.target < math.inf:
@@ -39,21 +42,21 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Portion:
-    """Which part of a divided plan one is, and what of the whole it takes to know when its turn is.
+    """Which part of a divided plan this is, and what it has to know of the whole.
 
-    Of exchanges and connections alike, it has the numbers `index`, `index + parts`, `index + 2 * parts`
-    and so on.
+    It has the exchanges, and likewise the connections, of the numbers `index`, `index + parts`,
+    `index + 2 * parts` and so on.
     """
 
     index: int
     parts: int
     connections: int
-    """Of the whole."""
+    """In the whole plan."""
     exchanges: int | None
-    """Of the whole."""
+    """In the whole plan."""
 
     def numbers(self, total: int) -> range:
-        """Return which of so many are this part's."""
+        """Return the numbers, out of `total` from 0, that are this part's."""
         return range(self.index, total, self.parts)
 
 
@@ -74,7 +77,7 @@ class BenchPlan:
     duration_ns: int | None = 10 * SECOND
     size: int = DEFAULT_SIZE
     pipeline: int = 1
-    """Exchanges in flight on each connection."""
+    """Exchanges in flight on each connection at most."""
     warmup_ns: int = 0
     timeout_ns: int = 5 * SECOND
     connect_rate: float | None = None
@@ -84,31 +87,32 @@ class BenchPlan:
     sockets: SocketOptions = SocketOptions()
     tls: ClientTLS = ClientTLS()
     rate: float | None = None
-    """Exchanges due a second, over all connections; where the stages begin."""
+    """Exchanges due a second, over all connections; with stages, the rate at which they begin."""
     rate_per_connection: float | None = None
-    """The same on each connection; the stages then are each connection's too."""
+    """Exchanges due a second on each connection; the rates of stages are then each connection's too."""
     arrival: Arrival = Arrival.CONSTANT
     seed: int = 0
-    """Random arrivals are the same for the same seed."""
+    """The same seed makes the same random arrivals."""
     stages: tuple[Stage, ...] = ()
     """How the rate changes, from `rate` or from 0. They say how long the run is."""
     connections_stages: tuple[Stage, ...] = ()
     """How the number of connections changes, from `connections`. They say how long the run is."""
-    max_in_flight: int = 100_000
-    """Datagrams of an open loop in flight, over all connections: what is due beyond that is held back."""
+    max_in_flight: int = MAX_IN_FLIGHT
+    """Datagrams of an open loop in flight, over all connections; what is due beyond that is held back."""
     workers: int = 1
     slo: tuple[str, ...] = ()
-    """Objectives, as `measure.slo.Objective.parse` takes them: what reads the flag checks them by that."""
+    """Objectives, as `measure.slo.Objective.parse` takes them. They are not checked here but where flags are
+    read: plans do not know `measure`."""
     abort_on_fail: bool = False
-    """End as soon as an objective is missed."""
+    """End as soon as an objective is out of reach."""
     portion: Portion | None = None
-    """`None`: the whole."""
+    """Which part of a divided plan this is; `None`: the whole."""
     hmac_key: str | None = None
     """As in `TalkPlan`."""
     mode: Mode = Mode.EXCHANGE
-    """Of the other two, `connections` are so many at a time."""
+    """In the other modes, `connections` is how many there are at a time."""
     resume: bool = False
-    """TLS sessions are resumed: each connection's by the one that comes after it in its place."""
+    """Each connection resumes the TLS session of the one before it, of which it takes the place."""
     connections_lifetime_ns: int | None = None
     """Connections are closed in order at this age, and opened anew."""
     request: RequestPlan | None = None
@@ -124,7 +128,7 @@ class BenchPlan:
     timer: Timer = Timer.SIMPLE
 
     def __post_init__(self) -> None:
-        # A part of a plan may have none of the connections that there are at first.
+        # With stages, a part of a plan may have no connection at first.
         least = 0 if self.portion is not None and self.connections_stages else 1
         at_least(least, "-c/--connections", self.connections)
         at_least(1, "-n/--exchanges", self.exchanges)
@@ -198,27 +202,27 @@ class BenchPlan:
 
     @property
     def open_loop(self) -> bool:
-        """Whether exchanges leave by a schedule, and not by the echoes that come."""
+        """Whether exchanges leave by a schedule, and not as echoes come back."""
         return self.rate is not None or self.rate_per_connection is not None or bool(self.stages)
 
     @property
     def length_ns(self) -> int | None:
-        """How long it takes if nothing ends it before; `None`: until all exchanges have been sent."""
+        """How long the run is if nothing ends it early; `None`: until all exchanges have been sent."""
         if not self.stages and not self.connections_stages:
             return self.duration_ns
         return max(sum(one.duration_ns for one in each) for each in (self.stages, self.connections_stages))
 
     @property
     def most_connections(self) -> int:
-        """How many connections there are when there are most."""
+        """The largest number of connections at any time of the run."""
         return max([self.connections, *(int(one.target) for one in self.connections_stages)])
 
     def split(self, parts: int) -> tuple[BenchPlan, ...]:
         """Divide the plan among `parts` workers so that the parts add up to it exactly.
 
-        Connections, exchanges, the connect rate and what may be in flight are divided; a schedule is
-        interleaved (`measure.pacing.lanes_of`), as are stages of connections; the rest is every part's
-        own. There are never more parts than connections or exchanges, so that none has nothing to do.
+        Connections, exchanges, the connect rate and what may be in flight are divided. A schedule is
+        interleaved (`measure.pacing.lanes_of`), as are stages of connections. All else is the same in every
+        part. There are never more parts than connections or exchanges, so that each has something to do.
         """
         most = self.most_connections
         parts = max(1, min(parts, most, self.exchanges or most, self.max_in_flight))
@@ -245,7 +249,7 @@ class BenchPlan:
             return None
         if self.rate_per_connection is None:
             return len(portion.numbers(portion.exchanges))
-        # Each connection has a share of its own, and the portion those of its connections.
+        # Each connection has its share of the exchanges, and the portion has those of its connections.
         return sum(
             share(portion.exchanges, portion.connections, number)
             for number in portion.numbers(portion.connections)

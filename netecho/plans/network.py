@@ -1,4 +1,4 @@
-"""How sockets and TLS are used, and what a result says of that."""
+"""What is asked of sockets and of TLS, and what a result says of that."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ class SocketOptions:
 
 
 def check_mtu(mtu: int | None) -> None:
-    """Raise `UsageError` if DTLS cannot keep to packets of so many bytes."""
+    """Raise `UsageError` if DTLS cannot keep to packets of `mtu` bytes."""
     # OpenSSL divides a handshake into no datagrams below 256 bytes, which in IPv6 are packets of 304.
     if mtu is not None and not 304 <= mtu <= 65_535:
         raise UsageError(f"--mtu {mtu} is not between 304 and 65535")
 
 
 def check_sockets(sockets: SocketOptions, target: Target) -> None:
-    """Raise `UsageError` if something is asked of IP and a target has a path in place of an address."""
+    """Raise `UsageError` if something is asked of IP, and the target has a path in place of an address."""
     if target.path is None:
         return
     family = "-4/--ipv4" if sockets.family is Family.IPV4 else "-6/--ipv6"
@@ -105,7 +105,7 @@ def check_sockets(sockets: SocketOptions, target: Target) -> None:
 
 
 def check_fit(mtu: int | None, target: Target, size: int = 0) -> None:
-    """Raise `UsageError` if a message fits into no packet of `mtu` bytes, or nothing would keep to that."""
+    """Raise `UsageError` if a message of `size` bytes does not fit into `mtu`, or the target is no DTLS."""
     if mtu is None:
         return
     if not target.is_dtls:
@@ -115,20 +115,20 @@ def check_fit(mtu: int | None, target: Target, size: int = 0) -> None:
 
 
 def check_tls(tls: ClientTLS, target: Target) -> None:
-    """Raise `UsageError` if something is asked of TLS that a target does not speak, or not so."""
+    """Raise `UsageError` if something is asked of TLS that a target does not speak, or not in that way."""
     if tls.starttls:
         if not target.upgrades:
             raise UsageError("--starttls is for protocols that begin in clear: add --proto smtp")
         if target.secure:
             raise UsageError("--starttls and --tls exclude each other: TLS comes later or is there at once")
         return
-    # A key log may be asked for by the environment, for whatever will speak TLS.
+    # A key log may have been asked for by SSLKEYLOGFILE, which is for every program that speaks TLS.
     if not target.secure and dataclasses.replace(tls, keylog=None) != ClientTLS():
         raise UsageError(f"flags for TLS are given, but {target} does not speak it: add --tls")
 
 
 def network_json(sockets: SocketOptions, tls: ClientTLS | None) -> dict[str, Any]:
-    """Return what a result says of sockets and TLS. No file name of a key, and no key, is among it."""
+    """Return what a result says of sockets and TLS: nothing of keys, not even the names of their files."""
     answer: dict[str, Any] = {
         "family": sockets.family.value,
         "source": sockets.source,

@@ -14,20 +14,20 @@ from netecho.plans.words import SECOND, Verify
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TalkPlan:
-    """What `client` runs when a person or a pipe says what to send."""
+    """What `client` runs at a terminal, or in a pipe."""
 
     target: Target
     sockets: SocketOptions = SocketOptions()
     tls: ClientTLS = ClientTLS()
     timeout_ns: int = 5 * SECOND
     hmac_key: str | None = None
-    """Authenticate packets to and from a reflector with the key in this file."""
+    """A file with the key that authenticates packets to and from a reflector; `None`: nothing does."""
     request: RequestPlan | None = None
-    """How messages travel, on protocols that have requests."""
+    """How messages are carried, on protocols that have requests."""
     mail: MailPlan | None = None
-    """The same, on those that have mails."""
+    """The envelope of messages, on protocols that have mails."""
     proxy: ProxyPlan | None = None
-    """What is said first of where a connection comes from, if anything."""
+    """The PROXY header that connections begin with; `None`: they have none."""
     multiplex: MultiplexPlan = MultiplexPlan()
     """How streams are used, on protocols that multiplex."""
 
@@ -40,7 +40,7 @@ class TalkPlan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProbePlan:
-    """What `client` runs as a ping: paced probes, one connection, every reply shown."""
+    """What `client` runs as a ping: paced probes on one connection, each reply shown."""
 
     target: Target
     count: int | None = None

@@ -1,4 +1,4 @@
-"""Where to listen, and whom to talk to."""
+"""Where to listen, and what to connect to: URLs and their parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AUTHORITY = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]*)(?::([0-9]{0,9}))?")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Location:
-    """A listener's or target's URL taken apart, before anyone has asked which protocols exist.
+    """The parts of a listener's or target's URL, whether or not there is such a protocol.
 
     A part that the text does not give is `None`.
     """
@@ -96,10 +96,10 @@ def is_ipv4(text: str) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """Where to listen, or whom to talk to: a location whose protocol is known.
+    """Where to listen, or what to connect to: a location whose protocol is known.
 
-    `scheme` is how it is spelt (`tls`), `protocol` the adapter that speaks it (`tcp`), and `secure`
-    whether that is in its secure form. A target has a `host` and `port`, or a `path` in the file
+    `scheme` is the URL's (`tls`), `protocol` the name of the adapter that speaks it (`tcp`), and `secure`
+    whether it is the protocol's secure form. A target has a `host` and `port`, or a `path` in the file
     system. As a listener's address, port 0 takes a free one.
     """
 
@@ -110,27 +110,32 @@ class Target:
     port: int = DEFAULT_PORT
     path: str | None = None
     resource: str = ""
-    """What is asked for there, on protocols that have such: path and query of an HTTP URL."""
+    """Path and query of the URL, on protocols that have them."""
     upgrades: bool = False
-    """Whether a connection in clear can turn to TLS, on its protocol."""
+    """Whether, on its protocol, a connection in clear can turn to TLS (STARTTLS)."""
     is_dtls: bool = False
-    """Whether it speaks TLS in datagrams (RFC 6347)."""
+    """Whether it speaks DTLS (RFC 6347)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise UsageError(f"port {self.port} is not between 0 and 65535")
 
     def room(self, mtu: int) -> int:
-        """Return how many bytes of payload are certain to fit into a packet of DTLS of `mtu` bytes.
+        """Return how many bytes of payload are certain to fit into a packet of `mtu` bytes in DTLS.
 
-        The headers of IP and UDP take 28, or 48 in IPv6 or whatever a name may stand for; and what DTLS adds,
-        37 with the cipher that adds most.
+        The headers of IP and UDP take 28 bytes, or 48 if the host is an IPv6 address, or a name, which may
+        stand for one. DTLS adds 37 with the cipher that adds most.
         """
         return mtu - (28 if is_ipv4(self.host) else 48) - 37
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a URL has them (RFC 3986 section 3.2), an IPv6 address in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
     def __str__(self) -> str:
         """Return the URL, as `Location.parse` takes it."""
         if self.path is not None:
             return f"{self.scheme}:{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.resource}"
+        return f"{self.scheme}://{self.authority}{self.resource}"

@@ -1,4 +1,4 @@
-"""Words that plans are written in: each is what a flag takes, and what a result says."""
+"""The words of plans: each enumeration has the values that a flag takes, and that a result says."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ReplyMode(enum.StrEnum):
     CHARGEN = "chargen"
     """Lines of characters, whatever came in (RFC 864)."""
     REJECT = "reject"
-    """That what came in is refused for good."""
+    """A refusal for good."""
     TEMPFAIL = "tempfail"
-    """That it is refused for now."""
+    """A refusal for now: the client may try again."""
     INFO = "info"
     """What the server sees of the connection, in JSON."""
     BROADCAST = "broadcast"
@@ -42,14 +42,14 @@ class Mode(enum.StrEnum):
     CONNECT = "connect"
     """A connection that is opened and closed again."""
     HANDSHAKE = "handshake"
-    """The same with the TLS handshake."""
+    """A connection that is opened with a TLS handshake, and closed again."""
 
 
 class Arrival(enum.StrEnum):
-    """How the exchanges of an open loop follow each other."""
+    """How the exchanges of an open loop are spaced."""
 
     CONSTANT = "constant"
-    """At equal distances."""
+    """Evenly."""
     POISSON = "poisson"
     """Independently of each other, as the requests of many users do: exponential gaps."""
     UNIFORM = "uniform"
@@ -62,7 +62,8 @@ class Timer(enum.StrEnum):
     SIMPLE = "simple"
     """Asleep, until the system wakes it."""
     HYBRID = "hybrid"
-    """Asleep, and awake for the last of it, as waking up takes time: it costs much of a processor."""
+    """Asleep at first, and awake for the last of it: exact, as waking up takes time, but it costs processor
+    time."""
 
 
 class Family(enum.StrEnum):
@@ -74,15 +75,14 @@ class Family(enum.StrEnum):
 
 
 class ReactorName(enum.StrEnum):
-    """What waits for the network, and runs everything else meanwhile."""
+    """Which reactor runs the program: ours, or one of Twisted's."""
 
     FAST = "fast"
-    """Our own; see `netecho.reactor`."""
+    """See `netecho.reactor`."""
     EPOLL = "epoll"
     POLL = "poll"
     SELECT = "select"
     ASYNCIO = "asyncio"
-    """The others are Twisted's."""
 
 
 class TLSVersion(enum.StrEnum):

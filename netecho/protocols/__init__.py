@@ -35,15 +35,15 @@ def schemes() -> tuple[str, ...]:
 
 
 def of_paths() -> frozenset[str]:
-    """Return those that have a path in place of a host and port, without importing any protocol."""
+    """Return the protocols that have a path in place of a host and port, without importing any."""
     return frozenset(name for name, word, value in _written() if word == "default_port" and value is None)
 
 
 @functools.cache
 def _written() -> tuple[tuple[str, str, object], ...]:
-    """Return all constants that have a name in the files of protocols: the protocol, the name, and the value.
+    """Return all named constants in the protocols' files: of each the protocol, the name, and the value.
 
-    They are read from the text of the files: completion in a shell cannot wait for all that they import.
+    They are read from the text of the files: completion in a shell cannot wait for all their imports.
     """
     here = pathlib.Path(__file__).parent
     found: list[tuple[str, str, object]] = []
@@ -84,8 +84,8 @@ def for_target(target: Target) -> Adapter:
 def for_scheme(scheme: str) -> tuple[Adapter, bool]:
     """Return the adapter that a URL's scheme stands for, and whether it is in its secure form.
 
-    A scheme is a protocol's own name, or the name of its secure form (`tls` is tcp's). There are protocols
-    that are never in clear, so that both are the same.
+    A scheme is a protocol's own name, or the name of its secure form (`tls` is tcp's). For protocols that are
+    never in clear the two are the same.
 
     Raises:
         UsageError: no protocol has this scheme.

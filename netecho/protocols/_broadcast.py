@@ -1,7 +1,7 @@
-"""A room of peers, each of whom hears what any of them says, and what becomes of one who does not listen.
+"""Broadcast: each peer is sent what any of them sends. This is what becomes of a peer that does not read.
 
-Nobody waits for who takes what is said too slowly: it is kept for that peer, up to a bound, and beyond that
-the peer is cut off. To hold back who speaks in its place would have one peer silence all others.
+Nobody waits for a slow peer: what is sent to it is kept, up to a bound, and beyond that the peer is cut off.
+To stop reading from the senders instead would let one peer silence all others.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from netecho.protocols._stream_server import ReplyProtocol
 
 MOST_WAITING: Final = 1 << 20
-"""Bytes that may be kept for a peer when another message comes for it."""
+"""Bytes kept for a peer with which another message is still accepted for it; with more it is cut off."""
 COST: Final = 128
-"""Bytes that keeping a message takes beside its own."""
+"""Bytes of memory that keeping a message takes beside its own."""
 
 _Message = TypeVar("_Message")
 
 
 class Backlog(Generic[_Message]):
-    """What is kept for a peer until it takes it."""
+    """The messages kept for a peer until it reads."""
 
     __slots__ = ("_messages", "_size")
 
@@ -41,7 +41,7 @@ class Backlog(Generic[_Message]):
         return True
 
     def take(self) -> Iterator[_Message]:
-        """Give what is kept, the oldest first, for as long as somebody asks for more."""
+        """Yield what is kept, the oldest first; each is no longer kept once it is yielded."""
         while self._messages:
             message, size = self._messages.popleft()
             self._size -= size
@@ -49,7 +49,7 @@ class Backlog(Generic[_Message]):
 
 
 def cut_off(connection: ReplyProtocol) -> None:
-    """End the connection of a peer that does not take what is said, and say so."""
+    """End the connection of a peer that does not read what is broadcast, and report it."""
     reason = f"it does not take what its peers say, of which {MOST_WAITING >> 20} MiB waits for it"
     connection.factory.tell("cut", lambda: {"peer": address_text(connection.peer), "reason": reason})
     connection.cut()

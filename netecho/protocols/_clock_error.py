@@ -1,4 +1,4 @@
-"""How far this machine's clock may be off, as far as its kernel knows: what set it told it so."""
+"""How far this machine's clock may be off, as far as its kernel was told by what sets it (NTP, say)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Timex(ctypes.Structure):
 
 
 def clock_error() -> ErrorEstimate:
-    """Return the most by which the clock is off by what the kernel knows, for NTP timestamps."""
+    """Return how far the clock may be off at most, as the kernel knows it (adjtimex(2): maxerror)."""
     if sys.platform != "linux":
         return UNKNOWN
     timex = _Timex()  # modes are 0: to read and not to set
@@ -45,10 +45,10 @@ def clock_error() -> ErrorEstimate:
 
 
 class ClockError:
-    """The same, at little cost for each packet.
+    """`clock_error`, asked of the kernel only now and then, as it is needed for each packet.
 
     Args:
-        clock: seconds that no one sets.
+        clock: monotonic, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

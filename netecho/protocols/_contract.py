@@ -45,24 +45,24 @@ class Kind(enum.Enum):
 
 
 class Receipt(enum.Enum):
-    """What an answer tells of a message that does not come back itself."""
+    """What an answer says of a message that does not come back itself."""
 
     MATCHES = "matches"
     """It was received as it was sent: its size and digest are the same."""
     DIFFERS = "differs"
     """It was not."""
     UNTOLD = "untold"
-    """It was received, and the answer does not tell how."""
+    """It was received, and the answer does not say how."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What the other end says of an exchange beside its echo, on protocols that have such a word."""
+    """What the other end says of an exchange beside its echo, on protocols whose answers have a status."""
 
     status: str
-    """In the protocol's own code: `200`."""
+    """The protocol's own code: `200`."""
     refused: bool = False
-    """It says that there is no echo: what comes with it is none."""
+    """The exchange is refused: what comes with the answer is no echo."""
     receipt: Receipt | None = None
     """What stands for the echo, on a protocol that `has_receipts`."""
 
@@ -81,16 +81,18 @@ class OnReply(typing.Protocol):
         """Take an echo.
 
         Args:
-            sequence: the exchange that it answers. `None` on a protocol that is not `numbered`: which
-                exchange is meant is for the payload itself to say; on one that is: it answers none.
-            payload: as it came back; where a receipt stands for it, the words that it was given in.
-            reflection: the times of the exchange, where the other end is a reflector and told them.
-            answer: what the other end says of the exchange, where it has a word for it.
+            sequence: the exchange that it answers. On a protocol that is not `numbered` it is always `None`,
+            and
+                the payload itself says which exchange is meant; on one that is, `None` is for an echo that
+                answers no exchange.
+            payload: as it came back; where a receipt stands for it, the text of the receipt.
+            reflection: the times of the exchange, if the other end is a reflector and told them.
+            answer: what the other end says of the exchange, on protocols whose answers have a status.
         """
 
 
 OnLost = Callable[["Failure"], None]
-"""Called once when a connection ends that `Exchanger.close` did not end, with the reason."""
+"""Called once, with the reason, when a connection ends otherwise than by `Exchanger.close`."""
 
 
 class Exchanger(typing.Protocol):
@@ -116,21 +118,21 @@ class Route:
     """The host's IP addresses in the order of preference; empty for a path."""
     sockets: SocketOptions = dataclasses.field(default_factory=SocketOptions)
     tls: Any = None
-    """An `IOpenSSLClientConnectionCreator`, for the TLS side of each connection; `None` in clear. On a
-    protocol of datagrams it makes DTLS's. It is a `netecho.protocols._security.ClientSecurity` too."""
+    """An `IOpenSSLClientConnectionCreator` for each connection, of DTLS on a protocol of datagrams; `None` in
+    clear. It also provides `netecho.protocols._security.ClientSecurity`."""
     timeout: float = 5.0
     """Seconds for a connection to be made, its TLS handshake included."""
     key: bytes | None = dataclasses.field(default=None, repr=False)
-    """With which a reflector authenticates its packets, and we ours; `None`: neither does."""
+    """The key with which a reflector authenticates its packets, and we ours; `None`: neither does."""
     resolve_ns: int | None = None
     """How long it took to resolve the host; `None` if it was an address already."""
     request: RequestPlan = dataclasses.field(default_factory=RequestPlan, repr=False)
-    """How messages travel, on a protocol that `has_requests`; how connections begin, on one that
+    """How messages are carried, on a protocol that `has_requests`; how connections begin, on one that
     `begins_with_request`."""
     mail: MailPlan = dataclasses.field(default_factory=MailPlan, repr=False)
-    """From whom messages are, and for whom, on a protocol that `has_envelopes`."""
+    """The envelope of messages, on a protocol that `has_envelopes`."""
     proxy: ProxyPlan | None = None
-    """What each connection says first of where it comes from, on a protocol that `takes_proxy`."""
+    """The PROXY header that each connection begins with, on a protocol that `takes_proxy`; `None`: none."""
     starttls: bool = False
     """Connections begin in clear, and `tls` is for what follows, on a protocol that `upgrades`."""
     multiplex: MultiplexPlan = dataclasses.field(default_factory=MultiplexPlan)
@@ -142,15 +144,16 @@ class Totals:
     """What a server has done so far, over all its listeners. Sizes are bytes of payload."""
 
     connections: int = 0
-    """Accepted and served, those that have ended included."""
+    """Connections accepted and served, including those that have ended."""
     open: int = 0
-    """Being served now, or waited for to say whose they are."""
+    """Connections that are served now, or whose PROXY header is waited for."""
     refused: int = 0
-    """Closed at once, as there were too many."""
+    """Connections closed at once, as there were too many."""
     rejected: int = 0
-    """Closed before they were served, as they did not begin with the PROXY header that is demanded."""
+    """Connections closed before they were served, as they lacked the PROXY header that is demanded."""
     cut: int = 0
-    """Ended by the server before their peer had all of its echo: too slow, idle, or a forced stop."""
+    """Connections ended by the server before their peer had all of its echo: too slow, idle, or a forced
+    stop."""
     bytes_received: int = 0
     bytes_sent: int = 0
     datagrams_received: int = 0
@@ -158,11 +161,11 @@ class Totals:
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     """Datagrams that were given no answer, by the reason."""
     impaired: dict[str, int] = dataclasses.field(default_factory=dict)
-    """Answers to which something was done on purpose, by what it was: `lost`, `delayed`. Above they count
-    as sent, each once, whatever became of it."""
+    """Answers that were impaired on purpose, by what was done: `lost`, `delayed`. In the counts above each is
+    sent, once, whatever became of it."""
 
     def impair(self, harm: str) -> None:
-        """Count an answer to which this was done on purpose."""
+        """Count an answer that was impaired in this way."""
         self.impaired[harm] = self.impaired.get(harm, 0) + 1
 
     def add(self, other: Totals) -> None:
@@ -192,36 +195,39 @@ class ListenSettings:
     idle_timeout: float | None = None
     """Seconds without a byte received or sent after which a connection is closed."""
     tls: Any = None
-    """An `IOpenSSLServerConnectionCreator`, for the TLS side of each connection; `None` in clear. On a
-    protocol of datagrams it makes DTLS's. It is a `netecho.protocols._security.Security` too."""
+    """An `IOpenSSLServerConnectionCreator` for each connection, of DTLS on a protocol of datagrams; `None` in
+    clear. It also provides `netecho.protocols._security.Security`."""
     upgrade: Any = None
-    """Another, for connections in clear that ask for TLS, on a protocol that `upgrades`; `None`: none may."""
+    """Like `tls`, for connections in clear that turn to TLS, on a protocol that `upgrades`; `None`: none
+    may."""
     on_event: OnEvent | None = None
     udp_ports: set[int] = dataclasses.field(default_factory=set)
-    """The server's own ports: a datagram that says it comes from one would be answered for ever."""
+    """The server's own UDP ports: a datagram that claims to come from one would be answered for ever."""
     descriptor: int | None = None
-    """A socket that is open already, one of those that the parent process got from `Adapter.open`; it is
-    the listener's. `None`: the listener opens its own."""
+    """A socket that is open already, one of those that the parent process got from `Adapter.open`. The
+    listener takes it over. `None`: the listener opens its own."""
     mtu: int | None = None
-    """Bytes in the largest packet of DTLS; `None`: a careful size in handshakes, then any."""
+    """Bytes in the largest packet of DTLS; `None`: 1,280 in handshakes, and any number afterwards."""
     key: bytes | None = dataclasses.field(default=None, repr=False)
-    """With which a reflector authenticates packets; `None`: it does not."""
+    """The key with which a reflector authenticates packets; `None`: it does not."""
     stateful: bool = False
     """Whether a reflector counts its answers for each peer."""
     max_message: int | None = None
-    """Bytes of a message that is taken, on a protocol that `bounds_messages`; `None`: its own limit."""
+    """Bytes in the largest message that is taken, on a protocol that `bounds_messages`; `None`: its own
+    limit."""
     impairment: Impairment | None = None
-    """What is done to answers on purpose; `None`: nothing. A listener has an `ImpairedPort` beneath its
-    protocol of datagrams, or an `ImpairedTransport` beneath each on connections: see `Adapter.harms`."""
+    """What is done to answers on purpose; `None`: nothing. Datagrams go through an `ImpairedPort` beneath the
+    protocol, streams through an `ImpairedTransport` beneath each connection; see `Adapter.harms`."""
     proxied: bool = False
     """Whether each connection begins with a PROXY header, on a protocol that `takes_proxy`."""
     qlog: str | None = None
-    """The directory in which a protocol that `has_qlog` writes down what its connections do."""
+    """The directory for a qlog of each connection, on a protocol that `has_qlog`; `None`: none is written."""
     retry: bool = False
-    """Whether peers must prove that their addresses are theirs before anything is kept of them, on a protocol
-    that `retries`; else they must when there are many."""
+    """Whether peers must always prove that their addresses are theirs before anything is kept of them, on a
+    protocol that `retries`; else they must only when there are many."""
     alt_svc: int | None = None
-    """The port at which clients of a secure listener that `has_requests` are told there is HTTP/3."""
+    """The port at which clients are told that there is HTTP/3, by a secure listener that `has_requests`;
+    `None`: they are not told."""
 
 
 class Listener(typing.Protocol):
@@ -234,7 +240,7 @@ class Listener(typing.Protocol):
     def drain(self) -> Deferred[None]:
         """Take no new peers, answer all that was received, and end every connection in order.
 
-        Fires when all have ended; how long a slow peer may take is the caller's to limit.
+        Fires when all have ended. The caller limits how long a slow peer may take, with `abort`.
         """
 
     def abort(self) -> None:
@@ -242,7 +248,7 @@ class Listener(typing.Protocol):
 
 
 class Adapter(typing.Protocol):
-    """A protocol: its words, how it listens, how it connects."""
+    """A protocol: its names and abilities, how it listens, how it connects."""
 
     name: str
     """The `--proto` word, and the URL scheme in clear; the file's name."""
@@ -254,52 +260,51 @@ class Adapter(typing.Protocol):
 
     @property
     def secured(self) -> Adapter | None:
-        """The adapter of its secure form, where that carries something else; `None`: this one is."""
+        """The adapter of its secure form, if that is another one; `None`: this one serves both."""
 
     minimum_size: int
     maximum_size: int | None
-    """The payloads it can carry, in bytes."""
+    """The smallest and largest payload that it can carry, in bytes; `None`: any."""
     default_size: int
     """Bytes in a payload unless the user says otherwise."""
     framed: bool
-    """Whether payloads travel in messages of the protocol's own form, so that only who knows it gets an echo;
-    else whatever bytes are sent come back."""
+    """Whether payloads are carried in messages of the protocol's own form, so that only a client that speaks
+    it gets an echo; else whatever bytes are sent come back."""
     numbered: bool
-    """Whether it is known without looking at the payload which exchange an echo answers."""
+    """Whether the protocol itself tells which exchange an echo answers; else the payload has to."""
     reflects: bool
     """Whether the server is a reflector (RFC 8762), which takes `ListenSettings.key` and `stateful`."""
     has_requests: bool
-    """Whether messages travel in HTTP requests: it takes `Route.request`."""
+    """Whether messages are carried in HTTP requests: it takes `Route.request`."""
     begins_with_request: bool
-    """Whether connections begin with one, in which there may be fields of the user's."""
+    """Whether connections begin with an HTTP request, in which there may be fields of the user's."""
     has_envelopes: bool
-    """Whether messages travel in mails: it takes `Route.mail`."""
+    """Whether messages are carried in mails: it takes `Route.mail`."""
     bounds_messages: bool
-    """Whether its server takes messages up to a size: `ListenSettings.max_message`."""
+    """Whether its server limits the size of messages: it takes `ListenSettings.max_message`."""
     has_resources: bool
     """Whether a target may have a resource: the path and query of a URL."""
     alpn: tuple[str, ...]
-    """What its server chooses from in a TLS handshake (RFC 7301), best first, unless the user says."""
+    """What its server chooses from in a TLS handshake (RFC 7301), best first, unless the user names
+    something."""
     replies: frozenset[ReplyMode]
-    """What its server can answer."""
+    """The reply modes that its server has."""
     harms: frozenset[Harm]
     """What its server can do to answers on purpose."""
     has_receipts: bool
     """Whether a receipt stands for the echo: see `Answer.receipt`."""
     is_text: bool
-    """Whether payloads should be lines of text; others travel in another form, and take longer."""
+    """Whether payloads should be lines of text; others have to be encoded, which takes longer."""
     upgrades: bool
     """Whether a connection in clear can turn to TLS: `Route.starttls` and `ListenSettings.upgrade`."""
     takes_proxy: bool
     """Whether it has stream connections, which can begin with the header of HAProxy's PROXY protocol:
     `Route.proxy` and `ListenSettings.proxied`."""
-
     multiplexes: bool
     """Whether a connection can carry many exchanges at once, each on a stream of its own: it takes
     `MultiplexPlan.streams`."""
     has_qlog: bool
-    """Whether it can write down what connections do: it takes `MultiplexPlan.qlog`, `ListenSettings.qlog`."""
-
+    """Whether it can write qlogs: it takes `MultiplexPlan.qlog` and `ListenSettings.qlog`."""
     retries: bool
     """Whether its server can have peers prove their addresses first: it takes `ListenSettings.retry`."""
 

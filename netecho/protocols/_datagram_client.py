@@ -1,4 +1,4 @@
-"""The client side of datagrams: exchanges, and conversations of protocols that know of streams alone."""
+"""The client side of datagrams: exchanges, and conversations for Twisted protocols that expect a stream."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DatagramExchanger(DatagramProtocol):
         self._lose(Failure(ConnectionRefusedError("port unreachable")))
 
     def stopProtocol(self) -> None:
-        """The reactor has closed the socket, as epoll's does when such a message comes in idle time."""
+        """The reactor has closed the socket: Twisted's epoll reactor does so at an ICMP error while idle."""
         self.connectionRefused()
 
     def _lose(self, reason: Failure) -> None:
@@ -70,9 +70,9 @@ def _ignore(*_: object) -> None:
 
 
 class Conversation(DatagramProtocol):
-    """Lets a stream's protocol talk in datagrams: each `write` is one, each `dataReceived` one that came.
+    """Lets a protocol for streams talk in datagrams: each `write` sends one, each `dataReceived` is one.
 
-    It is the transport of that protocol: as far as datagrams have such things, an `ITransport`.
+    It is the transport of that protocol: an `ITransport` as far as that makes sense for datagrams.
     """
 
     transport: Any
@@ -97,7 +97,7 @@ class Conversation(DatagramProtocol):
         self._end(Failure(ConnectionRefusedError("port unreachable")))
 
     def stopProtocol(self) -> None:
-        """The reactor has closed the socket, as epoll's does when such a message comes in idle time."""
+        """The reactor has closed the socket: Twisted's epoll reactor does so at an ICMP error while idle."""
         self.connectionRefused()
 
     def _end(self, reason: Failure) -> None:
@@ -156,13 +156,7 @@ def connect_exchanger(
     on_connected: Callable[[], object] | None,
 ) -> Deferred[Exchanger]:
     """Open a port for exchanges; see `Adapter.connect`."""
-    try:
-        connect_port(listen, route, exchanger)
-    except Exception:
-        return fail()
-    if on_connected is not None:
-        on_connected()
-    return succeed(exchanger)
+    return _connected(listen, route, exchanger, on_connected).addCallback(lambda _: exchanger)
 
 
 def begin_conversation(
@@ -172,13 +166,23 @@ def begin_conversation(
     on_connected: Callable[[], object] | None = None,
 ) -> Deferred[Protocol]:
     """Open a port for a conversation; see `Adapter.converse`."""
+    return _connected(listen, route, conversation, on_connected).addCallback(lambda _: conversation.begin())
+
+
+def _connected(
+    listen: ListenUDP,
+    route: Route,
+    protocol: DatagramProtocol,
+    on_connected: Callable[[], object] | None,
+) -> Deferred[Any]:
+    """Open a port by `connect_port`, and tell `on_connected`; fires at once, or fails with the reason."""
     try:
-        connect_port(listen, route, conversation)
+        port = connect_port(listen, route, protocol)
     except Exception:
         return fail()
     if on_connected is not None:
         on_connected()
-    return succeed(conversation.begin())
+    return succeed(port)
 
 
 def connect_port(listen: ListenUDP, route: Route, protocol: DatagramProtocol) -> Any:

@@ -1,4 +1,4 @@
-"""The server side of datagrams: what is answered is a protocol's to say, what never is is said here."""
+"""The server side of datagrams: protocols say what they answer, and this says what is never answered."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DRAIN_TIME: Final = 0.25
 LOWEST_SOURCE_PORT: Final = 1024
 """Below it live the services that answer anything (echo, chargen, daytime: CERT CA-1996-01)."""
 HEAD: Final = 64
-"""Bytes of a datagram by which it is told from others."""
+"""Bytes at the beginning of a datagram that are compared to tell whether it came before."""
 REPEATED: Final = "repeated without end"
 
 
@@ -61,13 +61,13 @@ class RepetitionGuard:
 
     Port rules cannot stop a loop with a reflector on a high port (Loop DoS, CVE-2024-2169), but a loop
     brings the same bytes back for ever, so that dropping them once ends it. Datagrams are counted in a
-    table by a keyed hash. Its counts leak, by twice what they would grow if all datagrams differed, so that
-    those that do differ never reach the limit. In a loop of any number of datagrams that is below half the
-    table's size they grow faster than that, and more do not fit into the buffers of two sockets. A peer
-    that really sends the same bytes without end loses one in `LIMIT`.
+    table by a keyed hash. The counts leak twice as fast as they would grow if all datagrams differed, so that
+    datagrams that do differ never reach the limit. Those of a loop do: its counts grow faster than they leak,
+    unless more datagrams are in it than half the table's size, and so many do not fit into the buffers of two
+    sockets. A peer that really sends the same bytes without end loses one in `LIMIT`.
 
-    One datagram drawn at random from many may be counted for all of them. Then each is counted as often as
-    it came, in the long run, which is what a loop has.
+    One datagram drawn at random from a batch may be counted for all of them: in the long run each is then
+    counted as often as it came, and a loop is a long run.
 
     Args:
         limit: how often the same may come.
@@ -115,7 +115,7 @@ class RepetitionGuard:
 
 
 class DatagramServer(DatagramProtocol):
-    """A server's port. No reply goes where it might be answered; what is dropped for that is counted."""
+    """A server's port. No reply goes where it might itself be answered; what is dropped is counted."""
 
     transport: Any
     noisy = False
@@ -129,7 +129,7 @@ class DatagramServer(DatagramProtocol):
         self._guard = RepetitionGuard()
 
     def answer(self, datagram: bytes, source: tuple[str, int]) -> None:
-        """Answer a datagram, whose source may be answered, with `send`, or `drop` it."""
+        """Answer a datagram with `send`, or `drop` it. Its source is one that may be answered."""
         raise NotImplementedError
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
@@ -182,7 +182,7 @@ class DatagramServer(DatagramProtocol):
         self.drop(unsent(failure), addr)
 
     def drop(self, why: str, source: tuple[str, int], count: int = 1) -> None:
-        """Count datagrams that get no answer, and tell of the first for each reason."""
+        """Count datagrams that get no answer, and report the first for each reason."""
         dropped = self._totals.dropped
         before = dropped.get(why, 0)
         dropped[why] = before + count
@@ -238,9 +238,20 @@ def open_port(
     protocol: DatagramServer,
     settings: ListenSettings,
 ) -> tuple[Any, ImpairedPort | None]:
-    """Open a port with `listen` of the reactor, target, protocol and descriptor; see `Adapter.listen`.
+    """Open a port for a server; see `Adapter.listen`.
 
-    It is returned with what stands between it and the protocol, if anything is to be done to answers.
+    Args:
+        reactor: where it listens.
+        listen: opens it: `listen_datagrams`, or another that takes the same.
+        target: where to listen.
+        protocol: the server.
+        settings: how it answers.
+
+    Returns:
+        The port, and what stands between it and the protocol if anything is to be done to answers.
+
+    Raises:
+        ListenError: the system does not allow it.
     """
     impaired = None
     if settings.impairment is not None:
@@ -261,7 +272,7 @@ def open_listener(
     protocol: DatagramServer,
     settings: ListenSettings,
 ) -> DatagramListener:
-    """Open a port as `open_port` does, which has nothing to end but itself."""
+    """Open a port by `open_port`; return a listener for a protocol without connections to end."""
     port, impaired = open_port(reactor, listen, target, protocol, settings)
     return DatagramListener(reactor, port, bound_target(target, port), impaired)
 

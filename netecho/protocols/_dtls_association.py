@@ -15,13 +15,14 @@ from netecho.reactor.records import records_of
 
 LARGEST_MESSAGE: Final = 1 << 14
 """Bytes of payload in the largest record, and a message is one record (RFC 6347 section 4.1)."""
-CAREFUL_MTU: Final = 1280
-"""Bytes in a packet that passes every network of IPv6 whole (RFC 8200 section 5), and almost any of IPv4."""
+MINIMUM_MTU: Final = 1280
+"""Bytes in a packet that every IPv6 network passes whole (RFC 8200 section 5), and almost every IPv4
+network."""
 _FLIGHT: Final = 1 << 16
 
 
 class Party(Protocol):
-    """Who talks through an association, and is told what becomes of it."""
+    """What talks through an association, and is told what becomes of it."""
 
     def established(self) -> None:
         """The handshake is complete: messages can be written."""
@@ -30,7 +31,7 @@ class Party(Protocol):
         """Take a message of the other end's."""
 
     def ended(self, reason: Failure) -> None:
-        """Take the end of the association, which the other end or an error has put to it.
+        """Take the end of the association, by the other end or by an error.
 
         It is called once, and not after `Association.close` or `abandon`.
 
@@ -40,11 +41,11 @@ class Party(Protocol):
 
 
 class Association:
-    """OpenSSL's side of one association, on memory, driven by datagrams and time.
+    """OpenSSL's side of one association, on memory buffers, driven by datagrams and time.
 
     Args:
         clock: runs the timers after which a flight of the handshake is sent again.
-        connection: knows which of the two ends it is.
+        connection: has been told whether it is the client or the server.
         datagram_size: bytes in the largest datagram of a handshake.
         send: sends a datagram to the other end, and returns whether the system took it.
         party: who talks through it.
@@ -141,13 +142,14 @@ class Association:
             self._fail(Failure())
             return
         if not self._over:
-            # Not only messages are answered: who sends the end of its handshake again has missed ours.
+            # There may be an answer though no message came: a peer that repeats its last flight has missed
+            # ours.
             self._flush()
 
     def write(self, message: bytes) -> bool:
-        """Send a message, in a record and datagram of its own; return whether it could be.
+        """Send a message, in a record and datagram of its own; return whether it could be sent.
 
-        One of no bytes cannot, nor one that is larger than `LARGEST_MESSAGE`.
+        An empty message cannot, nor one that is larger than `LARGEST_MESSAGE`.
         """
         if self._over or self._records is None or not 0 < len(message) <= LARGEST_MESSAGE:
             return False
@@ -177,16 +179,16 @@ class Association:
         """End the association without a word."""
         self._over = True
         self._stop_timer()
-        # What refers to each other in a circle waits for the garbage collector, and OpenSSL's side is large.
+        # Break the cycle of references, which would wait for the garbage collector: OpenSSL's side is large.
         self._connection.set_app_data(None)
         self._party, self._send = None, _send_nowhere
 
     def check_cookie(self, _: bytes) -> bool:
-        """Return `True`: OpenSSL asks again of a cookie by which the peer has been let in."""
+        """Return `True`: OpenSSL checks once more the cookie with which the peer was let in."""
         return True
 
     def failVerification(self, reason: Failure) -> None:  # noqa: N802 - Twisted's
-        """End, when OpenSSL has told the other end, as its certificate does not verify."""
+        """Keep the reason why the peer's certificate does not verify, for when the handshake fails by it."""
         self._reason = reason
 
     def _fail(self, reason: Failure) -> None:
@@ -198,14 +200,14 @@ class Association:
             party.ended(self._reason or reason)
 
     def _closed(self) -> None:
-        """Take the other end's close_notify, and answer it with ours (RFC 5246 section 7.2.1)."""
+        """End by the other end's close_notify, and answer it with ours (RFC 5246 section 7.2.1)."""
         party = self._party
         self.close()
         if party is not None:
             party.ended(Failure(ConnectionDone()))
 
     def _flush(self) -> None:
-        """Send all that OpenSSL has written beside messages."""
+        """Send all that OpenSSL has written: flights of the handshake, and alerts."""
         try:
             flight = self._connection.bio_read(_FLIGHT)
         except SSL.Error:  # WantReadError: there is nothing
@@ -217,7 +219,7 @@ class Association:
             self._send(datagram)
 
     def _set_timer(self) -> None:
-        """Have the flight that was sent last be sent again when OpenSSL thinks it is lost."""
+        """Have the last flight sent again when OpenSSL takes it for lost (RFC 6347 section 4.2.4)."""
         self._stop_timer()
         if self._over:  # it could not be sent
             return

@@ -12,14 +12,14 @@ from twisted.python.failure import Failure
 
 from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
 from netecho.protocols._datagram_client import Conversation, connect_port
-from netecho.protocols._dtls_association import CAREFUL_MTU, Association, datagram_size
+from netecho.protocols._dtls_association import MINIMUM_MTU, Association, datagram_size
 from netecho.protocols._sockets import is_ipv6
 
 
 class SecureConversation(Conversation):
-    """A conversation each of whose messages is a datagram of DTLS.
+    """A conversation in DTLS, each message a datagram.
 
-    It is the transport of its protocol, which begins to talk when the handshake is complete. Provides
+    It is the transport of its protocol, which is connected when the handshake is complete. Provides
     `netecho.protocols._dtls_association.Party`.
     """
 
@@ -31,10 +31,10 @@ class SecureConversation(Conversation):
         self._begun = False
         connection: SSL.Connection = route.tls.clientConnectionForTLS(self)
         connection.set_connect_state()
-        size = datagram_size(CAREFUL_MTU if mtu is None else mtu, is_ipv6=is_ipv6(route.addresses[0]))
+        size = datagram_size(MINIMUM_MTU if mtu is None else mtu, is_ipv6=is_ipv6(route.addresses[0]))
         self._association = Association(clock, connection, size, self._transmit, self)
         self.completed: Deferred[Protocol] = Deferred(lambda _: self._give_up())
-        """Fires with the protocol when it has begun to talk."""
+        """Fires with the protocol when that is connected."""
 
     def shake_hands(self) -> Deferred[Protocol]:
         """Begin the handshake, now that there is a port; fires when it is complete."""
@@ -45,7 +45,7 @@ class SecureConversation(Conversation):
         """See `Party.established`."""
         if self._limited:
             self._largest = self.getHandle().get_cleartext_mtu()
-        self._begun = True  # it may be over as soon as the protocol has begun
+        self._begun = True  # first, as the protocol may end the conversation as soon as it is connected
         self.completed.callback(self.begin())
 
     def message_received(self, message: bytes) -> None:
@@ -57,12 +57,12 @@ class SecureConversation(Conversation):
         self._end(reason)
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Have what came opened."""
+        """Give a datagram to the association, which decrypts it."""
         self._association.received(datagram)
 
     def _transmit(self, datagram: bytes) -> bool:
         if self.transport is None:
-            return False  # the reactor has closed the socket, and tells us so
+            return False  # the reactor has closed the socket, and will tell us
         try:
             self.transport.write(datagram)
         except BlockingIOError:
@@ -88,7 +88,7 @@ class SecureConversation(Conversation):
         self.completed.errback(reason)
 
     def _give_up(self) -> None:
-        """End before there is anything to end in order."""
+        """End without a close_notify: no handshake is complete."""
         self.disconnecting = True
         self._association.abandon()
         if self.transport is not None:
@@ -118,7 +118,7 @@ class DTLSExchanger(Protocol):
             self._on_reply(None, data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say so, unless we did it."""
+        """Report it, unless `close` did it."""
         if self._on_lost is not None:
             on_lost = self._on_lost
             self._on_reply = self._on_lost = None

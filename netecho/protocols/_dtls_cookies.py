@@ -8,20 +8,22 @@ from collections.abc import Callable
 from typing import Final
 
 LIFETIME: Final = 60.0
-"""Seconds for which a cookie is given out. It is believed for as long again."""
+"""Seconds for which the same cookie is given out. It is accepted for as long again."""
 SIZE: Final = 16
-"""Bytes in a cookie: what asks for one is then no larger than what brings it, whatever else it lacks."""
+"""Bytes in a cookie: so few that the server's request is never larger than the ClientHello that it
+answers."""
 
 
 class Cookies:
     """Makes cookies from addresses and ClientHellos, and keeps none of them.
 
-    Each stands for an address, the values of a ClientHello that are the same in the one that brings it, and a
-    stretch of time, under a secret of this object's own: who has received one at an address that it no longer
-    has, or has seen another's, cannot begin another handshake with it, nor the same one for long.
+    A cookie is an HMAC, under a secret of this object's own, of an address, of the values of a ClientHello
+    that are the same in the one that brings the cookie, and of a stretch of time. So a cookie that was
+    received at an address that its holder no longer has, or that somebody else has seen, serves for no other
+    handshake, and for the same one not for long.
 
     Args:
-        seconds: tells the time.
+        seconds: tells the time, in seconds.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:

@@ -1,6 +1,7 @@
-"""What DTLS records show from outside (RFC 6347 section 4.1): where one ends, and which begins a handshake.
+"""What DTLS records show without their keys (RFC 6347 section 4.1): where one ends, which begins a handshake.
 
-OpenSSL writes into memory here, where the limits of datagrams are lost; what it wrote is a row of records.
+OpenSSL writes into memory here, where the limits between datagrams are lost: what it wrote is a row of
+records.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from collections.abc import Iterator
 from typing import Final
 
 HEADER: Final = 13
-"""Bytes before a record's contents: type, version, epoch, sequence number and, in two, their length."""
+"""Bytes before a record's contents: type, version, epoch, sequence number and, in the last two, the
+length."""
 _EPOCH: Final = slice(3, 5)
 _IN_CLEAR: Final = b"\0\0"
 """The epoch of records before a handshake has agreed on keys."""
@@ -18,7 +20,7 @@ _HANDSHAKE: Final = 22
 _OF_HANDSHAKES: Final = frozenset([_CHANGE_CIPHER_SPEC, _HANDSHAKE])
 _CLIENT_HELLO: Final = 1
 _BODY: Final = HEADER + 12
-"""Where a ClientHello begins, behind the header of its message (section 4.3.2): with the version."""
+"""Where a ClientHello's body begins, with the version, behind its message's header (section 4.3.2)."""
 _RANDOM: Final = slice(_BODY + 2, _BODY + 2 + 32)
 
 
@@ -34,9 +36,10 @@ def is_of_handshake(datagram: bytes) -> bool:
 
 
 def hello_random(datagram: bytes) -> bytes | None:
-    """Return by what a ClientHello that begins a handshake is told from others; `None` if it is none.
+    """Return the random of a ClientHello that begins a handshake; `None` if the datagram is none.
 
-    It is the same when it is sent again, be it with the cookie that was asked for.
+    It tells one handshake from another: a ClientHello that is repeated has the same, with a cookie or
+    without.
     """
     if len(datagram) < _RANDOM.stop or datagram[0] != _HANDSHAKE or datagram[_EPOCH] != _IN_CLEAR:
         return None
@@ -44,10 +47,10 @@ def hello_random(datagram: bytes) -> bytes | None:
 
 
 def hello_values(datagram: bytes) -> bytes:
-    """Return the values that a ClientHello has again when it brings a cookie (section 4.2.1), one by one.
+    """Return the values that must be the same in a ClientHello that brings a cookie (section 4.2.1), joined.
 
-    That are the version, random, session_id, cipher_suites and compression_methods, as far as they are in
-    its first record.
+    These are version, random, session_id, cipher_suites and compression_methods, as far as its first record
+    has them.
     """
     hello = datagram[_BODY : HEADER + int.from_bytes(datagram[11:HEADER])]
     cookie = _after(hello, 2 + 32, 1)
@@ -56,7 +59,7 @@ def hello_values(datagram: bytes) -> bytes:
 
 
 def _after(hello: bytes, start: int, size: int) -> int:
-    """Return where a vector ends whose length is said in `size` bytes, from `start` on."""
+    """Return where the vector ends that begins at `start` with its length in `size` bytes."""
     return start + size + int.from_bytes(hello[start : start + size])
 
 

@@ -1,9 +1,10 @@
 """The server side of DTLS: many associations on one port, and none before a peer has proved its address.
 
-Whoever sends a ClientHello is told a cookie (RFC 6347 section 4.2.1), by an answer that is smaller and with
-nothing kept of it. Who brings it back receives at the address that it says it sends from: only then is there
-an association. If the address has one already, its peer has begun anew, or somebody else sends in its name:
-the new one takes its place when its handshake is complete, and not before (section 4.2.8).
+A ClientHello is answered with a cookie (RFC 6347 section 4.2.1); the answer is smaller than the ClientHello,
+and nothing is kept of it. A peer that brings the cookie back does receive at the address that it claims, and
+only then gets an association. If the address has one already, either its peer has begun anew or somebody else
+sends in its name: the new association replaces the old one when its handshake is complete, and not before
+(section 4.2.8).
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._datagram_server import DatagramListener, DatagramServer, peer_text, unsent
 from netecho.protocols._dtls_association import (
-    CAREFUL_MTU,
     LARGEST_MESSAGE,
+    MINIMUM_MTU,
     Association,
     datagram_size,
     prepare,
@@ -41,14 +42,14 @@ from netecho.protocols._stream_replies import CHARGEN_PATTERN
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
 
 MOST_PEERS: Final = 4096
-"""Associations at a time, unless the user says otherwise: each takes some 75 KiB, and no descriptor that the
-system would count."""
+"""Associations at a time, unless the user says otherwise. Each takes some 75 KiB, but no file descriptor, so
+that no limit of the system's would bound them."""
 MOST_HANDSHAKES: Final = 1024
-"""Of them, those whose handshake is under way; more are not begun, nor more of one address than there is room
-left for. Who is not let in sends its ClientHello again by itself."""
+"""Of them, those whose handshake is under way; no more are begun, nor more of one address than there is room
+left for. A peer that is not let in repeats its ClientHello by itself."""
 IDLE_TIMEOUT: Final = 300.0
-"""Seconds after which a peer that says nothing is forgotten, unless the user says otherwise: one that has
-vanished does not say so."""
+"""Seconds after which a silent peer is forgotten, unless the user says otherwise: one that has gone without a
+close_notify would stay for ever."""
 
 
 class Peer:
@@ -98,12 +99,12 @@ class Peer:
         self._server.forget(self, reason)
 
     def _time_out(self) -> None:
-        """Give up a handshake, however much of it has come."""
+        """Give up a handshake that is not complete in time, however far it has got."""
         self.association.abandon()
         self.ended(Failure(ConnectingTimeoutError("the handshake took too long")))
 
     def _look(self) -> None:
-        """Forget the peer if it has been idle for as long as it may, else look again when it could have."""
+        """Forget the peer if it has been idle for too long, else look again when it could have been."""
         left = self._moved + self._server.idle_timeout - self._server.seconds()
         if left > 0:
             self._watch = self._server.call_later(left, self._look)
@@ -112,7 +113,7 @@ class Peer:
             self.ended(Failure(ConnectionLost("it was idle for too long")))
 
     def release(self) -> int:
-        """Watch it no more; return how long there was an association, in nanoseconds."""
+        """Stop its timer; return how long there was an association, in nanoseconds."""
         if self._watch.active():
             self._watch.cancel()
         elapsed: float = self._server.seconds() - self._begun
@@ -120,7 +121,7 @@ class Peer:
 
 
 class DTLSServer(DatagramServer):
-    """A server's port. What it counts are messages, and not the datagrams of handshakes."""
+    """A server's port. It counts messages, not the datagrams of handshakes."""
 
     def __init__(self, reactor: Any, settings: ListenSettings) -> None:
         super().__init__(reactor, settings)
@@ -129,27 +130,28 @@ class DTLSServer(DatagramServer):
         self.idle_timeout = IDLE_TIMEOUT if settings.idle_timeout is None else settings.idle_timeout
         self._peers: dict[tuple[str, int], Peer] = {}
         self._successors: dict[tuple[str, int], Peer] = {}
-        """Those that shake hands from an address where there is an association still."""
+        """Those whose handshake is under way at an address that still has another association."""
         self._handshakes: Handshakes[Peer] = Handshakes(MOST_HANDSHAKES)
         self._ending = False
         self._cookies = Cookies(reactor.seconds)
         self._asking = ("", 0), b""
-        """The address from which the ClientHello is that is looked at, and its values."""
+        """Of the ClientHello that `_listening` looks at: where it came from, and its `hello_values`."""
         self._answers = settings.reply is not ReplyMode.DISCARD
         self._payload = CHARGEN_PATTERN if settings.reply is ReplyMode.CHARGEN else None
         self._datagram_size = 0
-        self._doorstep: Any = None
-        """What looks at ClientHellos."""
+        self._listening: Any = None
+        """The `SSL.Connection` that looks at ClientHellos, until one brings a cookie; see
+        `DTLSv1_listen(3)`."""
 
     def startProtocol(self) -> None:
         """Make what looks at ClientHellos, now that the address family is known."""
         mtu = self._settings.mtu
         is_ipv6 = ":" in self.transport.getHost().host
-        self._datagram_size = datagram_size(CAREFUL_MTU if mtu is None else mtu, is_ipv6=is_ipv6)
-        self._doorstep = self._make_doorstep()
+        self._datagram_size = datagram_size(MINIMUM_MTU if mtu is None else mtu, is_ipv6=is_ipv6)
+        self._listening = self._make_listening()
 
-    def _make_doorstep(self) -> SSL.Connection:
-        """Return an OpenSSL side that has no peer yet, and is one's when it has brought a cookie."""
+    def _make_listening(self) -> SSL.Connection:
+        """Return an OpenSSL side without a peer; it becomes that of the first peer to bring a cookie."""
         connection: SSL.Connection = self._settings.tls.serverConnectionForTLS(self)
         connection.set_accept_state()
         connection.set_app_data(self)
@@ -157,7 +159,7 @@ class DTLSServer(DatagramServer):
         return connection
 
     def make_cookie(self) -> bytes:
-        """Return the cookie for the ClientHello that is looked at."""
+        """Return the cookie for the ClientHello that is looked at; OpenSSL asks for it."""
         return self._cookies.make(*self._asking)
 
     def check_cookie(self, cookie: bytes) -> bool:
@@ -191,28 +193,28 @@ class DTLSServer(DatagramServer):
 
     def _listen(self, datagram: bytes, addr: tuple[str, int], hello: bytes) -> None:
         """Ask for a cookie, or begin an association with whoever has brought it."""
-        doorstep = self._doorstep
+        listening = self._listening
         self._asking = addr, hello_values(datagram)
-        doorstep.bio_write(datagram)
+        listening.bio_write(datagram)
         try:
-            doorstep.DTLSv1_listen()
+            listening.DTLSv1_listen()
         except SSL.WantReadError:
-            self._ask(doorstep, len(datagram), addr)
+            self._ask(listening, len(datagram), addr)
         except SSL.Error:
-            self._doorstep = self._make_doorstep()
+            self._listening = self._make_listening()
             self.drop("malformed ClientHello", addr)
         else:
-            self._doorstep = self._make_doorstep()
-            self._admit(doorstep, addr, hello)
+            self._listening = self._make_listening()
+            self._admit(listening, addr, hello)
 
-    def _ask(self, doorstep: SSL.Connection, size: int, addr: tuple[str, int]) -> None:
+    def _ask(self, listening: SSL.Connection, size: int, addr: tuple[str, int]) -> None:
         try:
-            request = doorstep.bio_read(size + 1)
+            request = listening.bio_read(size + 1)
         except SSL.WantReadError:
             self.drop("malformed ClientHello", addr)
             return
-        if len(request) > size:  # nobody is made to send more to an address than was spent on it
-            self._doorstep = self._make_doorstep()
+        if len(request) > size:  # an answer larger than the request would serve to flood its alleged sender
+            self._listening = self._make_listening()
             self.drop("malformed ClientHello", addr)
         else:
             self.transmit(request, addr)
@@ -245,12 +247,12 @@ class DTLSServer(DatagramServer):
         association.shake_hands()
 
     def _give_up(self, former: Peer) -> None:
-        """Give up an association for another one from its address."""
+        """Give up an association, as another one replaces it."""
         former.association.abandon()
         self.forget(former, Failure(ConnectionAborted("its peer has begun anew")))
 
     def _has_room(self, addr: tuple[str, int]) -> bool:
-        """Return whether there may be one peer more; say so if not."""
+        """Return whether there may be one more peer; count and report it if not."""
         limit, taken = self._settings.max_connections, self._totals.open
         if limit is None:
             limit, taken = MOST_PEERS, len(self._peers)
@@ -261,7 +263,7 @@ class DTLSServer(DatagramServer):
         return False
 
     def _enter(self, peer: Peer) -> None:
-        """Take a peer into the books."""
+        """Count a new peer, and report it."""
         self._peers[peer.address] = peer
         self._totals.connections += 1
         self._totals.open += 1
@@ -269,7 +271,7 @@ class DTLSServer(DatagramServer):
         self._tell("connected", {"peer": peer_text(peer.address), "local": peer_text((host.host, host.port))})
 
     def shook_hands(self, peer: Peer) -> None:
-        """Take note that a handshake is complete; what was at its address before is over by that."""
+        """Take note that a handshake is complete, which ends the former association of that address."""
         self._handshakes.discard(peer)
         if self._successors.get(peer.address) is peer:
             self._give_up(self._peers[peer.address])
@@ -292,7 +294,11 @@ class DTLSServer(DatagramServer):
             peer.sent += size
 
     def transmit(self, datagram: bytes, addr: tuple[str, int]) -> bool:
-        """Send what OpenSSL has made; return whether the system took it, and count it if not."""
+        """Send a datagram that OpenSSL has made.
+
+        Returns:
+            Whether the system took it; if not, it is counted as dropped.
+        """
         try:
             self.transport.write(datagram, addr)
         except (OSError, MessageLengthError, InvalidAddressError) as failure:
@@ -301,7 +307,7 @@ class DTLSServer(DatagramServer):
         return True
 
     def forget(self, peer: Peer, reason: Failure) -> None:
-        """Take a peer out of the books: its association is over. A successor takes its place."""
+        """Forget a peer whose association is over, and report it. A successor takes its place."""
         self._handshakes.discard(peer)
         if self._successors.get(peer.address) is peer:
             del self._successors[peer.address]
@@ -333,7 +339,7 @@ class DTLSServer(DatagramServer):
         self._ending = True
 
     def end(self, reason: Failure) -> None:
-        """End every association, and say so to those who have one."""
+        """End every association, with a close_notify to its peer."""
         self._ending = True
         for peer in [*self._successors.values(), *self._peers.values()]:
             peer.association.close()
@@ -360,7 +366,8 @@ class DTLSListener(DatagramListener):
         return super().drain()
 
     async def _send_what_is_held(self) -> None:
-        self._server.end(Failure(ConnectionDone("the server ends")))  # of which each is told, if late
+        # Before what is held has left: the close_notify to each peer may be delayed on purpose too.
+        self._server.end(Failure(ConnectionDone("the server ends")))
         await super()._send_what_is_held()
 
     def _stop(self) -> Deferred[None]:

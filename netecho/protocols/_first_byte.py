@@ -1,4 +1,4 @@
-"""When the first byte comes from the other end of a stream, and not a step more for any byte after it."""
+"""Tells when the first byte comes from the other end of a stream, at no cost for any byte after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handshakes that are under way at a port for datagrams, and whose they are: each peer has its fair part."""
+"""Handshakes under way at a port for datagrams, shared fairly between the addresses that begin them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ Party = TypeVar("Party", bound=Hashable)
 
 
 def network_of(host: str) -> bytes:
-    """Return what a peer is counted by: its address, or of IPv6 the /64, the least that one site is given."""
+    """Return what a peer is counted by: its IPv4 address, or its IPv6 /64, the least that a site is given."""
     address = ipaddress.ip_address(host.partition("%")[0])
     address = getattr(address, "ipv4_mapped", None) or address
     return address.packed[:8]
 
 
 class Handshakes(Generic[Party]):
-    """Those under way.
+    """Handshakes under way, at most so many from one network.
 
-    A peer may have as many as there is room left for. So one alone has half of all; of many that take
-    what they get, each has as much as is left for one more (the dynamic threshold of Choudhury and Hahne,
-    "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
+    A network may have as many as there is room left for. So one alone gets half of the room; when many take
+    all they can get, each has as much as remains free for a newcomer (the dynamic threshold of Choudhury and
+    Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
 
-    Whoever has not proved its address is in nobody's part: else anybody could use up another's.
+    A peer that has not proved its address is counted for no network: else anybody could use up another's
+    part.
 
     Args:
         most: how many there may be.
@@ -51,13 +52,13 @@ class Handshakes(Generic[Party]):
         return self._parts[network_of(host)] < self.left
 
     def add(self, party: Party, host: str | None) -> None:
-        """Take note of one that begins; `host` is the peer's address, if that is proved."""
+        """Count one that begins; `host` is the peer's address if that is proved, else `None`."""
         self._networks[party] = network = None if host is None else network_of(host)
         if network is not None:
             self._parts[network] += 1
 
     def discard(self, party: Party) -> None:
-        """Take note that one is over, if it was under way."""
+        """Count one no more that is over; one that was not under way makes no difference."""
         network = self._networks.pop(party, None)
         if network is not None:
             self._parts[network] -= 1

@@ -33,8 +33,7 @@ class NotHTTPError(ConnectionLost):
 def request_head(route: Route, size: int) -> bytes:
     """Return the head of a request that carries a message of so many bytes."""
     request, target = route.request, route.target
-    host = f"[{target.host}]" if ":" in target.host else target.host
-    lines = [f"{request.method} {target.resource or '/'} HTTP/1.1", f"Host: {host}:{target.port}"]
+    lines = [f"{request.method} {target.resource or '/'} HTTP/1.1", f"Host: {target.authority}"]
     fields = [field.split(":", 1) for field in request.headers]
     lines += [f"{name}: {value.strip()}" for name, value in fields]
     if size or request.has_content:

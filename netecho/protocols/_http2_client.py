@@ -99,12 +99,11 @@ class HTTP2Exchanger(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         request, target = self._route.request, self._route.target
-        host = f"[{target.host}]" if ":" in target.host else target.host
         fields = [field.split(":", 1) for field in request.headers]
         self._head = [
             _field(":method", request.method),
             _field(":scheme", "https" if target.secure else "http"),
-            _field(":authority", f"{host}:{target.port}"),
+            _field(":authority", target.authority),
             _field(":path", target.resource or "/"),
             *(_field(name, value) for name, value in fields),
         ]

@@ -69,12 +69,11 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
         self.transport = link.transport = _AnswersTransport(link, self)
         self._http = HTTP3Wire(link.wire)
         request, target = link.route.request, link.route.target
-        host = f"[{target.host}]" if ":" in target.host else target.host
         fields = [field.split(":", 1) for field in request.headers]
         pairs = [
             (":method", request.method),
             (":scheme", "https"),
-            (":authority", f"{host}:{target.port}"),
+            (":authority", target.authority),
             (":path", target.resource or "/"),
             *((name.lower(), value.strip()) for name, value in fields),
         ]

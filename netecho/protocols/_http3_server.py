@@ -21,10 +21,11 @@ from aioquic.quic.events import (
 
 from netecho.protocols import _http_pages as pages
 from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME
+from netecho.protocols._datagram_server import peer_text
 from netecho.protocols._http3_wire import ALPN, FAREWELL, HTTP3Wire
 from netecho.protocols._http_exchange import Exchange, decide, keep
 from netecho.protocols._quic_link import Address
-from netecho.protocols._quic_server import QUICPort, as_address
+from netecho.protocols._quic_server import QUICPort
 from netecho.protocols._quic_server_link import ServerLink
 from netecho.protocols._quic_wire import WINDOW, Wire
 from netecho.protocols._seen import address_text, agreement_seen
@@ -144,7 +145,7 @@ class HTTP3Link(ServerLink):
         """Return what is to be seen of the connection, ready for JSON."""
         if self._seen is None:
             self._seen = {
-                "peer": address_text(as_address(self.peer)),
+                "peer": peer_text(self.peer),
                 "local": address_text(self.port.transport.getHost()),
                 "tls": agreement_seen(self.wire.agreement()),
                 "proxy": None,

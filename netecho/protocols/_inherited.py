@@ -22,10 +22,10 @@ from netecho.plans import Target
 from netecho.protocols._sockets import is_ipv6, listen_error
 
 SPREADS: Final = sys.platform == "linux"
-"""Whether SO_REUSEPORT spreads peers over several sockets. Elsewhere the last bound gets them all, so that
-processes share a single one."""
+"""Whether SO_REUSEPORT spreads peers over several sockets. Elsewhere the socket that was bound last gets them
+all, so that processes share a single one."""
 PAUSE: Final = 0.1
-"""Seconds until a connection is accepted again when there was no descriptor for the last."""
+"""Seconds until accepting is tried again after it failed, for instance for lack of a file descriptor."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Opened:
     target: Target
     """With the port that the sockets really have."""
     sockets: tuple[socket.socket, ...]
-    """Several may be the same one."""
+    """One for each process; they may all be the same one."""
 
     def close(self) -> None:
-        """Close them, here. Whoever has inherited one goes on."""
+        """Close them in this process. A process that has inherited one goes on."""
         for one in self.sockets:
             one.close()
 
@@ -137,7 +137,7 @@ class SharedPort:
         try:
             connection, _ = self._socket.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return  # another process was faster, or the peer has gone
+            return  # another process has accepted it, or the peer has gone
         except OSError:
             self._reactor.removeReader(self)
             self._reactor.callLater(PAUSE, self._read_on)

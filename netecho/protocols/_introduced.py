@@ -1,4 +1,4 @@
-"""Connections of a client that say first of where they come from, in a PROXY header."""
+"""Connections of a client that begin with a PROXY header, which names their source."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from netecho.protocols._proxy_header import header_for
 
 
 class Introduction(Protocol):
-    """Says it, and has nothing to say after that.
+    """Sends the header, and then leaves the connection to another protocol.
 
     Args:
-        plan: what is said.
+        plan: what the header says.
         successor: the protocol that talks then, in TLS perhaps.
     """
 
@@ -26,7 +26,7 @@ class Introduction(Protocol):
         self.successor = successor
 
     def connectionMade(self) -> None:
-        """Begin the connection."""
+        """Send the header, and connect the successor."""
         transport = self.transport
         transport.write(header_for(self._plan, transport.getHost(), transport.getPeer()))
         self.successor.makeConnection(transport)
@@ -36,7 +36,7 @@ class Introduction(Protocol):
         self.successor.dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Pass on that it has ended before that."""
+        """Pass on that the connection has ended before that."""
         self.successor.connectionLost(reason)
 
 
@@ -50,5 +50,5 @@ class IntroducedFactory(Factory):
         self._factory = factory
 
     def buildProtocol(self, addr: Any) -> Introduction:
-        """Build one."""
+        """See `Factory.buildProtocol`."""
         return Introduction(self._plan, self._factory.buildProtocol(addr))

@@ -34,7 +34,6 @@ class MessageConversation:
         self._reactor: Any = None
         self._transport: Any = None
         self._sequence = 0
-        self._finishing = False
         self._awaited = 0
         self._next = 0
         """The message whose answer is the next to be given."""

@@ -1,4 +1,4 @@
-"""What most adapters say of themselves."""
+"""The attributes that most adapters have in common."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from netecho.protocols._contract import Adapter
 
 
 class PlainAdapter:
-    """The part of a `netecho.protocols._contract.Adapter` that has nothing of its own.
+    """Defaults for a `netecho.protocols._contract.Adapter`.
 
-    Each says what it is called, what it carries, how it listens and connects, what may be done to its
-    answers, and whether connections can begin with a PROXY header; and of what is here, what differs.
+    A subclass adds its name, what it carries, how it listens and connects, what may be done to its answers,
+    and whether connections can begin with a PROXY header; and overrides what differs.
     """
 
     default_port: int | None = DEFAULT_PORT

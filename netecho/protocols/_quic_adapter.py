@@ -23,10 +23,9 @@ from netecho.protocols._sockets import bound_target
 
 
 class QUICAdapter(PlainAdapter):
-    """The part of a `netecho.protocols._contract.Adapter` that is no protocol's own.
+    """The part of a `netecho.protocols._contract.Adapter` that all protocols over QUIC share.
 
-    Each says what it is called, what it carries, and what its port and its client make of streams; and of
-    what is here, what differs.
+    A subclass adds its name, what it carries, its `port` and its client, and overrides what differs.
     """
 
     framed = True
@@ -44,7 +43,7 @@ class QUICAdapter(PlainAdapter):
         return QUICListener(reactor, port, bound_target(target, port), books, impaired)
 
     def open(self, target: Target, count: int) -> Opened:
-        """Open sockets for several processes: what comes from one address comes to one of them."""
+        """Open sockets for several processes: all that comes from one address goes to the same one."""
         return open_sockets(target, socket.SOCK_DGRAM, None, count)
 
     def open_link(self, reactor: Any, route: Route) -> Deferred[Any]:

@@ -1,12 +1,12 @@
 """aioquic's QUIC connection, with bounds on what a peer can have it keep, and have it do for nothing.
 
-With `_quic_wire`, whose `Wire` is built on this, the only file that knows what aioquic keeps to itself. It
-bounds most of what is a peer's to choose, but
+With `_quic_wire`, whose `Wire` is built on this, the only file that uses aioquic's private attributes.
+aioquic bounds most of what a peer can choose, but
 
-- whoever sends every second byte of a stream has it remember each gap, and go through all for each byte;
-- whoever acknowledges nothing has it remember every acknowledgement that it has sent;
-- a message of TLS that says it is 16 MiB long is collected, even before anybody knows who sends it;
-- a packet can be full of frames that ask for nothing, each of which takes as long as one that does.
+- a peer that sends every second byte of a stream has it remember each gap, and go through all for each byte;
+- a peer that acknowledges nothing has it remember every acknowledgement that it has sent;
+- a TLS message that claims to be 16 MiB long is collected, even before anybody knows who sends it;
+- a packet can be full of frames that move nothing, each of which takes as long as one that does.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.stream import StreamFinishedError
 
 MOST_GAPS: Final = 1000
-"""Gaps in what has come of a stream. A burst of losses makes hundreds, as every other packet is lost."""
+"""Gaps in what has come of a stream. An honest peer makes hundreds, when every other packet of a burst is
+lost."""
 MOST_CRYPTO: Final = 64 << 10
-"""Bytes of TLS that have come and are no whole message yet: more than any chain of certificates has."""
+"""Bytes of a TLS message that is not complete yet: more than any chain of certificates has."""
 MOST_ACKNOWLEDGEMENTS: Final = 1000
-"""Packets with nothing but acknowledgements that may be remembered: a peer need not acknowledge these."""
+"""Packets with acknowledgements alone that are remembered: a peer need not acknowledge these."""
 _FEW: Final = 16
 _MOVES_NOTHING: Final = (
     Frame.PING,
@@ -52,7 +53,7 @@ _MOVES_NOTHING: Final = (
 
 
 class _Ranges(RangeSet):
-    """Finds the place of what is added; aioquic's own goes through all."""
+    """Finds the place of what is added by bisection; aioquic's own goes through all ranges."""
 
     def add(self, start: int, stop: int | None = None) -> None:
         """Add a range."""
@@ -73,7 +74,8 @@ class BoundedConnection(QuicConnection):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.idle_frames = 0
-        """How many frames have come that bring nothing and end nothing."""
+        """How many frames have come that move nothing (`_MOVES_NOTHING`, or a STREAM frame with nothing
+        new)."""
         frames = self._QuicConnection__frame_handlers  # type: ignore[attr-defined]
         for kind in _MOVES_NOTHING:
             take, epochs = frames[kind]
@@ -85,7 +87,7 @@ class BoundedConnection(QuicConnection):
 
     @property
     def out_of_order(self) -> int:
-        """Bytes that are kept for what has come of streams behind a gap."""
+        """Bytes kept of what has come behind gaps, over all streams."""
         return sum([len(one.receiver._buffer) for one in self._streams.values()])
 
     def _handle_stream_frame(self, context: Any, frame_type: int, buf: Any) -> None:
@@ -109,7 +111,7 @@ class BoundedConnection(QuicConnection):
         stop = buf.pull_uint_var() + buf.pull_uint_var()
         buf.seek(start)
         stream = self._crypto_streams[context.epoch]
-        # What the next message begins with waits in TLS.
+        # The TLS layer has the beginning of the next message.
         if stop - stream.receiver.starting_offset() + len(self.tls._receive_buffer) > MOST_CRYPTO:
             raise QuicConnectionError(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too large")
         super()._handle_crypto_frame(context, frame_type, buf)
@@ -126,7 +128,7 @@ class BoundedConnection(QuicConnection):
     def _handle_ack_frame(self, context: Any, frame_type: int, buf: Any) -> None:
         super()._handle_ack_frame(context, frame_type, buf)
         if self._spaces[context.epoch].largest_acked_packet >= self._packet_number:
-            # RFC 9000 section 13.1: whoever does would have us send faster than anything arrives.
+            # RFC 9000 section 13.1: such a peer would have us send faster than anything can arrive.
             raise QuicConnectionError(
                 QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "what was never sent is acknowledged"
             )
@@ -149,7 +151,7 @@ class BoundedConnection(QuicConnection):
         for space in self._spaces.values():
             sent: dict[int, QuicSentPacket] = space.sent_packets
             if len(sent) - space.ack_eliciting_in_flight > 2 * MOST_ACKNOWLEDGEMENTS:
-                # Whether they arrive makes no difference.
+                # It makes no difference whether they arrive.
                 idle = [number for number, packet in sent.items() if not packet.in_flight]
                 for number in idle[:-MOST_ACKNOWLEDGEMENTS]:
                     del sent[number]

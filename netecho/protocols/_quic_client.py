@@ -31,10 +31,10 @@ from netecho.protocols._quic_link import Link
 from netecho.protocols._quic_wire import Wire, alert, configuration
 
 KEEP_ALIVE: Final = 20.0
-"""Seconds after which a connection that is open but idle says that we are still there."""
+"""Seconds after which an open but idle connection sends a PING, so that the other end does not give it up."""
 HIGH: Final = 256 << 10
 LOW: Final = 64 << 10
-"""Bytes not acknowledged at which whoever writes is told to wait, and to go on."""
+"""Bytes not acknowledged at which a producer is paused (`HIGH`), and resumed (`LOW`)."""
 
 
 class ResetError(ConnectionLost):
@@ -51,7 +51,7 @@ class ClientLink(Link):
     Args:
         reactor: provides `IReactorTime`.
         route: says how it speaks TLS, and to whom.
-        alpn: what it offers, unless the user says.
+        alpn: what it offers unless the user says something else.
     """
 
     def __init__(self, reactor: Any, route: Route, alpn: tuple[str, ...]) -> None:
@@ -81,7 +81,7 @@ class ClientLink(Link):
         self.flush()
 
     def use(self, user: Any) -> None:
-        """Have somebody told of streams, and of the end: with `happened`, `flushed` and `lost`."""
+        """Set what is told of streams, and of the end: an object with `happened`, `flushed` and `lost`."""
         self._user = user
 
     def _write(self, datagram: bytes, _: object) -> None:
@@ -95,7 +95,7 @@ class ClientLink(Link):
     def received(self, datagram: bytes, _: object) -> None:
         """Take a datagram: all come from the one peer that the port is connected to."""
         super().received(datagram, (self.route.addresses[0], self.route.target.port))
-        # Who is asked for a certificate hears only after the handshake whether it will do.
+        # If the server has asked for a certificate, it says only after the handshake whether it accepts it.
         heard = self._is_shaken and (self.wire.is_confirmed or not self.wire.is_asked)
         if heard and not self.is_over and not self.opened.called:
             self.opened.callback(self)
@@ -105,7 +105,7 @@ class ClientLink(Link):
         if isinstance(event, HandshakeCompleted):
             self._is_shaken = True
             self.deadline = self.reactor.seconds() + KEEP_ALIVE
-            self.flush()  # what completes it for the other end, before anything else
+            self.flush()  # before anything else: this completes the handshake for the other end
         elif self._user is not None:
             self._user.happened(event)
 
@@ -115,7 +115,7 @@ class ClientLink(Link):
             self._user.flushed()
 
     def overdue(self) -> None:
-        """Say that we are still there."""
+        """See `KEEP_ALIVE`."""
         self.deadline = self.reactor.seconds() + KEEP_ALIVE
         self._ping += 1
         self.wire.send_ping(self._ping)
@@ -127,7 +127,7 @@ class ClientLink(Link):
         self._tell(lambda: self._reason(why))
 
     def lose(self, reason: Failure) -> None:
-        """Take the system's word that there is nobody at the other end."""
+        """End, as the system says that there is nobody at the other end."""
         if not self.is_over:
             self.is_over = True
             self.stop_timers()
@@ -148,7 +148,7 @@ class ClientLink(Link):
             self.port.stopListening()
 
     def _reason(self, why: ConnectionTerminated) -> Failure:
-        """Return what an end of the connection is in Twisted's words."""
+        """Return the end of a connection as a protocol's `connectionLost` is told of it."""
         if self.wire.refusal is not None:
             return Failure(self.wire.refusal)
         if (said := alert(why.error_code)) is not None and why.frame_type is not None:
@@ -166,7 +166,7 @@ class ClientLink(Link):
         return Failure(ClosedError(f"{ClosedError.__doc__}: {words or hex(why.error_code)}"))
 
     def abort(self) -> None:
-        """End the connection at once, and tell nobody here of it."""
+        """End the connection at once; neither `opened` nor the user is told of it."""
         self._is_given_up = True
         self.part()
 
@@ -193,11 +193,11 @@ class ClientPort(DatagramProtocol):
 
 
 class _Unheard(Protocol):
-    """Is told of what comes on a connection's streams, for which it has no use."""
+    """Takes what comes on a connection's streams, and does nothing with it."""
 
 
 class Transport:
-    """A connection as seen from above: as much of an `ITransport` as there is of one without a stream."""
+    """A connection as a transport: as much of `ITransport` as makes sense without a stream."""
 
     disconnecting = False
 
@@ -232,7 +232,7 @@ class Transport:
         self._paused = False
 
     def regulate(self, backlog: int) -> None:
-        """Tell the producer to wait, or to go on, as that many bytes wait to be sent or acknowledged."""
+        """Pause or resume the producer; `backlog` is the bytes that wait to be sent or acknowledged."""
         if self._producer is None:
             return
         if not self._paused and backlog >= HIGH:
@@ -250,9 +250,9 @@ class Transport:
 
 
 class StreamConversation(Transport):
-    """The transport of a protocol that has one stream, which begins with the first that it writes.
+    """The transport of a protocol that has one stream, which is opened by its first write.
 
-    Half-closing it ends our side of the stream. With it the connection ends.
+    Half-closing it ends our side of the stream. When the stream has ended, so does the connection.
     """
 
     def __init__(self, link: ClientLink, protocol: Protocol) -> None:
@@ -265,7 +265,7 @@ class StreamConversation(Transport):
         self._told_of_write_end = False
         self._losing = False
         self._held: list[bytes] | None = None
-        """What has come and is not wanted yet; `None`: it is."""
+        """What has come while paused; `None` when not paused."""
         self._held_end = False
         link.use(self)
 
@@ -303,12 +303,12 @@ class StreamConversation(Transport):
         self._over(Failure(ConnectionAborted()))
 
     def pauseProducing(self) -> None:
-        """Have the protocol told of nothing, and the other end send no more than a window."""
+        """Deliver nothing for now; the other end can send no more than a window meanwhile."""
         if self._held is None:
             self._held = []
 
     def resumeProducing(self) -> None:
-        """Have the protocol told of what has come."""
+        """Deliver what has come, and go on."""
         held, self._held = self._held, None
         for data in held or ():
             if self._held is None:
@@ -366,7 +366,7 @@ class StreamConversation(Transport):
             half: Any = IHalfCloseableProtocol(self.protocol, None)
             if half is not None:
                 half.writeConnectionLost()
-        # A session to resume comes with the last word of the handshake.
+        # Do not end before the session ticket has come, which the server sends with the end of the handshake.
         if self._losing and (wire.is_confirmed or not self.link.route.tls.resumes):
             self._over(Failure(ConnectionDone()))
 

@@ -16,7 +16,7 @@ _E = TypeVar("_E")
 
 
 class Exchanges(Generic[_E]):
-    """What exchangers have in common whose exchanges are streams.
+    """What is common to exchangers each of whose exchanges is a stream.
 
     Args:
         link: the connection.
@@ -56,7 +56,7 @@ class Exchanges(Generic[_E]):
             self.send(*self._queue.popleft())
 
     def flushed(self) -> None:
-        """Have whoever sends wait while the other end does not read."""
+        """Pause the producer while the other end does not read."""
         self.transport.regulate(self._link.wire.backlog)
 
     def lost(self, reason: Failure) -> None:
@@ -111,7 +111,7 @@ class StreamsExchanger(Exchanges[_Echo]):
                 self._link.wire.stop_stream(event.stream_id, NO_ERROR)
                 self._complete(event.stream_id, echo)
         elif isinstance(event, StreamReset | StopSendingReceived) and event.stream_id in self._exchanges:
-            # The echo of one message will not come, of which nobody would hear.
+            # One message gets no echo, and `OnReply` cannot say so: only the end of the connection can.
             self.lost(Failure(ResetError(f"{ResetError.__doc__}: {event.error_code:#x}")))
             self._link.abort()
 

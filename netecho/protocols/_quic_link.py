@@ -1,4 +1,4 @@
-"""What drives one QUIC connection's core: datagrams, timers, and what comes of them."""
+"""What drives the core of one QUIC connection, which does no I/O itself: datagrams, timers, and events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Address = tuple[str, int]
 
 
 class Link:
-    """One connection, without what it is for.
+    """One connection; subclasses say what its streams are for.
 
     What is sent in one turn of the reactor leaves at its end, all together.
 
@@ -28,7 +28,8 @@ class Link:
     """
 
     farewell: tuple[int, bool] = (NO_ERROR, False)
-    """How it is said that nothing is wrong: the code, and whether it is the protocol above that says so."""
+    """How a connection is ended when nothing is wrong: the error code, and whether it is the
+    application's."""
     deadline: float | None = None
     """When `overdue` is called, in seconds of the reactor's clock, whatever else happens."""
 
@@ -40,7 +41,7 @@ class Link:
         self._flush_call: Any = None
         self.is_over = False
 
-    # For whoever knows what it is for.
+    # For subclasses.
 
     def happened(self, event: QuicEvent) -> None:
         """Take an event of the core."""
@@ -51,13 +52,13 @@ class Link:
         raise NotImplementedError
 
     def gather(self) -> None:
-        """Give the core what is to be sent; called before that leaves, at the end of each turn."""
+        """Give the core what is to be sent: called at the end of a turn, before it is sent."""
 
     def flushed(self) -> None:
-        """Look at what has been sent and acknowledged; called at the end of each turn with anything new."""
+        """Look at what has been sent and acknowledged: called at the end of a turn with anything new."""
 
     def overdue(self) -> None:
-        """End what has taken too long."""
+        """Deal with the `deadline`, which has passed."""
 
     # In and out.
 
@@ -68,14 +69,15 @@ class Link:
         try:
             self.wire.receive_datagram(datagram, source, self.reactor.seconds())
         except Exception as error:
-            # Whatever aioquic trips over costs the peer that sent it its connection, and nobody a traceback.
+            # An exception in aioquic ends the connection of the peer whose packet caused it, and nothing
+            # else.
             _log.debug("aioquic tripped over a packet: {error!r}", error=error)
             self.end(INTERNAL_ERROR, "a packet could not be dealt with")
         self._go_on()
 
     def _take_events(self) -> None:
         while not self.is_over and (event := self.wire.next_event()) is not None:
-            if not isinstance(event, ConnectionTerminated):  # which `ended` told long before
+            if not isinstance(event, ConnectionTerminated):  # `Wire.ended` has told that long before
                 self.happened(event)
 
     def _go_on(self) -> None:
@@ -107,7 +109,7 @@ class Link:
             self._send(datagram, address)
             if self.is_over:
                 return
-        self._take_events()  # by which IDs the connection is known from now on
+        self._take_events()  # sending makes events too: the connection IDs that have been issued
         self._wait()
 
     def _wait(self) -> None:
@@ -116,7 +118,7 @@ class Link:
             due = self.deadline if due is None else min(due, self.deadline)
         if due is None:
             return
-        # A timer that is too early only looks what is due; most are moved on before they fire.
+        # A timer that fires too early does no harm, and to leave it costs less than to move it each time.
         if self._timer is not None and self._timer.active():
             if self._timer.getTime() <= due:
                 return
@@ -141,12 +143,12 @@ class Link:
     # The end.
 
     def end(self, code: int, reason: str = "", *, by_application: bool = False) -> None:
-        """Say that the connection is over, and have it over.
+        """End the connection, and tell the other end.
 
         Args:
-            code: why, as the transport has it, or the protocol above it.
+            code: why: an error code of the transport (RFC 9000 section 20.1), or of the application protocol.
             reason: the same in words.
-            by_application: it is the protocol above that says so.
+            by_application: the code is the application protocol's.
         """
         if not self.is_over:
             self.wire.end(code, reason, by_application=by_application)
@@ -154,12 +156,12 @@ class Link:
                 self.stop(why)
 
     def part(self, reason: str = "") -> None:
-        """Say that the connection is over, and that nothing is wrong."""
+        """End the connection, and tell the other end that nothing is wrong (see `farewell`)."""
         code, by_application = self.farewell
         self.end(code, reason, by_application=by_application)
 
     def stop(self, why: ConnectionTerminated) -> None:
-        """Have the connection over: the other end is told, if it does not know."""
+        """Take it that the connection is over; the other end is told if it does not know."""
         self.is_over = True
         if not self.wire.is_told:
             for datagram, address in self.wire.datagrams_to_send(self.reactor.seconds()):
@@ -168,7 +170,7 @@ class Link:
         self.over(why)
 
     def stop_timers(self) -> None:
-        """Do nothing more by ourselves."""
+        """Cancel the timers, and close the core's log."""
         for call in (self._timer, self._flush_call):
             if call is not None and call.active():
                 call.cancel()

@@ -1,10 +1,10 @@
-"""What QUIC connections do, written down as it happens: qlog, a file for each connection.
+"""qlog: what QUIC connections do, written down as it happens, in a file for each connection.
 
-The files are sequences of JSON texts (RFC 7464), `.sqlog`, as qlog has them for logs that are written while
-the connection goes on. aioquic's own logger keeps all of a connection in memory until it ends.
+The files are sequences of JSON texts (RFC 7464), `.sqlog`, which is qlog's form for logs that are written
+while the connection goes on. aioquic's own logger keeps all events of a connection in memory until it ends.
 
-On a server the file begins when the peer's address is known to be its own. Anybody can begin any number of
-connections from any address, and go on with none: of those only the first few ever get one.
+On a server the file is begun when the peer's address is known to be its own. Anybody can begin any number of
+connections in the name of any address, and go on with none: of those, only the first few ever get a file.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from aioquic.quic.logger import QuicLogger, QuicLoggerTrace
 
 _RECORD: Final = b"\x1e"
 UNPROVED: Final = 64
-"""Connections of peers that never proved their address of which there are files, all in all."""
+"""Files, all in all, for connections whose peers never proved their address."""
 MOST_HELD: Final = 1000
-"""Events of a connection that are kept until it is known whether it gets one."""
+"""Events of a connection that are kept at most until it is known whether it gets a file."""
 
 
 class Trace(QuicLoggerTrace):
@@ -34,7 +34,7 @@ class Trace(QuicLoggerTrace):
         self._path = os.path.join(log.directory, f"{odcid.hex()}_{side}.sqlog")
         self._file: Any = None
         self._held: list[bytes] | None = []
-        """What is to be written once there is a file; `None`: there is, or there was."""
+        """Records to be written once there is a file; `None` once it was begun."""
         trace = {
             "common_fields": {"ODCID": odcid.hex(), "time_format": "absolute"},
             "vantage_point": {"name": "netecho", "type": side},
@@ -45,8 +45,8 @@ class Trace(QuicLoggerTrace):
         """Begin the file, if that has not been done."""
         held, self._held = self._held, None
         if held is not None:
-            # A full disk, or a directory that has gone, ends the log, and no connection. It is peers that say
-            # what their connections are called: none is to write over another's.
+            # A full disk, or a directory that has gone, ends the log, but no connection. Mode "x": peers
+            # choose the IDs that files are named by, and none may write over another's.
             with contextlib.suppress(OSError):
                 self._file = open(self._path, "xb")  # noqa: SIM115
             for record in held:
@@ -92,7 +92,7 @@ class Log(QuicLogger):
         super().__init__()
         self.directory = directory
         self.unproved = UNPROVED
-        """Peers that have proved nothing whose files there may still be."""
+        """How many more files there may be for peers that have not proved their address."""
 
     def start_trace(self, is_client: bool, odcid: bytes) -> QuicLoggerTrace:
         """Begin one."""

@@ -1,8 +1,9 @@
 """The server side of QUIC: many connections on one port, told apart by their IDs.
 
-Nothing is kept of a peer whose address nobody has vouched for, once there are many: then the first packet of
-each is answered by a Retry (RFC 9000 section 8.1.2), which costs a round trip and no memory. Fewer are let in
-at once, and have three bytes for each of theirs until their address is known to be theirs (section 8.1).
+While few handshakes are under way, new peers are let in at once, and are sent up to three bytes for each of
+theirs until their address is known to be theirs (RFC 9000 section 8.1). Once there are many, the first packet
+of each new peer is answered by a Retry (section 8.1.2), which costs a round trip and no memory: nothing is
+kept of a peer that has not proved its address.
 """
 
 from __future__ import annotations
@@ -28,12 +29,11 @@ from aioquic.quic.packet import (
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.retry import QuicRetryTokenHandler
 from aioquic.tls import SessionTicket
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 
 from netecho.plans import Target
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._datagram_server import DatagramListener, DatagramServer
+from netecho.protocols._datagram_server import DatagramListener, DatagramServer, peer_text
 from netecho.protocols._handshakes import Handshakes
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._quic_link import Address
@@ -42,7 +42,7 @@ from netecho.protocols._quic_wire import IDLE, Wire, configuration
 from netecho.protocols._seen import address_text
 
 TRUSTING: Final = 64
-"""Handshakes under way from which on a peer must show that its address is its own."""
+"""Handshakes under way; with as many, a new peer must first prove that its address is its own."""
 MOST_HANDSHAKES: Final = 1024
 """Handshakes under way; more are not begun, nor more of one address than there is room left for."""
 MOST_CONNECTIONS: Final = 4096
@@ -61,9 +61,9 @@ _CLOSE_SIZE: Final = 64
 
 
 def said_in_every_version(datagram: bytes) -> tuple[int, bytes, bytes] | None:
-    """Return the version of a packet, and its connection IDs: the destination's, and the source's.
+    """Return the version of a packet, and the connection IDs of its destination and source.
 
-    That is all that a long header says in whatever version (RFC 8999 section 5.1); `None` if it is none.
+    These are what a long header has in every version (RFC 8999 section 5.1); `None` if there is none.
     """
     if not datagram or datagram[0] < _LONG:
         return None
@@ -79,7 +79,12 @@ def said_in_every_version(datagram: bytes) -> tuple[int, bytes, bytes] | None:
 
 
 def refusal(header: QuicHeader, code: int) -> bytes:
-    """Return an answer to a peer's first packet that says no, for which nothing is kept."""
+    """Return a datagram that refuses a peer's first packet, for which nothing is kept.
+
+    Args:
+        header: of that packet.
+        code: why, an error code of the transport (RFC 9000 section 20.1).
+    """
     crypto = CryptoPair()
     crypto.setup_initial(cid=header.destination_cid, is_client=False, version=header.version or 0)
     builder = QuicPacketBuilder(
@@ -110,25 +115,26 @@ class QUICPort(DatagramServer):
         super().__init__(reactor, settings)
         self.reactor = reactor
         self.settings = settings
-        # Whoever is idle for too long is told so, before silence has the connection end by itself.
+        # At least as long as --idle-timeout, after which the server ends a connection with a word.
         idle = max(IDLE, settings.idle_timeout or 0.0)
         self._configuration = configuration(
             settings.tls, self.alpn, settings.qlog, is_client=False, idle=idle
         )
         self._retry = QuicRetryTokenHandler()
         self._mark = os.urandom(_MARK_SIZE)
-        """What our tokens begin with. Another one may be of a server that was here before, in a NEW_TOKEN
-        frame, and says nothing of its address (RFC 9000 section 8.1.3)."""
+        """What our Retry tokens begin with. Any other token may be one that a former server here gave in a
+        NEW_TOKEN frame, and proves no address to us (RFC 9000 section 8.1.3)."""
         self._tickets: collections.OrderedDict[bytes, SessionTicket] = collections.OrderedDict()
         self._has_refused = False
-        """It has been told that there is no room."""
+        """The event that there is no room has been reported, and there has been none since."""
         self._drained: Deferred[None] | None = None
         self._is_draining = False
         self.links: dict[bytes, ServerLink] = {}
         """Each connection, by each of its IDs."""
         self.open: set[ServerLink] = set()
+        """Connections whose handshake is complete."""
         self.opening: Handshakes[ServerLink] = Handshakes(MOST_HANDSHAKES)
-        """Connections, and handshakes under way."""
+        """Those whose handshake is under way."""
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Give a datagram to its connection, or begin one with it."""
@@ -144,7 +150,7 @@ class QUICPort(DatagramServer):
         link = self.links.get(header.destination_cid)
         if link is not None:
             if addr[:2] != link.wire.get_peer_address() and (why := self.objection(addr[:2])) is not None:
-                self.drop(why, addr[:2])  # it is not to be had by beginning elsewhere, and moving there
+                self.drop(why, addr[:2])  # nobody gets round this by beginning elsewhere and moving there
             else:
                 link.received(datagram, addr[:2])
         elif len(datagram) >= SMALLEST_MAX_DATAGRAM_SIZE and header.version is not None:
@@ -156,9 +162,10 @@ class QUICPort(DatagramServer):
                 self._begin(datagram, header, addr[:2])
 
     def _negotiate(self, datagram: bytes, source: Address) -> bool:
-        """Return whether a datagram is of a version that is not known here, and say which ones are.
+        """Answer a datagram of an unknown version with those known here; return whether it was one.
 
-        No answer is larger than what it answers, as only what could begin a connection has one.
+        Only a datagram that is large enough to begin a connection is answered: so no answer is larger than
+        what it answers.
         """
         said = said_in_every_version(datagram) if len(datagram) >= SMALLEST_MAX_DATAGRAM_SIZE else None
         if said is None:
@@ -177,7 +184,7 @@ class QUICPort(DatagramServer):
         return True
 
     def _begin(self, datagram: bytes, header: QuicHeader, source: Address) -> None:
-        """Begin a connection, if there is room for one, and its peer is where it says."""
+        """Begin a connection, if there is room for one, and its peer has proved its address where it must."""
         if self._is_draining or self.is_full:
             self.send_datagram(refusal(header, QuicErrorCode.CONNECTION_REFUSED), source)
             if not self._is_draining:
@@ -218,13 +225,13 @@ class QUICPort(DatagramServer):
         link.received(datagram, source)
 
     def _keep_session(self, ticket: SessionTicket) -> None:
-        """Let a session be resumed, if it is not too long ago."""
+        """Keep a session, so that it can be resumed, and forget the oldest if there are too many."""
         self._tickets[ticket.ticket] = ticket
         if len(self._tickets) > MOST_SESSIONS:
             self._tickets.popitem(last=False)
 
     def _ask_again(self, header: QuicHeader, source: Address) -> None:
-        """Have a peer come again with a token that only who gets this can know."""
+        """Answer with a Retry: the peer has to come back with its token, which only its receiver knows."""
         ours = os.urandom(_ID_SIZE)
         token = self._retry.create_token(
             address=source,
@@ -242,7 +249,7 @@ class QUICPort(DatagramServer):
         self.send_datagram(answer, source)
 
     def send_datagram(self, datagram: bytes, address: Address) -> None:
-        """Send one; what the system has no room for is lost like any other, and sent again."""
+        """Send a datagram. One that the system has no room for is lost like any other, and sent again."""
         if self.transport is not None:
             try:
                 self.transport.write(datagram, address)
@@ -260,18 +267,18 @@ class QUICPort(DatagramServer):
         return self.settings.totals.open >= limit
 
     def refused(self, source: Address) -> None:
-        """Count a connection for which there is no room; tell of the first until there is some again.
+        """Count a connection for which there is no room, and report the first until there is room again.
 
-        Anybody can have it said of any address, as often as there are packets.
+        To report each would let anybody fill the log: the packets may name any address.
         """
         self.settings.totals.refused += 1
         if not self._has_refused:
             self._has_refused = True
             limit = self.settings.max_connections or MOST_CONNECTIONS
-            self._tell("refused", {"peer": address_text(as_address(source)), "limit": limit})
+            self._tell("refused", {"peer": peer_text(source), "limit": limit})
 
     def opened(self, link: ServerLink) -> None:
-        """Take a connection into the books."""
+        """Count a connection whose handshake is complete, and report it."""
         self._has_refused = False
         self.opening.discard(link)
         self.open.add(link)
@@ -279,10 +286,10 @@ class QUICPort(DatagramServer):
         self.settings.totals.open += 1
         if self.settings.on_event is not None:
             local = address_text(self.transport.getHost())
-            self._tell("connected", {"peer": address_text(as_address(link.peer)), "local": local})
+            self._tell("connected", {"peer": peer_text(link.peer), "local": local})
 
     def closed(self, link: ServerLink, why: ConnectionTerminated) -> None:
-        """Take a connection out of the books."""
+        """Forget a connection that is over, and report it if it had been open."""
         for name in link.ids:
             self.links.pop(name, None)
         self.opening.discard(link)
@@ -295,7 +302,7 @@ class QUICPort(DatagramServer):
             self._tell(
                 "disconnected",
                 {
-                    "peer": address_text(as_address(link.wire.get_peer_address() or link.peer)),
+                    "peer": peer_text(link.wire.get_peer_address() or link.peer),
                     "bytes_received": link.bytes_received,
                     "bytes_sent": link.bytes_sent,
                     "elapsed_ns": round((self.reactor.seconds() - link.begun) * 1e9),
@@ -324,12 +331,6 @@ class QUICPort(DatagramServer):
         """End every connection at once."""
         for link in [*self.opening, *self.open]:
             link.cut("the server ends at once")
-
-
-def as_address(source: Address) -> Any:
-    """Return an address as Twisted has it."""
-    kind = IPv6Address if ":" in source[0] else IPv4Address
-    return kind("UDP", *source)
 
 
 class QUICListener(DatagramListener):

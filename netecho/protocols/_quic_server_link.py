@@ -1,4 +1,4 @@
-"""A QUIC connection as its server has it, whatever is answered there: its time, its books, and its end."""
+"""A server's QUIC connection, whatever it answers: its deadlines, what it counts, and its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netecho.protocols._quic_server import QUICPort
 
 FREE: Final = 8
-"""Frames that move nothing which a datagram may have, before they are to be paid for."""
+"""Frames that move nothing: so many in a datagram cost its sender no credit."""
 
 
 class ServerLink(Link):
@@ -36,7 +36,7 @@ class ServerLink(Link):
     """
 
     excess: tuple[int, bool] = (INTERNAL_ERROR, False)
-    """How a peer is told that it has us do nothing but work; as `farewell`."""
+    """How a connection is ended whose peer's frames move nothing: a code, and whose it is, as `farewell`."""
 
     def __init__(self, port: QUICPort, wire: Wire, peer: Address, ids: set[bytes]) -> None:
         super().__init__(port.reactor, wire, port.send_datagram)
@@ -64,7 +64,7 @@ class ServerLink(Link):
         """Whether the peer has acknowledged all that it is owed."""
         return not self.wire.backlog
 
-    # What is alike.
+    # The same whatever is answered.
 
     def received(self, datagram: bytes, source: Address) -> None:
         """Take a datagram."""
@@ -73,13 +73,13 @@ class ServerLink(Link):
         self.pay(self.wire.idle_frames - before - FREE)
 
     def pay(self, frames: int) -> None:
-        """Have the peer pay for frames that move nothing; whoever cannot is used for nothing but work."""
+        """Take frames that move nothing from the peer's credit, and end the connection if that is used up."""
         if frames > 0 and not self.credit.spend(frames, self.reactor.seconds()):
             code, by_application = self.excess
             self.end(code, "too much is asked for nothing", by_application=by_application)
 
     def happened(self, event: QuicEvent) -> None:
-        """Keep the books."""
+        """Take note of the handshake and of connection IDs; what comes on streams is for `heard`."""
         match event:
             case HandshakeCompleted():
                 if self.port.is_full:  # others were faster
@@ -144,5 +144,5 @@ class ServerLink(Link):
             self.part(why)
 
     def over(self, why: ConnectionTerminated) -> None:
-        """Leave the books."""
+        """See `Link.over`: have the port forget it."""
         self.port.closed(self, why)

@@ -1,10 +1,11 @@
-"""One QUIC connection's core: aioquic's, with a window that its peer must read to move.
+"""The core of a QUIC connection: aioquic's, with a flow control window that moves only as the peer reads.
 
-With `_quic_bounds` this is the only file that knows what aioquic keeps to itself. Its flow control lets a
-peer send more as soon as data has come, whether or not anything has been done with it, and twice as much each
-time, so that the echo for a peer that does not read would have no bound; and its TLS looks at certificates in
-ways of its own. Clients are asked for one by a switch that aioquic has "for test purposes only". There is no
-other as of 1.7.2, and what it does is what RFC 8446 has: a request, a certificate, and proof of its key.
+With `_quic_bounds` this is the only file that uses aioquic's private attributes. aioquic's flow control lets
+a peer send more as soon as data has come, whether or not anything has been done with it, and twice as much
+each time: the echo for a peer that does not read would have no bound. And its TLS checks certificates in ways
+of its own. A server asks clients for a certificate by a switch that aioquic has "for test purposes only".
+There is no other as of 1.7.2, and it does what RFC 8446 says: a request, a certificate, and the proof of its
+key.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ STEP: Final = WINDOW // 4
 IDLE: Final = 60.0
 """Seconds without a packet after which a connection is over, unless the user or the other end has fewer."""
 CRYPTO_ERROR: Final = 0x100
-"""What TLS alerts are above, as error codes (RFC 9001 section 4.8)."""
+"""Added to a TLS alert it makes an error code of QUIC (RFC 9001 section 4.8)."""
 NO_ERROR: Final = int(QuicErrorCode.NO_ERROR)
 _VERSIONS: Final[dict[int | None, str]] = {
     QuicProtocolVersion.VERSION_1: "QUICv1",
@@ -42,7 +43,7 @@ _VERSIONS: Final[dict[int | None, str]] = {
 _BITS: Final = {tls.CipherSuite.AES_128_GCM_SHA256: 128}
 """The secret bits of a cipher; of the others 256."""
 
-# What a peer does wrong is no news for our standard error.
+# aioquic logs what peers do wrong: that must not go to our standard error.
 logging.getLogger("quic").addHandler(logging.NullHandler())
 logging.getLogger("quic").propagate = False
 
@@ -60,13 +61,14 @@ class _MissingError(tls.Alert):
 
 
 class _Window(Limit):
-    """How much may come on a connection: so much more than what has been done with.
+    """How much may come on a connection: `WINDOW` bytes more than what is done with.
 
-    aioquic asks for twice as much when half has come, by setting the value; what it sets does not matter.
+    aioquic doubles the value when half of it has come. Here setting it only moves the window as far as it
+    may, whatever the value that is set.
 
     Args:
-        limit: what it stands for.
-        held: tells how many bytes have come that are not done with.
+        limit: aioquic's own, which it replaces.
+        held: returns how many bytes have come that are not done with.
     """
 
     def __init__(self, limit: Limit, held: Callable[[], int]) -> None:
@@ -104,7 +106,7 @@ class _SecretsFile:
 def configuration(
     security: Security, alpn: tuple[str, ...], qlog: str | None, *, is_client: bool, idle: float = IDLE
 ) -> QuicConfiguration:
-    """Return what the connections of one end have alike.
+    """Return what the connections of one end have in common.
 
     Args:
         security: how it speaks TLS.
@@ -147,16 +149,16 @@ class Wire(BoundedConnection):
         self._problem: str | None = None
         self._asked_for: str | None = None
         self.refusal: Exception | None = None
-        """Why we do not talk to the other end."""
+        """Why the other end's certificate is refused; `None` if it is not."""
         self.withheld = 0
-        """Bytes that have come, and that nobody takes yet."""
+        """Bytes that have come, and wait to be delivered."""
         self._local_max_data = _Window(self._local_max_data, self._count_held)
 
     # Flow control.
 
     def _count_held(self) -> int:
-        # A server has made of what came what it is to send. What a client is to send waits for its echo to
-        # be taken, and must not hold that up.
+        # On a server what came has become what it is to send. What a client is to send may wait for echoes to
+        # be read, and must not hold those up.
         held = self.withheld + self.out_of_order
         return held if self._is_client else held + self.backlog
 
@@ -166,7 +168,7 @@ class Wire(BoundedConnection):
         return sum([one.sender._buffer_stop - one.sender._buffer_start for one in self._streams.values()])
 
     def owed(self, stream: int) -> int:
-        """Return how many bytes of one stream the other end has not acknowledged; 1 if that is its end."""
+        """Return how many bytes of a stream the other end has not acknowledged; 1 if only its end is left."""
         one = self._streams.get(stream)
         if one is None or one.sender.is_finished:
             return 0
@@ -189,7 +191,7 @@ class Wire(BoundedConnection):
             context._request_client_certificate = True
 
         def check(*buffers: Any) -> None:
-            # Before anything of ours goes out: a certificate, or what the other end is to hear.
+            # Before anything of ours is sent that only a verified peer may have.
             self._check_certificate()
             finish(*buffers)
 
@@ -207,7 +209,7 @@ class Wire(BoundedConnection):
 
     def _check_certificate(self) -> None:
         if self.tls.session_resumed:
-            return  # it was looked at in the session's first connection
+            return  # the certificate was checked in the session's first connection
         chain = self._chain()
         try:
             self._problem = self._security.verify(chain)
@@ -256,10 +258,10 @@ class Wire(BoundedConnection):
     # The end.
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
-        """Return what is to be sent, and where to: nothing, if nobody has been heard of yet."""
+        """Return what is to be sent, and where to: nothing if no peer is known yet."""
         if not self._network_paths:
             return []
-        # aioquic would say its last word to whoever it is, however much has been sent there.
+        # aioquic would send CONNECTION_CLOSE even beyond what an unproved address may be sent.
         if self._close_pending and not self._network_paths[0].can_send(self._max_datagram_size):
             return []
         return super().datagrams_to_send(now)
@@ -268,14 +270,14 @@ class Wire(BoundedConnection):
     def ended(self) -> ConnectionTerminated | None:
         """Why the connection is over, as soon as one end has said so; `None` if it is not.
 
-        aioquic's own event comes when no packet of it can be under way any more.
+        aioquic's own event comes only after the closing period (RFC 9000 section 10.2).
         """
         over = self._close_event is not None and (self._close_pending or self._state in END_STATES)
         return self._close_event if over else None
 
     @property
     def is_told(self) -> bool:
-        """Whether it is the other end that has said that it is over, or nobody: we were not to say it."""
+        """Whether there is nothing to tell: the other end has ended the connection, or it timed out."""
         return self._state in END_STATES
 
     def end(self, code: int = NO_ERROR, reason: str = "", *, by_application: bool = False) -> None:
@@ -289,14 +291,14 @@ class Wire(BoundedConnection):
         self.close(code, None if by_application else QuicFrameType.PADDING, reason)
 
     def forget(self) -> None:
-        """Close the log: nothing more happens."""
+        """Close the log, as nothing more happens."""
         if self._quic_logger is not None and self._configuration.quic_logger is not None:
             self._configuration.quic_logger.end_trace(self._quic_logger)
             self._quic_logger = None
 
 
 def alert(error_code: int) -> SSL.Error | None:
-    """Return the TLS alert that an error code stands for, as OpenSSL would raise it; `None` if it is none."""
+    """Return the TLS alert in an error code of QUIC, as OpenSSL would raise it; `None` if it is none."""
     number = error_code - CRYPTO_ERROR
     try:
         name = tls.AlertDescription(number).name

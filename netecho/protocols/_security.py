@@ -1,7 +1,7 @@
-"""TLS of protocols that shake hands by themselves, without OpenSSL: what they are given, and what they tell.
+"""TLS for protocols whose handshake is not OpenSSL's (QUIC): what they are given, and what they tell.
 
-`Route.tls` and `ListenSettings.tls` make OpenSSL's side of a connection for those that leave it to that. They
-also have what is here, which says the same in plain values.
+`Route.tls` and `ListenSettings.tls` make OpenSSL's side of a connection, for protocols that use OpenSSL. They
+also provide what is here, which says the same in plain values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cryptography import x509
 
 
 class Identity(typing.Protocol):
-    """Who one is: a private key, and the certificates that lead from one's own to an authority."""
+    """What one end proves itself with: a private key, and the certificates from its own to an authority."""
 
     @property
     def key(self) -> Any:
@@ -35,7 +35,7 @@ class Security(typing.Protocol):
 
     @property
     def alpn(self) -> Sequence[str]:
-        """What is offered, or chosen from (RFC 7301), best first; empty: what the protocol has itself."""
+        """What is offered, or chosen from (RFC 7301), best first; empty: what the protocol itself has."""
 
     @property
     def verifies(self) -> bool:
@@ -56,18 +56,18 @@ class Security(typing.Protocol):
 
 
 class ClientSecurity(Security, typing.Protocol):
-    """That of a client."""
+    """How a client speaks TLS."""
 
     @property
     def server_name(self) -> bytes | None:
-        """For SNI; `None` if none is sent."""
+        """The name for SNI; `None` if none is sent."""
 
     @property
     def resumes(self) -> bool:
-        """Whether a connection resumes the session of the one before it, which `session` is for."""
+        """Whether a connection resumes the session of the one before it, which is then in `session`."""
 
     session: Any
-    """What the last connection left, in the protocol's own form; `None` at first."""
+    """The last connection's session, in the protocol's own form; `None` at first."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Agreement:
     """What the two ends of a connection agreed upon; a transport has it as its `agreement`."""
 
     version: str
-    """Of TLS, and of what is around it."""
+    """Of TLS, and of the protocol around it: `QUICv1 with TLSv1.3`."""
     cipher: str
     bits: int
     """The cipher's secret bits."""
@@ -87,8 +87,8 @@ class Agreement:
     chain: Sequence[x509.Certificate] = ()
     """What the other end has shown."""
     verified: bool = False
-    """The other end's certificate was looked at, and verifies."""
+    """Whether the other end's certificate was checked, and verifies."""
     problem: str | None = None
     """Why it does not verify."""
     resumed: bool = False
-    """The session is one of a connection before."""
+    """Whether the session was resumed from an earlier connection."""

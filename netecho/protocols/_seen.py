@@ -1,4 +1,4 @@
-"""What is to be seen of a connection, for people and ready for JSON."""
+"""What a server sees of a connection, in words for people and ready for JSON."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def openssl_reasons(error: Error) -> list[str]:
     """Return what an error of OpenSSL's says, in its own words; nothing if it says nothing."""
     if error.args and isinstance(error.args[0], list):
         queue = error.args[0]
-    else:  # it is of the system beneath
+    else:  # `SysCallError`, of the system beneath
         queue = [error.args] if error.args else []
     return [str(entry[-1]).replace("_", " ") for entry in queue]
 
 
 def end_seen(reason: Failure) -> str:
-    """Return why a connection has ended, in words: an error of OpenSSL's would show itself as a list."""
+    """Return why a connection has ended, in words (Twisted would show an error of OpenSSL's as a list)."""
     if isinstance(reason.value, Error):
         return ", ".join(openssl_reasons(reason.value)) or "TLS failed"
     return reason.getErrorMessage()
 
 
 def agreement_seen(agreement: Agreement | None) -> dict[str, Any] | None:
-    """Return what is to be seen of TLS of a protocol that shakes hands by itself; `None`: it has not yet."""
+    """Return the same as `tls_seen` for a handshake that is not OpenSSL's; `None` before it is over."""
     if agreement is None:
         return None
     certificate = None

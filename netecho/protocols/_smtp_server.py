@@ -33,7 +33,6 @@ class SMTPConnection(Receiver):
         super().__init__()
         self._session: Any = None
         self._progress: Any = None
-        self._peer_has_ended = False
 
     @property
     def messages(self) -> int | None:

@@ -1,4 +1,4 @@
-"""What Twisted's transports leave to the socket itself: options before connecting, and unread input."""
+"""What Twisted's transports have no word for: socket options before connecting, unread and unsent bytes."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ except ImportError:  # Windows has neither
     fcntl = termios = None  # type: ignore[assignment]
 
 RECEIVE_SIZE: Final = 65_536
-"""Bytes to receive a datagram with: none has as many."""
+"""Bytes of room to receive a datagram in: more than any datagram has."""
 BUFFER: Final = 4 << 20
-"""Bytes of datagrams that may wait in the system; it may have a lower limit."""
+"""Bytes of datagrams that may wait in the system, either way, unless it has a lower limit."""
 _SO_NWRITE: Final = 0x1024
-"""macOS's socket option for what Linux answers to TIOCOUTQ; Python has no name for it."""
+"""macOS's socket option for what TIOCOUTQ tells on Linux; Python has no name for it."""
 
 
 def has_unread(descriptor: int) -> bool:
@@ -99,7 +99,7 @@ def set_options(connection: socket.socket, options: SocketOptions) -> None:
 
 
 def grow_buffers(port: socket.socket) -> None:
-    """Have the system keep more datagrams that wait, either way, if it does."""
+    """Ask the system to let more datagrams wait, either way."""
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         with contextlib.suppress(OSError):
             port.setsockopt(socket.SOL_SOCKET, option, BUFFER)
@@ -111,7 +111,7 @@ def is_ipv6(address: str) -> bool:
 
 
 def tcp_endpoint(reactor: Any, route: Route) -> HostnameEndpoint | TCP4ClientEndpoint | TCP6ClientEndpoint:
-    """Return an endpoint that connects to a route over TCP: all its addresses, as RFC 8305 has it."""
+    """Return an endpoint that connects over TCP to whichever of a route's addresses answers (RFC 8305)."""
     target = route.target
     timeout = max(1, round(route.timeout))
     bind = None if route.sockets.source is None else (route.sockets.source, 0)
@@ -145,7 +145,7 @@ class _ConnectingReactor:
         connector = self._reactor.connectTCP(host, port, factory, timeout, bindAddress)
         options = self._route.sockets
         if options.dscp is not None or options.ttl is not None:
-            # The socket is there, but connects in the reactor's next turn only.
+            # The socket exists already, but Twisted connects it in the reactor's next turn.
             set_options(connector.transport.getHandle(), options)
         return connector
 

@@ -1,4 +1,4 @@
-"""STAMP's test packets (RFC 8762 sections 4.2 to 4.4): between bytes and what they say, and no more.
+"""STAMP's test packets (RFC 8762 sections 4.2 to 4.4): from bytes to fields, and back.
 
 With a key a packet is in authenticated mode: laid out in blocks of 16 octets, with an HMAC at its end. What
 must be zero is sent so and ignored on receipt. A packet may be longer than its base: a Session-Reflector
@@ -42,7 +42,7 @@ TLV_SIZE: Final = _TLV.size
 
 
 class PacketError(ValueError):
-    """It is no STAMP packet, for the reason that the message is."""
+    """A datagram is no STAMP packet; the message is the reason."""
 
 
 TOO_SHORT: Final = "too short for STAMP"
@@ -152,9 +152,9 @@ class ReflectorPacket:
 
 
 def sender_timestamp_in(datagram: bytes, *, authenticated: bool) -> int:
-    """Return the Session-Sender Timestamp of a packet that `SenderPacket.decode` took, as if of an answer.
+    """Return the Session-Sender Timestamp that a packet has if it is read as an answer.
 
-    In what a Session-Sender sends it is 0, or TWAMP's padding.
+    In what a Session-Sender sends, there are zeros in that place, or TWAMP's padding.
     """
     (timestamp,) = _TIMESTAMP.unpack_from(datagram, 64 if authenticated else 28)
     return int(timestamp)
@@ -170,7 +170,7 @@ def extra_padding(payload: bytes) -> bytes:
 
 
 def payload_in(rest: bytes) -> bytes:
-    """Return the payload in the rest of a packet: none if that is no Extra Padding TLV and nothing else."""
+    """Return the payload in the rest of a packet: empty unless that is exactly one Extra Padding TLV."""
     if len(rest) >= TLV_SIZE:
         _, kind, length = _TLV.unpack_from(rest)
         if kind == _EXTRA_PADDING and length == len(rest) - TLV_SIZE:
@@ -183,7 +183,11 @@ def _sealed(covered: bytes, key: bytes) -> bytes:
 
 
 def _unsealed(datagram: bytes, key: bytes) -> bytes:
-    """Return the part of a packet that its HMAC covers, which has been compared in constant time."""
+    """Check a packet's HMAC, in constant time; return the part that it covers.
+
+    Raises:
+        PacketError: the packet is too short, or its HMAC is not that of the key.
+    """
     if len(datagram) < AUTHENTICATED_SIZE:
         raise PacketError(TOO_SHORT)
     covered = datagram[:_COVERED]

@@ -21,7 +21,7 @@ from netecho.protocols._timestamps import ntp_from, unix_ns_from
 
 REFLECTED: Final = "an answer, not a test packet"
 _LOOP_NS: Final = 60_000_000_000
-"""How long after we sent an answer it may come back in another one."""
+"""How long after we sent an answer its timestamp is recognised in another reflector's answer."""
 _WRAP: Final = 1 << 32
 
 
@@ -29,7 +29,7 @@ class Sessions:
     """How many answers each peer has been sent.
 
     Args:
-        most: peers that are remembered; of more, those are forgotten that were answered longest ago.
+        most: peers that are remembered; beyond that, the one answered longest ago is forgotten.
         idle_ns: how long a peer may be silent before it begins a new session.
     """
 
@@ -58,8 +58,8 @@ class Sessions:
 class Reflector(DatagramServer):
     """A reflector's port, which is a `TimedPort`.
 
-    Two reflectors could answer each other for ever. But an answer to our answer has the time in it at which
-    we sent ours, where a test packet has nothing: to those there is none.
+    Two reflectors could answer each other for ever. But another reflector's answer to our answer has the time
+    in it at which we sent ours, where a test packet has zeros: it gets no answer.
 
     Args:
         reactor: runs it.

@@ -27,7 +27,7 @@ _WRAP = 1 << 32
 
 
 class Session:
-    """One session with a reflector: what leaves in it, and what comes back means.
+    """One session with a reflector: makes the packets that leave, and reads the answers.
 
     Args:
         key: authenticates packets both ways; `None`: they are not.
@@ -51,14 +51,16 @@ class Session:
         return packet.encode(self._key)
 
     def read(self, datagram: bytes, returned_ns: int) -> tuple[int | None, bytes, Reflection | None]:
-        """Return the exchange that an answer is of, its payload, and what it says of the exchange.
-
-        The exchange is `None` if there is no such one, or it is no answer at all: what came is then the
-        payload. Of an answer whose timestamps mean nothing, nothing else is said.
+        """Read what came back.
 
         Args:
             datagram: what came.
             returned_ns: when, in nanoseconds since 1970.
+
+        Returns:
+            The sequence number of the exchange that it answers, its payload, and the times of the exchange.
+            The number is `None` if there was no such exchange, or if it is no answer at all: the payload is
+            then the datagram as it came. The times are `None` if the reflector's timestamps make no sense.
 
         Raises:
             NoReflectorError: it is one of our own packets, as it left.
@@ -140,7 +142,7 @@ class SenderConversation(Conversation):
         super().write(self._session.packet(sequence, datagram))
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Pass the payload of an answer on. What is none is of no use in a conversation."""
+        """Pass the payload of an answer on; anything else is ignored."""
         try:
             sequence, payload, _ = self._session.read(datagram, self.transport.socket.received_ns)
         except NoReflectorError:

@@ -1,4 +1,4 @@
-"""How a client uses a byte stream, whatever protocol is beneath: exchanges, and connecting with TLS."""
+"""The client side of byte streams, on any transport: exchanges, and connecting, with TLS or without."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ from netecho.protocols._tls import HalfCloseableTLSFactory
 class StreamExchanger(Protocol):
     """Exchanges on a byte stream; provides `netecho.protocols._contract.Exchanger`.
 
-    An echo is as many bytes as were sent, and echoes come in the order of the messages.
+    An echo is known by its length alone: it has as many bytes as its message, and echoes come in the order of
+    the messages.
     """
 
     def __init__(self, on_reply: OnReply, on_lost: OnLost) -> None:
-        # With what Twisted sets later: see `netecho.reactor.streams.BeingMade`.
+        # Two attributes that Twisted sets later, made here: see `netecho.reactor.streams.BeingMade`.
         self.transport: Any = None
         self.connected = 0
         self._on_reply = on_reply
         self._on_lost: OnLost | None = on_lost
         self._sequence = -1
-        """The exchange whose echo comes first."""
+        """The exchange whose echo is the next to come."""
         self._whole = 0
-        """The bytes of its echo, if it is alone since it was sent and nothing of it has come; else 0."""
+        """The size of its echo, if no other message was sent since and nothing of the echo has come; else
+        0."""
         self._missing = 0
-        """The bytes that its echo still lacks; 0 if none is awaited."""
+        """The bytes that its echo still lacks; 0 if no echo is awaited."""
         self._behind: collections.deque[tuple[int, int]] = collections.deque()
-        """The sequence number and size of those that come after it."""
+        """The sequence number and size of the exchanges whose echoes come after it."""
         self._pieces: list[bytes] = []
 
     def connectionMade(self) -> None:
@@ -58,7 +60,7 @@ class StreamExchanger(Protocol):
         self.transport.write(payload)
 
     def dataReceived(self, data: bytes) -> None:
-        """Cut what comes into echoes as long as the messages were."""
+        """Divide what comes into echoes as long as the messages were."""
         size = len(data)
         if size == self._whole:
             self._whole = self._missing = 0
@@ -79,7 +81,7 @@ class StreamExchanger(Protocol):
 
     def _cut(self, data: bytes) -> None:
         self._whole = start = 0
-        # What is sent while these echoes are passed on cannot have its own among them.
+        # A message that is sent while these echoes are passed on cannot have its own echo among them.
         awaited = len(self._behind) + 1
         while awaited and len(data) - start >= self._missing:
             end = start + self._missing
@@ -99,7 +101,7 @@ class StreamExchanger(Protocol):
                 self._on_reply(None, data[start:])
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say so, unless we did it."""
+        """Report it, unless `close` did it."""
         if self._on_lost is not None:
             on_lost, self._on_lost = self._on_lost, None
             on_lost(reason)
@@ -119,7 +121,7 @@ def _ignore(*_: object) -> None:
 
 
 class _ConnectedFactory(Factory):
-    """Builds one protocol, once, and says when."""
+    """Gives the connection a protocol that exists already, and tells when."""
 
     noisy = False
 
@@ -135,7 +137,7 @@ class _ConnectedFactory(Factory):
 
 @implementer(IHandshakeListener)
 class _Handshake(Protocol):
-    """Stands in for a client's protocol until TLS is established, so that it begins when it can talk."""
+    """Stands in for a client's protocol until the TLS handshake is complete, so that it begins only then."""
 
     transport: Any
 
@@ -157,7 +159,7 @@ class _Handshake(Protocol):
 
 
 def _shorten(protocol: Any) -> None:
-    """Have a transport call its protocol itself: an endpoint's wrapper, once connected, only passes on."""
+    """Have a transport call its protocol directly: the endpoint's wrapper does nothing but pass on."""
     if hasattr(protocol.transport, "protocol"):
         protocol.transport.protocol = protocol
 

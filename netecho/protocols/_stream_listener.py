@@ -1,4 +1,4 @@
-"""A listener for byte streams, and what there is between its socket and what answers."""
+"""A listener for byte streams, and the layers between its socket and the protocol that answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StreamListener:
         self.target = target
 
     async def _accept_what_waits(self) -> None:
-        """Connections that the system has made already are served: their bytes may be there too."""
+        """Accept the connections that the system has made already: their bytes may have come too."""
         for _ in range(100):
             if not has_unread(self._port.fileno()):
                 return
@@ -54,10 +54,13 @@ class StreamListener:
 
 
 def to_listen_with(books: ReplyFactory) -> Any:
-    """Return the factory to listen with: that which keeps the books, and around it what its settings ask for.
+    """Return the factory to listen with: `books`, inside the layers that its settings ask for.
 
-    What is impaired is what goes into TLS: nothing that has come out of it would be believed. Where
-    connections come through a proxy, a gate for its header is before all that.
+    Answers are impaired before they go into TLS: a peer would believe nothing that is changed after that. A
+    PROXY header comes before TLS, so that what reads it is the outermost layer.
+
+    Args:
+        books: builds the connections that answer, and counts them.
     """
     settings = books.settings
     factory: Any = books

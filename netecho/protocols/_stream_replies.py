@@ -1,4 +1,4 @@
-"""What a server answers on a byte stream, by its mode: RFC 862 to 864, what it sees, or what anybody says."""
+"""What a server answers on a byte stream, by its reply mode: RFC 862 to 864, what it sees, or a broadcast."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def _chargen_pattern() -> bytes:
 
 
 CHARGEN_PATTERN: Final = _chargen_pattern()
-"""RFC 864's recommended pattern: lines of 72 characters of a ring of the 95 printing ones, each line
-beginning one further. After 95 lines it begins again."""
+"""RFC 864's recommended pattern: lines of 72 of the 95 printing characters, taken as a ring, each line
+beginning one character further. After 95 lines it begins again."""
 
 
 @implementer(IPullProducer)
@@ -86,13 +86,13 @@ class Chargen(ReplyProtocol):
 
 
 class Info(ReplyProtocol):
-    """What the server sees of a connection, in one line of JSON as soon as there is one, and the end.
+    """What the server sees of a connection, in one line of JSON, and the end.
 
-    Nothing need be sent to get it, as of daytime (RFC 867); what is sent is thrown away.
+    As with daytime (RFC 867) the peer need send nothing to get it, and what it sends is thrown away.
     """
 
     def handshakeCompleted(self) -> None:
-        """Say it."""
+        """Send the line, and end."""
         super().handshakeCompleted()
         line = json.dumps(seen_of(self)).encode() + b"\n"
         self.sent = len(line)
@@ -105,7 +105,7 @@ class Info(ReplyProtocol):
 
 
 class Broadcast(Receiver):
-    """What comes in goes out to every peer of the listener, whose it is included."""
+    """What comes in goes out to every peer of the listener, its sender included."""
 
     factory: ReplyFactory
 
@@ -126,7 +126,7 @@ class Broadcast(Receiver):
             self.progressed()
 
     def hear(self, data: bytes) -> None:
-        """Take what one of the peers says."""
+        """Send the peer what one of the peers has sent, or keep it while the peer does not read."""
         if self.finished or self._shaking_hands or self._lost or self._cut:
             return
         if not self._is_held:
@@ -155,7 +155,7 @@ class Broadcast(Receiver):
         super().resumeProducing()
 
     def stop_answering(self) -> None:
-        """Leave all that is kept to the transport, and what that does with it alone."""
+        """Give all that is kept to the transport, and ask it no more when it takes more."""
         for data in self._backlog.take():
             self._say(data)
         super().stop_answering()
@@ -171,5 +171,5 @@ REPLIES: Final[dict[ReplyMode, type[ReplyProtocol]]] = {
 
 
 def reply_factory(reactor: Any, settings: ListenSettings) -> ReplyFactory:
-    """Return what builds the connections of a listener that answers so, and keeps the books."""
+    """Return the factory for the connections of a listener, by its reply mode."""
     return ReplyFactory(reactor, settings, REPLIES[settings.reply])

@@ -1,4 +1,4 @@
-"""How a server's connections go on a byte stream, whatever is answered, and what books are kept of them."""
+"""A server's connections on a byte stream, whatever they answer: how they end, and how they are counted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from netecho.protocols._sockets import has_unread, unread, unsent
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds that a peer may take for its TLS handshake."""
 LINGER: Final = 1.0
-"""Seconds that a peer has, when a server ends, to close its side after it got everything."""
+"""Seconds that a peer has to close its side, after our half is closed and it has got everything."""
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener)
@@ -42,7 +42,7 @@ class ReplyProtocol(Protocol, TimeoutMixin):
     factory: ReplyFactory
     transport: Any
     proxied: ProxyHeader | None = None
-    """What its proxy says of it, on a listener for proxies."""
+    """The PROXY header that the connection began with, on a listener that demands one."""
     sent = 0
     spoil: Callable[[bytes], bytes] | None = None
     """What is done to the content of each answer that `messages` counts; `None`: nothing."""
@@ -55,7 +55,8 @@ class ReplyProtocol(Protocol, TimeoutMixin):
     flushed = False
 
     def __init__(self) -> None:
-        # What is looked at for every message; the rest has its default in the class, and no memory here.
+        # Only what is looked at for every message. The rest has its default in the class, which takes no
+        # memory.
         self.received = 0
         self.draining = False
         self.finished = False
@@ -67,18 +68,18 @@ class ReplyProtocol(Protocol, TimeoutMixin):
 
     @property
     def peer(self) -> Any:
-        """The address of the client, of Twisted's: behind a proxy, what that says."""
+        """The client's address, as Twisted has it; behind a proxy, the one that the proxy names."""
         said = None if self.proxied is None else self.proxied.source
         return self.transport.getPeer() if said is None else said
 
     @property
     def local(self) -> Any:
-        """The address that the client has connected to, likewise."""
+        """The address that the client has connected to, as of `peer`."""
         said = None if self.proxied is None else self.proxied.destination
         return self.transport.getHost() if said is None else said
 
     def connectionMade(self) -> None:
-        """Enter the books, and begin to answer."""
+        """Have the factory count the connection, and begin to answer."""
         self._begun = self.factory.reactor.seconds()
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
@@ -89,7 +90,7 @@ class ReplyProtocol(Protocol, TimeoutMixin):
             self.setTimeout(HANDSHAKE_TIMEOUT)
 
     def handshakeCompleted(self) -> None:
-        """Allow the peer its idle time, now that it is served."""
+        """Begin the idle timeout, now that the peer is served."""
         self._shaking_hands = False
         self.setTimeout(self.factory.settings.idle_timeout)
         if self.draining:  # what came together with the end of the handshake is answered
@@ -165,7 +166,7 @@ class ReplyProtocol(Protocol, TimeoutMixin):
             self._finish_if_answered()
 
     def is_answered(self) -> bool:
-        """Return whether the answer to all that was received before the drain has been written."""
+        """Return whether all that was received before the drain has been answered."""
         return self.received >= self._due or not has_unread(self.transport.fileno())
 
     def _finish_if_answered(self) -> None:
@@ -173,19 +174,19 @@ class ReplyProtocol(Protocol, TimeoutMixin):
             self.finish()
 
     def _finish_soon(self) -> None:
-        # After this turn all that was read together has been answered.
+        # In the reactor's next turn: by then all that was read together has been answered.
         self.factory.reactor.callLater(0, self._finish_if_answered)
 
     def progressed(self) -> None:
         """Note that a byte came in or went out."""
         if self.finished:
-            return  # what is still sent to us does not hold up the end
+            return  # a peer cannot hold up the end by sending more
         self.resetTimeout()
         if self.draining:
             self._finish_soon()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Leave the books."""
+        """Have the factory forget the connection."""
         self._lost = True
         self.setTimeout(None)
         elapsed = self.factory.reactor.seconds() - self._begun
@@ -194,7 +195,7 @@ class ReplyProtocol(Protocol, TimeoutMixin):
 
 @implementer(IPushProducer)
 class Receiver(ReplyProtocol):
-    """A connection on which only what comes in can cause anything to go out.
+    """A connection that sends only in answer to what it receives.
 
     A peer that does not read is not read from. That is so even where nothing is answered, as TLS has
     answers of its own (to a request to update keys, for one), which would pile up.
@@ -223,7 +224,7 @@ class Receiver(ReplyProtocol):
 
 
 class ReplyFactory(Factory):
-    """Builds the connections of one listener, and keeps the books of all that share its settings."""
+    """Builds the connections of one listener, and counts them in the totals that its settings share."""
 
     noisy = False
 
@@ -236,7 +237,7 @@ class ReplyFactory(Factory):
         self._drained: Deferred[None] | None = None
 
     def has_room(self, peer: Any) -> bool:
-        """Return whether another connection may be served; if not, one is refused."""
+        """Return whether another connection may be served; if not, count and report a refusal."""
         totals, limit = self.settings.totals, self.settings.max_connections
         if limit is None or totals.open < limit:
             return True
@@ -253,27 +254,27 @@ class ReplyFactory(Factory):
             connection.proxied = addr
         return connection
 
-    # Connections whose proxy is still to say whose they are.
+    # Connections whose PROXY header has not come yet.
 
     def waits(self, gate: Gate) -> None:
-        """Have a connection count as open before it is served."""
+        """Count a connection as open before it is served."""
         self.settings.totals.open += 1
         self._waiting.add(gate)
 
     def admitted(self, gate: Gate) -> None:
-        """Have it wait no more: it is served, and counts as such."""
+        """Have it wait no more: it is served now, and `opened` counts it."""
         self.settings.totals.open -= 1
         self._waiting.discard(gate)
 
     def rejected(self, gate: Gate, reason: str) -> None:
-        """Have it count as one that is not served, for a reason."""
+        """Count and report a connection that is not served, for a reason."""
         self.admitted(gate)
         self.settings.totals.rejected += 1
         self.tell("rejected", lambda: {"peer": address_text(gate.transport.getPeer()), "reason": reason})
         self._end_if_drained()
 
     def opened(self, connection: ReplyProtocol) -> None:
-        """Take a connection into the books."""
+        """Count and report a connection that is served from now on."""
         totals = self.settings.totals
         totals.connections += 1
         totals.open += 1
@@ -283,7 +284,7 @@ class ReplyFactory(Factory):
             connection.drain()
 
     def closed(self, connection: ReplyProtocol, reason: Failure, elapsed_ns: int) -> None:
-        """Take a connection out of the books."""
+        """Count and report the end of a connection."""
         totals = self.settings.totals
         totals.open -= 1
         totals.bytes_received += connection.received
@@ -325,7 +326,7 @@ class ReplyFactory(Factory):
             gate.cut()
 
     def tell(self, event: str, particulars: Callable[[], dict[str, Any]]) -> None:
-        """Say that something has happened; what exactly is found out only if anybody listens."""
+        """Report an event; its particulars are made only if anybody listens."""
         if self.settings.on_event is not None:
             # macOS has no address for a socket that its peer has already reset.
             with contextlib.suppress(OSError):
@@ -333,7 +334,7 @@ class ReplyFactory(Factory):
 
 
 def _introduction(connection: ReplyProtocol) -> dict[str, Any]:
-    """Return whose a connection is, and through which proxy it comes."""
+    """Return the particulars of a `connected` event: peer, local address, and proxy if there is one."""
     who = {"peer": address_text(connection.peer), "local": address_text(connection.local)}
     if connection.proxied is not None:
         who["proxy"] = address_text(connection.transport.getPeer())

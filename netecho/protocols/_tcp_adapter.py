@@ -1,4 +1,4 @@
-"""What protocols over TCP have alike: how they listen and connect, and what most of them are not."""
+"""What protocols over TCP have in common: how they listen and connect."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ BACKLOG: Final = 4096
 
 
 class TCPAdapter(PlainAdapter):
-    """The part of a `netecho.protocols._contract.Adapter` that is no protocol's own.
+    """The part of a `netecho.protocols._contract.Adapter` that protocols over TCP share.
 
-    Each says what it is called, what it carries, and what its two ends are: `factory` and `exchanger`; and of
-    what is here, what differs.
+    A subclass adds its name, what it carries, and its two ends, `factory` and `exchanger`; and overrides what
+    differs.
     """
 
     harms = OF_CONNECTIONS
     takes_proxy = True
 
     def factory(self, reactor: Any, settings: ListenSettings) -> ReplyFactory:
-        """Return what builds a listener's connections and keeps the books."""
+        """Return what builds a listener's connections, and counts them."""
         raise NotImplementedError
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:

@@ -1,7 +1,7 @@
-"""UDP ports that know of each datagram when it came, how many hops it had left, and where it was sent.
+"""UDP ports that know when each datagram came, how many hops it had left, and where it was sent.
 
-The system says so beside the datagram, in ancillary data (socket(7), ip(7), RFC 3542). What a system does
-not say is made up for: by the time at which the datagram is read, and by 255 hops.
+The system says so beside the datagram, in ancillary data (socket(7), ip(7), RFC 3542). Where a system does
+not, the time at which the datagram is read stands for when it came, and 255 for its hops.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from twisted.internet.protocol import DatagramProtocol
 from typing_extensions import override
 
 MOST_HOPS: Final = 255
-"""With as many a datagram leaves, so that what is left tells how many it took."""
+"""TTL or hop limit with which datagrams leave, so that what is left of it tells how many hops they took."""
 _ANCILLARY_SIZE: Final = 256
 _SO_TIMESTAMPNS: Final = 35
 _IP_RECVTTL: Final = 12
@@ -33,7 +33,7 @@ _NUMBER: Final = struct.Struct("@i")
 class TimedSocket(socket.socket):
     """A socket for datagrams that keeps what the system says of the last one that it has received.
 
-    If it is bound to all of a machine's addresses, it sends from the one where that was sent.
+    If it is bound to all of a machine's addresses, it sends from the one that the last datagram was sent to.
     """
 
     received_ns = 0
@@ -50,7 +50,7 @@ class TimedSocket(socket.socket):
         self.observe()
 
     def observe(self) -> None:
-        """Have the system say all this of what comes to the address that the socket is bound to."""
+        """Have the system say all this of what comes; to be called once the socket is bound."""
         ipv6 = self.family == socket.AF_INET6
         self._ask(socket.IPPROTO_IP, socket.IP_TTL, MOST_HOPS)
         if ipv6:
@@ -111,8 +111,8 @@ _ORIGINS: Final[dict[tuple[int, int], Callable[[bytes], bytes]]] = {
     (socket.IPPROTO_IP, _IP_PKTINFO): lambda data: bytes(4) + data[4:],
     (socket.IPPROTO_IPV6, getattr(socket, "IPV6_PKTINFO", -1)): lambda data: data[:16] + bytes(4),
 }
-"""The address in what says where a datagram was sent, without the interface: the answer may have to leave by
-another one."""
+"""From the ancillary data that say where a datagram was sent, those that have its answer leave from there:
+the address, without the interface, as the answer may have to leave by another one."""
 
 
 class TimedPort(udp.Port):

@@ -1,9 +1,9 @@
 """Times and their errors as measurement packets carry them, exact to the nanosecond.
 
 A timestamp is 64 bits: 32 of seconds and 32 of their fraction (NTP, RFC 5905 section 6) or of nanoseconds
-(PTP truncated, IEEE 1588v2). The seconds wrap round, in 2036 and 2106, so that which time is meant is for
-the reader's own clock to say. PTP's clocks count TAI, which is ahead of UTC by the leap seconds so far;
-what a timestamp says is returned as it is, and the difference shows as an offset of the clocks.
+(PTP truncated, IEEE 1588v2). The seconds wrap round, in 2036 and 2106: a reader takes the time that is
+nearest to its own clock. PTP's clocks count TAI, which is ahead of UTC by the leap seconds so far; that is
+not corrected here, and shows as an offset of the clocks.
 """
 
 from __future__ import annotations

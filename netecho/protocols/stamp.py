@@ -31,7 +31,7 @@ PORT: Final = 862
 class STAMP(PlainAdapter):
     """See `netecho.protocols._contract.Adapter`.
 
-    A packet of 44 octets, or 112 with a key, is an exchange by itself. Payloads are padding behind it.
+    An exchange is a packet of 44 octets, or 112 with a key. A payload is padding behind it.
     """
 
     name = "stamp"

@@ -86,7 +86,11 @@ class ReplyDatagrams(DatagramServer):
         totals.bytes_sent += size
 
     def _repeated(self, batch: Batch, dropped: set[int]) -> int | None:
-        """Draw one of those that are not dropped, and return its index if it has come too often."""
+        """Count a batch for repetitions, by one datagram drawn at random from those that are not dropped.
+
+        Returns:
+            Its index if it has come too often, else `None`; see `RepetitionGuard`.
+        """
         count = len(batch)
         index = int(random() * (count - len(dropped)))  # noqa: S311 - no secret
         if dropped:

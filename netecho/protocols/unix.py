@@ -33,7 +33,7 @@ BACKLOG: Final = 4096
 BUSY_PAUSE: Final = 0.01
 """Seconds until a server whose backlog is full is asked again."""
 MODE: Final = 0o600
-"""As loopback is the default elsewhere, here it is the owner."""
+"""Permissions of the socket: its owner's alone, as elsewhere loopback is the default."""
 
 
 class UNIX(PlainAdapter):
@@ -50,7 +50,7 @@ class UNIX(PlainAdapter):
     takes_proxy = True
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
-        """Listen at a path, where nothing may be but a socket that nobody listens on any more."""
+        """Listen at a path, at which there may be nothing but a socket that nobody listens on any more."""
         books = reply_factory(reactor, settings)
         factory = to_listen_with(books)
         if settings.descriptor is not None:
@@ -102,7 +102,7 @@ class UNIX(PlainAdapter):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _OpenedPath(Opened):
-    """A socket in the file system, which goes from there when it is closed."""
+    """A socket in the file system, which is removed from there when it is closed."""
 
     identity: tuple[int, int] | None
 
@@ -123,9 +123,9 @@ class UNIXListener(StreamListener):
 
     def _stop_listening(self) -> Any:
         if _identity(_path(self.target)) != self._identity:
-            # Somebody has removed our socket, or put theirs in its place. Twisted unlinks whatever is
-            # there, or fails to, and has no public way to tell it that nothing is: this is what it
-            # looks at, and a name that begins so is not in the file system.
+            # Somebody has removed our socket, or put theirs in its place. Twisted would unlink whatever is
+            # there, and has no public way to prevent that. It goes by this attribute, and takes a name with a
+            # NUL first for one that is not in the file system.
             self._port._bindPath = b"\0"
         return super()._stop_listening()
 
@@ -147,10 +147,11 @@ def _path(target: Target) -> str:
 
 @implementer(IStreamClientEndpoint)
 class _PatientEndpoint:
-    """Connects to a path, and while the server's backlog is full waits, as a blocking socket would.
+    """Connects to a path, and waits while the server's backlog is full, as a blocking socket would.
 
-    Without blocking, that is EAGAIN for a UNIX socket, which Twisted takes for a connection under way and
-    then, as the system says that nobody is at the other end, for one that failed: by no error of its own.
+    A non-blocking UNIX socket gets EAGAIN then. Twisted takes that for a connection under way, and when it
+    finds that the socket has no peer, for one that failed: with a plain `ConnectError` that has no error
+    number.
     """
 
     def __init__(self, reactor: Any, path: str, timeout: float) -> None:

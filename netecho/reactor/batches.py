@@ -1,7 +1,7 @@
 """What a protocol that takes datagrams in batches is given, and what it has to have.
 
 A `DatagramProtocol` with one more method, `datagramsReceived`, is called with all that came together where
-the reactor receives so, and with `datagramReceived` for each datagram elsewhere. It may not know which.
+the reactor receives so, and with `datagramReceived` for each datagram elsewhere. It must not depend on which.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Address = tuple[str, int]
 
 
 class Batch(typing.Protocol):
-    """Datagrams that came together, oldest first. It is good for as long as the call it was passed to."""
+    """Datagrams that came together, oldest first. It is valid only during the call that it is passed to."""
 
     @property
     def sizes(self) -> Sequence[int]:
@@ -22,7 +22,7 @@ class Batch(typing.Protocol):
 
     @property
     def sources(self) -> Mapping[Address, Sequence[int]]:
-        """Where they came from, each address once, with the indices of those that came from it."""
+        """Where they came from: each address once, with the indices of the datagrams from there."""
 
     def __len__(self) -> int:
         """Return how many there are: at least one."""
@@ -56,8 +56,8 @@ class BatchProtocol(typing.Protocol):
     def datagramsReceived(self, batch: Batch) -> None:
         """Take a batch. A reactor passes at most one to each port in each of its turns.
 
-        An exception is logged, and the port goes on. A batch may be longer than the `maxThroughput` of
-        its port has it, but for 0 or less, which ends reading.
+        An exception is logged, and the port goes on. A batch may have more bytes than the `maxThroughput`
+        of its port; only 0 or less there ends reading.
         """
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:

@@ -25,9 +25,10 @@ TURN: Final = 256
 """Datagrams delivered in one turn of the reactor. Twisted counts bytes alone, and a flood of datagrams with
 few or none would have no end."""
 LONE: Final = 15
-"""Datagrams read one by one after one that came alone; after those it is looked again."""
+"""Datagrams that are read one by one after one that came alone, before a batch is tried again."""
 UNSEGMENTED: Final = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
-"""What the system says of a message that it cannot send in segments, such as ones too long for the way."""
+"""The errors of a message that the system cannot send in segments, for instance as they are too long for the
+path."""
 
 _batches = available()
 _shelves: dict[tuple[type[Messages], int, int], list[Messages]] = defaultdict(list)
@@ -92,7 +93,8 @@ class Received:
             messages.answer(count)
         else:
             sizes = messages.answer_with(payload, sizes)
-        # Segments are all sent or none, and so not for a socket that may have an ICMP error to tell first.
+        # Segments are all sent or none. A connected socket may report an ICMP error in place of sending,
+        # which would cost all of them, and not only the first.
         joint = (
             self._only_source is not None
             and sizes.count(sizes[0]) == count
@@ -138,13 +140,14 @@ class Port(udp.Port):
     """A UDP port. The reactor calls it without making a log context first."""
 
     longest_segment = 0
-    """Bytes in the longest datagram for which it is tried to send several as one."""
+    """Bytes in the longest datagrams of which several are sent as one message; 0 if the system cannot do
+    that."""
     _usual_size = 1
-    """Bytes in the longest of those that came last; as if each had at least one."""
+    """Bytes in the longest datagram of the last batch, and at least 1."""
     _lone_source: Address | None = None
-    """Where the last one came from, if it came alone and to a connected port; then the next may too."""
+    """Where the last datagram came from, if it came alone and to a connected port; then the next may too."""
     _lone = 0
-    """How many may still come alone before it is looked whether there are more."""
+    """How many more datagrams are read one by one before a batch is tried again."""
 
     def _bindSocket(self) -> None:
         super()._bindSocket()
@@ -170,7 +173,7 @@ class Port(udp.Port):
         shelf = self._shelf
         try:
             messages = shelf.pop()
-        except IndexError:  # not looked at first: reactors in other threads take from it too
+        except IndexError:  # no look first whether there is one: reactors in other threads take from it too
             messages = self._room(self.addressFamily, self.maxPacketSize)
         try:
             if hasattr(self.protocol, "datagramsReceived"):
@@ -186,7 +189,10 @@ class Port(udp.Port):
             shelf.append(messages)
 
     def meet_error(self) -> bool:
-        """Tell the protocol of a connected port that it is refused (ICMP port unreachable), if it is that."""
+        """Take the socket's error; return whether that is all there is to do about it.
+
+        If it is an ICMP port unreachable, the protocol of a connected port is told so.
+        """
         number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number == 0:  # a write of ours has met it since
             return True
@@ -209,7 +215,7 @@ class Port(udp.Port):
                 del batch._messages  # to whoever kept it, it must not show what others send next
 
     def _read_lone(self) -> None:
-        """Deliver one datagram, for which it takes less to receive it so than in a batch."""
+        """Deliver one datagram: to receive a lone one by recv(2) costs less than in a batch."""
         self._lone -= 1
         try:
             datagram = self.socket.recv(self.maxPacketSize)
@@ -226,8 +232,8 @@ class Port(udp.Port):
     def _read_each(self, messages: Messages) -> None:
         """Deliver datagrams one by one.
 
-        They are no more than Twisted would have read, unless they are larger than those before them. Nor
-        would Twisted have looked between two of them whether it has been paused or told to stop.
+        In one turn these are no more than Twisted would read, unless they are larger than the datagrams
+        before them. Like Twisted, it does not look between two of them whether the port has been paused.
         """
         read, left, connected = 0, TURN, self._connectedAddr
         while left > 0 and read < self.maxThroughput:
@@ -245,7 +251,7 @@ class Port(udp.Port):
                     return
             self._usual_size = max(1, *sizes)
             if count < limit:
-                if count == 1 and not read and source == connected:  # and no one else's can be there
+                if count == 1 and not read and source == connected:  # no one else's can come
                     self._lone, self._lone_source = LONE, source
                 return
             read += sum(sizes)

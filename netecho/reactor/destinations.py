@@ -1,9 +1,9 @@
 """Answers that come from the address that was asked, on a machine that has several.
 
-A socket that is bound to all addresses of a machine sends from whichever the way to the peer begins with.
-A peer that asked another, and is connected to that, takes no answer from there. So the system is asked for
-the destination of each datagram, and told it again as the source of the answer (ip(7): IP_PKTINFO, and RFC
-3542, 6.1 and 6.2).
+A socket that is bound to all addresses of a machine sends from the one that the route to the peer starts at.
+A peer that asked another address, and has connected its socket to that, receives no answer from there. So the
+system is asked for the destination of each datagram, and given it back as the source of the answer (ip(7):
+IP_PKTINFO, and RFC 3542, 6.1 and 6.2).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from netecho.reactor.messages import BATCH, Header, Message, Messages, column
 
 _IP_PKTINFO: Final = 8
 _GROUP: Final = 0xFF
-"""What the IPv6 address of a group begins with (RFC 4291, 2.7). None is an address to answer from."""
+"""The first byte of every IPv6 multicast address (RFC 4291, 2.7). None is an address to answer from."""
 
 
 class _Info4(ctypes.Structure):
@@ -47,7 +47,11 @@ class _Info6(ctypes.Structure):
 
 
 def note_destinations(port: socket.socket) -> bool:
-    """Have the system say where each datagram was sent, if there is a choice; return whether there is."""
+    """Have the system say where each datagram was sent, if the machine's addresses leave a choice.
+
+    Returns:
+        Whether it will say so.
+    """
     if port.getsockname()[0] not in ("0.0.0.0", "::"):
         return False
     try:
@@ -74,7 +78,8 @@ class AddressedMessages(Messages):
                 messages[index].header.control = controls_at + index * width
                 messages[index].header.control_length = width
         self._group_at = _Info6.address.offset if family == socket.AF_INET6 else 0
-        """Where it says whether a datagram was sent to a group. For IPv4 the system says whence to answer."""
+        """The byte of a control message that tells whether a datagram was sent to a group. 0 for IPv4, where
+        the system itself says which address to answer from."""
         offset = Message.header.offset + Header.control_length.offset
         self._control_lengths = column(self._incoming, offset, "L")
         self._full_lengths = memoryview(array("L", self._control_lengths))
@@ -107,7 +112,7 @@ class AddressedMessages(Messages):
         except OSError as failure:
             if failure.errno != errno.EINVAL or not self._lengths_to_send[start]:
                 raise
-        # It was sent to a group, say, which is no address to answer from.
+        # It was sent to a group, for instance, which is no address to answer from.
         self._lengths_to_send[start] = 0
         return super().send(fd, start, stop)
 

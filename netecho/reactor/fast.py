@@ -23,11 +23,12 @@ from netecho.reactor.timers import Alarm
 from netecho.reactor.tls import DirectTLSFactory
 
 DIRECT: Final = (streams.DirectConnection.doRead, datagrams.Port.doRead)
-"""Whose `doRead` is one of these is called without a log context of its own: its `receive`, which is the
-same. Python finds that in the class; it looks for a `doRead` in each instance first, as Twisted has another
-in those that connect. Who replaces a connection's `doRead` does so before it is read from."""
+"""A transport whose `doRead` is one of these is read from without a log context of its own, by its `receive`,
+which does the same. (Python finds `receive` in the class; it would look for a `doRead` in each instance
+first, as Twisted gives another one to those that connect.) Whoever replaces a connection's `doRead` has to do
+so before it is read from."""
 LONGEST: Final = 86_400.0
-"""Seconds that are waited for events before it is looked again what is due."""
+"""Seconds to wait for events at most, before looking again at what is due."""
 EVENTS: Final = 42
 """Events taken from epoll in one turn, so that no peer waits for longer than these take; the next turn begins
 with those that were left. On x86-64, as many as have room in the largest object of Python's own
@@ -35,13 +36,13 @@ allocator."""
 
 
 class Watched(dict[int, Any]):
-    """What a reactor watches, by its descriptor.
+    """What a reactor watches, by file descriptor.
 
     Attributes:
-        table: the same in a list, of those alone that are `DIRECT`.
+        table: a list by file descriptor of those that are `DIRECT`, with `None` for all others.
     """
 
-    __slots__ = ("table",)  # which of a dict's subclass Python finds sooner than in a dict of its own
+    __slots__ = ("table",)  # Python finds it sooner than in the `__dict__` that a dict's subclass has else
 
     def __init__(self, selectables: Mapping[int, Any]) -> None:
         super().__init__()
@@ -84,7 +85,7 @@ class FastReactor(EPollReactor):
         self._turn = TurnContext()
         self.outgoing = Outgoing()
         self._is_slow = False
-        # What is looked at in every turn is found sooner in the instance.
+        # Looked at in every turn: Python finds it sooner in the instance than in the class.
         self._kept_from = self.KEPT_FROM
         self._alarm: Alarm | None = None
         super().__init__()
@@ -100,8 +101,9 @@ class FastReactor(EPollReactor):
         log.msg("Main loop terminated.")
 
     def _loop(self) -> None:
-        # `while True`, since Python 3.11 specialises a function that is called once for a jump back alone.
-        do_iteration = self.doIteration  # looked for now and then alone, as who counts turns may replace it
+        # `while True`: of a function that is called only once, Python 3.11 begins to specialise the bytecode
+        # at unconditional jumps back, and at no others.
+        do_iteration = self.doIteration  # looked up again now and then: who counts turns may replace it
         while self._started:
             with _topHandler:
                 while True:
@@ -143,7 +145,7 @@ class FastReactor(EPollReactor):
 
         Each event's transport is called, and disconnected if it says so or fails; what they wrote is sent.
         """
-        # In one piece, as each call costs a lone event, which finds nothing in the processor's caches, more.
+        # In one piece: each function call delays a lone event, which finds nothing in the processor's caches.
         turn = self._turn
         if not turn.entered:
             turn.run(self.doPoll, timeout)
@@ -185,7 +187,7 @@ class FastReactor(EPollReactor):
                         self._doReadOrWrite(transport, fd, event)
                 except KeyboardInterrupt:
                     raise
-                except BaseException:  # of a protocol that was told of the end
+                except BaseException:  # of a protocol's `connectionLost`
                     log.err()
         finally:
             turn.current = before
@@ -198,16 +200,16 @@ class FastReactor(EPollReactor):
     doIteration = doPoll
 
     def _initThreadPool(self) -> None:
-        """See `ReactorBase`. In a thread, our log context would no longer be what it was."""
+        """See `ReactorBase`. Threads get a copy of the log context, as ours changes with each event."""
         super()._initThreadPool()
         pool: Any = self.threadpool
         pool.callInThreadWithCallback = partial(with_present_context, pool.callInThreadWithCallback)
 
     def _doReadOrWrite(self, selectable: Any, fd: int, event: int) -> None:
-        """See `_PollLikeMixin`, to which an error is the end of a connection.
+        """See `_PollLikeMixin`, which takes any error for the end of a connection.
 
-        A UDP port outlives it. A connection that is being made has a reason not to be, which a firewall or a
-        router has given, and which Twisted does not ask for.
+        A UDP port outlives errors. And when a connection cannot be made, the socket knows the reason that a
+        firewall or a router has given, for which Twisted does not ask.
         """
         is_alone = event & EPOLLERR and not event & EPOLLIN
         refused = is_alone and isinstance(selectable, (datagrams.Port, streams.Client))
@@ -215,13 +217,13 @@ class FastReactor(EPollReactor):
             super()._doReadOrWrite(selectable, fd, event)
 
     def _dispatch_other(self, fd: int, event: int) -> None:
-        """Do the same, as Twisted does, for whatever is not a transport of ours, or still connects."""
+        """Pass on an event of what is no transport of ours, or is still connecting, as Twisted does."""
         selectable = self._selectables.get(fd)
         if selectable is not None:  # not gone since, by what another event did, nor our alarm
             self._turn.current = selectable
             log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
 
-    # What makes transports: ours in place of Twisted's, which have no hook for it.
+    # Methods that make transports. Twisted's have no hook by which they would make ours.
 
     def listenTCP(self, port: Any, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         """See `IReactorTCP.listenTCP`."""

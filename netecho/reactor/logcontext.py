@@ -51,7 +51,8 @@ class TurnContext(dict[str, Any]):
     def copy(self) -> dict[str, Any]:
         """Return an ordinary context with what this one says now.
 
-        It is nobody's turn in another thread, which may have been given this context, nor after the last.
+        In another thread, which may have been given this context, and when no transport is being called,
+        it is the context outside with `system` as there, or `-`.
         """
         if self.current is None or self._thread != get_ident():
             return {"system": "-", **self._outer}
@@ -61,7 +62,7 @@ class TurnContext(dict[str, Any]):
         return self.copy()[key]
 
     def keys(self) -> Any:
-        """Return the keys of what the context says now. Who makes a dict of it goes by them."""
+        """Return the keys of what the context says now; `dict(context)` goes by them."""
         return self.copy().keys()
 
     def __iter__(self) -> Iterator[str]:
@@ -73,6 +74,6 @@ class TurnContext(dict[str, Any]):
 
 
 def with_present_context(function: Callable[..., None], *arguments: Any, **more: Any) -> None:
-    """Call `function`, which passes the log context on for use at another time, with one that lasts."""
+    """Call `function`, which keeps the present log context for later, with a copy that will not change."""
     present = context.get(log.ILogContext)
     context.call({log.ILogContext: present and present.copy()}, function, *arguments, **more)

@@ -23,13 +23,13 @@ from typing import Any, Final, Literal
 from netecho.reactor.batches import Address
 
 BATCH: Final = 64
-"""Datagrams received or sent at once; Linux makes no more segments than these of one message."""
+"""Datagrams received or sent at once; also the segments that Linux takes in a message (UDP_MAX_SEGMENTS)."""
 LARGEST: Final = 65_536
-"""Bytes of room for a datagram at most; none has as many."""
+"""Bytes of room for a datagram at most: more than any datagram has."""
 LARGEST_SUM: Final = 65_487
-"""Bytes of the datagrams that go out as one message of segments: what one could have over IPv6."""
+"""Bytes that the segments of one message may have together: as many as one datagram over IPv6."""
 PEERS: Final = 4096
-"""Addresses remembered, as the system writes them and as Twisted does."""
+"""Addresses of which it is kept what they are in Twisted's form."""
 
 _UDP_SEGMENT: Final = 103
 _LINE: Final = 64
@@ -81,7 +81,7 @@ def _missing(*arguments: object) -> int:
     return -1
 
 
-# None has `argtypes`: to convert by them costs as much as the system call.
+# No `argtypes` are set: ctypes takes as long to convert arguments by them as the system call takes.
 _libc = ctypes.CDLL(None, use_errno=True)
 _recvmmsg: Callable[..., int] = getattr(_libc, "recvmmsg", _missing)
 _sendmmsg: Callable[..., int] = getattr(_libc, "sendmmsg", _missing)
@@ -127,21 +127,22 @@ def column(structures: ctypes.Array[Any], offset: int, code: Literal["I", "L"]) 
 
 
 class Messages:
-    """Room for `BATCH` datagrams, and what the system is told of it.
+    """Room for `BATCH` datagrams, and the structures that tell the system of it.
 
     Args:
         family: `AF_INET` or `AF_INET6`.
-        size: bytes of room for each; longer ones are cut. Memory is used as far as it is needed.
+        size: bytes of room for each; longer datagrams are cut. A page of it takes memory only once something
+            has been received there.
     """
 
     _control_size = 0
-    """Bytes that are to be sent with each datagram, not as part of it."""
+    """Bytes of ancillary data (cmsg(3)) that are sent beside each datagram."""
 
     def __init__(self, family: int, size: int) -> None:
         self._size = size = min(size, LARGEST)
         # A distance that is no power of two: else all datagrams would compete for the same cache lines.
         self._step = (size // _LINE + 1 | 1) * _LINE
-        # Private: after a fork, each process receives into its own.
+        # Private: after a fork, each process receives into its own memory.
         self._space = mmap.mmap(-1, BATCH * self._step, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         with contextlib.suppress(OSError):  # a kernel without huge pages, of which one would take it all
             self._space.madvise(mmap.MADV_NOHUGEPAGE)
@@ -227,14 +228,22 @@ class Messages:
         return self._usual_source
 
     def answer(self, count: int) -> None:
-        """Make ready to send `count` datagrams back to where they came from."""
+        """Prepare to send `count` datagrams back to where they came from."""
         if self._payload is not None:
             self._bases[:] = self._usual_bases
             self._payload = None
         self._to_send[:count] = self._lengths[:count]
 
     def answer_with(self, payload: bytes, sizes: list[int]) -> list[int]:
-        """Make ready to send `payload` in place of them, cut to the size of each; return the sizes then."""
+        """Prepare to send `payload` in place of each datagram, cut to its size.
+
+        Args:
+            payload: what to send.
+            sizes: of the datagrams, in bytes.
+
+        Returns:
+            The sizes to be sent: less than `sizes` where the payload is shorter.
+        """
         sizes = [min(size, len(payload)) for size in sizes]
         self._payload = ctypes.c_char_p(payload)
         base = ctypes.cast(self._payload, ctypes.c_void_p).value or 0
@@ -254,14 +263,14 @@ class Messages:
         return count
 
     def joinable(self, count: int) -> bool:
-        """Return whether the first of `count` datagrams says of all what is sent with them."""
+        """Return whether `count` datagrams may be one message: all ancillary data are those of the first."""
         return True
 
     def send_segments(self, fd: int, start: int, stop: int, size: int) -> None:
-        """Do the same with datagrams of one size, other than 0, to one address: all or none are sent.
+        """Send datagrams of one size, other than 0, to one address, as segments of one message: all or none.
 
-        The system handles them as one up to the network card, or to the socket that receives them on
-        this machine, and only there as many.
+        The system handles them as one packet up to the network card, or to the socket that receives them on
+        this machine, and divides them only there.
 
         Raises:
             OSError: none was sent.

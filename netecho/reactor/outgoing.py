@@ -1,10 +1,10 @@
 """What is written while a turn's events are passed on, kept until what several have written is sent together.
 
-To send to a process that sleeps is to wake it, which costs more than the sending. One that answers before
-the next event has been dealt with sleeps again by then, and is woken by every message; by several at once
-it is woken once. With 50 connections in TLS an echo server does a fifth more so, and a client a sixth; in
-clear it is 3 and 7 %. Twisted itself keeps all that is written until its next turn; here it is sent in this
-one, with one system call for each connection, and at once if the turn before took long.
+To send to a process that sleeps is to wake it, which costs more than the sending. One that answers before the
+next event has been dealt with sleeps again by then, and is woken by every message; by several at once it is
+woken once. With 50 connections in TLS an echo server does a fifth more work in this way, and a client a
+sixth; in clear it is 3 and 7 %. Twisted itself keeps all that is written until its next turn; here it is sent
+in the same turn, with one system call for each connection, and not kept at all if the turn before took long.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from netecho.reactor.streams import DirectConnection
 
 KEPT_MOST: Final = 4096
-"""Bytes that are kept of a connection. If there would be more, or more than its `bufferSize`, all that is
-kept is sent at once: so it does not come to much, and a producer that writes until it is told to pause is."""
+"""Bytes that are kept of a connection at most. If there would be more, or more than its `bufferSize`, all
+that is kept is sent at once: so little memory is needed, and a producer that writes until it is told to pause
+is told in time."""
 
 
 class Outgoing(list["DirectConnection"]):
@@ -40,9 +41,10 @@ class Outgoing(list["DirectConnection"]):
     def send(self) -> None:
         """Send all that is kept, in order.
 
-        What a connection cannot send directly any more follows what it has queued, if it is not lost.
+        If a connection can no longer send directly, what is kept of it goes behind what it has queued; if it
+        is lost, it is dropped.
         """
-        if self.sending:  # and a producer that is told to pause writes
+        if self.sending:  # and a producer, told to pause by that, writes
             return
         keeping = self.keeping
         self.keeping = self.sending = True
@@ -59,7 +61,7 @@ class Outgoing(list["DirectConnection"]):
                         _in_its_turn(connection.queue_rest, data, sent)
                 else:
                     _in_its_turn(FileDescriptor.write, connection, data)
-        except BaseException:  # an interrupt: what is forgotten here must not be taken for kept
+        except BaseException:  # an interrupt: what this list forgets must not be kept for ever
             for connection in self:
                 connection.kept = b""
             raise
@@ -69,7 +71,7 @@ class Outgoing(list["DirectConnection"]):
 
 
 def _in_its_turn(queue: Callable[..., object], *arguments: object) -> None:
-    """Queue something. If a producer is told to pause and fails, others are still sent what is theirs."""
+    """Queue something. If that pauses a producer, and the producer raises, the other connections go on."""
     try:
         queue(*arguments)
     except Exception:

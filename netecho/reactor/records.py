@@ -51,10 +51,10 @@ class Records(Protocol):
     """The two sides of an established TLS connection: plaintext and what is on the wire."""
 
     single: bool
-    """Whether what was opened last is one record and nothing else: when that is read, nothing is unread."""
+    """Whether what `open` took last was exactly one record: once that is read, nothing is left unread."""
     taken: int
-    """Bytes that `encrypt` has taken, where it has returned something. A record has room for 16 KiB, and for
-    512 bytes if the peer wants it so (RFC 6066 section 4)."""
+    """Bytes that `encrypt` has taken, if it returned something. A record has room for 16 KiB, or for as
+    little as 512 bytes if the peer asks for that (RFC 6066 section 4)."""
 
     def open(self, data: bytes) -> bytes | None:
         """Take bytes off the wire, and read the first record that is whole with them; see `read`."""
@@ -72,14 +72,15 @@ class Records(Protocol):
     def encrypt(self, data: bytes) -> bytes | None:
         """Encrypt what fits in one record, the first `taken` bytes, and return what is to be sent.
 
-        `None`: it cannot be done yet.
+        Returns:
+            `None` if OpenSSL has to hear from the peer first.
 
         Raises:
             OpenSSL.SSL.Error: as `OpenSSL.SSL.Connection.send` does, but for `WantReadError`.
         """
 
     def drain(self) -> bytes:
-        """Return what else is to be sent, or as much as is read at once; empty if there is nothing."""
+        """Return what else is to be sent, `DRAINED_MOST` bytes at most; empty if there is nothing."""
 
 
 class PublicRecords:
@@ -128,7 +129,7 @@ class DirectRecords:
     """Records by OpenSSL's functions; see `Records`.
 
     Raises:
-        AttributeError: pyOpenSSL's connections are not what they were.
+        AttributeError: this version of pyOpenSSL lacks the private attributes that are used here.
     """
 
     __slots__ = (
@@ -179,10 +180,10 @@ class DirectRecords:
         return None
 
     def _unread(self, result: int) -> None:
-        """Take it that OpenSSL has read nothing.
+        """Deal with a call that has read nothing.
 
         Raises:
-            OpenSSL.SSL.Error: not because no more has arrived.
+            OpenSSL.SSL.Error: there is another reason than that no more has arrived.
         """
         self._between = False
         if _ssl_get_error(self._ssl, result) != _WANT_READ:

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Final
 
 NEAR: Final = 0.0015
-"""Seconds within which the timer is used. Before that, epoll's own timeout wakes us for it: it is shorter by
-as much, since Python rounds it up to a millisecond, and it may come late."""
+"""Seconds before the due time from which on the timer is used. Until then epoll's own timeout is, shortened
+by as much: Python rounds it up to a millisecond, and it may come late."""
 _TOLERANCE: Final = 0.000_005
-"""Seconds that an alarm may be late by: what passes between two looks at the clock."""
+"""Seconds by which an alarm that is set already may be late and still be left as it is: what passes between
+two looks at the clock."""
 _NANOSECONDS: Final = 1_000_000_000
 
 

@@ -1,6 +1,6 @@
-"""TLS for the messages of an established connection without pyOpenSSL's and the reactor's detours.
+"""TLS with a shorter way for the messages of an established connection: see `netecho.reactor.records`.
 
-The handshake, the end, and whatever goes wrong are Twisted's.
+The handshake, the end, and whatever goes wrong are Twisted's code.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _RECORD: Final = 1 << 14
 class Traffic:
     """What an established connection does for every message.
 
-    It stands beside the transport since that, like every `ProtocolWrapper`, has a `__getattr__`, and Python
-    looks up each attribute of such an object the slow way.
+    It is an object beside the transport because that, like every `ProtocolWrapper`, has a `__getattr__`, and
+    Python looks up each attribute of such an object the slow way.
 
     Attributes:
         beneath: the transport that takes what is encrypted.
         wrapped: the protocol that is told what was decrypted.
         lost: whether TLS has ended, or failed.
-        muted: whether the wrapped protocol is told of nothing more.
+        muted: whether what still arrives is kept from the wrapped protocol.
         read_ended: whether nothing more is to be read.
         write_ended: whether nothing more can be written.
-        disconnecting: whether what is written is dropped, unless by a producer.
-        closing: whether the transport waits to hear that all that arrived has been delivered.
+        disconnecting: whether what is written is dropped, unless a producer writes it.
+        closing: whether the transport is to be told, by `_shutdownTLS`, when what arrived has been delivered.
     """
 
     __slots__ = (
@@ -170,12 +170,12 @@ class Traffic:
         self.flush()
 
     def forget(self) -> None:
-        """Refer no more to what refers to this; what is written from now on is dropped."""
+        """Let go of the objects that refer to this one; what is written from now on is dropped."""
         self.records = self._transport = None
 
 
 def of_traffic(name: str) -> Any:
-    """Return a property for something that Twisted's methods and those of `Traffic` both go by."""
+    """Return a property of a transport for an attribute of its `Traffic`: both have to see the same value."""
     return property(
         lambda self: getattr(self._traffic, name), lambda self, value: setattr(self._traffic, name, value)
     )
@@ -189,7 +189,8 @@ class DirectTLSTransport(BufferingTLSTransport):
     reactor's next turn.
     """
 
-    # What gathers them is not Twisted's, so that its base's methods are called where that is at work.
+    # `Traffic` gathers them, not Twisted's own buffer: methods that would use that are passed over, and those
+    # of its base class, `TLSMemoryBIOProtocol`, are called.
 
     transport = of_traffic("beneath")
     wrappedProtocol = of_traffic("wrapped")
@@ -213,7 +214,7 @@ class DirectTLSTransport(BufferingTLSTransport):
             self.dataReceived = self._traffic.received  # type: ignore[method-assign]
 
     def send_kept(self) -> None:
-        """Send what is kept until all that was received has been delivered."""
+        """Send now what would be kept until all that was received has been delivered."""
         self._traffic.send_kept()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
@@ -226,7 +227,7 @@ class DirectTLSTransport(BufferingTLSTransport):
         TLSMemoryBIOProtocol.loseConnection(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Take the end of the transport beneath."""
+        """See `IProtocol.connectionLost`: the transport beneath has ended."""
         self._traffic.close()
         TLSMemoryBIOProtocol.connectionLost(self, reason)
         self._traffic.forget()

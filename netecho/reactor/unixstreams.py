@@ -1,4 +1,4 @@
-"""The same for UNIX sockets as `netecho.reactor.streams` has for TCP."""
+"""Connections and listeners on UNIX sockets, as `netecho.reactor.streams` has them for TCP."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from twisted.python import log
 from netecho.reactor.streams import AcceptsInBursts, BeingMade, DirectConnection
 
 ANCILLARY: Final = socket.CMSG_SPACE(4096)
-"""Bytes of file descriptors and the like that are received at once, as Twisted has it."""
+"""Bytes of ancillary data (file descriptors) that are received at once, as in Twisted."""
 
 
 class UNIXConnection(DirectConnection):
-    """The same for UNIX sockets, which may carry file descriptors beside bytes.
+    """A connection on a UNIX socket, which may carry file descriptors beside bytes.
 
-    A descriptor goes with the bytes that are written in the same turn, before or after it. So what is
-    written while something is received is sent when that has been dealt with, and no sooner.
+    A descriptor is sent with the bytes that are written in the same turn, before or after it. So what is
+    written while something is being received is not sent before all of that has been delivered.
     """
 
     _sendmsgQueue: list[int]
     _ancillaryLevelSOLSOCKETTypeSCMRIGHTS: Any
 
     def __init__(self, *arguments: Any) -> None:
-        # With what is set when something is sent, as in `BeingMade`.
+        # Attributes that sending sets: they are made here, as in `BeingMade`.
         self.dataBuffer, self.offset, self.producerPaused = b"", 0, False
         self._receiving = False
         self._asked = False

@@ -1,4 +1,8 @@
-"""Probes with a connection of their own each: opened, used for one exchange, closed."""
+"""Probes with a connection of their own each: opened, used for one exchange, closed.
+
+They are what draft-ietf-ippm-responsiveness calls probes on foreign connections: those of the load are not
+used.
+"""
 
 from __future__ import annotations
 

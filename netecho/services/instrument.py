@@ -1,4 +1,4 @@
-"""What the instrument says of itself: the processor time that it uses, and what its machine is kept from."""
+"""What the instrument says of itself: its share of a processor, and what its host kept for others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from netecho.services.system import ProcessorTime
 
 
 class Instrument:
-    """Counts, once it is made, the processor time of this process, and what the host keeps from all."""
+    """Counts, from when it is made, this process's processor time, and the time the host gives to others."""
 
     def __init__(self) -> None:
         self._used_ns = time.process_time_ns()

@@ -27,11 +27,11 @@ PROBE_INTERVAL_NS: Final = SECOND // 20
 IDLE_NS: Final = 5 * SECOND
 """How long they are alone, at most."""
 IDLE_SHARE: Final = 2
-"""They are not alone for more than one part in so many of the time that the load takes."""
+"""They are alone for at most the time that the load takes, divided by this."""
 
 
 def idle_ns(length_ns: int | None) -> int:
-    """Return how long probes are alone before a load of that length; `None`: it is not known."""
+    """Return how long probes are alone before a load of `length_ns`, or of an unknown length if `None`."""
     return IDLE_NS if length_ns is None else min(IDLE_NS, length_ns // IDLE_SHARE)
 
 

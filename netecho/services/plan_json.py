@@ -1,6 +1,6 @@
-"""Plans as JSON, whole, for a process of ours that carries one out.
+"""Whole plans as JSON, for a worker process that carries one out.
 
-What a result says of its plan is another thing: no file name of a key is among that.
+A result says less of its plan (`to_json` of the plan itself): no names of files with keys, for one.
 """
 
 from __future__ import annotations

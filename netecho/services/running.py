@@ -25,7 +25,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 import netecho.reactor
-from netecho.errors import ExitStatus, UsageError, UserInterruptError
+from netecho.errors import DEBUG_VARIABLE, ExitStatus, UsageError, UserInterruptError
 from netecho.plans import ReactorName
 
 try:
@@ -50,9 +50,6 @@ _SYSTEM_CALLS: Final = {
     ReactorName.ASYNCIO: "select",
 }
 """What each reactor waits with, at the least; Python's `select` has those that the system has."""
-
-DEBUG_VARIABLE = "NETECHO_DEBUG"
-"""When it is 1, what Twisted logs goes to standard error."""
 
 
 def available() -> tuple[ReactorName, ...]:

@@ -28,7 +28,7 @@ class ProcessorTime:
     """What this machine's processors have done since it started, in ticks of a hundredth of a second."""
 
     stolen: int
-    """Something was to run, and the host of this virtual machine let it wait (`steal` in proc_stat(5))."""
+    """Ticks in which something could have run, but the host ran others (`steal` in proc_stat(5))."""
     total: int
 
     @classmethod
@@ -42,7 +42,7 @@ class ProcessorTime:
             return None
 
     def steal_share(self) -> float | None:
-        """Return what share of their time since then the processors were kept from running anything."""
+        """Return the share of the time since then that the host gave to others."""
         now = ProcessorTime.now()
         if now is None or now.total <= self.total:
             return None

@@ -24,8 +24,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netecho.errors import UsageError
-from netecho.services.running import DEBUG_VARIABLE
+from netecho.errors import DEBUG_VARIABLE, UsageError
 
 START_TIMEOUT: Final = 30.0
 """Seconds that a worker may take from its start until it has something to say."""

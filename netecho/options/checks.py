@@ -1,0 +1,159 @@
+"""Whether protocols can do what flags ask of them. If not it is a usage error, which says which ones can."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from netecho.errors import UsageError
+from netecho.plans import Mode, MultiplexPlan, ReplyMode, RequestPlan, Target
+
+if TYPE_CHECKING:
+    from netecho.protocols._contract import Adapter
+
+MOST_SIZE: Final = 128 << 20
+"""Bytes of a message on any protocol: it is made and compared as a whole, in memory."""
+
+
+def names_of(have: Callable[[Adapter], object]) -> str:
+    """Return the names of the protocols that have something, as advice lists them: `smtp or ws`."""
+    from netecho import protocols
+
+    *others, last = [name for name in protocols.names() if have(protocols.load(name))]
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def check_reflection(adapters: Iterable[Adapter], hmac_key: str | None, stateful: bool = False) -> None:
+    """Check that one of the protocols reflects, if flags for reflectors are given.
+
+    Raises:
+        UsageError: none does.
+    """
+    given = [flag for flag, value in (("--hmac-key", hmac_key), ("--stateful", stateful)) if value]
+    if given and not any(adapter.reflects for adapter in adapters):
+        words = names_of(lambda one: one.reflects)
+        raise UsageError(f"{given[0]} is for reflectors: add --proto {words}")
+
+
+def check_addresses(adapters: Sequence[Adapter], targets: Sequence[Target]) -> None:
+    """Check that no two listeners are to share an address. TCP and UDP may have the same port number.
+
+    Raises:
+        UsageError: two are.
+    """
+    fixed = [
+        (adapter.takes_proxy, target.host, target.port)  # what takes a PROXY header is TCP
+        for adapter, target in zip(adapters, targets, strict=True)
+        if target.path is None and target.port
+    ]
+    if len(set(fixed)) < len(fixed):
+        raise UsageError("the same address is to be listened on twice")
+
+
+def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
+    """Check that connections of each of the protocols can begin with a PROXY header, if `flag` was given.
+
+    Raises:
+        UsageError: one has none.
+    """
+    for adapter in adapters:
+        if given and not adapter.takes_proxy:
+            raise UsageError(f"{flag} is for stream connections, which {adapter.name} does not have")
+
+
+def check_multiplex(adapter: Adapter, multiplex: MultiplexPlan, request: RequestPlan | None) -> None:
+    """Check that a protocol can use streams, and write a qlog, as it is asked to.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if multiplex.streams is not None:
+        if not adapter.multiplexes:
+            raise UsageError(f"--streams is for protocols that have many at once: {adapter.name} has not")
+        if request is not None and "h2" in adapter.alpn and not request.http2:
+            raise UsageError("--streams is for HTTP/2: add --http2")
+    if multiplex.qlog is not None:
+        check_qlog([adapter], multiplex.qlog)
+
+
+def check_retry(adapters: Iterable[Adapter], wanted: bool) -> None:
+    """Check that one of the protocols can have peers prove their addresses first, if that is wanted.
+
+    Raises:
+        UsageError: none can.
+    """
+    if wanted and not any(adapter.retries for adapter in adapters):
+        words = names_of(lambda one: one.retries)
+        raise UsageError(f"--quic-retry is for QUIC, which no listener speaks: add --proto {words}")
+
+
+def check_qlog(adapters: Iterable[Adapter], directory: str | None) -> None:
+    """Check that one of the protocols writes qlogs, and the directory for them, if one is given.
+
+    Raises:
+        UsageError: none does, or there is no such directory, or it cannot be written to.
+    """
+    if directory is None:
+        return
+    if not any(adapter.has_qlog for adapter in adapters):
+        raise UsageError("--qlog is for protocols that write down what they do, which this one does not")
+    if not os.path.isdir(directory):
+        raise UsageError(f"--qlog {directory}: there is no such directory")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"--qlog {directory}: this directory cannot be written to")
+
+
+def check_replies(adapters: Iterable[Adapter], reply: ReplyMode) -> None:
+    """Check that each of the protocols has this reply mode.
+
+    Raises:
+        UsageError: one cannot.
+    """
+    for adapter in adapters:
+        if reply not in adapter.replies:
+            words = ", ".join(mode for mode in ReplyMode if mode in adapter.replies)
+            raise UsageError(f"{adapter.name} cannot answer with --reply {reply}: it takes {words}")
+
+
+def check_bounds(adapters: Iterable[Adapter], max_message: int | None) -> None:
+    """Check that one of the protocols bounds its messages, if a bound is given.
+
+    Raises:
+        UsageError: none does.
+    """
+    if max_message is not None and not any(adapter.bounds_messages for adapter in adapters):
+        words = names_of(lambda one: one.bounds_messages)
+        raise UsageError(f"--max-message is for protocols that bound messages: add --proto {words}")
+
+
+def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:
+    """Check that a protocol has what `mode` measures, and that no size is given where nothing is sent.
+
+    Raises:
+        UsageError: it has none, or a size of messages is given, which such a mode does not send.
+    """
+    if mode is Mode.EXCHANGE:
+        return
+    from netecho.protocols._contract import Kind
+
+    if adapter.kind is Kind.DATAGRAM and (mode is Mode.CONNECT or adapter.secure_scheme is None):
+        raise UsageError(f"--mode {mode} is for protocols that connect, which {adapter.name} does not")
+    if mode is Mode.CONNECT and adapter.secure_scheme == adapter.name:
+        raise UsageError(f"{adapter.name} connects by its handshake: write --mode {Mode.HANDSHAKE}")
+    if size is not None:
+        raise UsageError(f"-l/--size is of no use with --mode {mode}, which sends no messages")
+
+
+def check_size(adapter: Adapter, size: int, flag: str) -> None:
+    """Check that a protocol can carry messages of `size` bytes, which `flag` asked for.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    least, most = adapter.minimum_size, min(adapter.maximum_size or MOST_SIZE, MOST_SIZE)
+    if size < least:
+        unit = "byte" if least == 1 else "bytes"
+        raise UsageError(f"{flag}: a message on {adapter.name} has at least {least} {unit}, not {size}")
+    if size > most:
+        raise UsageError(f"{flag}: a message on {adapter.name} has at most {most} bytes, not {size}")

@@ -1,0 +1,75 @@
+"""What messages are sent: the flags for requests, mails and sizes, on the protocols that they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from netecho.errors import UsageError
+from netecho.options.checks import names_of
+from netecho.plans import MailPlan, RequestPlan
+
+if TYPE_CHECKING:
+    from netecho.protocols._contract import Adapter
+
+
+def resolve_request(
+    adapter: Adapter, method: str | None, headers: Sequence[str], body: str | None, http2: bool
+) -> RequestPlan | None:
+    """Return what the flags for HTTP requests ask for; `None` for a protocol that has none.
+
+    Raises:
+        UsageError: they make no valid request, or the protocol has no use for them.
+    """
+    if not adapter.has_requests:
+        given: list[tuple[str, object]] = [("--method", method), ("--body", body), ("--http2", http2)]
+        if not adapter.begins_with_request:
+            given.append(("--header", headers))
+        for flag, value in given:
+            if value:
+                words = names_of(lambda one: one.has_requests)
+                raise UsageError(f"{flag} is for requests: add --proto {words}")
+        return RequestPlan("GET", tuple(headers), upgrades=True) if headers else None
+    if http2 and "h2" not in adapter.alpn:
+        words = names_of(lambda one: one.has_requests and "h2" in one.alpn)
+        raise UsageError(f"--http2 is for --proto {words}: {adapter.name} is another version of HTTP")
+    return RequestPlan("POST" if method is None else method, tuple(headers), body, http2)
+
+
+def resolve_mail(
+    adapter: Adapter, sender: str | None, recipient: str | None, ehlo: str | None
+) -> MailPlan | None:
+    """Return what the flags for mails ask for; `None` for a protocol that has none.
+
+    Raises:
+        UsageError: they are not valid addresses, or the protocol has no use for them.
+    """
+    if not adapter.has_envelopes:
+        for flag, value in (("--from", sender), ("--to", recipient), ("--ehlo", ehlo)):
+            if value is not None:
+                words = names_of(lambda one: one.has_envelopes)
+                raise UsageError(f"{flag} is for mails: add --proto {words}")
+        return None
+    told = {"sender": "" if sender == "<>" else sender, "recipient": recipient, "ehlo": ehlo}
+    return MailPlan(**{name: value for name, value in told.items() if value is not None})
+
+
+def size_of(request: RequestPlan | None, adapter: Adapter, size: int | None) -> int:
+    """Return how many bytes each message has.
+
+    Args:
+        request: what the flags for requests ask for.
+        adapter: says what is usual on its protocol.
+        size: what -l/--size says; `None` if it was not given.
+
+    Raises:
+        UsageError: both -l/--size and --body are given.
+    """
+    content = None if request is None else request.message
+    if content is not None:
+        if size is not None:
+            raise UsageError("--body and -l/--size exclude each other: a body has its own size")
+        return len(content)
+    if size is not None:
+        return size
+    return 0 if request is not None and not request.has_content else adapter.default_size
