@@ -353,3 +353,16 @@ class Adapter(typing.Protocol):
         `write` in the same way, and `loseWriteConnection`, which says that no more will be sent.
         `on_connected`, and how it fails, are as of `connect`.
         """
+
+    def visit(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
+        """Connect a Twisted protocol by the transport and its handshake alone: nothing is said beyond.
+
+        Its connection is lost when the other end's last word has been heard: a refusal that TLS 1.3 has come
+        after our end of the handshake is the reason. `on_connected`, and how it fails, are as of `connect`.
+        """
