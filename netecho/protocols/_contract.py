@@ -335,9 +335,11 @@ class Adapter(typing.Protocol):
     ) -> Deferred[Exchanger]:
         """Open a connection for exchanges; fires when the first can be sent.
 
-        `on_connected` is called when the transport beneath is connected, before any handshake; not at all
-        where it is the handshake that connects. Fails with Twisted's own connect errors, its `TimeoutError`
-        after the route's timeout, or the TLS failure.
+        `on_connected` is called at each step beneath the protocol: when the transport is connected, before
+        any handshake, but not where it is the handshake that connects; and when TLS over it is established,
+        before the protocol says anything in it. If TLS begins later (STARTTLS), it is called when it begins
+        too. Fails with Twisted's own connect errors, its `TimeoutError` after the route's timeout, or the TLS
+        failure.
         """
 
     def converse(
