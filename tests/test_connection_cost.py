@@ -164,15 +164,45 @@ def test_certificates_are_verified() -> None:
     assert done.stderr.count(b"\n") == 1
 
 
-def test_refused_after_our_end_of_a_handshake(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [
+        ("tls", []),
+        ("https", []),
+        ("https", ["--http2"]),
+        ("wss", []),
+        ("smtps", []),
+        ("quic", []),
+        ("http3", []),
+    ],
+)
+def test_refused_after_our_end_of_a_handshake(scheme: str, words: list[str], tmp_path: pathlib.Path) -> None:
     """In TLS 1.3 a server says that it wants a certificate when our end of the handshake is over."""
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "clients.pem"))
-    with Server("tls://127.0.0.1:0", "--client-ca", str(tmp_path / "clients.pem")) as server:
-        trust = ["--cacert", str(server.listener.ca)]
-        done = netecho("bench", server.listener.url, "--mode", "handshake", "-n", "3", *trust, "--quiet")
+    with Server(f"{scheme}://127.0.0.1:0", "--client-ca", str(tmp_path / "clients.pem")) as server:
+        asked = ["-n", "3", "--cacert", str(server.listener.ca), *words]
+        done = netecho("bench", server.listener.url, "--mode", "handshake", *asked, "--quiet")
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"wants a client certificate; give one with --cert" in done.stderr
     assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("scheme", ["tls", "https", "wss", "smtps"])
+def test_nothing_but_a_handshake(scheme: str, certificate: pathlib.Path) -> None:  # noqa: F811
+    """A server that says nothing has its handshakes measured, whatever its protocol, and hears nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "server.pem")
+    heard: list[bytes] = []
+
+    def listen(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secure:
+            heard.append(secure.recv(100))
+
+    with serving(listen) as url:
+        words = ["--mode", "handshake", "-n", "2", "--cacert", str(certificate / "ca.pem")]
+        result = bench(url.replace("tcp", scheme), *words)
+    all_opened(result, 2)
+    assert heard == [b"", b""]
 
 
 @pytest.mark.parametrize("words", ["-c 3 -q 50 -z 1h", "-c 4 --workers 2"])
@@ -211,29 +241,21 @@ def test_a_server_that_goes(load: list[str], certificate: pathlib.Path) -> None:
     assert result["latency_ns"]["handshake"]["count"] == 4
 
 
-def test_a_server_that_does_not_close(certificate: pathlib.Path) -> None:  # noqa: F811
-    """TLS is closed by both ends: who does not is waited for as long as for anything, and counted."""
+@pytest.mark.parametrize("mode", ["connect", "handshake"])
+def test_a_server_that_does_not_close(mode: str, certificate: pathlib.Path) -> None:  # noqa: F811
+    """Both ends close a connection: who does not is waited for as long as for anything, and counted."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate / "server.pem")
     over = threading.Event()
 
     def hold(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True):
+        if mode == "handshake":
+            connection = context.wrap_socket(connection, server_side=True)
+        with connection:
             over.wait(TIMEOUT)
 
     with serving(hold) as url:
-        words = [
-            "--mode",
-            "handshake",
-            "-n",
-            "2",
-            "-c",
-            "2",
-            "-w",
-            "1s",
-            "--cacert",
-            str(certificate / "ca.pem"),
-        ]
+        words = ["--mode", mode, "-n", "2", "-c", "2", "-w", "1s", "--cacert", str(certificate / "ca.pem")]
         result = bench(url.replace("tcp", "tls"), *words, status=1)
         over.set()
     assert result["exchanges"]["completed"] == 2
@@ -274,6 +296,13 @@ exec "$0" -c "$1" "$0"
 LISTENING = """
 import socket, subprocess, sys, threading
 listener = socket.create_server(("127.0.0.1", 8000), backlog=100)
+
+def close_when_they_do():
+    while True:
+        with listener.accept()[0] as connection:
+            connection.recv(1)
+
+threading.Thread(target=close_when_they_do, daemon=True).start()
 done = subprocess.run(
     [sys.argv[1], "-m", "netecho", "bench", "tcp://127.0.0.1:8000", "--quiet", "--json", "-",
      "--mode", "connect", "-n", "13"]

@@ -22,6 +22,7 @@ from netecho.measure.quality import Judgement, Observed
 from netecho.measure.recorder import Recorder
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
+from netecho.measure.stalls import Stalls
 from netecho.measure.summary import Connections, Summary
 from netecho.plans import SECOND
 from tests import samples
@@ -67,6 +68,7 @@ def recorded(mine: list[Exchange], *, closed_loop: bool = False) -> Part:
         elapsed_ns=4 * SECOND,
         cpu_shares=(0.5,),
         steal_share=0.25,
+        stalls=Stalls(1, 2, 2, 30) if closed_loop else None,
         sending=None if closed_loop else Sending(len(mine), len(mine), 4 * SECOND, 1, HeldBack(held_back)),
         whole=True,
     )
@@ -85,6 +87,7 @@ def summary_of(part: Part, connections: int) -> Summary:
         ),
         workers=1,
         cpu_shares=(),
+        stalls=None,
     )
 
 
@@ -148,6 +151,8 @@ def test_json(every: list[Exchange], closed_loop: bool) -> None:
         ("cpu_shares", ["half"]),
         ("steal_share", "half"),
         ("sending", {}),
+        ("stalls", [1]),
+        ("stalls", {"count": "often"}),
         ("workers", None),
         ("jitter", {"jitter_arrivals": 1}),
         ("flows", [{}]),
@@ -230,6 +235,8 @@ def test_sums() -> None:
     assert merge([one]).sending is None
     stolen = [dataclasses.replace(one, steal_share=share) for share in (0.1, None, 0.3)]
     assert merge(stolen).steal_share == 0.3
+    still = [dataclasses.replace(one, stalls=stalls) for stalls in (Stalls(1, 5, 5, 9), Stalls(2, 4, 3, 9))]
+    assert merge([one, *still]).stalls == Stalls(3, 9, 5, 18)
 
 
 def test_flows_of_workers() -> None:

@@ -15,6 +15,7 @@ from netecho.measure.oneway import Offset
 from netecho.measure.quality import Observed, judge
 from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
+from netecho.measure.stalls import Stalls
 from netecho.plans import SECOND, Mode
 from tests import samples
 
@@ -26,6 +27,7 @@ GOOD = Observed(
     connections_requested=2,
     connections_opened=2,
 )
+STALLED = Stalls(3, 500_000_000, 400_000_000, 20 * SECOND)
 
 
 def test_a_good_run_needs_no_remark() -> None:
@@ -55,6 +57,10 @@ def test_a_good_run_needs_no_remark() -> None:
         ({"told_apart": 10, "counts": Counts(sent=10, completed=9, lost=1)}, True, None),
         ({"steal_share": 0.035}, True, "kept 3.5% of the processors' time from it (steal)"),
         ({"steal_share": 0.005}, True, None),
+        ({"stalls": STALLED}, True, "stood still 3 times (stopped, or kept from its"),
+        ({"stalls": STALLED, "response": Histogram.of([1_600_000_001])}, True, None),
+        ({"stalls": dataclasses.replace(STALLED, watched_ns=8 * SECOND)}, False, "400 ms and 6% of the time"),
+        ({"stalls": Stalls(watched_ns=SECOND)}, True, None),
         ({"no_port": 7}, False, "7 connections found no local port free"),
         ({"mode": Mode.CONNECT, "connections_opened": 1, "verified": False}, True, None),
         ({"mode": Mode.CONNECT, "closed_loop": True}, True, "closed loop: a connection waits"),

@@ -20,6 +20,7 @@ from netecho.measure.holdback import HeldBack
 from netecho.measure.recorder import Recorder
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
+from netecho.measure.stalls import Stalls
 from netecho.measure.summary import (
     LATENCIES,
     Connections,
@@ -91,6 +92,7 @@ summaries = st.builds(
     warmup=st.one_of(st.none(), st.builds(Counts, sent=naturals)),
     cpu_share=st.one_of(st.none(), st.integers(0, 40_000).map(lambda n: n / 10_000)),
     steal_share=st.one_of(st.none(), st.integers(0, 10_000).map(lambda n: n / 10_000)),
+    stalls=st.one_of(st.none(), st.builds(Stalls, *[naturals] * 4)),
     trustworthy=st.booleans(),
     caveats=st.lists(st.text(min_size=1), max_size=2).map(tuple),
     lateness=briefs,
@@ -249,6 +251,7 @@ def _spoilt(path: str, value: object) -> dict[str, Any]:
         ("instrument.cpu_share", 10**400),
         ("instrument.cpu_share", "half"),
         ("instrument.steal_share", "half"),
+        ("instrument.stalls", 3),
         ("latency_ns.response", None),
         ("histograms.response", "garbage"),
         ("intervals.0.response", 3),

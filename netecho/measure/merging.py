@@ -39,6 +39,7 @@ from netecho.measure.recorder import Recorder
 from netecho.measure.reflected import Reflected, delays_of
 from netecho.measure.segments import GRID_NS, align, segments_of
 from netecho.measure.sending import Sending
+from netecho.measure.stalls import Stalls
 from netecho.measure.summary import (
     LATENCIES,
     LATENESS,
@@ -86,6 +87,8 @@ class Part:
     """How often the other end said what of an exchange."""
     transport: Mapping[str, Any] | None = None
     """As in `Summary`."""
+    stalls: Stalls | None = None
+    """`None` in an open loop."""
 
     def distribution(self, name: str) -> Histogram | None:
         """Return the distribution of that name; `None` if it has no samples, or is not told yet."""
@@ -116,6 +119,7 @@ class Part:
             "whole": self.whole,
             "statuses": dict(self.statuses),
             "transport": None if self.transport is None else dict(self.transport),
+            "stalls": None if self.stalls is None else self.stalls.to_json(),
         }
 
     @classmethod
@@ -147,6 +151,7 @@ class Part:
                 None if one_way is None else OneWay.unpack(one_way),
                 naturals(part["statuses"]),
                 None if part["transport"] is None else checked(part, "transport", dict),
+                Stalls.from_json(part),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a worker's part of a result: {error!r}") from error
@@ -227,6 +232,7 @@ def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
     warmups = [one.warmup for one in every if one.warmup is not None]
     jitters = [one.jitter for one in every if one.jitter is not None]
     sendings = [one.sending for one in every if one.sending is not None]
+    stalls = [one.stalls for one in every if one.stalls is not None]
     return Part(
         _counts(one.counts for one in every),
         _connections(one.connections for one in every),
@@ -247,6 +253,7 @@ def merge(parts: Iterable[Part], grid_ns: int = GRID_NS) -> Part:
         _one_way([one.one_way for one in every if one.one_way is not None]),
         _words(one.statuses for one in every),
         next((one.transport for one in every if one.transport is not None), None),
+        sum(stalls, Stalls()) if stalls else None,
     )
 
 
@@ -326,6 +333,7 @@ def observe(
         embedded=embedded,
         mode=mode,
         steal_share=part.steal_share,
+        stalls=part.stalls,
         no_port=part.errors.get(NoPortError.kind, 0),
     )
 
@@ -376,5 +384,6 @@ def summarise(
         workers_died=part.died,
         cpu_shares=part.cpu_shares if part.workers > 1 else (),
         steal_share=part.steal_share,
+        stalls=part.stalls,
         transport=part.transport,
     )

@@ -17,6 +17,7 @@ from netecho.measure.counts import Counts
 from netecho.measure.histogram import Histogram
 from netecho.measure.reflected import Reflected
 from netecho.measure.sending import Sending
+from netecho.measure.stalls import Stalls
 from netecho.plans import Mode
 
 BUSY_CPU_SHARE: Final = 0.9
@@ -36,6 +37,8 @@ LATE_NS: Final = 1_000_000
 """If it also is more than this, nothing but the instrument can be blamed for it."""
 STEAL_SHARE: Final = 0.005
 """Above this share of all processors' time, what their host kept from us may be in a high percentile."""
+STALLED_SHARE: Final = 0.05
+"""Above this share of the time in which a closed loop's client stood still itself, its rate is another."""
 STALLED_TIMES: Final = 2.0
 """So many times the service time, the response time tells of waiting, and the reader should know."""
 
@@ -76,6 +79,8 @@ class Observed:
     mode: Mode = Mode.EXCHANGE
     steal_share: float | None = None
     """Of all processors' time, what the host of a virtual machine took; `None`: the system does not say."""
+    stalls: Stalls | None = None
+    """When the instrument stood still; `None` in an open loop, whose lateness has it."""
     no_port: int = 0
     """How many connections had no local port to come from."""
 
@@ -140,6 +145,11 @@ def limits_of_the_client(observed: Observed) -> Iterator[str]:
         )
     else:
         yield from _crowd(observed)
+    if observed.stalls is not None and observed.stalls.share > STALLED_SHARE:
+        yield (
+            f"{_stalls(observed.stalls)} and {observed.stalls.share:.0%} of the time: rates and latencies "
+            "are partly its own; measure again when the machine has a processor for it"
+        )
     if observed.no_port:
         yield (
             f"{humanise.count(observed.no_port, 'connection')} found no local port free: each that was "
@@ -185,6 +195,8 @@ def _remarks(observed: Observed) -> Iterator[str]:
             f"closed loop: {what} waits for the one before it, so a stall delays few samples and "
             "percentiles understate what users on a schedule would see"
         )
+    if observed.stalls is not None:
+        yield from _remarks_on_stalls(observed, observed.stalls)
     if observed.sending is not None:
         yield from _remarks_on_sending(observed, observed.sending)
     late = _lateness(observed)
@@ -210,6 +222,19 @@ def _remarks(observed: Observed) -> Iterator[str]:
         )
     if observed.interrupted:
         yield "interrupted: these are the results so far"
+
+
+def _remarks_on_stalls(observed: Observed, stalls: Stalls) -> Iterator[str]:
+    longest_ns = _percentile(observed.response, 100)
+    if stalls.longest_ns > longest_ns * LATE_SHARE and stalls.share <= STALLED_SHARE:  # else it is a reason
+        yield f"{_stalls(stalls)}: the longest response times may be its own"
+
+
+def _stalls(stalls: Stalls) -> str:
+    return (
+        f"this client stood still {humanise.count(stalls.count, 'time')} (stopped, or kept from its "
+        f"processor), for up to {humanise.duration(stalls.longest_ns)}"
+    )
 
 
 def _remarks_on_sending(observed: Observed, sending: Sending) -> Iterator[str]:

@@ -77,6 +77,7 @@ def _part(summary: Summary) -> Part:
         summary.workers,
         summary.workers_died,
         whole=True,
+        stalls=summary.stalls,
     )
 
 

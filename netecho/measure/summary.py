@@ -23,6 +23,7 @@ from netecho.measure.reflected_flow import VARIATION_BACK, VARIATION_OUT
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
 from netecho.measure.setup import PIECES
+from netecho.measure.stalls import Stalls
 
 SCHEMA: Final = "netecho.result/1"
 LATENCIES: Final = ("response", "service", *PIECES)
@@ -146,6 +147,8 @@ class Summary:
     """Of one processor, used by each of several workers while it measured, the idlest first."""
     steal_share: float | None = None
     """Of all processors' time, what the host of a virtual machine took; `None`: the system does not say."""
+    stalls: Stalls | None = None
+    """When the instrument itself stood still; `None` in an open loop, whose lateness has it."""
     statuses: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """How often the other end said what of an exchange: its status codes, of HTTP."""
     comparison: Mapping[str, Any] | None = None
@@ -270,6 +273,8 @@ class Summary:
             answer["cpu_share_per_worker"] = [round(share, 4) for share in self.cpu_shares]
         if self.steal_share is not None:
             answer["steal_share"] = round(self.steal_share, 4)
+        if self.stalls is not None:
+            answer["stalls"] = self.stalls.to_json()
         return answer if self.sending is None else {**answer, **self.sending.to_json()}
 
     @classmethod
@@ -336,6 +341,7 @@ class Summary:
             workers=natural({"workers": 1, **instrument}, "workers"),
             workers_died=natural({"workers_died": 0, **instrument}, "workers_died"),
             steal_share=None if steal_share is None else float(steal_share),
+            stalls=Stalls.from_json(instrument),
             cpu_shares=tuple(map(float, instrument.get("cpu_share_per_worker", ()))),
             **{key: checked(result, key, dict) for key in _ADDITIONS if key in result},
             version=checked(result, "netecho", str),

@@ -340,9 +340,11 @@ class Adapter(typing.Protocol):
     ) -> Deferred[Exchanger]:
         """Open a connection for exchanges; fires when the first can be sent.
 
-        `on_connected` is called when the transport beneath is connected, before any handshake; not at all
-        where it is the handshake that connects. Fails with Twisted's own connect errors, its `TimeoutError`
-        after the route's timeout, or the TLS failure.
+        `on_connected` is called at each step beneath the protocol: when the transport is connected, before
+        any handshake, but not where it is the handshake that connects; and when TLS over it is established,
+        before the protocol says anything in it. If TLS begins later (STARTTLS), it is called when it begins
+        too. Fails with Twisted's own connect errors, its `TimeoutError` after the route's timeout, or the TLS
+        failure.
         """
 
     def converse(
@@ -357,4 +359,17 @@ class Adapter(typing.Protocol):
         A stream arrives in any pieces; of other kinds each call is one message. Its transport takes
         `write` in the same way, and `loseWriteConnection`, which says that no more will be sent.
         `on_connected`, and how it fails, are as of `connect`.
+        """
+
+    def visit(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
+        """Connect a Twisted protocol by the transport and its handshake alone: nothing is said beyond.
+
+        Its connection is lost when the other end's last word has been heard: a refusal that TLS 1.3 has come
+        after our end of the handshake is the reason. `on_connected`, and how it fails, are as of `connect`.
         """

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+
 from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode
-from netecho.protocols._contract import Adapter
+from netecho.protocols._contract import Adapter, Route
 
 
 class PlainAdapter:
@@ -41,3 +47,23 @@ class PlainAdapter:
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all that is counted."""
         return 0
+
+    def converse(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
+        """Connect a protocol; see `netecho.protocols._contract.Adapter.converse`."""
+        raise NotImplementedError
+
+    def visit(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
+        """Connect for a conversation, in which nothing need be said."""
+        return self.converse(reactor, route, protocol, on_connected)

@@ -56,15 +56,24 @@ class SMTPExchanger(Protocol):
         route: the way to the server.
         on_reply: called with the reply to each mail.
         on_lost: called when the connection is lost.
+        on_secured: called when TLS begins in mid-connection, and when it is established.
     """
 
     transport: Any
 
-    def __init__(self, reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        route: Route,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        on_secured: Callable[[], object] | None = None,
+    ) -> None:
         self._reactor = reactor
         self._route = route
         self._on_reply: OnReply = on_reply
         self._on_lost: OnLost | None = on_lost
+        self._on_secured = on_secured
         self.ready: Deferred[SMTPExchanger] = Deferred(lambda _: self.transport.abortConnection())
         """Fires when mails can be sent."""
         self._replies = Replies()
@@ -128,12 +137,19 @@ class SMTPExchanger(Protocol):
             self._refuse("it goes on in clear behind STARTTLS", TLSError)
             return
         self._is_starting_tls = True
+        self._secured()
         begin_tls(self.transport, self, self._route.tls, self._reactor, is_client=True)
 
     def handshakeCompleted(self) -> None:
         """Ask anew what the server offers, if it was in clear that it said so."""
         if self._is_starting_tls:
+            self._secured()
             self._say(f"EHLO {self._name()}", self._extended)
+
+    def _secured(self) -> None:
+        """Tell of a step of TLS."""
+        if self._on_secured is not None:
+            self._on_secured()
 
     def _refuse(self, words: str, kind: type[ConnectError] = ConnectError) -> None:
         self._fail(Failure(kind(f"{self._route.target} takes no mail: {words}")))

@@ -141,13 +141,16 @@ class _Handshake(Protocol):
 
     transport: Any
 
-    def __init__(self, successor: Protocol) -> None:
+    def __init__(self, successor: Protocol, on_established: Callable[[], object] | None) -> None:
         self._successor = successor
+        self._on_established = on_established
         self._ended = False
         self.completed: Deferred[None] = Deferred(lambda _: self.transport.abortConnection())
 
     def handshakeCompleted(self) -> None:
         self._ended = True
+        if self._on_established is not None:
+            self._on_established()
         self.transport.wrappedProtocol = self._successor
         self._successor.makeConnection(self.transport)
         self.completed.callback(None)
@@ -174,7 +177,7 @@ def connect_protocol(
     """Connect `protocol` over an endpoint, with TLS if the route has it; fires with it once it can talk.
 
     A PROXY header goes before all that. The route's timeout covers the connection and the handshake.
-    `on_connected` is called between them.
+    `on_connected` is called when each of these two is there.
     """
 
     async def connect_by(factory: Any) -> None:
@@ -188,7 +191,7 @@ def connect_protocol(
         if route.tls is None:
             await connect_by(_ConnectedFactory(protocol, on_connected))
         else:
-            handshake = _Handshake(protocol)
+            handshake = _Handshake(protocol, on_connected)
             factory: Any = _ConnectedFactory(handshake, on_connected)
             await connect_by(HalfCloseableTLSFactory(route.tls, True, factory, reactor))
             await handshake.completed

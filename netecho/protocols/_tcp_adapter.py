@@ -84,3 +84,13 @@ class TCPAdapter(PlainAdapter):
     ) -> Deferred[Protocol]:
         """Connect for a conversation in messages."""
         return self.conversation(protocol).begin(self.connect, reactor, route, on_connected)
+
+    def visit(
+        self,
+        reactor: Any,
+        route: Route,
+        protocol: Protocol,
+        on_connected: Callable[[], object] | None = None,
+    ) -> Deferred[Protocol]:
+        """Connect by TCP, and TLS if the route has it."""
+        return connect_protocol(reactor, tcp_endpoint(reactor, route), route, protocol, on_connected)

@@ -49,7 +49,7 @@ class SMTP(TCPAdapter):
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Exchanger]:
         """Connect for exchanges: until the server has said what it offers, in TLS if asked."""
-        exchanger = SMTPExchanger(reactor, route, on_reply, on_lost)
+        exchanger = SMTPExchanger(reactor, route, on_reply, on_lost, on_connected)
         first = dataclasses.replace(route, tls=None) if route.starttls else route
 
         async def connect() -> Exchanger:

@@ -9,8 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
 from netecho.protocols._contract import Adapter, Kind, ListenSettings, OnLost, OnReply, Route
-from netecho.protocols._sockets import tcp_endpoint
-from netecho.protocols._stream_client import StreamExchanger, connect_protocol
+from netecho.protocols._stream_client import StreamExchanger
 from netecho.protocols._stream_replies import REPLIES, reply_factory
 from netecho.protocols._stream_server import ReplyFactory
 from netecho.protocols._tcp_adapter import TCPAdapter
@@ -41,8 +40,8 @@ class TCP(TCPAdapter):
         protocol: Protocol,
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Protocol]:
-        """Connect any protocol."""
-        return connect_protocol(reactor, tcp_endpoint(reactor, route), route, protocol, on_connected)
+        """Connect any protocol: nothing is said but what it says."""
+        return self.visit(reactor, route, protocol, on_connected)
 
 
 adapter: Adapter = TCP()

@@ -82,6 +82,7 @@ CSV_COLUMNS: Final = (
         for statistic in _STATISTICS
     ),
     "instrument.steal_share",
+    *_under("instrument.stalls", "count total_ns longest_ns watched_ns"),
 )
 CHANGE_COLUMNS: Final = ("metric", "unit", "old", "new", "ratio", "low", "high", "confidence", "verdict")
 """Of a comparison's CSV: the keys of its `changes`."""

@@ -27,6 +27,7 @@ from netecho.measure.payload import Payload
 from netecho.measure.progress import Phase
 from netecho.measure.recorder import Recorder
 from netecho.measure.setup import RESOLVE
+from netecho.measure.stalls import Stalls
 from netecho.measure.summary import Connections, Summary
 from netecho.plans import SECOND, BenchPlan, Mode, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
@@ -34,7 +35,7 @@ from netecho.services.bench_connection import RETRY_LONGEST, Connection
 from netecho.services.conclusion import conclude
 from netecho.services.crowd import Crowd, kinds_of
 from netecho.services.handshake import describe
-from netecho.services.instrument import Instrument
+from netecho.services.instrument import Instrument, Wakes
 from netecho.services.intervals import Intervals, OnInterval, OnProgress
 from netecho.services.open_loop import OpenLoop
 from netecho.services.roster import Roster
@@ -114,6 +115,10 @@ class Benchmark:
         self._intervals = Intervals(self, on_progress, on_tick, on_interval)
         self._instrument: Instrument | None = None
         """What counts from when measuring begins; `None`: it has not begun."""
+        self._wakes: Wakes | None = None
+        """What sees stalls, in a closed loop, from then on."""
+        self._stalls: Stalls | None = None
+        """What they came to, in the end."""
         self._last_ns = self._over_ns = self._connected_ns = 0
         self._grace = 0
         """How often it is still not looked for what has waited too long."""
@@ -247,6 +252,8 @@ class Benchmark:
         self.begun_ns = self._last_ns = self._over_ns = self.clock()
         self._intervals.restart()  # they begin with what is measured, in every process at once
         self._instrument = Instrument()
+        if self._open_loop is None:
+            self._wakes = Wakes(self.reactor, self.clock)
         if self.plan.length_ns is not None:
             end = self.stop_sending if self._open_loop is None else self._open_loop.end
             self.reactor.callLater(self.plan.length_ns / SECOND, end)
@@ -347,6 +354,9 @@ class Benchmark:
 
     def _close_books(self) -> None:
         gc.unfreeze()
+        if self._wakes is not None:
+            self._stalls = self._wakes.stalls()
+            self._wakes.stop()
         instrument = self._instrument
         if instrument is None or self._over_ns <= self.begun_ns:
             return
@@ -384,6 +394,7 @@ class Benchmark:
             interrupted=self.interrupted,
             cpu_shares=() if self.cpu_share is None else (self.cpu_share,),
             steal_share=self.steal_share,
+            stalls=self._stalls or (None if self._wakes is None else self._wakes.stalls()),
             sending=None if self._open_loop is None else self._open_loop.kept(),
             jitter=datagrams.jitter,
             flows=datagrams.flows,

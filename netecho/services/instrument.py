@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
+from netecho.measure.stalls import PERIOD_NS, Stalls, StallWatch
+from netecho.plans import SECOND
 from netecho.services.system import ProcessorTime
 
 
@@ -26,3 +30,35 @@ class Instrument:
     def steal_share(self) -> float | None:
         """Return `ProcessorTime.steal_share`; `None` if the system does not say."""
         return None if self._processors is None else self._processors.steal_share()
+
+
+class Wakes:
+    """Wakes every `PERIOD_NS` from when it is made, until it is stopped, to see this process stand still.
+
+    Args:
+        reactor: provides `IReactorTime`.
+        clock: monotonic, in nanoseconds.
+    """
+
+    def __init__(self, reactor: Any, clock: Callable[[], int]) -> None:
+        self._reactor = reactor
+        self._clock = clock
+        self._watch = StallWatch(clock(), time.process_time_ns())
+        self._call: Any = None
+        self._wait()
+
+    def _wait(self) -> None:
+        self._call = self._reactor.callLater(PERIOD_NS / SECOND, self._wake)
+
+    def _wake(self) -> None:
+        self._watch.woke(self._clock(), time.process_time_ns())
+        self._wait()
+
+    def stop(self) -> None:
+        """Wake no more."""
+        if self._call.active():
+            self._call.cancel()
+
+    def stalls(self) -> Stalls:
+        """Return what they have come to by now."""
+        return self._watch.stalls(self._clock(), time.process_time_ns())

@@ -2,9 +2,9 @@
 
 An `Opener` is a place for one such connection at a time, as a `Connection` is for exchanges: to the schedule,
 the recorder and the result it makes no difference. An exchange is completed when the connection is there, or
-the TLS handshake is over; the place is free for the next when it is closed. We close first, so that it is
-our port that is kept for a minute (TIME_WAIT, RFC 9293 section 3.6.1); a reset in place of that would be
-cheaper, and another thing than what clients do.
+the TLS handshake is over; the place is free for the next when both ends have closed it. We close first, so
+that it is our port that is kept for a minute (TIME_WAIT, RFC 9293 section 3.6.1); a reset in place of that
+would be cheaper, and another thing than what clients do.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Opener(Connection):
         try:
             route = await self._find(setup, begun_ns)
             opening = Opening(self._clock)
-            await benchmark.adapter.converse(benchmark.reactor, route, visit, opening.on_connected)
+            await benchmark.adapter.visit(benchmark.reactor, route, visit, opening.on_connected)
         except Exception:
             raise connect_failure(Failure(), benchmark.plan.target) from None
         opened = self._clock()
@@ -180,7 +180,10 @@ class Opener(Connection):
             visit.transport.abortConnection()
 
         benchmark.closing += 1
-        visit.transport.loseConnection()
+        if self._with_tls:
+            visit.transport.loseConnection()
+        else:  # which would not wait for the other end
+            visit.transport.loseWriteConnection()
         patience = benchmark.reactor.callLater(self._route.timeout, abort)
         try:
             await visit.ended
