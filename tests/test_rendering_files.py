@@ -240,6 +240,14 @@ def test_saved_forms_save_each(tmp_path: pathlib.Path) -> None:
     assert json.loads(stdout.getvalue())["command"] == "bench"
 
 
+def test_a_form_that_cannot_be_saved_costs_no_other(tmp_path: pathlib.Path) -> None:
+    """A full disk under one file is none under the other."""
+    table = tmp_path / "a.csv"
+    with pytest.raises(NetechoError, match="--json '/dev/full'"):
+        SavedForms.open("/dev/full", str(table), None).save([samples.bench()])
+    assert table.read_text() == to_csv([samples.bench()])
+
+
 def test_two_forms_cannot_have_one_place(tmp_path: pathlib.Path) -> None:
     """Nor two of them standard output."""
     path = str(tmp_path / "a")

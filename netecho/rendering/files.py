@@ -249,12 +249,15 @@ class SavedForms:
         """Write the results: a single one as an indented object, several as JSON Lines.
 
         Raises:
-            NetechoError: a file could not be written after all.
+            NetechoError: a file could not be written after all; the other one has been, if it could be.
         """
-        if self.json is not None:
-            self.json.write(to_json_text(summaries[0]) if len(summaries) == 1 else to_json_lines(summaries))
-        if self.csv is not None:
-            self.csv.write(to_csv(summaries))
+        try:
+            if self.json is not None:
+                text = to_json_text(summaries[0]) if len(summaries) == 1 else to_json_lines(summaries)
+                self.json.write(text)
+        finally:
+            if self.csv is not None:
+                self.csv.write(to_csv(summaries))
 
     def save_comparison(self, comparison: Comparison) -> None:
         """Write a comparison.
