@@ -142,6 +142,19 @@ def test_the_latency_table_shows_each_distribution() -> None:
     assert next(line for line in lines if line.startswith("max")).split()[1:3] == ["5.00", "s"]
 
 
+@pytest.mark.parametrize(("width", "columns"), [(60, 4), (50, 3), (40, 2), (30, 1), (20, 1)])
+def test_distributions_without_room_for_a_column_are_below(width: int, columns: int) -> None:
+    """A time on a narrow terminal is not cut: `3.25 …` might be of any unit."""
+    summary = samples.troubled()
+    lines = text_of(summary, width).splitlines()
+    heads = [line.split()[1:] for line in lines if line.startswith("latency ")]
+    assert [name for head in heads for name in head] == ["response", "service", "connect", "handshake"]
+    assert max(map(len, heads)) == columns
+    cells = [re.split(r"  +", line) for line in lines if re.match(r"(min|mean|p[0-9.]+|max)  ", line)]
+    assert all(re.fullmatch(r"[0-9.]+ (ns|µs|ms|s)", value) for _, *values in cells for value in values)
+    assert sum(len(values) for name, *values in cells if name == "max") == 4
+
+
 def test_percentiles_that_so_few_samples_cannot_have_are_left_out() -> None:
     """The p99.9 of 500 connects is only their maximum."""
     lines = text_of(samples.bench(latencies={"connect": samples.latencies(500)})).splitlines()

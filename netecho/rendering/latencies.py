@@ -37,15 +37,15 @@ def statistics_and_histogram(summary: Summary, console: Console) -> RenderableTy
     for name in datagrams.WAYS:
         if (one := summary.distribution(name)) is not None:
             shown[name] = one
-    table = _statistics(shown)
+    tables = list(_statistics(shown, console.width))
     if response is None or response.count < _FEWEST_SAMPLES:
-        return table
+        return Group(*tables)
     counted = "echoes" if opened(summary.plan) is None else "opened"
     room = console.width - (_LABEL_WIDTH + _COLUMN_WIDTH * len(shown)) - _GAP
     if room < _LEAST_HISTOGRAM_WIDTH:
-        return Group(table, *histogram_below(response, console, counted))
+        return Group(*tables, *histogram_below(response, console, counted))
     beside = Table.grid(padding=(0, _GAP, 0, 0))
-    beside.add_row(table, _histogram(response, console, min(room, _WIDEST_HISTOGRAM), counted))
+    beside.add_row(*tables, _histogram(response, console, min(room, _WIDEST_HISTOGRAM), counted))
     return beside
 
 
@@ -58,7 +58,17 @@ def histogram_below(
         yield _histogram(response, console, min(console.width, _WIDEST_HISTOGRAM), counted)
 
 
-def _statistics(shown: Mapping[str, Histogram]) -> Table:
+def _statistics(shown: Mapping[str, Histogram], width: int) -> Iterator[RenderableType]:
+    """Yield a table, or several one below the other: of as many columns each as have room."""
+    names = list(shown)
+    room = max(1, (width - _LABEL_WIDTH) // _COLUMN_WIDTH)
+    for first in range(0, len(names), room):
+        if first:
+            yield ""
+        yield _statistics_table({name: shown[name] for name in names[first : first + room]})
+
+
+def _statistics_table(shown: Mapping[str, Histogram]) -> Table:
     table = Table.grid()
     table.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
     for _ in shown:
