@@ -75,6 +75,25 @@ def test_one_after_the_other() -> None:
     assert [one.start_ns for one in merged.segments] == [2 * SECOND, 62 * SECOND]
 
 
+@pytest.mark.parametrize(("second", "rate"), [(AT_NOON, 200), (A_MINUTE_LATER, 100)])
+def test_schedules(second: str, rate: float) -> None:
+    """Beside each other their rates add up; one after the other their times do."""
+    sending = Sending(1_000, 900, 10 * SECOND, 9 * SECOND, HeldBack(3, 100, 5))
+    merged = merge_results([result(AT_NOON, 3, sending=sending), result(second, 4, sending=sending)])
+    assert merged.sending is not None
+    assert (merged.sending.due, merged.sending.sent) == (2_000, 1_800)
+    assert merged.sending.asked_per_s == rate
+    assert merged.sending.achieved_per_s == 0.9 * rate
+    assert merged.sending.held_back == HeldBack(6, 200, 5)
+
+
+def test_a_schedule_beside_a_closed_loop() -> None:
+    """What had none is not in its time."""
+    sending = Sending(1_000, 900, 10 * SECOND, 9 * SECOND)
+    merged = merge_results([result(AT_NOON, 3, sending=sending), result(A_MINUTE_LATER, 4)])
+    assert merged.sending == sending
+
+
 @pytest.mark.parametrize("started", ["yesterday", "2026-03-01T12:00:00"])
 def test_times_that_do_not_compare(started: str) -> None:
     """A date that is none, or that may be any zone's, is taken for the same as the others."""

@@ -18,6 +18,7 @@ from netecho.measure.merging import Part, merge, summarise
 from netecho.measure.quality import Judgement
 from netecho.measure.reflected import Reflected
 from netecho.measure.segments import GRID_NS, Segment, align, place_of
+from netecho.measure.sending import Sending
 from netecho.measure.summary import IntervalSummary, Summary
 
 _AMOUNTS: Final = ("connections", "exchanges", "count", "rate_per_s", "connect_rate_per_s")
@@ -34,7 +35,7 @@ def merge_results(summaries: Sequence[Summary]) -> Summary:
     first = min(zip(starts, summaries, strict=True), key=lambda pair: pair[0])[1]
     reasons = [caveat for one in summaries if not one.trustworthy for caveat in one.caveats]
     remarks = [caveat for one in summaries for caveat in one.caveats]
-    elapsed_ns = _elapsed_ns(starts, summaries)
+    elapsed_ns = _covered_ns(starts, [one.elapsed_ns for one in summaries])
     side_by_side = elapsed_ns < sum(one.elapsed_ns for one in summaries)
     merged = summarise(
         dataclasses.replace(merge(map(_part, summaries)), elapsed_ns=elapsed_ns),
@@ -46,6 +47,7 @@ def merge_results(summaries: Sequence[Summary]) -> Summary:
     )
     return dataclasses.replace(
         merged,
+        sending=_sending(starts, summaries),
         intervals=_intervals(starts, summaries),
         segments=_segments(starts, summaries),
         reflected=_reflected([one.reflected for one in summaries if one.reflected is not None]),
@@ -94,13 +96,29 @@ def _starts(summaries: Sequence[Summary]) -> list[int]:
         return [0] * len(summaries)
 
 
-def _elapsed_ns(starts: Sequence[int], summaries: Sequence[Summary]) -> int:
+def _covered_ns(starts: Sequence[int], lengths: Sequence[int]) -> int:
     """Return for how long at least one was under way."""
-    elapsed = until = 0
-    for start, length in sorted((at, one.elapsed_ns) for at, one in zip(starts, summaries, strict=True)):
-        elapsed += max(0, start + length - max(start, until))
+    covered = until = 0
+    for start, length in sorted(zip(starts, lengths, strict=True)):
+        covered += max(0, start + length - max(start, until))
         until = max(until, start + length)
-    return elapsed
+    return covered
+
+
+def _sending(starts: Sequence[int], summaries: Sequence[Summary]) -> Sending | None:
+    """Return the schedules as one: of runs one after the other, rates do not add up and times do."""
+    scheduled = [
+        (start, one.sending) for start, one in zip(starts, summaries, strict=True) if one.sending is not None
+    ]
+    if not scheduled:
+        return None
+    begun = [start for start, _ in scheduled]
+    sendings = [sending for _, sending in scheduled]
+    return dataclasses.replace(
+        functools.reduce(operator.add, sendings),
+        planned_ns=_covered_ns(begun, [one.planned_ns for one in sendings]),
+        took_ns=_covered_ns(begun, [one.took_ns for one in sendings]),
+    )
 
 
 def _plan(plans: Sequence[Mapping[str, Any]], *, side_by_side: bool) -> dict[str, Any]:
