@@ -245,6 +245,8 @@ class _Run:
 
     def _divide(self, parts: int) -> list[Histogram]:
         segments = self._summary.segments
+        if "response" not in self._summary.latencies:
+            raise _UnknownError(f"nothing came back in {_PARTS[_WHOLE]}")
         if len(segments) < parts:
             raise _UnknownError(
                 f"a run is kept in {humanise.count(len(segments), 'segment')} and {parts} are needed: "
