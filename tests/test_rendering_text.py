@@ -155,6 +155,19 @@ def test_distributions_without_room_for_a_column_are_below(width: int, columns: 
     assert sum(len(values) for name, *values in cells if name == "max") == 4
 
 
+@pytest.mark.parametrize("seconds", [100, 3599])
+def test_long_times_stand_apart(seconds: int) -> None:
+    """Whoever asks for far more than there is waits for minutes."""
+    long, longer, short = (
+        Histogram.of([one, SECOND]) for one in (seconds * SECOND, seconds * SECOND - 1, SECOND)
+    )
+    latencies = {"connect": short, "response": long, "service": longer}
+    lines = text_of(samples.bench(latencies=latencies)).splitlines()
+    (most,) = (line for line in lines if line.startswith("max "))
+    shown = f"{seconds // 60} min {seconds % 60} s"
+    assert re.split(r"  +|(?<=s) ", most) == ["max", shown, shown, "1.00 s"]
+
+
 def test_percentiles_that_so_few_samples_cannot_have_are_left_out() -> None:
     """The p99.9 of 500 connects is only their maximum."""
     lines = text_of(samples.bench(latencies={"connect": samples.latencies(500)})).splitlines()
