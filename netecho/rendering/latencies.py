@@ -11,11 +11,14 @@ from rich.text import Text
 
 from netecho.measure import humanise
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
+from netecho.measure.reflected import BACK, DWELL, OUT
 from netecho.measure.summary import LATENCIES, Summary
-from netecho.rendering import bars, datagrams
+from netecho.rendering import bars
 from netecho.rendering.plan import opened
 from netecho.rendering.streams import speaks_unicode
 
+WAYS: Final = (OUT, BACK, DWELL)
+"""The distributions beside latencies of an exchange with a reflector."""
 _LABEL_WIDTH: Final = 11
 _GAP: Final = 4
 _COLUMN_WIDTH: Final = 10
@@ -34,7 +37,7 @@ def statistics_and_histogram(summary: Summary, console: Console) -> RenderableTy
     response = shown.get("response")
     if shown.get("service") == response:
         shown.pop("service", None)
-    for name in datagrams.WAYS:
+    for name in WAYS:
         if (one := summary.distribution(name)) is not None:
             shown[name] = one
     columns = {name: _column(one) for name, one in shown.items()}
