@@ -63,6 +63,8 @@ class ResultFile:
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
+            if not os.path.basename(path):  # as an unset variable leaves it, or a directory that is not there
+                raise OSError(0, "it names no file") from None
             mode = stat.S_IFREG
         else:
             if stat.S_ISDIR(mode) or stat.S_ISSOCK(mode):
