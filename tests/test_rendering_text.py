@@ -304,6 +304,16 @@ def test_an_open_loop(width: int) -> None:
         assert words in text
 
 
+def test_a_width_of_nothing_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 0 columns is one that has not told its size."""
+    as_ever = io.StringIO()
+    show(samples.bench(), console_on(as_ever, width=80))
+    monkeypatch.setenv("COLUMNS", "0")
+    unknown = io.StringIO()
+    show(samples.bench(), console_on(unknown))
+    assert unknown.getvalue() == as_ever.getvalue()
+
+
 def test_colour_on_a_terminal_and_none_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     """https://no-color.org: the words are the same."""
     monkeypatch.setenv("TERM", "xterm-256color")
