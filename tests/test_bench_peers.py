@@ -424,6 +424,21 @@ def test_saved_files(tmp_path: pathlib.Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([as_json, as_csv])
 
 
+def test_a_full_disk_loses_no_result(tmp_path: pathlib.Path) -> None:
+    """What cannot be saved after all is shown, and saved where it can be."""
+    table = tmp_path / "result.csv"
+    with serving(echo) as url:
+        done = netecho("bench", url, "-n", "10", "--quiet", "--json", "/dev/full", "--csv", str(table))
+        told = netecho("bench", url, "-n", "10", "--quiet", "--json", "/dev/full", "--json-stream")
+    for one in (done, told):
+        assert one.stderr == b"netecho: --json '/dev/full' cannot be written: no space left on device\n"
+        assert one.returncode == 1
+    assert b"10 sent, 10 completed" in done.stdout
+    (row,) = csv.DictReader(io.StringIO(table.read_text()))
+    assert row["exchanges.completed"] == "10"
+    all_good(checked(json.loads(told.stdout.splitlines()[-1])["result"]), 10)
+
+
 @pytest.mark.parametrize("words", [["--json", "-"], ["--csv", "-"], ["--json-stream"], []])
 def test_closed_stdout(words: list[str]) -> None:
     """Who reads ten bytes and goes is no reason for a complaint."""

@@ -350,6 +350,16 @@ def test_closed_stdout() -> None:
     assert (child.returncode, err) == (1, b"")
 
 
+@pytest.mark.parametrize("form", [(), ("--json-stream",)])
+def test_what_cannot_be_saved_is_shown(form: tuple[str, ...]) -> None:
+    """A full disk under `--json` takes the file and not the result."""
+    with Server("tcp://127.0.0.1:0") as server:
+        result = client("-n", "2", "-i", "1ms", *form, "--json", "/dev/full", server.listener.url)
+    assert result.stderr == b"netecho: --json '/dev/full' cannot be written: no space left on device\n"
+    assert result.returncode == ExitStatus.FAILED
+    assert (b'{"event": "result"' if form else b"2 sent, 2 received") in result.stdout
+
+
 @pytest.mark.parametrize("scheme", ["tcp", "udp", "stamp"])
 @pytest.mark.parametrize("form", [(), ("--json-stream",)])
 def test_full_disk(scheme: str, form: tuple[str, ...]) -> None:

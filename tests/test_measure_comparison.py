@@ -309,6 +309,10 @@ def test_a_run_without_any_echo_is_compared_in_nothing() -> None:
     assert not comparison.changes
     assert comparison.unknown["p50"] == "a run has 0 echoes and 20 are needed: measure for longer"
     assert comparison.unknown["throughput"] == "nothing came back in a run"
+    assert set(compare([good], [nothing]).unknown.values()) == {
+        "nothing came back in a run",
+        "nothing came back in a quarter of a run",
+    }
 
 
 def test_latencies_of_nothing_have_a_logarithm() -> None:

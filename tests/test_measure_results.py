@@ -75,6 +75,25 @@ def test_one_after_the_other() -> None:
     assert [one.start_ns for one in merged.segments] == [2 * SECOND, 62 * SECOND]
 
 
+@pytest.mark.parametrize(("second", "rate"), [(AT_NOON, 200), (A_MINUTE_LATER, 100)])
+def test_schedules(second: str, rate: float) -> None:
+    """Beside each other their rates add up; one after the other their times do."""
+    sending = Sending(1_000, 900, 10 * SECOND, 9 * SECOND, HeldBack(3, 100, 5))
+    merged = merge_results([result(AT_NOON, 3, sending=sending), result(second, 4, sending=sending)])
+    assert merged.sending is not None
+    assert (merged.sending.due, merged.sending.sent) == (2_000, 1_800)
+    assert merged.sending.asked_per_s == rate
+    assert merged.sending.achieved_per_s == 0.9 * rate
+    assert merged.sending.held_back == HeldBack(6, 200, 5)
+
+
+def test_a_schedule_beside_a_closed_loop() -> None:
+    """What had none is not in its time."""
+    sending = Sending(1_000, 900, 10 * SECOND, 9 * SECOND)
+    merged = merge_results([result(AT_NOON, 3, sending=sending), result(A_MINUTE_LATER, 4)])
+    assert merged.sending == sending
+
+
 @pytest.mark.parametrize("started", ["yesterday", "2026-03-01T12:00:00"])
 def test_times_that_do_not_compare(started: str) -> None:
     """A date that is none, or that may be any zone's, is taken for the same as the others."""
@@ -121,6 +140,19 @@ def test_distrust_is_shared() -> None:
     assert merged.system == {"host": "a, b", "os": "x"}
     assert merged.plan["target"] == "tcp://a:1, tcp://b:1"
     assert merged.plan["connections"] == 10
+
+
+def test_what_was_not_made_alike_is_said() -> None:
+    """The plan that is shown is the first one's only."""
+    plan = {"target": "tcp://a:1", "connections": 10, "size": 64, "duration_ns": 5, "verify": "full"}
+    other = {**plan, "target": "udp://b:2", "connections": 20, "size": 4096, "duration_ns": 7}
+    beside = merge_results([result(AT_NOON, 3, plan=plan), result(AT_NOON, 4, plan=other)])
+    unlike = "added up of what was not made alike: protocol tcp and udp, "
+    assert beside.caveats == (f"{unlike}size 64 and 4096",)
+    after = merge_results([result(AT_NOON, 3, plan=plan), result(A_MINUTE_LATER, 4, plan=other)])
+    assert after.caveats == (f"{unlike}connections 10 and 20, size 64 and 4096",)
+    log = {"target": "tcp://a:1"}  # the plan of a histogram log has no more
+    assert merge_results([result(AT_NOON, 3, plan=plan), result(AT_NOON, 4, plan=log)]).caveats == ()
 
 
 def test_flows_are_numbered_anew() -> None:

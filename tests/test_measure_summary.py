@@ -290,6 +290,16 @@ def test_a_missing_key_is_named() -> None:
         Summary.from_json(result)
 
 
+@pytest.mark.parametrize("missing", ["histograms", "histograms.connect"])
+def test_latencies_without_their_histogram_are_refused(missing: str) -> None:
+    """They would be left out in silence, as all that is shown of them comes from it."""
+    result = samples.troubled().to_json()
+    holder, _, name = missing.partition(".")
+    del (result[holder] if name else result)[name or holder]
+    with pytest.raises(ValueError, match=f"it has no '{missing}'"):
+        Summary.from_json(result)
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [("elapsed_ns", 1.5), ("exchanges.sent", -1), ("plan.model", "ajar"), ("intervals.0.response", {})],

@@ -103,3 +103,16 @@ def test_verdicts_are_not_cut_off() -> None:
     assert "…" not in text
     assert "no difference" in text
     assert "shown" in text
+
+
+@pytest.mark.parametrize("width", [50, 40, 30])
+def test_no_number_is_cut_where_a_table_has_no_room(width: int) -> None:
+    """It is said in sentences then."""
+    text = " ".join(text_of(width=width).split())
+    for words in (
+        "p10 4.29 ms before, 4.73 ms now, +10.3% (99% interval +7.1% to +13.4%): slower",
+        "p50 5.10 ms before, 5.12 ms now, +0.4% (99% interval -3.0% to +4.0%): no difference shown",
+        "throughput 19.1k/s before, 21.0k/s now, +9.9% (99% interval +2.0% to 12 times): faster",
+    ):
+        assert words in text
+    assert "…" not in text

@@ -168,6 +168,17 @@ def test_what_cannot_be_written_is_found_out_before(tmp_path: pathlib.Path) -> N
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["", "missing/"])
+def test_what_names_no_file_is_found_out_before(
+    name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unset variable is no reason to run, and to have nowhere to put what came of it."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"--json '{name}' cannot be written: it names no file"):
+        ResultFile(name, "--json", None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_without_permission_is_left_alone(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +249,14 @@ def test_saved_forms_save_each(tmp_path: pathlib.Path) -> None:
     assert one.take_stdout
     one.save([samples.bench()])
     assert json.loads(stdout.getvalue())["command"] == "bench"
+
+
+def test_a_form_that_cannot_be_saved_costs_no_other(tmp_path: pathlib.Path) -> None:
+    """A full disk under one file is none under the other."""
+    table = tmp_path / "a.csv"
+    with pytest.raises(NetechoError, match="--json '/dev/full'"):
+        SavedForms.open("/dev/full", str(table), None).save([samples.bench()])
+    assert table.read_text() == to_csv([samples.bench()])
 
 
 def test_two_forms_cannot_have_one_place(tmp_path: pathlib.Path) -> None:

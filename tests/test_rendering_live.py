@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import io
 import json
 
@@ -121,6 +122,14 @@ def test_quiet_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     view.update(at("measuring", 1, INTERVAL))
     view.finish()
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_live_view_on_a_terminal_without_unicode() -> None:
+    """Microseconds are `us`, as in the result."""
+    console = console_on(io.TextIOWrapper(io.BytesIO(), encoding="ascii"), width=80)
+    progress = dataclasses.replace(at("measuring", 3), response=lambda: {"p50": 89_200})
+    drawing = LiveView(console).drawing(progress)
+    assert "p50 89.2 us" in "".join(segment.text for segment in console.render(drawing))
 
 
 def test_the_live_view_draws_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,32 @@ def test_the_latency_table_shows_each_distribution() -> None:
     assert next(line for line in lines if line.startswith("max")).split()[1:3] == ["5.00", "s"]
 
 
+@pytest.mark.parametrize(("width", "columns"), [(60, 4), (50, 3), (40, 2), (30, 1), (20, 1)])
+def test_distributions_without_room_for_a_column_are_below(width: int, columns: int) -> None:
+    """A time on a narrow terminal is not cut: `3.25 …` might be of any unit."""
+    summary = samples.troubled()
+    lines = text_of(summary, width).splitlines()
+    heads = [line.split()[1:] for line in lines if line.startswith("latency ")]
+    assert [name for head in heads for name in head] == ["response", "service", "connect", "handshake"]
+    assert max(map(len, heads)) == columns
+    cells = [re.split(r"  +", line) for line in lines if re.match(r"(min|mean|p[0-9.]+|max)  ", line)]
+    assert all(re.fullmatch(r"[0-9.]+ (ns|µs|ms|s)", value) for _, *values in cells for value in values)
+    assert sum(len(values) for name, *values in cells if name == "max") == 4
+
+
+@pytest.mark.parametrize("seconds", [100, 3599])
+def test_long_times_stand_apart(seconds: int) -> None:
+    """Whoever asks for far more than there is waits for minutes."""
+    long, longer, short = (
+        Histogram.of([one, SECOND]) for one in (seconds * SECOND, seconds * SECOND - 1, SECOND)
+    )
+    latencies = {"connect": short, "response": long, "service": longer}
+    lines = text_of(samples.bench(latencies=latencies)).splitlines()
+    (most,) = (line for line in lines if line.startswith("max "))
+    shown = f"{seconds // 60} min {seconds % 60} s"
+    assert re.split(r"  +|(?<=s) ", most) == ["max", shown, shown, "1.00 s"]
+
+
 def test_percentiles_that_so_few_samples_cannot_have_are_left_out() -> None:
     """The p99.9 of 500 connects is only their maximum."""
     lines = text_of(samples.bench(latencies={"connect": samples.latencies(500)})).splitlines()
@@ -278,6 +304,16 @@ def test_an_open_loop(width: int) -> None:
         assert words in text
 
 
+def test_a_width_of_nothing_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 0 columns is one that has not told its size."""
+    as_ever = io.StringIO()
+    show(samples.bench(), console_on(as_ever, width=80))
+    monkeypatch.setenv("COLUMNS", "0")
+    unknown = io.StringIO()
+    show(samples.bench(), console_on(unknown))
+    assert unknown.getvalue() == as_ever.getvalue()
+
+
 def test_colour_on_a_terminal_and_none_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     """https://no-color.org: the words are the same."""
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -348,10 +384,12 @@ def test_what_a_path_does_to_datagrams(sample: Any) -> None:
     """How far they were reordered, how their delays vary, and the jitter: of a load and of probes."""
     text = " ".join(text_of(sample(**DATAGRAMS), 120).split())
     assert "10 late, 3 duplicated, 20 reordered, 1 corrupted" in text
-    assert "reordered 20 (0.1%), by p50 1, p99 1,234, max 1,234 places" in text
+    assert "reordered 20 (0.1%), by p50 1, max 1,234 places" in text
     assert "variation p50 5.00 µs, p99 5.00 µs, max 7.00 ms between neighbours" in text
     assert "jitter 40.0 µs on average, 90.0 µs on the worst flow" in text
     assert "on the way" not in text
+    few = {**DATAGRAMS, "distributions": {"variation": Histogram.of([1_000, 2_000])}}
+    assert " p50 1.00 µs, max 2.00 µs between neighbours" in text_of(sample(**few), 120)
 
 
 @pytest.mark.parametrize("sample", [samples.bench, samples.probes])

@@ -244,11 +244,13 @@ def run(
                 write_out(f"{line}\n", sys.stderr)
         if old is not None:
             summary = old.compare(summary)
-        forms.save([summary])
-        if stream is not None:
-            stream.result(summary)
-        elif show is not None:
-            show(summary)
+        try:
+            forms.save([summary])
+        finally:  # what could not be saved is to be seen all the more
+            if stream is not None:
+                stream.result(summary)
+            elif show is not None:
+                show(summary)
         if log is not None:
             log.close()
         for kind in summary.errors:

@@ -186,10 +186,14 @@ class _Forms:
 
     def show(self, summary: Summary) -> bool:
         """Show the result and save it; return whether anybody is still there to read standard output."""
-        self.saved.save([summary])
-        if self.json_stream:
-            return JSONStream(sys.stdout).event("result", result=summary.to_json())
-        return self.text is None or self.text(summary)
+        try:
+            self.saved.save([summary])
+        finally:  # what could not be saved is to be seen all the more
+            if self.json_stream:
+                is_read = JSONStream(sys.stdout).event("result", result=summary.to_json())
+            else:
+                is_read = self.text is None or self.text(summary)
+        return is_read
 
 
 async def _probe(

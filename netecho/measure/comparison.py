@@ -61,7 +61,7 @@ _WHOLE, _HALVES, _QUARTERS = 1, 2, 4
 SHORTEST_NS: Final = _QUARTERS * GRID_NS
 """How long a run is that can be compared with itself: each of its quarters has an interval."""
 _PARTS: Final = {_WHOLE: "a run", _HALVES: "half of a run", _QUARTERS: "a quarter of a run"}
-_UNCOMPARED: Final = frozenset(
+UNCOMPARED: Final = frozenset(
     (
         *("target", "duration_ns", "exchanges", "count", "warmup_ns", "timeout_ns", "connect_rate_per_s"),
         *("seed", "slo", "overhead"),
@@ -245,6 +245,8 @@ class _Run:
 
     def _divide(self, parts: int) -> list[Histogram]:
         segments = self._summary.segments
+        if "response" not in self._summary.latencies:
+            raise _UnknownError(f"nothing came back in {_PARTS[_WHOLE]}")
         if len(segments) < parts:
             raise _UnknownError(
                 f"a run is kept in {humanise.count(len(segments), 'segment')} and {parts} are needed: "
@@ -384,6 +386,11 @@ def _caveats(old: Sequence[Summary], new: Sequence[Summary], method: Method) -> 
 
 
 def _circumstances(summary: Summary) -> dict[str, Any]:
-    plan = {key: value for key, value in summary.plan.items() if key not in _UNCOMPARED}
-    scheme = str(summary.plan.get("target")).partition(":")[0]
-    return {"protocol": scheme, **plan, **summary.system, "netecho": summary.version}
+    plan = {key: value for key, value in summary.plan.items() if key not in UNCOMPARED}
+    protocol = protocol_of(summary.plan)
+    return {"protocol": protocol, **plan, **summary.system, "netecho": summary.version}
+
+
+def protocol_of(plan: Mapping[str, Any]) -> str:
+    """Return the scheme of a plan's target: `tcp`, `https`."""
+    return str(plan.get("target")).partition(":")[0]

@@ -9,15 +9,18 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import itertools
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from netecho.measure.comparison import UNCOMPARED, protocol_of
 from netecho.measure.counts import Interval
 from netecho.measure.merging import Part, merge, summarise
 from netecho.measure.quality import Judgement
 from netecho.measure.reflected import Reflected
 from netecho.measure.segments import GRID_NS, Segment, align, place_of
+from netecho.measure.sending import Sending
 from netecho.measure.summary import IntervalSummary, Summary
 
 _AMOUNTS: Final = ("connections", "exchanges", "count", "rate_per_s", "connect_rate_per_s")
@@ -34,18 +37,22 @@ def merge_results(summaries: Sequence[Summary]) -> Summary:
     first = min(zip(starts, summaries, strict=True), key=lambda pair: pair[0])[1]
     reasons = [caveat for one in summaries if not one.trustworthy for caveat in one.caveats]
     remarks = [caveat for one in summaries for caveat in one.caveats]
-    elapsed_ns = _elapsed_ns(starts, summaries)
+    elapsed_ns = _covered_ns(starts, [one.elapsed_ns for one in summaries])
     side_by_side = elapsed_ns < sum(one.elapsed_ns for one in summaries)
+    plans = [one.plan for one in summaries]
+    if differences := _differences(plans, divided=_AMOUNTS if side_by_side else ()):
+        remarks.append(f"added up of what was not made alike: {', '.join(differences)}")
     merged = summarise(
         dataclasses.replace(merge(map(_part, summaries)), elapsed_ns=elapsed_ns),
         command=first.command,
         started=first.started,
         system={**first.system, "host": ", ".join(_unlike(str(one.system.get("host")) for one in summaries))},
-        plan=_plan([one.plan for one in summaries], side_by_side=side_by_side),
+        plan=_plan(plans, side_by_side=side_by_side),
         judgement=Judgement(not reasons, tuple(_unlike([*reasons, *remarks]))),
     )
     return dataclasses.replace(
         merged,
+        sending=_sending(starts, summaries),
         intervals=_intervals(starts, summaries),
         segments=_segments(starts, summaries),
         reflected=_reflected([one.reflected for one in summaries if one.reflected is not None]),
@@ -95,13 +102,29 @@ def _starts(summaries: Sequence[Summary]) -> list[int]:
         return [0] * len(summaries)
 
 
-def _elapsed_ns(starts: Sequence[int], summaries: Sequence[Summary]) -> int:
+def _covered_ns(starts: Sequence[int], lengths: Sequence[int]) -> int:
     """Return for how long at least one was under way."""
-    elapsed = until = 0
-    for start, length in sorted((at, one.elapsed_ns) for at, one in zip(starts, summaries, strict=True)):
-        elapsed += max(0, start + length - max(start, until))
+    covered = until = 0
+    for start, length in sorted(zip(starts, lengths, strict=True)):
+        covered += max(0, start + length - max(start, until))
         until = max(until, start + length)
-    return elapsed
+    return covered
+
+
+def _sending(starts: Sequence[int], summaries: Sequence[Summary]) -> Sending | None:
+    """Return the schedules as one: of runs one after the other, rates do not add up and times do."""
+    scheduled = [
+        (start, one.sending) for start, one in zip(starts, summaries, strict=True) if one.sending is not None
+    ]
+    if not scheduled:
+        return None
+    begun = [start for start, _ in scheduled]
+    sendings = [sending for _, sending in scheduled]
+    return dataclasses.replace(
+        functools.reduce(operator.add, sendings),
+        planned_ns=_covered_ns(begun, [one.planned_ns for one in sendings]),
+        took_ns=_covered_ns(begun, [one.took_ns for one in sendings]),
+    )
 
 
 def _plan(plans: Sequence[Mapping[str, Any]], *, side_by_side: bool) -> dict[str, Any]:
@@ -111,6 +134,17 @@ def _plan(plans: Sequence[Mapping[str, Any]], *, side_by_side: bool) -> dict[str
         if all(isinstance(amount, int | float) for amount in amounts):
             plan[key] = sum(amounts)
     return plan
+
+
+def _differences(plans: Sequence[Mapping[str, Any]], *, divided: Sequence[str]) -> list[str]:
+    """Return in what the plans differ, but for what is divided among them: `size 64 and 4096`."""
+    known = [{"protocol": protocol_of(one), **one} for one in plans]
+    differences = []
+    for key in dict.fromkeys(itertools.chain.from_iterable(known)):
+        values = _unlike(str(one[key]) for one in known if key in one)
+        if len(values) > 1 and key not in UNCOMPARED and key not in divided:
+            differences.append(f"{key} {' and '.join(values)}")
+    return differences
 
 
 def _intervals(starts: Sequence[int], summaries: Sequence[Summary]) -> tuple[IntervalSummary, ...]:

@@ -300,7 +300,10 @@ class Summary:
         warmup, instrument = result.get("warmup"), result["instrument"]
         lateness, cpu_share = instrument.get("lateness_ns"), instrument["cpu_share"]
         steal_share = instrument.get("steal_share")
-        histograms = result.get("histograms", {})
+        histograms = result["histograms"]
+        for name in LATENCIES:
+            if latencies.get(name) is not None and name not in histograms:
+                raise KeyError(f"histograms.{name}")
         counts = Counts(**naturals({**exchanges, **throughput}, Counts))
         delays, reordering = result.get("delay_ns") or {}, result.get("reordering") or {}
         reflector = result.get("reflector")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +18,8 @@ from netecho.rendering.streams import escape
 _SIDES: Final = ("before", "now")
 _LABEL_WIDTH: Final = 10
 _GAP: Final = 2
+_ANY_WIDTH: Final = 1_000
+"""Wider than any table here: what it needs is measured, and not what it is given."""
 _STYLES: Final = {Verdict.FASTER: "green", Verdict.SLOWER: "bold red", Verdict.NONE: "dim"}
 _MOST_AS_PERCENT: Final = 10.0
 """A ratio from which on it is shown as a multiple."""
@@ -42,7 +45,7 @@ def parts(
     """Return what is shown, from top to bottom; see `show_comparison`."""
     yield _labelled((label, Text(escape(name), "bold")) for label, name in zip(_SIDES, names, strict=True))
     yield ""
-    yield _changes(comparison)
+    yield _Changes(comparison.changes)
     if comparison.unknown:
         yield ""
         yield _labelled(
@@ -62,28 +65,52 @@ def _labelled(rows: Iterable[tuple[str, Text]]) -> Table:
     return grid
 
 
-def _changes(comparison: Comparison) -> Table:
-    table = Table.grid(padding=(0, _GAP, 0, 0))
-    table.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
-    for _ in range(4):
-        table.add_column(justify="right", no_wrap=True)
-    table.add_column()
-    share = humanise.share(comparison.changes[0].confidence, 1).replace(".0", "")
-    table.add_row("", *_SIDES, "change", f"{share} interval", style="dim")
-    for change in comparison.changes:
-        table.add_row(
-            escape(change.metric),
-            _number(change, change.old),
-            _number(change, change.new),
-            _percent(change.ratio),
-            f"{_percent(change.low)} to {_percent(change.high)}",
-            Text(change.verdict.value, _STYLES[change.verdict]),
-        )
-    return table
+class _Changes:
+    """A table of what changed, or sentences where that has no room: no number is cut."""
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self._changes = changes
+        self._share = humanise.share(changes[0].confidence, 1).replace(".0", "")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table()
+        needed = Measurement.get(console, options.update(max_width=_ANY_WIDTH), table).minimum
+        yield table if needed <= options.max_width else self._sentences()
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, _GAP, 0, 0))
+        table.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
+        for _ in range(4):
+            table.add_column(justify="right", no_wrap=True)
+        table.add_column()
+        table.add_row("", *_SIDES, "change", f"{self._share} interval", style="dim")
+        for change in self._changes:
+            table.add_row(
+                escape(change.metric),
+                _number(change, change.old),
+                _number(change, change.new),
+                _percent(change.ratio),
+                _interval(change),
+                Text(change.verdict.value, _STYLES[change.verdict]),
+            )
+        return table
+
+    def _sentences(self) -> Table:
+        rows = []
+        for change in self._changes:
+            old, new = _number(change, change.old), _number(change, change.new)
+            text = Text(f"{old} before, {new} now, {_percent(change.ratio)} ")
+            text.append(f"({self._share} interval {_interval(change)}): ")
+            rows.append((escape(change.metric), text.append(change.verdict.value, _STYLES[change.verdict])))
+        return _labelled(rows)
 
 
 def _number(change: Change, value: float) -> str:
     return humanise.rate(value) if change.metric == THROUGHPUT else humanise.duration(value)
+
+
+def _interval(change: Change) -> str:
+    return f"{_percent(change.low)} to {_percent(change.high)}"
 
 
 def _percent(ratio: float) -> str:

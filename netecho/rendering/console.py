@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import IO
+from typing import IO, Final
 
 from rich.console import Console
 
 from netecho.rendering.streams import lead_nowhere, write_out
+
+_UNKNOWN_WIDTH: Final = 80
 
 
 class _QuietConsole(Console):
@@ -19,9 +21,12 @@ class _QuietConsole(Console):
 
 def console_on(stream: IO[str], *, width: int | None = None) -> Console:
     """Return a console on `stream`: coloured on a terminal, plain otherwise or when NO_COLOR is set."""
-    return _QuietConsole(
+    console = _QuietConsole(
         file=stream, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False
     )
+    if console.width < 1:  # COLUMNS is 0 where a terminal has not told its size: nothing would be shown
+        console.width = _UNKNOWN_WIDTH
+    return console
 
 
 def is_live(console: Console) -> bool:

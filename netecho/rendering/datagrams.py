@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterator
 
 from netecho.measure import humanise
 from netecho.measure.datagrams import EXTENT, VARIATION
-from netecho.measure.reflected import BACK, DWELL, OUT
+from netecho.measure.histogram import Histogram
 from netecho.measure.summary import Summary
-
-WAYS: Final = (OUT, BACK, DWELL)
-"""The distributions beside latencies of an exchange with a reflector."""
-_BRIEF: Final = ("p50", "p99", "max")
+from netecho.rendering.latencies import meaningful
 
 
 def rows(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -22,12 +18,11 @@ def rows(summary: Summary) -> Iterator[tuple[str, str]]:
     extent = summary.distribution(EXTENT)
     if extent is not None:
         share = humanise.share(summary.counts.reordered, summary.counts.completed)
-        datagrams = {key: f"{value:,}" for key, value in (extent.brief() or {}).items()}
-        yield "reordered", f"{summary.counts.reordered:,} ({share}), by {_words(datagrams)} places"
+        places = _brief(extent, humanise.count)
+        yield "reordered", f"{summary.counts.reordered:,} ({share}), by {places} places"
     variation = summary.distribution(VARIATION)
     if variation is not None:
-        times = {key: humanise.duration(value) for key, value in (variation.brief() or {}).items()}
-        yield "variation", f"{_words(times)} between neighbours"
+        yield "variation", f"{_brief(variation, humanise.duration)} between neighbours"
     if summary.jitter is not None and summary.jitter.average_ns is not None:
         words = humanise.duration(summary.jitter.average_ns)
         if len(summary.flows) != 1:
@@ -35,8 +30,11 @@ def rows(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "jitter", words
 
 
-def _words(statistics: Mapping[str, str]) -> str:
-    return ", ".join(f"{key} {statistics[key]}" for key in _BRIEF)
+def _brief(histogram: Histogram, in_words: Callable[[int], str]) -> str:
+    """Return what of `p50`, `p99` and `max` says something of so many samples."""
+    known = meaningful(histogram)
+    statistics = histogram.brief() or {}
+    return ", ".join(f"{key} {in_words(value)}" for key, value in statistics.items() if key in known)
 
 
 def _lost(summary: Summary) -> str:

@@ -63,6 +63,8 @@ class ResultFile:
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
+            if not os.path.basename(path):  # as an unset variable leaves it, or a directory that is not there
+                raise OSError(0, "it names no file") from None
             mode = stat.S_IFREG
         else:
             if stat.S_ISDIR(mode) or stat.S_ISSOCK(mode):
@@ -249,12 +251,15 @@ class SavedForms:
         """Write the results: a single one as an indented object, several as JSON Lines.
 
         Raises:
-            NetechoError: a file could not be written after all.
+            NetechoError: a file could not be written after all; the other one has been, if it could be.
         """
-        if self.json is not None:
-            self.json.write(to_json_text(summaries[0]) if len(summaries) == 1 else to_json_lines(summaries))
-        if self.csv is not None:
-            self.csv.write(to_csv(summaries))
+        try:
+            if self.json is not None:
+                text = to_json_text(summaries[0]) if len(summaries) == 1 else to_json_lines(summaries)
+                self.json.write(text)
+        finally:
+            if self.csv is not None:
+                self.csv.write(to_csv(summaries))
 
     def save_comparison(self, comparison: Comparison) -> None:
         """Write a comparison.

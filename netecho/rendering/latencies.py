@@ -11,11 +11,14 @@ from rich.text import Text
 
 from netecho.measure import humanise
 from netecho.measure.histogram import PERCENTILES, Histogram, percentile_key
+from netecho.measure.reflected import BACK, DWELL, OUT
 from netecho.measure.summary import LATENCIES, Summary
-from netecho.rendering import bars, datagrams
+from netecho.rendering import bars
 from netecho.rendering.plan import opened
 from netecho.rendering.streams import speaks_unicode
 
+WAYS: Final = (OUT, BACK, DWELL)
+"""The distributions beside latencies of an exchange with a reflector."""
 _LABEL_WIDTH: Final = 11
 _GAP: Final = 4
 _COLUMN_WIDTH: Final = 10
@@ -34,18 +37,22 @@ def statistics_and_histogram(summary: Summary, console: Console) -> RenderableTy
     response = shown.get("response")
     if shown.get("service") == response:
         shown.pop("service", None)
-    for name in datagrams.WAYS:
+    for name in WAYS:
         if (one := summary.distribution(name)) is not None:
             shown[name] = one
-    table = _statistics(shown)
+    columns = {name: _column(one) for name, one in shown.items()}
+    column_width = max(
+        (_COLUMN_WIDTH, *(1 + len(value) for one in columns.values() for value in one.values()))
+    )
+    tables = list(_statistics(columns, column_width, console.width))
     if response is None or response.count < _FEWEST_SAMPLES:
-        return table
+        return Group(*tables)
     counted = "echoes" if opened(summary.plan) is None else "opened"
-    room = console.width - (_LABEL_WIDTH + _COLUMN_WIDTH * len(shown)) - _GAP
+    room = console.width - (_LABEL_WIDTH + column_width * len(columns)) - _GAP
     if room < _LEAST_HISTOGRAM_WIDTH:
-        return Group(table, *histogram_below(response, console, counted))
+        return Group(*tables, *histogram_below(response, console, counted))
     beside = Table.grid(padding=(0, _GAP, 0, 0))
-    beside.add_row(table, _histogram(response, console, min(room, _WIDEST_HISTOGRAM), counted))
+    beside.add_row(*tables, _histogram(response, console, min(room, _WIDEST_HISTOGRAM), counted))
     return beside
 
 
@@ -58,20 +65,34 @@ def histogram_below(
         yield _histogram(response, console, min(console.width, _WIDEST_HISTOGRAM), counted)
 
 
-def _statistics(shown: Mapping[str, Histogram]) -> Table:
+def _column(histogram: Histogram) -> dict[str, str]:
+    """Return the statistics of a distribution in words."""
+    statistics = histogram.to_json() or {}
+    return {key: humanise.duration(statistics[key]) for key in meaningful(histogram)}
+
+
+def _statistics(
+    columns: Mapping[str, Mapping[str, str]], column_width: int, width: int
+) -> Iterator[RenderableType]:
+    """Yield a table, or several one below the other: of as many columns each as have room."""
+    names = list(columns)
+    room = max(1, (width - _LABEL_WIDTH) // column_width)
+    for first in range(0, len(names), room):
+        if first:
+            yield ""
+        yield _table({name: columns[name] for name in names[first : first + room]}, column_width)
+
+
+def _table(columns: Mapping[str, Mapping[str, str]], column_width: int) -> Table:
     table = Table.grid()
     table.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
-    for _ in shown:
-        table.add_column(justify="right", width=_COLUMN_WIDTH, no_wrap=True)
-    table.add_row("latency", *(_SHORT.get(name, name) for name in shown), style="dim")
-    columns = []
-    for histogram in shown.values():
-        statistics = histogram.to_json() or {}
-        columns.append({key: humanise.duration(statistics[key]) for key in meaningful(histogram)})
+    for _ in columns:
+        table.add_column(justify="right", width=column_width, no_wrap=True)
+    table.add_row("latency", *(_SHORT.get(name, name) for name in columns), style="dim")
     for key in _STATISTICS:
         style = "bold" if key in ("p50", "p99") else ""
-        if any(key in column for column in columns):
-            table.add_row(key, *(Text(column.get(key, ""), style) for column in columns))
+        if any(key in column for column in columns.values()):
+            table.add_row(key, *(Text(column.get(key, ""), style) for column in columns.values()))
     return table
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from netecho.measure import humanise
 from netecho.measure.progress import Progress
 from netecho.rendering import bars
-from netecho.rendering.streams import escape, speaks_unicode
+from netecho.rendering.streams import encodable, escape, speaks_unicode
 
 _HISTORY: Final = 40
 _BAR_WIDTH: Final = 40
@@ -77,7 +77,8 @@ class LiveView:
     def _latency_row(self, progress: Progress) -> Text:
         text = Text("  ")
         for key, value in (progress.response() or self._latest or {}).items():
-            text.append(f"{key} ", "dim").append(humanise.duration(value).ljust(10))
+            shown = encodable(humanise.duration(value), self._console.file)
+            text.append(f"{key} ", "dim").append(shown.ljust(10))
         return text
 
 

@@ -102,7 +102,7 @@ def _ways(summary: Summary) -> Iterator[Text]:
     """Return the medians of the delay each way, and of the reflector's own time."""
     medians = [
         f"{name} {humanise.duration(one.at_percentile(50))}"
-        for name in datagrams.WAYS
+        for name in latencies.WAYS
         if (one := summary.distribution(name)) is not None
     ]
     if medians:
