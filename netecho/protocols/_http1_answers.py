@@ -51,6 +51,8 @@ class HTTP1Answers:
         """A content that nobody waits for the last of."""
         self.moved = 0
         """Bytes of content, in and out."""
+        self.begun = self.given = 0
+        """Answers of which some, or all, has been written; they are counted where each fares by itself."""
 
     def _parse(self, data: bytes) -> None:
         """Take what has come."""

@@ -90,6 +90,13 @@ class WebSocketServer:
         self._progress = Progress(connection.now())
 
     @property
+    def begun(self) -> int:
+        """How many answers have been begun, where each fares by itself: as many as have been given."""
+        return self.exchanges
+
+    given = begun
+
+    @property
     def holds(self) -> bool:
         """Whether something that has come is still to be answered."""
         return bool(self._rest)
@@ -221,6 +228,9 @@ class WebSocketServer:
                 self.exchanges += 1
                 # Not by the library, which has answered a Close frame by now that came after it.
                 out.append(message.serialize(mask=False, extensions=extensions))
+                if self._spoil is not None:
+                    self._write(out)
+                    out = []
             elif self._answer is not None and not self._has_parted:
                 self._answer(message)
         if protocol.state is not OPEN:
