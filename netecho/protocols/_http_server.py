@@ -126,7 +126,7 @@ class HTTPConnection(Receiver):
         if self._undecided is not None and not (data := self._decide(self._undecided + data)):
             return
         self.wire.received(data)
-        if self.is_paused or not self._is_reading or self.wire.holds:
+        if self.is_paused or not self._is_reading or self.wire.is_full:
             self._look_to_reading()
         if self.timeOut is not None or self.draining:
             self.progressed()
@@ -161,7 +161,7 @@ class HTTPConnection(Receiver):
         """Read from the peer if there is room for what it sends."""
         if self.finished:
             return
-        wanted = not (self.is_paused or self.wire.holds)
+        wanted = not (self.is_paused or self.wire.is_full)
         if wanted != self._is_reading:
             self._is_reading = wanted
             if wanted:

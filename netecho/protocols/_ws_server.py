@@ -101,6 +101,8 @@ class WebSocketServer:
         """Whether something that has come is still to be answered."""
         return bool(self._rest)
 
+    is_full = holds
+
     @property
     def is_idle(self) -> bool:
         """Whether all that has come whole is answered."""
