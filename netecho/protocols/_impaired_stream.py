@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from netecho.protocols._stream_server import ReplyFactory, ReplyProtocol
 
 MOST_HELD: Final = 256 << 10
-"""Bytes of a connection that are held: while there are more, whoever answers is told to pause."""
+"""Bytes of a connection that are held, `COST` for each write counted in: while there are more, whoever
+answers is told to pause."""
+COST: Final = 128
+"""Bytes that a write costs which is held, beside its own."""
 
 
 @implementer(IPushProducer)
@@ -220,7 +223,7 @@ class ImpairedTransport(Protocol):
 
     def _send(self, data: bytes, delay_ns: int) -> None:
         if delay_ns or self._queue or self._is_full:
-            self._held += len(data)
+            self._held += len(data) + COST
             self._queue.append((self._reactor.seconds() + delay_ns / 1e9, data, ""))
             self._wait()
             self._look()
@@ -248,7 +251,7 @@ class ImpairedTransport(Protocol):
             if how:
                 getattr(self.transport, how)()
             else:
-                self._held -= len(data)
+                self._held -= len(data) + COST
                 self.transport.write(data)
         self._wait()
         self._look()
