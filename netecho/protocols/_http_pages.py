@@ -55,6 +55,8 @@ class Page:
     """Bytes of content that comes bit by bit; `None` if that is not known."""
     is_endless: bool = False
     """Nobody waits for the last of it: a server that is to end cuts it short."""
+    is_error: bool = False
+    """It says what is wrong with a request, whatever the body of that is."""
 
     @property
     def size(self) -> int | None:
@@ -179,7 +181,7 @@ def seen(what: dict[str, Any]) -> Page:
 
 def error(status: int, text: str) -> Page:
     """Return a page that says what is wrong with a request."""
-    return Page(f"{text}\n".encode("utf-8", "replace"), status)
+    return Page(f"{text}\n".encode("utf-8", "replace"), status, is_error=True)
 
 
 def _quantity(text: str, units: dict[str, float] | dict[str, int], most: float, wanted: str) -> float:
