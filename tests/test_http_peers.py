@@ -108,6 +108,14 @@ def test_curl(server: Server, scheme: str, flag: str, version: str, tmp_path: pa
     assert b"content-length: 3\r\n" in head
 
 
+def test_arguments_of_pages(clear: Listening) -> None:
+    """A page does what it is asked for or says that it does not, and never something near to it."""
+    with httpx.Client(base_url=clear.url, timeout=TIMEOUT) as client:
+        assert len(client.get("/bytes/1.5k").content) == 1500
+        for path in ("/bytes/1.5", "/bytes/2GiB", "/stream/1.5", "/stream/1k", "/sse/0.5", "/delay/61s"):
+            assert client.get(path).status_code == 400, path
+
+
 @VERSIONS
 def test_curl_streams(server: Server, scheme: str, flag: str, version: str, tmp_path: pathlib.Path) -> None:
     """What has no known length comes back as it comes, and after 100 Continue where that is asked for."""
