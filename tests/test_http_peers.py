@@ -70,6 +70,7 @@ VERSIONS = pytest.mark.parametrize(
         ("http", "--http1.1", "1.1"),
         ("http", "--http2", "1.1"),
         ("http", "--http2-prior-knowledge", "2"),
+        ("https", "--http1.0", "1.0"),
         ("https", "--http1.1", "1.1"),
         ("https", "--http2", "2"),
     ],
