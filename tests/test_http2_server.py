@@ -54,8 +54,9 @@ LARGE = ("content-length", "1001")
         (head("HEAD", "/", LARGE), b"", 413),
         ([(":method", "CONNECT"), (":authority", "localhost:1")], b"", 405),
         (head("POST", "nowhere", EXPECTING), b"", 400),
+        (head("POST", "/status/xyz", EXPECTING), b"", 400),
     ],
-    ids=["expecting", "uploading", "HEAD", "CONNECT", "malformed"],
+    ids=["expecting", "uploading", "HEAD", "CONNECT", "malformed", "a page's arguments"],
 )
 def test_refused_before_its_body(
     server: Server, fields: Fields, body: bytes, status: int, window: int

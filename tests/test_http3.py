@@ -121,8 +121,9 @@ EXPECTING = (b"expect", b"100-continue")
         (head(b"HEAD", b"/", (b"content-length", b"1001")), b"", 413),
         (CONNECT, b"", 405),
         (head(b"POST", b"nowhere", EXPECTING), b"", 400),
+        (head(b"POST", b"/status/xyz", EXPECTING), b"", 400),
     ],
-    ids=["expecting", "uploading", "HEAD", "CONNECT", "malformed"],
+    ids=["expecting", "uploading", "HEAD", "CONNECT", "malformed", "a page's arguments"],
 )
 def test_refused_before_its_body(
     fields: list[tuple[bytes, bytes]], body: bytes, status: int, options: dict[str, int]

@@ -109,6 +109,34 @@ def test_answers(answers: list[bytes], heard: list[Heard]) -> None:
         reactors.run("fast", scenario)
 
 
+@pytest.mark.parametrize(
+    ("head", "kept"),
+    [
+        (b"HTTP/1.1 %d Ok\r\nContent-Length: 0\r\n\r\n", True),
+        (b"HTTP/1.1 %d Ok\r\nContent-Length: 10\r\n\r\n", True),
+        (b"HTTP/1.1 %d Ok\r\n\r\n", True),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 %d Ok\r\nTransfer-Encoding: chunked\r\n\r\n", True),
+        (b"HTTP/1.0 %d Ok\r\nConnection: Keep-Alive\r\n\r\n", True),
+        (b"HTTP/1.1 %d Ok\r\nConnection: upgrade, close\r\n\r\n", False),
+        (b"HTTP/1.0 %d Ok\r\nContent-Length: 0\r\n\r\n", False),
+    ],
+)
+def test_answers_to_head(head: bytes, kept: bool) -> None:
+    """Whether the connection is for more requests it says itself, not the body that its head speaks of."""
+
+    async def scenario(reactor: Any) -> None:
+        client = Client(reactor, port, RequestPlan("HEAD"))
+        exchanger = await client.connect()
+        for number in range(2):
+            exchanger.send(number, b"")
+            await client.answered(number + 1)
+        exchanger.close()
+        assert client.heard == [(0, b"", "201"), (1, b"", "202" if kept else "201")]
+
+    with saying(head % 201, head % 202) as port:
+        reactors.run("fast", scenario)
+
+
 @pytest.mark.parametrize("http2", [False, True], ids=["1.1", "2"])
 @pytest.mark.parametrize(
     "answer",

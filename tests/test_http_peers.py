@@ -13,6 +13,7 @@ import pathlib
 import socket
 import socketserver
 import ssl
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ import pytest
 
 from tests.benches import all_good, bench
 from tests.peers import need
-from tests.servers import TIMEOUT, Listening, Server, netecho, receive_all, receive_exactly
+from tests.servers import TIMEOUT, Listening, Server, exchange, netecho, receive_all, receive_exactly
 from tests.test_bench_peers import free_port
 
 MIB = 1 << 20
@@ -69,6 +70,7 @@ VERSIONS = pytest.mark.parametrize(
         ("http", "--http1.1", "1.1"),
         ("http", "--http2", "1.1"),
         ("http", "--http2-prior-knowledge", "2"),
+        ("https", "--http1.0", "1.0"),
         ("https", "--http1.1", "1.1"),
         ("https", "--http2", "2"),
     ],
@@ -105,6 +107,14 @@ def test_curl(server: Server, scheme: str, flag: str, version: str, tmp_path: pa
     assert curl(listening, "/sse/2", flag) == b"id: 0\ndata: 0\n\nid: 1\ndata: 1\n\n"
     head = curl(listening, "/healthz", flag, "-I").lower()
     assert b"content-length: 3\r\n" in head
+
+
+def test_arguments_of_pages(clear: Listening) -> None:
+    """A page does what it is asked for or says that it does not, and never something near to it."""
+    with httpx.Client(base_url=clear.url, timeout=TIMEOUT) as client:
+        assert len(client.get("/bytes/1.5k").content) == 1500
+        for path in ("/bytes/1.5", "/bytes/2GiB", "/stream/1.5", "/stream/1k", "/sse/0.5", "/delay/61s"):
+            assert client.get(path).status_code == 400, path
 
 
 @VERSIONS
@@ -234,6 +244,28 @@ def test_pipelined_requests_in_order(clear: Listening) -> None:
         assert bodies == [
             b"%d" % number if number % 3 == 0 else b"1\r\n%d\r\n0\r\n\r\n" % number for number in range(10)
         ]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_who_goes_is_not_waited_for(scheme: str) -> None:
+    """A peer that resets its connection while its answer is delayed is gone at once, not when that is due."""
+    with Server(f"{scheme}://127.0.0.1:0", "-v") as server:
+        with server.listener.connect() as connection:
+            connection.sendall(
+                b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /delay/60s HTTP/1.1\r\nHost: a\r\n\r\n"
+            )
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert server.wait_for("disconnected")["elapsed_ns"] < 30 * 10**9
+
+
+def test_what_comes_during_a_delay(clear: Listening) -> None:
+    """Of more than is read ahead all is answered."""
+    first = b"GET /delay/100ms HTTP/1.1\r\nHost: a\r\n\r\n"
+    others = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200\r\n\r\n" + bytes(200)
+    with clear.connect() as connection:
+        answers = exchange(connection, first + others * 2000, half_close=True)
+        assert answers.count(b"HTTP/1.1 200 OK") == 2001
 
 
 def test_drain_answers_what_was_asked() -> None:

@@ -134,14 +134,26 @@ def test_an_abort_does_not() -> None:
 
 def test_back_pressure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who sends more than may be held is not read from until some of that has left."""
-    monkeypatch.setattr(_impaired_stream, "MOST_HELD", 100)
+    monkeypatch.setattr(_impaired_stream, "MOST_HELD", 1000)
     stream = Stream(Impairment(Delay(100 * MS)))
-    stream.receive(b"x" * 100)
+    stream.receive(b"x" * (1000 - _impaired_stream.COST))
     assert stream.wire.producerState == "producing"
     stream.receive(b"x")
     assert stream.wire.producerState == "paused"
     stream.clock.advance(0.1)
     assert stream.wire.producerState == "producing"
+
+
+def test_back_pressure_of_tiny_messages() -> None:
+    """Bytes that come one by one take more memory than their own, which counts too."""
+    stream = Stream(Impairment(Delay(100 * MS)))
+    most = _impaired_stream.MOST_HELD // _impaired_stream.COST
+    for _ in range(most):
+        stream.receive(b"x")
+    assert stream.wire.producerState == "paused"
+    stream.clock.advance(0.1)
+    assert stream.wire.producerState == "producing"
+    assert stream.wire.done == [b"x"] * most
 
 
 def test_back_pressure_from_beneath() -> None:
@@ -161,7 +173,7 @@ def test_back_pressure_from_beneath() -> None:
 
 def test_chargen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is asked for more is asked as long as there is room, and no longer."""
-    monkeypatch.setattr(_impaired_stream, "MOST_HELD", 3 * len(CHARGEN_PATTERN))
+    monkeypatch.setattr(_impaired_stream, "MOST_HELD", 3 * (len(CHARGEN_PATTERN) + _impaired_stream.COST))
     stream = Stream(Impairment(Delay(100 * MS)), ReplyMode.CHARGEN)
     stream.clock.pump([0.0] * 20)
     [connection] = stream.books.connections

@@ -94,6 +94,16 @@ def test_long_lines(size: int, is_long: bool, step: int) -> None:
     assert content.has_long_line == is_long
 
 
+@pytest.mark.parametrize(("size", "is_long"), [(998, False), (999, True)])
+@pytest.mark.parametrize("before", [b"", b"short\r\n"])
+def test_long_lines_with_a_dot(size: int, is_long: bool, before: bytes) -> None:
+    """The dot that is put before another one does not count (RFC 5321 section 4.5.3.1.6)."""
+    mail = before + b"." + b"a" * (size - 1) + b"\r\n"
+    content, rest = take([on_the_wire(mail)])
+    assert (rest, content.size) == (b"", len(mail))
+    assert content.has_long_line == is_long
+
+
 def test_the_end_of_a_long_line() -> None:
     """A dot that follows a line's first thousand octets begins no line."""
     content, rest = take([b"a" * 1500, b".\r\n.", b"\r\n"])

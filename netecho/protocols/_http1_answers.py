@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 TURN: Final = 1 << 18
 """Bytes that are made in one turn of the reactor, so that none is kept waiting."""
+MOST_AHEAD: Final = 64 << 10
+"""Bytes from which on nothing more is read of what comes behind a request that is not answered yet."""
 END: Final = object()
 CUT: Final = object()
 """Ends of a connection: when all before has been sent, or at once."""
@@ -51,6 +53,8 @@ class HTTP1Answers:
         """A content that nobody waits for the last of."""
         self.moved = 0
         """Bytes of content, in and out."""
+        self.begun = self.given = 0
+        """Answers of which some, or all, has been written; they are counted where each fares by itself."""
 
     def _parse(self, data: bytes) -> None:
         """Take what has come."""
@@ -58,8 +62,13 @@ class HTTP1Answers:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing more should be read for now."""
+        """Whether something that has come is still to be answered."""
         return bool(self._queue or self._rest)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be read for now. While some may be, it is seen if the peer goes."""
+        return len(self._rest) >= MOST_AHEAD
 
     def proceed(self) -> None:
         """Send what waits, as the peer takes it, and go on with what came after it."""

@@ -186,10 +186,11 @@ class HTTP1Exchanger(Protocol):
         self._kept += data
         while (end := self._kept.find(b"\r\n\r\n")) >= 0:
             head, self._kept = self._kept[: end + 4], self._kept[end + 4 :]
-            self._parser = httptools.HttpResponseParser(_HeadOnly())
-            self._parser.feed_data(head)
-            if self._parser.get_status_code() >= 200:
-                self._complete()
+            options = _ConnectionOptions()
+            self._parser = parser = httptools.HttpResponseParser(options)
+            parser.feed_data(head)
+            if parser.get_status_code() >= 200:
+                self._complete(options.keep(parser.get_http_version()))
 
     def on_headers_complete(self) -> None:
         """Begin to take a body."""
@@ -206,15 +207,15 @@ class HTTP1Exchanger(Protocol):
         """Pass an answer on, unless it only says that one will come."""
         self._in_body = self._is_amid = False
         if self._parser.get_status_code() >= 200:
-            self._complete()
+            self._complete(self._parser.should_keep_alive())
 
-    def _complete(self) -> None:
+    def _complete(self, keep: bool) -> None:
         pieces = self._pieces
         payload = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self._size = self._unparsed = 0
         self._answered += 1
-        if len(self._awaited) < 2 and not (self._is_closed or self._parser.should_keep_alive()):
+        if len(self._awaited) < 2 and not (self._is_closed or keep):
             self._is_closed = self._is_parting = True
             self.transport.loseConnection()
         sequence = self._awaited.popleft()[0] if self._awaited else None
@@ -233,7 +234,7 @@ class HTTP1Exchanger(Protocol):
         if self._in_body and in_order and not self._bodiless and self._ends_so():
             self._in_body = False
             self._is_closed = True
-            self._complete()
+            self._complete(False)
         elif self._is_parting:
             self._is_parting = False
             if self._kept_back:
@@ -274,8 +275,20 @@ class HTTP1Exchanger(Protocol):
             self.transport.loseConnection()
 
 
-class _HeadOnly:
-    """Takes nothing of what a parser finds."""
+class _ConnectionOptions:
+    """What an answer to HEAD says of its connection. Parsers go by the body, too, that its head speaks of."""
+
+    def __init__(self) -> None:
+        self._options: set[bytes] = set()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field."""
+        if name.lower() == b"connection":
+            self._options.update(option.strip().lower() for option in value.split(b","))
+
+    def keep(self, version: str) -> bool:
+        """Return whether the connection is for more requests (RFC 9112 section 9.3)."""
+        return b"close" not in self._options and (version >= "1.1" or b"keep-alive" in self._options)
 
 
 def _ignore(*_: object) -> None:

@@ -64,6 +64,11 @@ class HTTP2Server:
 
     @property
     def holds(self) -> bool:
+        """Whether what has come is to be answered though its peer has closed: never."""
+        return False
+
+    @property
+    def is_full(self) -> bool:
         """Whether nothing more should be read: never, as windows see to it."""
         return False
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from netecho.protocols._http1_server import HTTP1Server
+from netecho.protocols._http_impaired import ImpairedHTTP1
 from netecho.protocols._http_limits import too_large
 from netecho.protocols._http_pages import RequestError
-from netecho.protocols._http_spoilt import SpoiltHTTP1
 
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
@@ -38,5 +38,5 @@ class BoundedHTTP1(HTTP1Server):
             raise RequestError(413, too_large(self._most))
 
 
-class BoundedSpoiltHTTP1(BoundedHTTP1, SpoiltHTTP1):
-    """The same, where content is spoilt on purpose."""
+class BoundedImpairedHTTP1(BoundedHTTP1, ImpairedHTTP1):
+    """The same, where answers are impaired on purpose."""

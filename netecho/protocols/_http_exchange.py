@@ -79,6 +79,8 @@ def decide(
         delay, page = pages.decide(pages.Request(method, target, version, tuple(headers), length), reply, see)
     except pages.RequestError as error:
         return Decision(method, pages.error(error.status, str(error)), is_refusal=True)
+    if page is not None and page.is_error:
+        return Decision(method, page, is_refusal=True)
     if page is None and method == b"HEAD":
         page = pages.Page()
     return Decision(

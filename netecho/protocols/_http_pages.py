@@ -55,6 +55,8 @@ class Page:
     """Bytes of content that comes bit by bit; `None` if that is not known."""
     is_endless: bool = False
     """Nobody waits for the last of it: a server that is to end cuts it short."""
+    is_error: bool = False
+    """It says what is wrong with a request, whatever the body of that is."""
 
     @property
     def size(self) -> int | None:
@@ -159,15 +161,13 @@ def page_of(path: str, see: Callable[[], dict[str, Any]]) -> Page | None:
         case ["", "status", text]:
             return Page(status=_status(text))
         case ["", "bytes", text]:
-            size = int(_quantity(text, _SIZES, MOST_BYTES, f"a size of 0 to {MOST_BYTES}"))
+            size = _count(text, _SIZES, MOST_BYTES, f"a size of 0 to {MOST_BYTES}")
             return Page(_bytes(size), content_type="application/octet-stream", length=size)
         case ["", "stream", text]:
-            count = int(_quantity(text, {"": 1}, MOST_LINES, f"a count of 0 to {MOST_LINES}"))
+            count = _count(text, {"": 1}, MOST_LINES, f"a count of 0 to {MOST_LINES}")
             return Page(_lines(count, see()), content_type="application/json")
         case ["", "sse", *rest] if len(rest) < 2:
-            count = int(
-                _quantity("".join(rest) or str(MOST_EVENTS), {"": 1}, MOST_EVENTS, "a count of events")
-            )
+            count = _count("".join(rest) or str(MOST_EVENTS), {"": 1}, MOST_EVENTS, "a count of events")
             return Page(_events(count), content_type="text/event-stream", is_endless=True)
     return None
 
@@ -179,7 +179,7 @@ def seen(what: dict[str, Any]) -> Page:
 
 def error(status: int, text: str) -> Page:
     """Return a page that says what is wrong with a request."""
-    return Page(f"{text}\n".encode("utf-8", "replace"), status)
+    return Page(f"{text}\n".encode("utf-8", "replace"), status, is_error=True)
 
 
 def _quantity(text: str, units: dict[str, float] | dict[str, int], most: float, wanted: str) -> float:
@@ -188,6 +188,13 @@ def _quantity(text: str, units: dict[str, float] | dict[str, int], most: float, 
     if found is None or unit is None or (value := float(found[1]) * unit) > most:
         raise ValueError(f"{text[:40]!r} is not {wanted}")
     return value
+
+
+def _count(text: str, units: dict[str, int], most: int, wanted: str) -> int:
+    value = _quantity(text, units, most, wanted)
+    if value % 1:
+        raise ValueError(f"{text[:40]!r} is not {wanted}")
+    return int(value)
 
 
 def _status(text: str) -> int:

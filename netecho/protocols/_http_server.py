@@ -8,8 +8,8 @@ from netecho.plans import ReplyMode
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http1_server import HTTP1Server
 from netecho.protocols._http2_server import HTTP2Server
-from netecho.protocols._http_bounded import BoundedHTTP1, BoundedSpoiltHTTP1
-from netecho.protocols._http_spoilt import SpoiltHTTP1, SpoiltHTTP2
+from netecho.protocols._http_bounded import BoundedHTTP1, BoundedImpairedHTTP1
+from netecho.protocols._http_impaired import ImpairedHTTP1, ImpairedHTTP2
 from netecho.protocols._seen import seen_of
 from netecho.protocols._sockets import unsent
 from netecho.protocols._stream_server import LINGER, Receiver
@@ -51,7 +51,12 @@ class HTTPConnection(Receiver):
     @property
     def messages(self) -> int | None:
         """How many requests have been answered."""
-        return self._answered + int(self.wire.exchanges)
+        return self._answered + int(self.wire.given)
+
+    @property
+    def begun(self) -> int:
+        """How many answers have been begun."""
+        return self._answered + int(self.wire.begun)
 
     @property
     def reply(self) -> ReplyMode:
@@ -85,15 +90,15 @@ class HTTPConnection(Receiver):
     def _http1(self) -> HTTP1Server:
         most, spoil = self.most, self.spoil
         if most is None:
-            return HTTP1Server(self) if spoil is None else SpoiltHTTP1(self, spoil)
-        return BoundedHTTP1(self, most) if spoil is None else BoundedSpoiltHTTP1(self, most, spoil)
+            return HTTP1Server(self) if spoil is None else ImpairedHTTP1(self, spoil)
+        return BoundedHTTP1(self, most) if spoil is None else BoundedImpairedHTTP1(self, most, spoil)
 
     def _http2(self) -> HTTP2Server:
-        return HTTP2Server(self) if self.spoil is None else SpoiltHTTP2(self, self.spoil)
+        return HTTP2Server(self) if self.spoil is None else ImpairedHTTP2(self, self.spoil)
 
     def upgrade(self, head: bytes) -> None:
         """Go on in WebSocket, for which this is the request and what has come behind it."""
-        self._answered += self.wire.exchanges
+        self._answered += self.wire.given
         self.wire.close()
         self.wire = WebSocketServer(self)
         self.wire.received(head)
@@ -121,7 +126,7 @@ class HTTPConnection(Receiver):
         if self._undecided is not None and not (data := self._decide(self._undecided + data)):
             return
         self.wire.received(data)
-        if self.is_paused or not self._is_reading or self.wire.holds:
+        if self.is_paused or not self._is_reading or self.wire.is_full:
             self._look_to_reading()
         if self.timeOut is not None or self.draining:
             self.progressed()
@@ -156,7 +161,7 @@ class HTTPConnection(Receiver):
         """Read from the peer if there is room for what it sends."""
         if self.finished:
             return
-        wanted = not (self.is_paused or self.wire.holds)
+        wanted = not (self.is_paused or self.wire.is_full)
         if wanted != self._is_reading:
             self._is_reading = wanted
             if wanted:

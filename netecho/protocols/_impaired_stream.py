@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from netecho.protocols._stream_server import ReplyFactory, ReplyProtocol
 
 MOST_HELD: Final = 256 << 10
-"""Bytes of a connection that are held: while there are more, whoever answers is told to pause."""
+"""Bytes of a connection that are held, `COST` for each write counted in: while there are more, whoever
+answers is told to pause."""
+COST: Final = 128
+"""Bytes that a write costs which is held, beside its own."""
 
 
 @implementer(IPushProducer)
@@ -45,10 +48,10 @@ class _Valve:
 class ImpairedTransport(Protocol):
     """Stands between a transport and a server's protocol, and is the transport of that.
 
-    An answer is what `ReplyProtocol.messages` counts, or each write where that counts nothing; several that
-    are written together fare alike, and count as one. What is written beside them (a greeting, a handshake)
-    is kept in order with them, and nothing is done to it. Where messages are counted it takes their protocol
-    to know which of the bytes are content: it has them spoilt by `spoil`.
+    An answer is what `ReplyProtocol.messages` counts, or each write where that counts nothing. It is delayed
+    as it begins, and cut short, or the last one, as it ends. What is written beside them (a greeting, a
+    handshake) is kept in order with them, and nothing is done to it. Where messages are counted it takes
+    their protocol to know which of the bytes are content: it has them spoilt by `spoil`.
 
     Args:
         reactor: its clock.
@@ -78,9 +81,11 @@ class ImpairedTransport(Protocol):
         self._is_full = False
         """The transport beneath takes no more for now."""
         self._is_paused = False
-        self._answered = 0
+        self._begun = self._given = 0
         self._is_ending = False
         """No more answers are sent."""
+        self._is_amid = False
+        """An answer is being written that is not sent."""
         self._is_cut = False
         """Nor is anything else."""
         self._is_lost = False
@@ -140,22 +145,23 @@ class ImpairedTransport(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send something, when it is due."""
-        answers = self._count_answers()
-        if self._is_lost or self._is_cut or (answers and self._is_ending):
+        begins, ends = self._count_answers()
+        if self._is_lost or self._is_cut or (self._is_ending and self._is_surplus(begins, ends)):
             return
         delay_ns = 0
         is_over = False
-        if answers:
-            if self._answering.messages is None:
-                data = self.spoil(data)
+        if self._answering.messages is None:
+            data = self.spoil(data)
+        if begins:
             delay_ns = self._fates.delay_ns()
             if delay_ns:
                 self._totals.impair("delayed")
+        if ends:
             if (short := self._fates.truncated(data)) is not None:
                 data = short
                 self._is_cut = is_over = True
                 self._totals.impair("truncated")
-            elif self._close_after is not None and self._answered >= self._close_after:
+            elif self._close_after is not None and self._given >= self._close_after:
                 is_over = True
                 self._totals.impair("closed")
         self._send(data, delay_ns)
@@ -176,14 +182,25 @@ class ImpairedTransport(Protocol):
         self._totals.impair("corrupted")
         return spoilt
 
-    def _count_answers(self) -> int:
-        """Return how many answers end with what is being written."""
-        total = self._answering.messages
-        answers = 1 if total is None else total - self._answered
-        self._answered += answers
-        return answers
+    def _count_answers(self) -> tuple[bool, bool]:
+        """Return whether an answer begins, and whether one ends, with what is being written."""
+        given = self._answering.messages
+        if given is None:
+            self._given += 1
+            return True, True
+        begun = self._answering.begun
+        begins, ends = begun > self._begun, given > self._given
+        self._begun, self._given = begun, given
+        return begins, ends
+
+    def _is_surplus(self, begins: bool, ends: bool) -> bool:
+        """Return whether what is being written is of an answer after the last one."""
+        is_surplus = self._is_amid or begins or ends
+        self._is_amid = is_surplus and not ends
+        return is_surplus
 
     def _finish(self) -> None:
+        self._is_amid = False
         if self._is_cut and not self._is_lost:
             self._answering.close_half()
         elif not self._is_lost:
@@ -206,7 +223,7 @@ class ImpairedTransport(Protocol):
 
     def _send(self, data: bytes, delay_ns: int) -> None:
         if delay_ns or self._queue or self._is_full:
-            self._held += len(data)
+            self._held += len(data) + COST
             self._queue.append((self._reactor.seconds() + delay_ns / 1e9, data, ""))
             self._wait()
             self._look()
@@ -234,7 +251,7 @@ class ImpairedTransport(Protocol):
             if how:
                 getattr(self.transport, how)()
             else:
-                self._held -= len(data)
+                self._held -= len(data) + COST
                 self.transport.write(data)
         self._wait()
         self._look()
@@ -310,6 +327,5 @@ class ImpairedFactory(Factory):
         fates = Fates(self._impairment, self._built)
         self._built += 1
         impaired = ImpairedTransport(self._books.reactor, protocol, self._impairment, fates)
-        if self._impairment.corrupt:
-            protocol.spoil = impaired.spoil
+        protocol.spoil = impaired.spoil
         return impaired

@@ -265,15 +265,22 @@ class SMTPExchanger(Protocol):
         try:
             replies = self._replies.received(data)
         except ReplyError as error:
-            self._fail(Failure(NotSMTPError(str(error))))
+            self._is_no_server(str(error))
             return
         expected = self._expected
         for code, text in replies:
             if not expected:
                 if code != 421:  # which says that the connection is about to be closed
-                    self._fail(Failure(NotSMTPError(f"nothing asked for {_words(code, text)}")))
+                    self._is_no_server(f"nothing asked for {_words(code, text)}")
                 return
             expected.popleft()(code, text)
+
+    def _is_no_server(self, words: str) -> None:
+        """Give up what does not speak as a server of SMTP does."""
+        if self.ready.called:
+            self._fail(Failure(NotSMTPError(words)))
+        else:
+            self._refuse(words)
 
     def _fail(self, reason: Failure) -> None:
         on_lost, self._on_lost = self._on_lost, None

@@ -8,7 +8,7 @@ from typing import Final
 LINE_END: Final = b"\r\n"
 END: Final = b"\r\n.\r\n"
 MOST_LINE: Final = 1000
-"""Octets of a line, with its end (RFC 5321 section 4.5.3.1.6)."""
+"""Octets of a line, with its end and without a dot put before it (RFC 5321 section 4.5.3.1.6)."""
 MOST_EXCESS: Final = 1 << 20
 """Octets beyond what a mail may have that are thrown away while its end is waited for."""
 
@@ -81,12 +81,12 @@ class Content:
         count = lines.count(LINE_END)
         if lines.count(b"\n") != count or lines.count(b"\r") != count:
             raise ContentError("a line ends in CR LF: neither may come alone")
-        if len(lines) > MOST_LINE and not self.has_long_line:
-            self.has_long_line = len(max(lines.split(LINE_END), key=len)) > MOST_LINE - 2
         if lines.startswith(b"."):
             lines = lines[1:]
         if b"\r\n." in lines:
             lines = lines.replace(b"\r\n.", LINE_END)
+        if len(lines) > MOST_LINE and not self.has_long_line:
+            self.has_long_line = len(max(lines.split(LINE_END), key=len)) > MOST_LINE - 2
         self._count(len(lines))
         if not self.is_too_large:
             self._digest.update(lines)

@@ -45,7 +45,8 @@ class ReplyProtocol(Protocol, TimeoutMixin):
     """The PROXY header that the connection began with, on a listener that demands one."""
     sent = 0
     spoil: Callable[[bytes], bytes] | None = None
-    """What is done to the content of each answer that `messages` counts; `None`: nothing."""
+    """What is done to the content of each answer that `messages` counts; each is written by itself then.
+    `None`: nothing, and they may go out together."""
     _shaking_hands = True
     _lost = False
     _cut = False
@@ -65,6 +66,11 @@ class ReplyProtocol(Protocol, TimeoutMixin):
     def messages(self) -> int | None:
         """How many messages have been answered; `None`: it knows none, and what is written at once is one."""
         return None
+
+    @property
+    def begun(self) -> int:
+        """How many answers have been begun, where `messages` counts them."""
+        return self.messages or 0
 
     @property
     def peer(self) -> Any:

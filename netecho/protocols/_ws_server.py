@@ -79,6 +79,9 @@ class WebSocketServer:
         """What waits until the peer takes what it is sent, or for the next turn of the reactor."""
         self._call: Any = None
         """That turn."""
+        self._protocol.reader.left = TURN
+        self._room = _CONTENT
+        """Bytes of content that may still be made in this one, which may bring several TLS records."""
         self._taken = 0
         """Messages that have come."""
         self.exchanges = 0
@@ -90,9 +93,18 @@ class WebSocketServer:
         self._progress = Progress(connection.now())
 
     @property
+    def begun(self) -> int:
+        """How many answers have been begun, where each fares by itself: as many as have been given."""
+        return self.exchanges
+
+    given = begun
+
+    @property
     def holds(self) -> bool:
         """Whether something that has come is still to be answered."""
         return bool(self._rest)
+
+    is_full = holds
 
     @property
     def is_idle(self) -> bool:
@@ -166,20 +178,27 @@ class WebSocketServer:
 
     def _take(self, data: bytes) -> None:
         reader = self._protocol.reader
-        reader.left = TURN
         if not (self._protocol.extensions or self._answer):
             self._exchange(data)
             if reader.rest:
                 self._put_off(b"")
-            return
+        elif self._room <= 0:
+            self._put_off(data)
+        else:
+            self._take_slices(data)
+        # Half of it is enough to begin the next turn with, and whose messages are few waits for none.
+        if reader.left < TURN // 2 or self._room < _CONTENT // 2:
+            self._wait_for_turn()
+
+    def _take_slices(self, data: bytes) -> None:
+        reader = self._protocol.reader
         size = _INFO_SLICE if self._asked else SLICE
-        content = 0
         for start in range(0, len(data), size):
             for frame in self._exchange(data[start : start + size]):
-                content += len(frame.data)
+                self._room -= len(frame.data)
             if self._is_over:
                 return
-            if reader.rest or content >= _CONTENT or self._connection.is_paused:
+            if reader.rest or self._room <= 0 or self._connection.is_paused:
                 self._put_off(data[start + size :])
                 return
 
@@ -189,11 +208,17 @@ class WebSocketServer:
         rest, reader.rest = reader.rest, b""
         if not self._is_over:
             self._rest = rest + data
-        if self._rest and self._call is None and not self._connection.is_paused:
+        if self._rest and not self._connection.is_paused:
+            self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        if self._call is None and not self._is_over:
             self._call = self._connection.callLater(0, self._go_on)
 
     def _go_on(self) -> None:
         self._call = None
+        self._protocol.reader.left = TURN
+        self._room = _CONTENT
         self._connection.proceed()
 
     def _exchange(self, data: bytes) -> list[Any]:
@@ -221,6 +246,9 @@ class WebSocketServer:
                 self.exchanges += 1
                 # Not by the library, which has answered a Close frame by now that came after it.
                 out.append(message.serialize(mask=False, extensions=extensions))
+                if self._spoil is not None:
+                    self._write(out)
+                    out = []
             elif self._answer is not None and not self._has_parted:
                 self._answer(message)
         if protocol.state is not OPEN:

@@ -33,7 +33,7 @@ class HTTP(TCPAdapter):
     has_requests = True
     bounds_messages = True
     has_resources = True
-    alpn: tuple[str, ...] = ("h2", "http/1.1")
+    alpn: tuple[str, ...] = ("h2", "http/1.1", "http/1.0")
     multiplexes = True
 
     def factory(self, reactor: Any, settings: ListenSettings) -> HTTPFactory:
