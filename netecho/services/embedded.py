@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -106,7 +105,7 @@ class EmbeddedServer(ProcessProtocol):
     def _kill(self) -> None:
         self._killed = True
         try:
-            self.transport.signalProcess(signal.Signals.SIGKILL.name.removeprefix("SIG"))
+            self.transport.signalProcess("KILL")
         except ProcessExitedAlready:
             return
 

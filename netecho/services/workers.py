@@ -201,10 +201,17 @@ def how_it_ended(reason: Failure, complaint: bytes, killed_for: str = "") -> str
     ended: Any = reason.value
     number = getattr(ended, "signal", None)
     if isinstance(ended, ProcessTerminated) and number is not None:
-        return f"was killed by {signal.Signals(number).name}{killed_for and f': {killed_for}'}"
+        return f"was killed by {_signal_name(number)}{killed_for and f': {killed_for}'}"
     last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
     words = last.removeprefix("netecho: ").removeprefix("netecho worker: ")
     return f"ended with status {getattr(ended, 'exitCode', 0)}{words and f': {words}'}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # the most of those for real time have none
+        return f"signal {number}"
 
 
 @implementer(IHalfCloseableProtocol)
