@@ -106,6 +106,7 @@ def test_no_address(host: str, family: Family, kind: type[NetechoError], words: 
 
 
 REMOTE = Target(host="192.0.2.1")
+NEARBY = Target("quic", "quic", True, "fe80::2", 8000)
 PATH = Target("unix", "unix", path="/tmp/echo")
 
 
@@ -137,6 +138,8 @@ PATH = Target("unix", "unix", path="/tmp/echo")
         (error.ConnectionLost(), Target("tls", "tcp", True), TLSError, "perhaps it speaks no TLS"),
         (CertificateError("as it is"), REMOTE, CertificateError, "as it is"),
         (error.ConnectError(errno.EINVAL), REMOTE, ConnectError, "failed: Invalid argument"),
+        (error.ConnectError(errno.EINVAL), NEARBY, ConnectError, "as in fe80::1%eth0"),
+        (socket.gaierror(socket.EAI_NONAME, "Name"), NEARBY, ConnectError, "as in fe80::1%eth0"),
     ],
 )
 def test_failures_in_words(problem: Exception, target: Target, kind: type[NetechoError], words: str) -> None:

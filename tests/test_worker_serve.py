@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import resource
 import select
 import signal
 import socket
@@ -83,6 +84,33 @@ def test_path_is_served_by_every_worker(tmp_path: pathlib.Path) -> None:
                 assert server.wait_for("connected")["worker"] == 1 - worker
         assert server.end()["connections"] == 2
     assert not path.exists()
+
+
+def test_more_connections_than_descriptors(tmp_path: pathlib.Path) -> None:
+    """Out of descriptors, workers close what they accept from their one socket, and serve again later."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    with Server(f"unix:{tmp_path / 'echo'}", "--workers", "2", "-v", preexec_fn=limit) as server:
+        with contextlib.ExitStack() as stack:
+            peers = [stack.enter_context(server.listener.connect()) for _ in range(200)]
+            for peer in peers:
+                with contextlib.suppress(ConnectionError):
+                    peer.sendall(b"?")
+            answers = []
+            for peer in peers:
+                try:
+                    answers.append(peer.recv(1))
+                except ConnectionError:
+                    answers.append(b"")
+            assert 80 <= answers.count(b"?") < 128
+        have_room: set[int] = set()
+        while len(have_room) < 2:
+            have_room.add(server.wait_for("disconnected")["worker"])
+        for _ in range(4):
+            with server.listener.connect() as again:
+                greet(again, b"back")
 
 
 def test_datagrams_reach_every_worker() -> None:

@@ -154,3 +154,18 @@ def test_somebody_elses_socket_is_left_alone(tmp_path: pathlib.Path) -> None:
         other.bind(str(path))
         opened.close()
         assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [
+        (signal.SIGSEGV, "was killed by SIGSEGV"),
+        (signal.SIGRTMIN + 6, f"was killed by signal {signal.SIGRTMIN + 6}"),
+    ],
+)
+def test_killed_by_a_signal(number: int, how: str) -> None:
+    """Its end is told also if the signal has no name."""
+    ways: list[str] = []
+    worker = Worker(Spawning(), lambda _: None, ways.append)
+    worker.processEnded(Failure(ProcessTerminated(signal=number)))
+    assert ways == [how]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from netecho import protocols
-from netecho.errors import ExitStatus, UsageError
+from netecho.errors import ExitStatus, NetechoError, UsageError
 from netecho.measure.progress import Progress
 from netecho.measure.summary import Summary
 from netecho.options import (
@@ -257,6 +257,9 @@ def run(
             if (refused := explain_refusal(kind, plan.target)) is not None:
                 write_out(f"netecho: {refused}\n", sys.stderr)
         status = exit_status(summary, adapter.kind)
+        if server is not None and server.death is not None:
+            write_out(f"netecho: {server.death}\n", sys.stderr)
+            status = status or ExitStatus.FAILED
         if old is not None and status is ExitStatus.GOOD:
             old.check_compared(summary)
         return status
@@ -280,18 +283,30 @@ async def _measure(
     views: Sequence[ProgressView],
     measure: Measure,
 ) -> Summary:
-    """Carry out the plan, with a server of our own around it if there is one."""
+    """Carry out the plan, with a server of our own around it if there is one.
+
+    Raises:
+        NetechoError: it did not come so far as to measure anything.
+    """
     try:
-        if server is not None:
-            url, authority = await server.start()
-            plan = _aimed(plan, url, authority)
-        route = await find_route(reactor, adapter, plan)
-        return await measure(plan, route)
-    finally:
-        for view in views:
-            view.finish()
-        if server is not None:
-            await server.stop()
+        try:
+            if server is not None:
+                url, authority = await server.start()
+                plan = _aimed(plan, url, authority)
+            route = await find_route(reactor, adapter, plan)
+            summary = await measure(plan, route)
+        finally:
+            for view in views:
+                view.finish()
+            if server is not None:
+                await server.stop()
+    except NetechoError:
+        if server is None or server.death is None:
+            raise
+        raise server.death from None  # it is the reason of whatever else was found wrong
+    if server is None or server.death is None:
+        return summary
+    return dataclasses.replace(summary, trustworthy=False, caveats=(str(server.death), *summary.caveats))
 
 
 async def _run_once(

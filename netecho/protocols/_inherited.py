@@ -6,6 +6,7 @@ nobody else can take the address meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import socket
@@ -142,7 +143,7 @@ class SharedPort:
             self._reactor.removeReader(self)
             self._reactor.callLater(PAUSE, self._read_on)
             return
-        with connection:
+        with connection, contextlib.suppress(OSError):  # there may be no descriptor for Twisted's copy
             connection.setblocking(False)
             self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, self._factory)
 

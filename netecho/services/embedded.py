@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
 from netecho.plans import ReactorName, Target
+from netecho.services.workers import ENDED_WELL, how_it_ended
 
 START_TIMEOUT: Final = 15.0
 """Seconds that the child may take until it listens."""
@@ -36,7 +36,7 @@ class EmbeddedServer(ProcessProtocol):
         flags: what else it is told.
     """
 
-    transport: Any
+    transport: Any = None
 
     def __init__(
         self,
@@ -51,9 +51,12 @@ class EmbeddedServer(ProcessProtocol):
         self._flags = flags
         self._output = b""
         self._complaint = b""
+        self._told_to_end = self._killed = False
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._listening: Deferred[dict[str, Any]] = Deferred()
         self._ended: Deferred[None] = Deferred()
+        self.death: NetechoError | None = None
+        """Why it is not there any more; `None` while it is, and when it ended as it was told to."""
 
     async def start(self) -> tuple[str, str | None]:
         """Start the child; return the URL it listens on and, if it speaks TLS, its CA certificate's path.
@@ -72,29 +75,37 @@ class EmbeddedServer(ProcessProtocol):
             words += ["--reactor", self._reactor_name]
         words += self._flags
         command = [sys.executable, "-m", "netecho", "serve", "--exit-with-stdin", "--json-stream", *words]
-        self._reactor.spawnProcess(self, sys.executable, command, os.environ)
+        try:
+            self._reactor.spawnProcess(self, sys.executable, command, os.environ)
+        except OSError as error:
+            raise NetechoError(
+                f"the server of our own did not start: it was refused by the system: {error.strerror}"
+            ) from None
         self._listening.addTimeout(START_TIMEOUT, self._reactor)
         try:
             event = await self._listening
-        except Exception as error:
-            await self.stop()
-            complaint = self._complaint.decode(errors="replace").strip().rpartition("\n")[2]
-            raise NetechoError(f"the server of our own did not start: {complaint or error}") from None
+        except TimeoutError:
+            raise NetechoError(
+                f"the server of our own did not start: it did not listen in {START_TIMEOUT:g} s"
+            ) from None
         return event["url"], event.get("ca")
 
     async def stop(self) -> None:
-        """End the child, and wait until it has ended."""
-        self.transport.closeStdin()
-        kill = self._reactor.callLater(STOP_TIMEOUT, self._kill)
-        await self._ended
-        if kill.active():
-            kill.cancel()
+        """End the child if there is one, and wait until it has ended. More than once does no harm."""
+        self._told_to_end = True
+        if self.transport is not None:
+            self.transport.closeStdin()
+            kill = self._reactor.callLater(STOP_TIMEOUT, self._kill)
+            await self._ended
+            if kill.active():
+                kill.cancel()
         if self._directory is not None:
             self._directory.cleanup()
 
     def _kill(self) -> None:
+        self._killed = True
         try:
-            self.transport.signalProcess(signal.Signals.SIGKILL.name.removeprefix("SIG"))
+            self.transport.signalProcess("KILL")
         except ProcessExitedAlready:
             return
 
@@ -114,7 +125,10 @@ class EmbeddedServer(ProcessProtocol):
         self._complaint = (self._complaint + data)[-4096:]
 
     def processEnded(self, reason: Failure) -> None:
-        """Note that the child has ended."""
+        """Note that the child has ended, and how."""
+        how = how_it_ended(reason, self._complaint)
         if not self._listening.called:
-            self._listening.errback(reason)
+            self._listening.errback(NetechoError(f"the server of our own did not start: it {how}"))
+        elif not (self._killed or (self._told_to_end and how.startswith(ENDED_WELL))):
+            self.death = NetechoError(f"the server of our own {how}")
         self._ended.callback(None)

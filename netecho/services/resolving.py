@@ -183,6 +183,10 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         return ConnectError(f"{what} failed: the system does not permit it; check permissions and firewalls")
     if number in _TOO_MANY_FILES:
         return ConnectError(f"{what} failed: too many open files; raise the limit with ulimit -n")
+    if _is_link_local(target.host) and (number == errno.EINVAL or isinstance(error, socket.gaierror)):
+        return ConnectError(
+            f"{what} failed: a link-local address goes with an interface of this machine, as in fe80::1%eth0"
+        )
     if isinstance(error, twisted_error.ConnectError) and isinstance(next(iter(error.args), None), Failure):
         # Twisted's own reactors take what a firewall says of a connection for the end of it, and lose it.
         return ConnectError(f"{what} failed: it was turned away, by a firewall perhaps")
@@ -202,6 +206,11 @@ def _nothing_listens(target: Target) -> str:
         flags += " --tls" if target.secure and target.scheme != target.protocol else ""
         return f"nothing listens there; start one with: netecho serve{flags} --port {target.port}"
     return "nothing listens on that port, or a firewall refuses it"
+
+
+def _is_link_local(host: str) -> bool:
+    """Return whether a host is an IPv6 address that is another machine's on each link."""
+    return _ip_version(host) is Family.IPV6 and ipaddress.ip_address(host.partition("%")[0]).is_link_local
 
 
 def _errno(error: BaseException) -> int | None:

@@ -186,16 +186,31 @@ class Worker(ProcessProtocol):
         self.spare()
         if self._looks.running:
             self._looks.stop()
-        self._on_end(self._how(reason.value))
+        self._on_end(how_it_ended(reason, self._complaint, self._killed_for))
 
-    def _how(self, ended: BaseException | None) -> str:
-        number = getattr(ended, "signal", None)
-        if isinstance(ended, ProcessTerminated) and number is not None:
-            why = self._killed_for
-            return f"was killed by {signal.Signals(number).name}{why and f': {why}'}"
-        last = self._complaint.decode(errors="replace").strip().rpartition("\n")[2]
-        complaint = last.removeprefix("netecho: ").removeprefix("netecho worker: ")
-        return f"ended with status {getattr(ended, 'exitCode', 0)}{complaint and f': {complaint}'}"
+
+def how_it_ended(reason: Failure, complaint: bytes, killed_for: str = "") -> str:
+    """Return how a child of ours ended, in words that follow its name.
+
+    Args:
+        reason: what its protocol's `processEnded` got.
+        complaint: the end of what it wrote to standard error.
+        killed_for: why we killed it, if we did.
+    """
+    ended: Any = reason.value
+    number = getattr(ended, "signal", None)
+    if isinstance(ended, ProcessTerminated) and number is not None:
+        return f"was killed by {_signal_name(number)}{killed_for and f': {killed_for}'}"
+    last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
+    words = last.removeprefix("netecho: ").removeprefix("netecho worker: ")
+    return f"ended with status {getattr(ended, 'exitCode', 0)}{words and f': {words}'}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # the most of those for real time have none
+        return f"signal {number}"
 
 
 @implementer(IHalfCloseableProtocol)

@@ -1,0 +1,76 @@
+"""The server of its own that a bench has without a target: one that does not start, and one that dies."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pathlib
+import signal
+import tempfile
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessTerminated
+from twisted.python.failure import Failure
+
+from netecho.errors import NetechoError
+from netecho.plans import Target
+from netecho.services.embedded import EmbeddedServer
+from tests.benches import checked, running
+from tests.servers import TIMEOUT
+from tests.test_worker_serve import Spawning
+
+
+def child(pid: int) -> int:
+    """Return the process that a bench has started."""
+    (only,) = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(only)
+
+
+@pytest.mark.parametrize(
+    ("number", "how"), [(signal.SIGKILL, "was killed by SIGKILL"), (signal.SIGTERM, "ended with status 0")]
+)
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_death(scheme: str, number: signal.Signals, how: str) -> None:
+    """The result says so, and is not to be trusted: on UDP too, where what is lost is no failure."""
+    words = ["--proto", scheme, "-z", "2s", "-w", "100ms", "--json", "-"]
+    with running(*words) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline()
+        os.kill(child(process.pid), number)
+        out, complaints = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 1
+    assert complaints.endswith(f"netecho: the server of our own {how}\n".encode())
+    result = checked(json.loads(out))
+    assert not result["trustworthy"]
+    assert result["caveats"][0] == f"the server of our own {how}"
+    assert result["exchanges"]["completed"] > 0
+
+
+def test_refused_by_the_system(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No room for another process is one line, and leaves nothing behind."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    reactor = Spawning()
+    reactor.refusal = OSError(errno.EMFILE, "Too many open files")
+    server = EmbeddedServer(reactor, Target("unix", "unix", path="/wherever"))
+    says = "the server of our own did not start: it was refused by the system: Too many open files"
+    failures: list[Failure] = []
+    Deferred.fromCoroutine(server.start()).addErrback(failures.append)
+    assert [str(one.value) for one in failures] == [says]
+    assert failures[0].check(NetechoError)
+    stopped = Deferred.fromCoroutine(server.stop())
+    assert stopped.called
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_before_it_listens() -> None:
+    """How a child ended that did not come so far as to complain is said in a clause."""
+    server = EmbeddedServer(Spawning(), Target("tcp", "tcp", host="127.0.0.1"))
+    failures: list[Failure] = []
+    Deferred.fromCoroutine(server.start()).addErrback(failures.append)
+    server.processEnded(Failure(ProcessTerminated(signal=signal.SIGSEGV)))
+    assert [str(one.value) for one in failures] == [
+        "the server of our own did not start: it was killed by SIGSEGV"
+    ]
+    assert server.death is None
