@@ -115,6 +115,12 @@ class NoReplyError(NetechoError):
     kind = "no reply"
 
 
+class ServerDiedError(NetechoError):
+    """The server of our own is not there any more."""
+
+    kind = "server died"
+
+
 class NoReflectorError(NetechoError):
     """What answers sends back what it gets, and is no reflector of STAMP."""
 

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessTerminated
 from twisted.python.failure import Failure
 
-from netecho.errors import NetechoError
+from netecho.errors import NetechoError, ServerDiedError
 from netecho.plans import Target
 from netecho.services.embedded import EmbeddedServer
 from tests.benches import checked, running
@@ -33,8 +33,8 @@ def child(pid: int) -> int:
 )
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_death(scheme: str, number: signal.Signals, how: str) -> None:
-    """The result says so, and is not to be trusted: on UDP too, where what is lost is no failure."""
-    words = ["--proto", scheme, "-z", "2s", "-w", "100ms", "--json", "-"]
+    """It ends the run with what there is, not to be trusted: on UDP too, where losses are no failure."""
+    words = ["--proto", scheme, "-z", "1h", "-w", "100ms", "--json", "-"]
     with running(*words) as process:
         assert process.stderr is not None
         assert process.stderr.readline()
@@ -43,9 +43,43 @@ def test_death(scheme: str, number: signal.Signals, how: str) -> None:
     assert process.returncode == 1
     assert complaints.endswith(f"netecho: the server of our own {how}\n".encode())
     result = checked(json.loads(out))
+    assert result["interrupted"]
     assert not result["trustworthy"]
     assert result["caveats"][0] == f"the server of our own {how}"
     assert result["exchanges"]["completed"] > 0
+
+
+def test_death_in_a_search() -> None:
+    """There are no more steps, and that in which it died is none."""
+    words = ["-q", "20", "-z", "300ms", "--find-max", "p(50)<10s", "--json", "-"]
+    with running(*words) as process:
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith(b"step 1"):
+            pass
+        os.kill(child(process.pid), signal.SIGKILL)
+        out, complaints = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 1
+    assert complaints.endswith(b"netecho: the server of our own was killed by SIGKILL\n")
+    result = checked(json.loads(out))
+    assert result["interrupted"]
+    assert result["caveats"][0] == "the server of our own was killed by SIGKILL"
+    assert all(step["held"] for step in result["search"]["steps"])
+    assert not result["search"]["confirmed"]
+
+
+def test_told_of_its_death() -> None:
+    """Once, and not when it has been told to end; who asks too late is told so."""
+    calls: list[str] = []
+    server = EmbeddedServer(Spawning(), Target("tcp", "tcp", host="127.0.0.1"))
+    started = Deferred.fromCoroutine(server.start())
+    server.outReceived(b'{"event": "listening", "url": "tcp://127.0.0.1:8000"}\n')
+    assert started.called
+    server.on_death(lambda: calls.append("earlier"))
+    server.on_death(lambda: calls.append("died"))
+    server.processEnded(Failure(ProcessTerminated(signal=signal.SIGSEGV)))
+    assert calls == ["died"]
+    with pytest.raises(ServerDiedError, match="the server of our own was killed by SIGSEGV"):
+        server.on_death(lambda: calls.append("too late"))
 
 
 def test_refused_by_the_system(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

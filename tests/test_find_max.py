@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from netecho.commands.bench import exit_status
-from netecho.errors import ConnectError, ExitStatus, NetechoError
+from netecho.errors import ConnectError, ExitStatus, NetechoError, ServerDiedError
 from netecho.measure.capacity import Search
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
@@ -104,6 +104,15 @@ def test_an_interrupted_first_run_is_the_result() -> None:
     assert (result.interrupted, trials) == (True, [])
     assert result.search is not None
     assert (result.search["rate_per_s"], result.search["answer"]) == (None, "no rate held; not confirmed")
+
+
+def test_a_server_that_died_ends_it() -> None:
+    """That it is not there says nothing of a rate."""
+    result, trials = search(lambda rate: run() if rate < 2_000 else ServerDiedError("it was killed"))
+    assert [one.rate for one in trials] == [1_000]
+    assert result.interrupted
+    assert result.search is not None
+    assert (result.search["rate_per_s"], result.search["confirmed"]) == (1_000, False)
 
 
 def test_a_run_that_cannot_be_made_is_a_miss() -> None:

@@ -230,10 +230,10 @@ def run(
         on_interval = None if log is None else log.add
         watched = any(not isinstance(view, Quiet) for view in views)
         bench = functools.partial(_bench, reactor, reactor_name, adapter, on_worker, on_interval, watched)
-        measure: Measure = functools.partial(_run_once, reactor, signals, views, bench)
+        measure: Measure = functools.partial(_run_once, reactor, signals, server, views, bench)
         if loaded_latency:
             beside = functools.partial(_beside_a_load, reactor, reactor_name, adapter, on_worker, on_interval)
-            measure = functools.partial(_run_once, reactor, signals, views, beside)
+            measure = functools.partial(_run_once, reactor, signals, server, views, beside)
         if find_max:
             trials = searching.TrialView(views, stream, quiet=quiet)
             measure = functools.partial(searching.search, measure, trials)
@@ -259,7 +259,8 @@ def run(
         status = exit_status(summary, adapter.kind)
         if server is not None and server.death is not None:
             write_out(f"netecho: {server.death}\n", sys.stderr)
-            status = status or ExitStatus.FAILED
+            if signals.received is None:  # else it is the person who interrupted us
+                status = ExitStatus.CORRUPTED if summary.counts.corrupted else ExitStatus.FAILED
         if old is not None and status is ExitStatus.GOOD:
             old.check_compared(summary)
         return status
@@ -312,6 +313,7 @@ async def _measure(
 async def _run_once(
     reactor: Any,
     signals: running.Signals,
+    server: EmbeddedServer | None,
     views: Sequence[ProgressView],
     bench: Callable[[BenchPlan, Route, OnProgress], Benchmark | BenchWorkers | LoadedLatencyRun],
     plan: BenchPlan,
@@ -322,6 +324,8 @@ async def _run_once(
             view.update(progress)
 
     benchmark = bench(plan, route, show)
+    if server is not None:
+        server.on_death(benchmark.interrupt)
     signals.on_first(lambda _: benchmark.interrupt())
     started = datetime.datetime.now(datetime.UTC).isoformat()
     await benchmark.run()

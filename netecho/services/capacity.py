@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 
-from netecho.errors import NetechoError
+from netecho.errors import NetechoError, ServerDiedError
 from netecho.measure.capacity import Answer, Search
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
@@ -59,6 +59,8 @@ class CapacitySearch:
         except NetechoError as error:  # the last rate was too much for it, perhaps
             if self._last is None:
                 raise
+            if isinstance(error, ServerDiedError):
+                return True
             self._trials.append(failed(rate, str(error)))
             return False
         if summary.interrupted:

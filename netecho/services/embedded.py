@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, TimeoutError
@@ -14,7 +14,7 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from netecho.errors import NetechoError
+from netecho.errors import NetechoError, ServerDiedError
 from netecho.plans import ReactorName, Target
 from netecho.services.workers import ENDED_WELL, how_it_ended
 
@@ -55,7 +55,8 @@ class EmbeddedServer(ProcessProtocol):
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._listening: Deferred[dict[str, Any]] = Deferred()
         self._ended: Deferred[None] = Deferred()
-        self.death: NetechoError | None = None
+        self._on_death: Callable[[], object] | None = None
+        self.death: ServerDiedError | None = None
         """Why it is not there any more; `None` while it is, and when it ended as it was told to."""
 
     async def start(self) -> tuple[str, str | None]:
@@ -89,6 +90,16 @@ class EmbeddedServer(ProcessProtocol):
                 f"the server of our own did not start: it did not listen in {START_TIMEOUT:g} s"
             ) from None
         return event["url"], event.get("ca")
+
+    def on_death(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called, in place of an earlier one, when the child dies.
+
+        Raises:
+            ServerDiedError: it has.
+        """
+        if self.death is not None:
+            raise self.death
+        self._on_death = callback
 
     async def stop(self) -> None:
         """End the child if there is one, and wait until it has ended. More than once does no harm."""
@@ -130,5 +141,7 @@ class EmbeddedServer(ProcessProtocol):
         if not self._listening.called:
             self._listening.errback(NetechoError(f"the server of our own did not start: it {how}"))
         elif not (self._killed or (self._told_to_end and how.startswith(ENDED_WELL))):
-            self.death = NetechoError(f"the server of our own {how}")
+            self.death = ServerDiedError(f"the server of our own {how}")
+            if self._on_death is not None and not self._told_to_end:
+                self._on_death()
         self._ended.callback(None)
