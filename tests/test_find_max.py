@@ -103,7 +103,9 @@ def test_an_interrupted_first_run_is_the_result() -> None:
     result, trials = search(lambda _: run(interrupted=True))
     assert (result.interrupted, trials) == (True, [])
     assert result.search is not None
-    assert (result.search["rate_per_s"], result.search["answer"]) == (None, "no rate held; not confirmed")
+    answer = "interrupted before the first step was over; nothing is known"
+    assert (result.search["rate_per_s"], result.search["answer"]) == (None, answer)
+    assert result.caveats[-1] == "the search was interrupted: this is what there is of its first step"
 
 
 def test_a_server_that_died_ends_it() -> None:

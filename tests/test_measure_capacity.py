@@ -224,7 +224,7 @@ def test_a_search_that_makes_no_sense(wrong: dict[str, float], words: str) -> No
         (Answer(7, True, None, 4), "7/s held, the highest rate to be tried"),
         (Answer(4, False, None, 3), "4/s held; not confirmed"),
         (Answer(None, True, Step(2, False, "late"), 4), "no rate held, down to 2/s (late)"),
-        (Answer(None, False, None, 0), "no rate held; not confirmed"),
+        (Answer(None, False, None, 0), "interrupted before the first step was over; nothing is known"),
     ],
 )
 def test_an_answer_in_words(answer: Answer, words: str) -> None:

@@ -59,6 +59,8 @@ class Answer:
 
     def __str__(self) -> str:
         """Return it in words."""
+        if not self.steps:
+            return "interrupted before the first step was over; nothing is known"
         if self.rate is None:
             rate = "" if self.missed is None else f", down to {humanise.rate(self.missed.rate)}"
             text = f"no rate held{rate}"

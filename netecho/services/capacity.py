@@ -79,7 +79,8 @@ class CapacitySearch:
         found = Found.of(self._objectives, answer, self._trials)
         summary = self._last if answer.rate is None else self._held[answer.rate]
         caveat = found.caveat
-        remarks = ["the search was interrupted: this is the best of what was tried"] if interrupted else []
+        best = "the best of what was tried" if self._trials else "what there is of its first step"
+        remarks = [f"the search was interrupted: this is {best}"] if interrupted else []
         return dataclasses.replace(
             summary,
             interrupted=summary.interrupted or interrupted,
