@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from netecho.errors import NetechoError, UsageError
+from netecho.services import files
 
 LIFETIME = datetime.timedelta(days=7)
 """How long the certificate of a local authority is valid."""
@@ -73,18 +74,6 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
-def read_certificates(path: str, flag: str) -> list[x509.Certificate]:
-    """Return the certificates in a PEM file, in order; there is at least one.
-
-    Raises:
-        UsageError: the file cannot be read or has no valid certificate; the message names `flag`.
-    """
-    try:
-        return x509.load_pem_x509_certificates(read(path, flag))
-    except ValueError:
-        raise UsageError(f"{flag} {path}: this is not a certificate in PEM form") from None
-
-
 def read_credentials(certificate: str, key: str | None) -> Credentials:
     """Return a certificate chain and its key from PEM files, or both from the one.
 
@@ -92,10 +81,14 @@ def read_credentials(certificate: str, key: str | None) -> Credentials:
         UsageError: a file cannot be read or is not what it should be, the key is encrypted, or it is
             not the certificate's.
     """
-    chain = read_certificates(certificate, "--cert")
+    content = files.read(certificate, "--cert")
+    try:
+        chain = x509.load_pem_x509_certificates(content)
+    except ValueError:
+        raise UsageError(f"--cert {certificate}: this is not a certificate in PEM form") from None
     path, flag = (certificate, "--cert") if key is None else (key, "--key")
     try:
-        private = load_pem_private_key(read(path, flag), password=None)
+        private = load_pem_private_key(content if key is None else files.read(key, flag), password=None)
     except TypeError:
         raise UsageError(
             f"{flag} {path}: the key is encrypted, and passwords are not asked for; "
@@ -109,19 +102,6 @@ def read_credentials(certificate: str, key: str | None) -> Credentials:
     if private.public_key().public_bytes(*form) != chain[0].public_key().public_bytes(*form):
         raise UsageError(f"{flag} {path}: the key is not the one of the certificate in --cert {certificate}")
     return Credentials(private, chain)
-
-
-def read(path: str, flag: str) -> bytes:
-    """Return what is in a file.
-
-    Raises:
-        UsageError: it cannot be read; the message names `flag`.
-    """
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise UsageError(f"{flag} {path}: {error.strerror or error}") from None
 
 
 def make_credentials(hosts: Iterable[str], hostname: str | None = None) -> tuple[Credentials, LocalAuthority]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pathlib
-
 from netecho.errors import UsageError
+from netecho.services import files
 
 
 def read_key(path: str) -> bytes:
@@ -13,10 +12,7 @@ def read_key(path: str) -> bytes:
     Raises:
         UsageError: the file cannot be read, or has no key in it.
     """
-    try:
-        key = pathlib.Path(path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"--hmac-key {path}: {error.strerror or error}") from None
+    key = files.read(path, "--hmac-key")
     key = key.removesuffix(b"\r\n" if key.endswith(b"\r\n") else b"\n")
     if not key:
         raise UsageError(f"--hmac-key {path}: the file is empty")

@@ -27,7 +27,7 @@ from zope.interface import implementer
 
 from netecho.errors import UsageError
 from netecho.plans import ClientTLS, ServerTLS, TLSVersion
-from netecho.services import certificates
+from netecho.services import certificates, files
 from netecho.services.handshake import (
     UnverifiedError,
     VerifiedConnection,
@@ -331,7 +331,7 @@ def _chooser(ours: list[bytes]) -> Callable[[Any, list[bytes]], Any]:
 
 def _trust(context: SSL.Context, path: str, flag: str) -> None:
     """Trust the certificates in a file, be they roots, intermediate authorities or a peer's very own."""
-    certificates.read(path, flag)  # says better than OpenSSL why it cannot
+    files.read(path, flag)  # says better than OpenSSL why it cannot
     try:
         context.load_verify_locations(path)
     except SSL.Error:
