@@ -435,7 +435,8 @@ def test_address_in_use(proto: str) -> None:
     with Server(f"{proto}://127.0.0.1:0") as server:
         done = netecho("serve", server.listener.url)
     assert done.returncode == 1
-    assert b"is in use" in done.stderr
+    hint = b"is in use by another program; choose another port (--port 0 takes a free one)\n"
+    assert done.stderr.endswith(hint)
     assert done.stderr.count(b"\n") == 1
 
 
@@ -443,7 +444,8 @@ def test_socket_in_use_and_left_behind(tmp_path: pathlib.Path) -> None:
     """A live server's socket is not taken over; one that a killed server left behind is."""
     url = f"unix:{tmp_path / 'echo'}"
     with Server(url) as server:
-        assert b"is in use" in netecho("serve", url).stderr
+        says = f"netecho: {url} is in use by another program; choose another path\n"
+        assert netecho("serve", url).stderr.decode() == says
         server.process.kill()
         server.process.wait()
         with Server(url) as successor, successor.listener.connect() as connection:

@@ -175,7 +175,8 @@ def listen_error(target: Target, error: Exception) -> ListenError:
     cause = getattr(error, "socketError", error)
     code = getattr(cause, "errno", None)
     if code == errno.EADDRINUSE:
-        return ListenError(f"{target} is in use by another program; choose another port or path (--port 0)")
+        other = "port (--port 0 takes a free one)" if target.path is None else "path"
+        return ListenError(f"{target} is in use by another program; choose another {other}")
     if code == errno.EACCES:
         hint = "ports below 1024 need privileges" if target.path is None and target.port < 1024 else ""
         return ListenError(f"not permitted to listen on {target}{hint and f': {hint}'}")
