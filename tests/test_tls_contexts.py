@@ -22,7 +22,9 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import ClientFactory, Protocol
@@ -34,7 +36,7 @@ from netecho.errors import CertificateError, ExitStatus, NetechoError, RefusedEr
 from netecho.plans import ClientTLS, ServerTLS, Target, TLSVersion
 from netecho.protocols._security import Agreement
 from netecho.protocols._tls import HalfCloseableTLSFactory
-from netecho.services.certificates import LIFETIME
+from netecho.services.certificates import LIFETIME, Credentials
 from netecho.services.handshake import UnverifiedError, chain_problem
 from netecho.services.sessions import ResumingContext, is_resumed
 from netecho.services.tls import ClientContext, ServerContext, describe, explain, for_client, for_server
@@ -590,6 +592,21 @@ class TestFiles:
             make(**{name: bad[value] for name, value in options.items()})
         assert says.format(**bad) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("kind", [Ed25519PrivateKey, Ed448PrivateKey])
+    def test_key_that_dtls_does_not_take(
+        self, files: Files, kind: type[Ed25519PrivateKey | Ed448PrivateKey]
+    ) -> None:
+        """It is good for TLS, and for a client."""
+        key = kind.generate()
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+        unsigned = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - DAY, NOW + DAY)
+        parts = Credentials(key, [unsigned.sign(key, None)]).to_json()
+        path = files.write("eddsa.pem", "".join(parts.values()).encode())
+        context = files.server(certificate=path)
+        assert for_client(ClientTLS(certificate=path), "localhost", {}, datagrams=True).identity is not None
+        with pytest.raises(UsageError, match=f"--cert {path}: OpenSSL's DTLS servers cannot sign with EdDSA"):
+            context.offering((), datagrams=True)
 
     def test_authorities(self, files: Files, bad: dict[str, str]) -> None:
         """Whom to trust."""

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import idna
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
 from OpenSSL.crypto import X509StoreFlags
@@ -89,7 +91,7 @@ class ServerContext:
             datagrams: it speaks DTLS.
 
         Raises:
-            UsageError: as of `for_server`.
+            UsageError: as of `for_server`, or DTLS cannot show the certificate.
         """
         context = self.make(SSL.DTLS_METHOD) if datagrams else self.context
         return dataclasses.replace(self, context=context, alpn=self.named or alpn)
@@ -218,6 +220,11 @@ def _server_context(plan: ServerTLS, credentials: Credentials, method: int) -> S
         context.set_verify(_MUST_SHOW, verification(None))
     _show(context, credentials, plan.certificate)
     if method == SSL.DTLS_METHOD:
+        if isinstance(credentials.key, (Ed25519PrivateKey, Ed448PrivateKey)):
+            raise UsageError(
+                f"--cert {plan.certificate}: OpenSSL's DTLS servers cannot sign with EdDSA; "
+                "give dtls:// a certificate with an ECDSA or RSA key"
+            )
         # Who looks at ClientHellos is the connection's `app_data` while it does.
         context.set_cookie_generate_callback(lambda connection: connection.get_app_data().make_cookie())
         context.set_cookie_verify_callback(
