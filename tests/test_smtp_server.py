@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._smtp_server import PATIENCE, SMTPFactory
-from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
+from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, LINGER
 from tests.pairs import server_context
 from tests.test_stream_server import Wire
 
@@ -182,3 +182,25 @@ def test_drain(peer: Peer) -> None:
     peer.clock.advance(0)
     assert peer.wire.value().startswith(b"421 ")
     assert peer.wire.half_closed
+
+
+def test_drain_amid_a_mail(peer: Peer) -> None:
+    """A mail whose rest does not come in time is not taken, and its sender is told, with a moment to go."""
+    peer.say(*ENVELOPE, b"half of it\r\n")
+    peer.wire.clear()
+    peer.connection.drain()
+    peer.factory.abort()
+    assert peer.wire.value() == b"421 4.3.2 [10.0.0.1] is closing the connection\r\n"
+    assert (peer.wire.half_closed, peer.wire.aborts) == (True, 0)
+    assert peer.wait(2 * LINGER + 1) == b""
+    assert peer.wire.aborts == 1
+
+
+def test_drain_of_a_peer_that_reads_nothing(peer: Peer) -> None:
+    """Whoever has not taken what it was told already is not told more."""
+    peer.say(*ENVELOPE)
+    peer.wire.socket.sendall(b"waits to be read")
+    peer.wire.clear()
+    peer.connection.drain()
+    peer.factory.abort()
+    assert (peer.wire.value(), peer.wire.aborts) == (b"", 1)

@@ -12,7 +12,7 @@ from netecho.protocols._contract import ListenSettings
 from netecho.protocols._smtp_session import Limits, Session, SpoiltSession
 from netecho.protocols._sockets import unsent
 from netecho.protocols._starttls import begin_tls
-from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, Receiver
+from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, LINGER, Receiver
 from netecho.protocols._watched import Patience, Progress, WatchedFactory
 
 PATIENCE: Final = Patience(start=60.0, rate=1024.0, idle=300.0)
@@ -94,6 +94,18 @@ class SMTPConnection(Receiver):
         if not self.finished and not self._session.is_over and not self._shaking_hands:
             self._say(self._session.farewell("is closing the connection"))
         super().finish()
+
+    def cut(self) -> None:
+        """End the connection at once; a peer amid a mail is told so when it is the server that ends.
+
+        RFC 5321 section 3.8 has no end of ours without a 421.
+        """
+        in_order = self.draining and not (self.finished or self._shaking_hands or self._session.is_over)
+        if in_order and not unsent(self.transport.fileno()):
+            self.setTimeout(LINGER)  # type: ignore[no-untyped-call]
+            self.finish()
+        else:
+            super().cut()
 
     def is_answered(self) -> bool:
         """Return whether no mail is half received, and all that was received before the drain is read."""
