@@ -21,10 +21,12 @@ from netecho.options import (
     check_replies,
     check_retry,
     check_size,
+    check_spreading,
     resolve_listeners,
 )
 from netecho.options.checks import MOST_SIZE
 from netecho.plans import MultiplexPlan, ReplyMode, RequestPlan
+from netecho.protocols import _inherited
 
 
 @dataclasses.dataclass
@@ -106,6 +108,33 @@ def test_flags_for_streams(
     else:
         with pytest.raises(UsageError, match=why):
             check_multiplex(adapter, multiplex, request_)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "stateful", "is_refused"),
+    [
+        ("tcp", False, False),
+        ("udp", False, False),
+        ("stamp", False, False),
+        ("stamp", True, True),
+        ("dtls", False, True),
+        ("quic", False, True),
+        ("http3", False, True),
+    ],
+)
+def test_several_processes_where_the_system_does_not_spread(
+    scheme: str, stateful: bool, is_refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What keeps its peers cannot be served by several processes that share a socket."""
+    targets = resolve_listeners(["tcp://:0", f"{scheme}://127.0.0.1:0"], None, None, None, False)
+    adapters = [protocols.for_target(target) for target in targets]
+    monkeypatch.setattr(_inherited, "SPREADS", True)
+    check_spreading(adapters, targets, 2, stateful)
+    monkeypatch.setattr(_inherited, "SPREADS", False)
+    check_spreading(adapters, targets, 1, stateful)
+    says = f"--workers: this system would give the datagrams of one {scheme}:// peer to several"
+    with pytest.raises(UsageError, match=says) if is_refused else contextlib.nullcontext():
+        check_spreading(adapters, targets, 2, stateful)
 
 
 def test_retries_are_of_quic() -> None:

@@ -23,6 +23,7 @@ from netecho.options import (
     check_reflection,
     check_replies,
     check_retry,
+    check_spreading,
     resolve_listeners,
 )
 from netecho.options.impairing import check_impairment
@@ -84,6 +85,7 @@ def run(
         )
         adapters = [protocols.for_target(one) for one in plan.listeners]
         check_addresses(adapters, plan.listeners)
+        check_spreading(adapters, plan.listeners, plan.workers, stateful)
         check_reflection(adapters, hmac_key, stateful)
         check_replies(adapters, reply)
         check_impairment(adapters, impairment)

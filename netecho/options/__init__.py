@@ -14,6 +14,7 @@ from netecho.options.checks import (
     check_replies,
     check_retry,
     check_size,
+    check_spreading,
 )
 from netecho.options.messages import resolve_mail, resolve_request, size_of
 from netecho.options.targets import resolve_listeners, resolve_own_server, resolve_target
@@ -29,6 +30,7 @@ __all__ = [
     "check_replies",
     "check_retry",
     "check_size",
+    "check_spreading",
     "resolve_listeners",
     "resolve_mail",
     "resolve_own_server",

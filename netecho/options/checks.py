@@ -51,6 +51,26 @@ def check_addresses(adapters: Sequence[Adapter], targets: Sequence[Target]) -> N
         raise UsageError("the same address is to be listened on twice")
 
 
+def check_spreading(
+    adapters: Sequence[Adapter], targets: Sequence[Target], workers: int, stateful: bool
+) -> None:
+    """Check that all datagrams of a peer come to the same one of several processes, where it must be so.
+
+    Raises:
+        UsageError: the system gives each to any of them.
+    """
+    from netecho.protocols._inherited import SPREADS
+
+    if workers == 1 or SPREADS:
+        return
+    for adapter, target in zip(adapters, targets, strict=True):
+        if adapter.keeps_peers or (adapter.reflects and stateful):
+            raise UsageError(
+                f"--workers: this system would give the datagrams of one {target.scheme}:// peer to several "
+                "processes (Linux does not): leave it out"
+            )
+
+
 def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
     """Check that connections of each of the protocols can begin with a PROXY header, if `flag` was given.
 

@@ -307,6 +307,8 @@ class Adapter(typing.Protocol):
     """Whether it can write qlogs: it takes `MultiplexPlan.qlog` and `ListenSettings.qlog`."""
     retries: bool
     """Whether its server can have peers prove their addresses first: it takes `ListenSettings.retry`."""
+    keeps_peers: bool
+    """Whether its server keeps what it must know of a peer for the peer's next datagram."""
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return how many bytes the protocol adds to a message.

@@ -38,6 +38,7 @@ class PlainAdapter:
     multiplexes = False
     has_qlog = False
     retries = False
+    keeps_peers = False
 
     @property
     def secured(self) -> Adapter | None:

@@ -35,6 +35,7 @@ class QUICAdapter(PlainAdapter):
     multiplexes = True
     has_qlog = True
     retries = True
+    keeps_peers = True
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> QUICListener:
         """Listen on a host and port."""

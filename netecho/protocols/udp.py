@@ -155,6 +155,7 @@ class DTLS(UDP):
     minimum_size = 1
     maximum_size: int | None = LARGEST_MESSAGE
     framed = True
+    keeps_peers = True
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""
