@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import socket
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +31,6 @@ if typing.TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from netecho.measure.oneway import Reflection
-    from netecho.protocols._inherited import Opened
 
 
 class Kind(enum.Enum):
@@ -228,6 +228,21 @@ class ListenSettings:
     alt_svc: int | None = None
     """The port at which clients are told that there is HTTP/3, by a secure listener that `has_requests`;
     `None`: they are not told."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opened:
+    """The sockets that listen on a target, one for each process."""
+
+    target: Target
+    """With the port that the sockets really have."""
+    sockets: tuple[socket.socket, ...]
+    """One for each process; they may all be the same one."""
+
+    def close(self) -> None:
+        """Close them in this process. A process that has inherited one goes on."""
+        for one in self.sockets:
+            one.close()
 
 
 class Listener(typing.Protocol):

@@ -12,10 +12,10 @@ from twisted.internet.error import ConnectionRefusedError
 
 from netecho.impairment import OF_DATAGRAMS
 from netecho.plans import Target
-from netecho.protocols._contract import ListenSettings, Route
+from netecho.protocols._contract import ListenSettings, Opened, Route
 from netecho.protocols._datagram_client import connect_port
 from netecho.protocols._datagram_server import listen_datagrams, open_port
-from netecho.protocols._inherited import Opened, open_sockets
+from netecho.protocols._inherited import open_sockets
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._quic_client import ClientLink, ClientPort
 from netecho.protocols._quic_server import QUICListener, QUICPort

@@ -16,8 +16,7 @@ from twisted.internet.task import LoopingCall
 from netecho import protocols
 from netecho.errors import NetechoError
 from netecho.plans import ListenPlan, ReactorName
-from netecho.protocols._contract import OnEvent, Totals
-from netecho.protocols._inherited import Opened
+from netecho.protocols._contract import OnEvent, Opened, Totals
 from netecho.services import plan_json, tls
 from netecho.services.certificates import Credentials
 from netecho.services.echo_server import EchoServer, numbered
