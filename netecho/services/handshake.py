@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from netecho.errors import CertificateError, NetechoError, TLSError
 from netecho.plans import Target
 from netecho.protocols._security import Agreement
-from netecho.protocols._seen import openssl_reasons
+from netecho.protocols._tls_info import openssl_reasons
 from netecho.services.certificates import fingerprint
 
 _CODES = SSL.X509VerificationCodes
