@@ -25,7 +25,8 @@ from twisted.python.failure import Failure
 
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._datagram_server import DatagramListener, DatagramServer, peer_text, unsent
+from netecho.protocols._datagram_listener import DatagramListener
+from netecho.protocols._datagram_server import DatagramServer, peer_text, unsent
 from netecho.protocols._dtls_association import (
     LARGEST_MESSAGE,
     MINIMUM_MTU,

@@ -14,7 +14,7 @@ from netecho.impairment import OF_DATAGRAMS
 from netecho.plans import Target
 from netecho.protocols._contract import ListenSettings, Opened, Route
 from netecho.protocols._datagram_client import connect_port
-from netecho.protocols._datagram_server import listen_datagrams, open_port
+from netecho.protocols._datagram_listener import listen_datagrams, open_port
 from netecho.protocols._inherited import open_sockets
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._quic_client import ClientLink, ClientPort

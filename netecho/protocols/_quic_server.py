@@ -34,7 +34,8 @@ from twisted.internet.defer import Deferred, succeed
 from netecho.plans import Target
 from netecho.protocols._addresses import address_text
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._datagram_server import DatagramListener, DatagramServer, peer_text
+from netecho.protocols._datagram_listener import DatagramListener
+from netecho.protocols._datagram_server import DatagramServer, peer_text
 from netecho.protocols._handshakes import Handshakes
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._quic_link import Address

@@ -23,7 +23,7 @@ from netecho.protocols._contract import (
     Route,
 )
 from netecho.protocols._datagram_client import begin_conversation, connect_exchanger
-from netecho.protocols._datagram_server import DatagramListener, open_listener
+from netecho.protocols._datagram_listener import DatagramListener, open_listener
 from netecho.protocols._inherited import open_sockets
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import RECEIVE_SIZE

@@ -28,16 +28,8 @@ from netecho.protocols._datagram_client import (
     begin_conversation,
     connect_exchanger,
 )
-from netecho.protocols._datagram_server import (
-    HEAD,
-    REPEATED,
-    DatagramListener,
-    DatagramServer,
-    listen_datagrams,
-    open_listener,
-    open_port,
-    unsent,
-)
+from netecho.protocols._datagram_listener import DatagramListener, listen_datagrams, open_listener, open_port
+from netecho.protocols._datagram_server import HEAD, REPEATED, DatagramServer, unsent
 from netecho.protocols._dtls_association import LARGEST_MESSAGE
 from netecho.protocols._dtls_client import connect_securely, converse_securely
 from netecho.protocols._dtls_server import DTLSListener, DTLSServer
