@@ -10,6 +10,7 @@ from typing import Any, Final
 from twisted.internet.error import InvalidAddressError, MessageLengthError
 from twisted.internet.protocol import DatagramProtocol
 
+from netecho.protocols._addresses import host_port
 from netecho.protocols._contract import ListenSettings
 
 TURN: Final = 256
@@ -43,8 +44,7 @@ def unsent(failure: Exception) -> str:
 
 def peer_text(source: tuple[str, int]) -> str:
     """Return where a datagram came from as people write it."""
-    host, port = source
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return host_port(*source)
 
 
 class RepetitionGuard:
