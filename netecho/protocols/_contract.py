@@ -282,9 +282,6 @@ class Adapter(typing.Protocol):
     """The smallest and largest payload that it can carry, in bytes; `None`: any."""
     default_size: int
     """Bytes in a payload unless the user says otherwise."""
-    framed: bool
-    """Whether payloads are carried in messages of the protocol's own form, so that only a client that speaks
-    it gets an echo; else whatever bytes are sent come back."""
     numbered: bool
     """Whether the protocol itself tells which exchange an echo answers; else the payload has to."""
     reflects: bool

@@ -28,7 +28,6 @@ class QUICAdapter(PlainAdapter):
     A subclass adds its name, what it carries, its `port` and its client, and overrides what differs.
     """
 
-    framed = True
     port: type[QUICPort]
     harms = OF_DATAGRAMS
     takes_proxy = False

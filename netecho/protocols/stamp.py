@@ -49,7 +49,6 @@ class STAMP(PlainAdapter):
     secure_scheme: str | None = None
     maximum_size: int | None = MAXIMUM_SIZE - AUTHENTICATED_SIZE - TLV_SIZE
     default_size = 0
-    framed = True
     reflects = True
     harms = OF_DATAGRAMS
     takes_proxy = False

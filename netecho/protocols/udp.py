@@ -109,7 +109,6 @@ class UDP(PlainAdapter):
     kind = Kind.DATAGRAM
     secure_scheme: str | None = "dtls"
     maximum_size: int | None = MAXIMUM_SIZE
-    framed = False
     numbered = False
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.CHARGEN})
     harms = OF_DATAGRAMS
@@ -155,7 +154,6 @@ class DTLS(UDP):
 
     minimum_size = 1
     maximum_size: int | None = LARGEST_MESSAGE
-    framed = True
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""

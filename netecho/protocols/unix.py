@@ -53,7 +53,6 @@ class UNIX(PlainAdapter):
     default_port: int | None = None
     secure_scheme: str | None = None
     minimum_size = 1
-    framed = False
     replies = frozenset(REPLIES)
     harms = OF_CONNECTIONS
     takes_proxy = True
