@@ -132,7 +132,7 @@ class Route:
     mail: MailPlan = dataclasses.field(default_factory=MailPlan, repr=False)
     """The envelope of messages, on a protocol that `has_envelopes`."""
     proxy: ProxyPlan | None = None
-    """The PROXY header that each connection begins with, on a protocol that `takes_proxy`; `None`: none."""
+    """The PROXY header that each connection begins with, if its socket is of streams; `None`: none."""
     starttls: bool = False
     """Connections begin in clear, and `tls` is for what follows, on a protocol that `upgrades`."""
     multiplex: MultiplexPlan = dataclasses.field(default_factory=MultiplexPlan)
@@ -219,7 +219,7 @@ class ListenSettings:
     """What is done to answers on purpose; `None`: nothing. Datagrams go through an `ImpairedPort` beneath the
     protocol, streams through an `ImpairedTransport` beneath each connection; see `Adapter.harms`."""
     proxied: bool = False
-    """Whether each connection begins with a PROXY header, on a protocol that `takes_proxy`."""
+    """Whether each connection begins with a PROXY header, if the sockets are of streams."""
     qlog: str | None = None
     """The directory for a qlog of each connection, on a protocol that `has_qlog`; `None`: none is written."""
     retry: bool = False
@@ -309,9 +309,9 @@ class Adapter(typing.Protocol):
     """Whether payloads should be lines of text; others have to be encoded, which takes longer."""
     upgrades: bool
     """Whether a connection in clear can turn to TLS: `Route.starttls` and `ListenSettings.upgrade`."""
-    takes_proxy: bool
-    """Whether it has stream connections, which can begin with the header of HAProxy's PROXY protocol:
-    `Route.proxy` and `ListenSettings.proxied`."""
+    socket_kind: socket.SocketKind
+    """`SOCK_STREAM` or `SOCK_DGRAM`: what its sockets are, whatever it carries. Stream connections can begin
+    with the header of HAProxy's PROXY protocol: `Route.proxy` and `ListenSettings.proxied`."""
     multiplexes: bool
     """Whether a connection can carry many exchanges at once, each on a stream of its own: it takes
     `MultiplexPlan.streams`."""

@@ -30,7 +30,7 @@ class QUICAdapter(PlainAdapter):
 
     port: type[QUICPort]
     harms = OF_DATAGRAMS
-    takes_proxy = False
+    socket_kind = socket.SOCK_DGRAM
     multiplexes = True
     has_qlog = True
     retries = True

@@ -33,7 +33,7 @@ class TCPAdapter(PlainAdapter):
     """
 
     harms = OF_CONNECTIONS
-    takes_proxy = True
+    socket_kind = socket.SOCK_STREAM
 
     def factory(self, reactor: Any, settings: ListenSettings) -> ReplyFactory:
         """Return what builds a listener's connections, and counts them."""

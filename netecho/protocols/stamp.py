@@ -51,7 +51,7 @@ class STAMP(PlainAdapter):
     default_size = 0
     reflects = True
     harms = OF_DATAGRAMS
-    takes_proxy = False
+    socket_kind = socket.SOCK_DGRAM
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return the size of a packet, less its payload's."""

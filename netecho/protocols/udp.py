@@ -112,7 +112,7 @@ class UDP(PlainAdapter):
     numbered = False
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.CHARGEN})
     harms = OF_DATAGRAMS
-    takes_proxy = False
+    socket_kind = socket.SOCK_DGRAM
 
     @property
     def secured(self) -> Adapter | None:

@@ -55,7 +55,7 @@ class UNIX(PlainAdapter):
     minimum_size = 1
     replies = frozenset(REPLIES)
     harms = OF_CONNECTIONS
-    takes_proxy = True
+    socket_kind = socket.SOCK_STREAM
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen at a path, at which there may be nothing but a socket that nobody listens on any more."""
