@@ -51,7 +51,7 @@ WHOLES: dict[str, set[str]] = {
     # A benchmark makes its connections, and what looks after them: each calls it back.
     "services.benchmark": {
         "services.bench_connection",
-        "services.crowd",
+        "services.connection_ramp",
         "services.intervals",
         "services.open_loop",
         "services.openers",
