@@ -96,7 +96,6 @@ class Netstring(TCPAdapter):
     kind = Kind.MESSAGE
     secure_scheme: str | None = "netstrings"
     maximum_size: int | None = MOST_MESSAGE
-    framed = True
     bounds_messages = True
 
     def factory(self, reactor: Any, settings: ListenSettings) -> ReplyFactory:

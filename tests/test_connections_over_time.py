@@ -139,7 +139,7 @@ def test_stages_and_lifetimes() -> None:
 
 
 def test_more_workers_than_connections_ever() -> None:
-    """A crowd is shared out as long as each process has one of it at some time."""
+    """Stages are shared out as long as each process has a connection at some time."""
     words = ["-c", "1", "--connections-stages", "1s:2,1s:1", "--workers", "3"]
     done = netecho("bench", "tcp://127.0.0.1:1", *words)
     assert (done.returncode, done.stdout) == (2, b"")

@@ -501,7 +501,7 @@ def test_loads(options: dict[str, Any], open_loop: bool, length: int | None) -> 
     assert plan.length_ns == length
 
 
-def test_a_crowd_is_divided() -> None:
+def test_stages_of_connections_are_divided() -> None:
     """There may be as many parts as there are ever to be connections, though some have none at first."""
     stages = (Stage(SECOND, 5.0), Stage(SECOND, 0.0))
     plan = BenchPlan(Target(), connections=1, connections_stages=stages, duration_ns=None)

@@ -32,7 +32,7 @@ LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
 FORMS = [
     scheme
     for name in protocols.names()
-    if protocols.load(name).takes_proxy
+    if protocols.load(name).socket_kind is socket.SOCK_STREAM
     for scheme in (name, protocols.load(name).secure_scheme)
     if scheme is not None
 ]

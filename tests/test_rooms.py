@@ -1,12 +1,14 @@
-"""The rooms of the house: imports only go down, and the pure rooms stay pure.
+"""The rooms of the house: imports only go down, none go in a circle, and the pure rooms stay pure.
 
 Imports inside functions count like those at the top of a file. Those for type checkers alone count
-too: a room that names another's types depends on it.
+too: a room that names another's types depends on it. Within a room a part may name the type of the
+whole that makes it, if it is listed here as such.
 """
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -45,6 +47,35 @@ IMPURE = {
     "threading",
     "zope",
 }
+WHOLES: dict[str, set[str]] = {
+    # A benchmark makes its connections, and what looks after them: each calls it back.
+    "services.benchmark": {
+        "services.bench_connection",
+        "services.connection_ramp",
+        "services.intervals",
+        "services.open_loop",
+        "services.openers",
+        "services.retiring",
+        "services.roster",
+    },
+    # A lane gives out the open loop's connections, and calls nothing of theirs.
+    "services.open_loop": {"services.lanes"},
+    # A connection is made for one of HTTP's versions, or for WebSocket, which answers through it.
+    "protocols._http_server": {
+        "protocols._http1_answers",
+        "protocols._http1_server",
+        "protocols._http2_server",
+        "protocols._http_bounded",
+        "protocols._http_impaired",
+        "protocols._ws_server",
+    },
+    # A port has its links, each of which sends through it.
+    "protocols._quic_server": {"protocols._quic_server_link"},
+    # The connections of which something is kept are in a list that each of them knows.
+    "reactor.streams": {"reactor.outgoing"},
+}
+"""Modules with the parts that name their types: for type checkers alone, as they are imported the other way
+round when they run."""
 COMMAND_LINE: dict[str, set[str]] = {
     "program": {"cli", "errors"},
     "cli/__init__": {"cli"},
@@ -103,6 +134,48 @@ def climbs(name: str, tree: ast.AST) -> list[str]:
     ]
 
 
+class AtRunTime(ast.NodeTransformer):
+    """Leaves out of a module what is there for type checkers alone."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        """Leave out what stands under `TYPE_CHECKING`."""
+        if ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING":
+            return node.orelse
+        return self.generic_visit(node)
+
+
+Graph = dict[str, set[str]]
+"""For each module, by its dotted name within the package, those that it imports."""
+
+
+def graph_of(trees: dict[str, ast.Module]) -> Graph:
+    """Return which modules import which, of a package's."""
+    graph: Graph = {}
+    for name, tree in trees.items():
+        found = graph[name] = set()
+        for imported in imports(tree):
+            inner = imported.partition(".")[2]
+            whole = inner if inner in trees else inner.rpartition(".")[0]
+            if imported.startswith("netecho.") and whole in trees and whole != name:
+                found.add(whole)
+    return graph
+
+
+def package() -> dict[str, ast.Module]:
+    """Return the syntax tree of each module by its name within the package, whose front doors have none."""
+    named = {name_of(file).removesuffix(".__init__").partition(".")[2]: file for file in modules()}
+    return {name: parse(file) for name, file in named.items() if name and name != "__main__"}
+
+
+def circle_in(graph: Graph) -> list[str]:
+    """Return modules each of which imports the next, from one to the same; none if there is no circle."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
+
+
 def test_every_module_has_a_room() -> None:
     """No module stands outside the rooms, but for the two front doors."""
     outside = {name_of(file) for file in modules() if room_of(name_of(file)) is None}
@@ -127,6 +200,42 @@ def test_a_climb_is_seen() -> None:
 def test_imports_go_down(file: pathlib.Path) -> None:
     """A room knows only those below it."""
     assert climbs(name_of(file), parse(file)) == []
+
+
+def test_a_circle_is_seen() -> None:
+    """The rule sees a circle within a room, whichever of the forms of an import closes it."""
+    for text in (
+        "from netecho.measure.b import B",
+        "def f():\n    from netecho.measure import b",
+        "import netecho.measure.b",
+    ):
+        trees = {
+            "measure": ast.parse(""),
+            "measure.a": ast.parse(text),
+            "measure.b": ast.parse("from netecho.measure.a import A"),
+        }
+        assert set(circle_in(graph_of(trees))) == {"measure.a", "measure.b"}, text
+    trees["measure.a"] = ast.parse(f"if typing.TYPE_CHECKING:\n    {text}\nelse:\n    import sys")
+    assert circle_in(graph_of(trees)) == ["measure.a", "measure.b", "measure.a"]
+    assert circle_in(graph_of({name: AtRunTime().visit(tree) for name, tree in trees.items()})) == []
+
+
+def test_no_imports_in_a_circle() -> None:
+    """Of two modules one can be read, changed and imported without the other."""
+    running = graph_of({name: AtRunTime().visit(tree) for name, tree in package().items()})
+    assert circle_in(running) == []
+
+
+def test_no_types_in_a_circle() -> None:
+    """Nor does one need the other's types, but for the parts of a whole."""
+    graph = graph_of(package())
+    for whole, parts in WHOLES.items():
+        for part in parts:
+            graph[part].remove(whole)
+    assert circle_in(graph) == []
+    for whole, parts in WHOLES.items():
+        for part in parts:
+            assert circle_in({**graph, part: graph[part] | {whole}}), f"{part} is no part of {whole}"
 
 
 @pytest.mark.parametrize("file", [file for file in modules() if room_of(name_of(file)) in PURE], ids=name_of)

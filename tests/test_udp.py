@@ -15,7 +15,8 @@ from twisted.internet.task import Clock
 
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings, Totals
-from netecho.protocols._datagram_server import HEAD, TURN, DatagramListener, RepetitionGuard
+from netecho.protocols._datagram_listener import DatagramListener
+from netecho.protocols._datagram_server import HEAD, TURN, RepetitionGuard
 from netecho.protocols.udp import ReplyDatagrams
 
 Source = tuple[str, int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -43,7 +44,7 @@ def check_addresses(adapters: Sequence[Adapter], targets: Sequence[Target]) -> N
         UsageError: two are.
     """
     fixed = [
-        (adapter.takes_proxy, target.host, target.port)  # what takes a PROXY header is TCP
+        (adapter.socket_kind, target.host, target.port)
         for adapter, target in zip(adapters, targets, strict=True)
         if target.path is None and target.port
     ]
@@ -78,7 +79,7 @@ def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
         UsageError: one has none.
     """
     for adapter in adapters:
-        if given and not adapter.takes_proxy:
+        if given and adapter.socket_kind is not socket.SOCK_STREAM:
             raise UsageError(f"{flag} is for stream connections, which {adapter.name} does not have")
 
 

@@ -10,7 +10,7 @@ import collections
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from netecho.protocols._seen import address_text
+from netecho.protocols._addresses import address_text
 
 if TYPE_CHECKING:
     from netecho.protocols._stream_server import ReplyProtocol

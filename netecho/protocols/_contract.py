@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import socket
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +31,6 @@ if typing.TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from netecho.measure.oneway import Reflection
-    from netecho.protocols._inherited import Opened
 
 
 class Kind(enum.Enum):
@@ -132,7 +132,7 @@ class Route:
     mail: MailPlan = dataclasses.field(default_factory=MailPlan, repr=False)
     """The envelope of messages, on a protocol that `has_envelopes`."""
     proxy: ProxyPlan | None = None
-    """The PROXY header that each connection begins with, on a protocol that `takes_proxy`; `None`: none."""
+    """The PROXY header that each connection begins with, if its socket is of streams; `None`: none."""
     starttls: bool = False
     """Connections begin in clear, and `tls` is for what follows, on a protocol that `upgrades`."""
     multiplex: MultiplexPlan = dataclasses.field(default_factory=MultiplexPlan)
@@ -219,7 +219,7 @@ class ListenSettings:
     """What is done to answers on purpose; `None`: nothing. Datagrams go through an `ImpairedPort` beneath the
     protocol, streams through an `ImpairedTransport` beneath each connection; see `Adapter.harms`."""
     proxied: bool = False
-    """Whether each connection begins with a PROXY header, on a protocol that `takes_proxy`."""
+    """Whether each connection begins with a PROXY header, if the sockets are of streams."""
     qlog: str | None = None
     """The directory for a qlog of each connection, on a protocol that `has_qlog`; `None`: none is written."""
     retry: bool = False
@@ -228,6 +228,21 @@ class ListenSettings:
     alt_svc: int | None = None
     """The port at which clients are told that there is HTTP/3, by a secure listener that `has_requests`;
     `None`: they are not told."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opened:
+    """The sockets that listen on a target, one for each process."""
+
+    target: Target
+    """With the port that the sockets really have."""
+    sockets: tuple[socket.socket, ...]
+    """One for each process; they may all be the same one."""
+
+    def close(self) -> None:
+        """Close them in this process. A process that has inherited one goes on."""
+        for one in self.sockets:
+            one.close()
 
 
 class Listener(typing.Protocol):
@@ -267,9 +282,6 @@ class Adapter(typing.Protocol):
     """The smallest and largest payload that it can carry, in bytes; `None`: any."""
     default_size: int
     """Bytes in a payload unless the user says otherwise."""
-    framed: bool
-    """Whether payloads are carried in messages of the protocol's own form, so that only a client that speaks
-    it gets an echo; else whatever bytes are sent come back."""
     numbered: bool
     """Whether the protocol itself tells which exchange an echo answers; else the payload has to."""
     reflects: bool
@@ -297,9 +309,9 @@ class Adapter(typing.Protocol):
     """Whether payloads should be lines of text; others have to be encoded, which takes longer."""
     upgrades: bool
     """Whether a connection in clear can turn to TLS: `Route.starttls` and `ListenSettings.upgrade`."""
-    takes_proxy: bool
-    """Whether it has stream connections, which can begin with the header of HAProxy's PROXY protocol:
-    `Route.proxy` and `ListenSettings.proxied`."""
+    socket_kind: socket.SocketKind
+    """`SOCK_STREAM` or `SOCK_DGRAM`: what its sockets are, whatever it carries. Stream connections can begin
+    with the header of HAProxy's PROXY protocol: `Route.proxy` and `ListenSettings.proxied`."""
     multiplexes: bool
     """Whether a connection can carry many exchanges at once, each on a stream of its own: it takes
     `MultiplexPlan.streams`."""

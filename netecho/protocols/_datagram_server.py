@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from array import array
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError, InvalidAddressError, MessageLengthError
+from twisted.internet.error import InvalidAddressError, MessageLengthError
 from twisted.internet.protocol import DatagramProtocol
 
-from netecho.plans import Target
+from netecho.protocols._addresses import host_port
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._impaired_datagrams import ImpairedPort
-from netecho.protocols._inherited import adopt_datagrams
-from netecho.protocols._sockets import RECEIVE_SIZE, bound_target, grow_buffers, has_unread, listen_error
 
 TURN: Final = 256
 """Datagrams after which a server's other sockets and timers get their turn. Twisted counts bytes alone,
 and a flood of datagrams with few or none would have no end."""
-DRAIN_TIME: Final = 0.25
-"""Seconds that a server goes on, when it ends, while datagrams come without a pause."""
 LOWEST_SOURCE_PORT: Final = 1024
 """Below it live the services that answer anything (echo, chargen, daytime: CERT CA-1996-01)."""
 HEAD: Final = 64
@@ -52,8 +44,7 @@ def unsent(failure: Exception) -> str:
 
 def peer_text(source: tuple[str, int]) -> str:
     """Return where a datagram came from as people write it."""
-    host, port = source
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return host_port(*source)
 
 
 class RepetitionGuard:
@@ -188,106 +179,3 @@ class DatagramServer(DatagramProtocol):
         dropped[why] = before + count
         if not before and self._settings.on_event is not None:
             self._settings.on_event("dropped", {"peer": peer_text(source), "reason": why})
-
-
-class DatagramListener:
-    """An open port for datagrams; provides `netecho.protocols._contract.Listener`."""
-
-    def __init__(self, reactor: Any, port: Any, target: Target, impaired: ImpairedPort | None = None) -> None:
-        self._reactor = reactor
-        self._port = port
-        self._impaired = impaired
-        self._stopped: Deferred[None] | None = None
-        self.target = target
-
-    def _stop(self) -> Deferred[None]:
-        """Close the port, once: asked again, Twisted's would never tell whoever asked first."""
-        if self._stopped is None:
-            self._stopped = maybeDeferred(self._port.stopListening)
-        return self._stopped
-
-    async def _read_what_waits(self) -> None:
-        until = self._reactor.seconds() + DRAIN_TIME
-        while self._stopped is None and has_unread(self._port.fileno()) and self._reactor.seconds() < until:
-            turn: Deferred[None] = Deferred()
-            self._reactor.callLater(0, turn.callback, None)
-            await turn
-
-    async def _send_what_is_held(self) -> None:
-        if self._stopped is None and self._impaired is not None:
-            await self._impaired.emptied()
-
-    async def _drain(self) -> None:
-        await self._read_what_waits()
-        await self._send_what_is_held()
-        await self._stop()
-
-    def drain(self) -> Deferred[None]:
-        """See `Listener.drain`."""
-        return Deferred.fromCoroutine(self._drain())
-
-    def abort(self) -> None:
-        """See `Listener.abort`."""
-        self._stop()
-
-
-def open_port(
-    reactor: Any,
-    listen: Callable[[Any, Target, DatagramProtocol, int | None], Any],
-    target: Target,
-    protocol: DatagramServer,
-    settings: ListenSettings,
-) -> tuple[Any, ImpairedPort | None]:
-    """Open a port for a server; see `Adapter.listen`.
-
-    Args:
-        reactor: where it listens.
-        listen: opens it: `listen_datagrams`, or another that takes the same.
-        target: where to listen.
-        protocol: the server.
-        settings: how it answers.
-
-    Returns:
-        The port, and what stands between it and the protocol if anything is to be done to answers.
-
-    Raises:
-        ListenError: the system does not allow it.
-    """
-    impaired = None
-    if settings.impairment is not None:
-        impaired = ImpairedPort(reactor, protocol, settings.impairment, settings.totals)
-    try:
-        port = listen(reactor, target, impaired or protocol, settings.descriptor)
-    except (CannotListenError, OSError) as error:
-        raise listen_error(target, error) from error
-    grow_buffers(port.getHandle())
-    settings.udp_ports.add(port.getHost().port)
-    return port, impaired
-
-
-def open_listener(
-    reactor: Any,
-    listen: Callable[[Any, Target, DatagramProtocol, int | None], Any],
-    target: Target,
-    protocol: DatagramServer,
-    settings: ListenSettings,
-) -> DatagramListener:
-    """Open a port by `open_port`; return a listener for a protocol without connections to end."""
-    port, impaired = open_port(reactor, listen, target, protocol, settings)
-    return DatagramListener(reactor, port, bound_target(target, port), impaired)
-
-
-def listen_datagrams(reactor: Any, target: Target, protocol: DatagramProtocol, descriptor: int | None) -> Any:
-    """Listen on a host and port with a plain port of Twisted's, for `open_listener` and `open_port`."""
-    if descriptor is not None:
-        return adopt_datagrams(reactor, descriptor, protocol, RECEIVE_SIZE)
-    if "%" not in target.host:
-        return reactor.listenUDP(target.port, protocol, target.host, RECEIVE_SIZE)
-    # Twisted would bind without the zone, which the system refuses for a link-local address.
-    family, kind, _, _, address = socket.getaddrinfo(
-        target.host, target.port, socket.AF_INET6, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-    )[0]
-    with socket.socket(family, kind) as bound:
-        bound.setblocking(False)
-        bound.bind(address)
-        return reactor.adoptDatagramPort(bound.fileno(), family, protocol, RECEIVE_SIZE)

@@ -25,7 +25,8 @@ from twisted.python.failure import Failure
 
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._datagram_server import DatagramListener, DatagramServer, peer_text, unsent
+from netecho.protocols._datagram_listener import DatagramListener
+from netecho.protocols._datagram_server import DatagramServer, peer_text, unsent
 from netecho.protocols._dtls_association import (
     LARGEST_MESSAGE,
     MINIMUM_MTU,
@@ -37,9 +38,9 @@ from netecho.protocols._dtls_cookies import Cookies
 from netecho.protocols._dtls_records import HEADER, hello_random, hello_values, is_of_handshake
 from netecho.protocols._handshakes import Handshakes
 from netecho.protocols._impaired_datagrams import ImpairedPort
-from netecho.protocols._seen import end_seen
 from netecho.protocols._stream_replies import CHARGEN_PATTERN
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
+from netecho.protocols._tls_info import end_seen
 
 MOST_PEERS: Final = 4096
 """Associations at a time, unless the user says otherwise. Each takes some 75 KiB, but no file descriptor, so

@@ -20,6 +20,7 @@ from aioquic.quic.events import (
 )
 
 from netecho.protocols import _http_pages as pages
+from netecho.protocols._addresses import address_text
 from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME
 from netecho.protocols._datagram_server import peer_text
 from netecho.protocols._http3_wire import ALPN, FAREWELL, HTTP3Wire
@@ -28,7 +29,7 @@ from netecho.protocols._quic_link import Address
 from netecho.protocols._quic_server import QUICPort
 from netecho.protocols._quic_server_link import ServerLink
 from netecho.protocols._quic_wire import WINDOW, Wire
-from netecho.protocols._seen import address_text, agreement_seen
+from netecho.protocols._tls_info import agreement_seen
 from netecho.protocols._watched import Patience, Progress
 
 PER_RESET: Final = 4

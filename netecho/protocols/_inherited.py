@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.plans import Target
+from netecho.protocols._contract import Opened
 from netecho.protocols._sockets import is_ipv6, listen_error
 
 SPREADS: Final = sys.platform == "linux"
@@ -27,21 +28,6 @@ SPREADS: Final = sys.platform == "linux"
 all, so that processes share a single one."""
 PAUSE: Final = 0.1
 """Seconds until accepting is tried again after it failed, for instance for lack of a file descriptor."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Opened:
-    """The sockets that listen on a target, one for each process."""
-
-    target: Target
-    """With the port that the sockets really have."""
-    sockets: tuple[socket.socket, ...]
-    """One for each process; they may all be the same one."""
-
-    def close(self) -> None:
-        """Close them in this process. A process that has inherited one goes on."""
-        for one in self.sockets:
-            one.close()
 
 
 def open_sockets(target: Target, kind: socket.SocketKind, backlog: int | None, count: int) -> Opened:

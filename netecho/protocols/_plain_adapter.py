@@ -15,8 +15,8 @@ from netecho.protocols._contract import Adapter, Route
 class PlainAdapter:
     """Defaults for a `netecho.protocols._contract.Adapter`.
 
-    A subclass adds its name, what it carries, how it listens and connects, what may be done to its answers,
-    and whether connections can begin with a PROXY header; and overrides what differs.
+    A subclass adds its name, what it carries, of which kind its sockets are, how it listens and connects, and
+    what may be done to its answers; and overrides what differs.
     """
 
     default_port: int | None = DEFAULT_PORT

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 
 from netecho.protocols._proxy_header import HeaderReader, ProxyHeader, ProxyHeaderError
-
-if TYPE_CHECKING:
-    from netecho.protocols._stream_server import ReplyFactory
+from netecho.protocols._stream_server import ReplyFactory
 
 HEADER_TIMEOUT: Final = 5.0
 """Seconds that a proxy has for its header, however its bytes come: a lost segment is sent again in 3."""

@@ -21,7 +21,7 @@ from twisted.protocols.haproxy._v2parser import V2Parser
 from zope.interface import implementer
 
 from netecho.plans import ProxyPlan
-from netecho.protocols._seen import address_text
+from netecho.protocols._addresses import address_text
 
 V1_MOST: Final = 107
 """Bytes of a header of version 1, with its line's end."""

@@ -12,10 +12,10 @@ from twisted.internet.error import ConnectionRefusedError
 
 from netecho.impairment import OF_DATAGRAMS
 from netecho.plans import Target
-from netecho.protocols._contract import ListenSettings, Route
+from netecho.protocols._contract import ListenSettings, Opened, Route
 from netecho.protocols._datagram_client import connect_port
-from netecho.protocols._datagram_server import listen_datagrams, open_port
-from netecho.protocols._inherited import Opened, open_sockets
+from netecho.protocols._datagram_listener import listen_datagrams, open_port
+from netecho.protocols._inherited import open_sockets
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._quic_client import ClientLink, ClientPort
 from netecho.protocols._quic_server import QUICListener, QUICPort
@@ -28,10 +28,9 @@ class QUICAdapter(PlainAdapter):
     A subclass adds its name, what it carries, its `port` and its client, and overrides what differs.
     """
 
-    framed = True
     port: type[QUICPort]
     harms = OF_DATAGRAMS
-    takes_proxy = False
+    socket_kind = socket.SOCK_DGRAM
     multiplexes = True
     has_qlog = True
     retries = True

@@ -32,14 +32,15 @@ from aioquic.tls import SessionTicket
 from twisted.internet.defer import Deferred, succeed
 
 from netecho.plans import Target
+from netecho.protocols._addresses import address_text
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._datagram_server import DatagramListener, DatagramServer, peer_text
+from netecho.protocols._datagram_listener import DatagramListener
+from netecho.protocols._datagram_server import DatagramServer, peer_text
 from netecho.protocols._handshakes import Handshakes
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._quic_link import Address
 from netecho.protocols._quic_server_link import ServerLink
 from netecho.protocols._quic_wire import IDLE, Wire, configuration
-from netecho.protocols._seen import address_text
 
 TRUSTING: Final = 64
 """Handshakes under way; with as many, a new peer must first prove that its address is its own."""

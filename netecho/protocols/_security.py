@@ -71,11 +71,11 @@ class ClientSecurity(Security, typing.Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Agreement:
-    """What the two ends of a connection agreed upon; a transport has it as its `agreement`."""
+class TLSParameters:
+    """What the two ends of a connection agreed upon, in whatever TLS they speak."""
 
     version: str
-    """Of TLS, and of the protocol around it: `QUICv1 with TLSv1.3`."""
+    """`TLSv1.3`; where there is a protocol around it, with that: `QUICv1 with TLSv1.3`."""
     cipher: str
     bits: int
     """The cipher's secret bits."""
@@ -84,6 +84,12 @@ class Agreement:
     alpn: str | None = None
     server_name: str | None = None
     """As the client sent it (SNI)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Agreement(TLSParameters):
+    """What came of a handshake that is not OpenSSL's; a transport has it as its `agreement`."""
+
     chain: Sequence[x509.Certificate] = ()
     """What the other end has shown."""
     verified: bool = False

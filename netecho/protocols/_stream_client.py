@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
-from netecho.protocols._introduced import IntroducedFactory
+from netecho.protocols._send_proxy import SendProxyFactory
 from netecho.protocols._tls import HalfCloseableTLSFactory
 
 
@@ -184,8 +184,8 @@ def connect_protocol(
         if route.proxy is None:
             _shorten(await endpoint.connect(factory))
         else:
-            introduction = await endpoint.connect(IntroducedFactory(route.proxy, factory))
-            _shorten(introduction.successor)
+            sender = await endpoint.connect(SendProxyFactory(route.proxy, factory))
+            _shorten(sender.successor)
 
     async def connect() -> Protocol:
         if route.tls is None:

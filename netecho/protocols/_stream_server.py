@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import typing
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,11 +19,11 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netecho.protocols._addresses import address_text
 from netecho.protocols._contract import ListenSettings
-from netecho.protocols._proxied import Gate
 from netecho.protocols._proxy_header import ProxyHeader
-from netecho.protocols._seen import address_text, end_seen
 from netecho.protocols._sockets import has_unread, unread, unsent
+from netecho.protocols._tls_info import end_seen
 
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds that a peer may take for its TLS handshake."""
@@ -229,6 +230,18 @@ class Receiver(ReplyProtocol):
         self.transport.unregisterProducer()
 
 
+class Unadmitted(typing.Protocol):
+    """A connection that is open, and not served before its PROXY header has come."""
+
+    transport: Any
+
+    def drain(self, seconds: float) -> None:
+        """Wait no longer than so many seconds, as the server ends."""
+
+    def cut(self) -> None:
+        """End the connection at once."""
+
+
 class ReplyFactory(Factory):
     """Builds the connections of one listener, and counts them in the totals that its settings share."""
 
@@ -239,7 +252,7 @@ class ReplyFactory(Factory):
         self.settings = settings
         self.protocol = protocol
         self.connections: set[ReplyProtocol] = set()
-        self._waiting: set[Gate] = set()
+        self._waiting: set[Unadmitted] = set()
         self._drained: Deferred[None] | None = None
 
     def has_room(self, peer: Any) -> bool:
@@ -262,21 +275,23 @@ class ReplyFactory(Factory):
 
     # Connections whose PROXY header has not come yet.
 
-    def waits(self, gate: Gate) -> None:
+    def waits(self, connection: Unadmitted) -> None:
         """Count a connection as open before it is served."""
         self.settings.totals.open += 1
-        self._waiting.add(gate)
+        self._waiting.add(connection)
 
-    def admitted(self, gate: Gate) -> None:
+    def admitted(self, connection: Unadmitted) -> None:
         """Have it wait no more: it is served now, and `opened` counts it."""
         self.settings.totals.open -= 1
-        self._waiting.discard(gate)
+        self._waiting.discard(connection)
 
-    def rejected(self, gate: Gate, reason: str) -> None:
+    def rejected(self, connection: Unadmitted, reason: str) -> None:
         """Count and report a connection that is not served, for a reason."""
-        self.admitted(gate)
+        self.admitted(connection)
         self.settings.totals.rejected += 1
-        self.tell("rejected", lambda: {"peer": address_text(gate.transport.getPeer()), "reason": reason})
+        self.tell(
+            "rejected", lambda: {"peer": address_text(connection.transport.getPeer()), "reason": reason}
+        )
         self._end_if_drained()
 
     def opened(self, connection: ReplyProtocol) -> None:
@@ -317,8 +332,8 @@ class ReplyFactory(Factory):
         """Let every connection finish; fires when the last has ended."""
         for connection in list(self.connections):
             connection.drain()
-        for gate in list(self._waiting):
-            gate.drain(LINGER)
+        for waiting in list(self._waiting):
+            waiting.drain(LINGER)
         if not (self.connections or self._waiting):
             return succeed(None)
         self._drained = Deferred()
@@ -328,8 +343,8 @@ class ReplyFactory(Factory):
         """End every connection at once."""
         for connection in list(self.connections):
             connection.cut()
-        for gate in list(self._waiting):
-            gate.cut()
+        for waiting in list(self._waiting):
+            waiting.cut()
 
     def tell(self, event: str, particulars: Callable[[], dict[str, Any]]) -> None:
         """Report an event; its particulars are made only if anybody listens."""

@@ -12,8 +12,8 @@ from twisted.internet.protocol import Protocol
 
 from netecho.impairment import OF_CONNECTIONS
 from netecho.plans import Target
-from netecho.protocols._contract import Exchanger, ListenSettings, OnLost, OnReply, Route
-from netecho.protocols._inherited import Opened, adopt_stream, open_sockets
+from netecho.protocols._contract import Exchanger, ListenSettings, OnLost, OnReply, Opened, Route
+from netecho.protocols._inherited import adopt_stream, open_sockets
 from netecho.protocols._message_conversation import MessageConversation
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import bound_target, listen_error, tcp_endpoint
@@ -33,7 +33,7 @@ class TCPAdapter(PlainAdapter):
     """
 
     harms = OF_CONNECTIONS
-    takes_proxy = True
+    socket_kind = socket.SOCK_STREAM
 
     def factory(self, reactor: Any, settings: ListenSettings) -> ReplyFactory:
         """Return what builds a listener's connections, and counts them."""

@@ -12,10 +12,19 @@ from twisted.internet.protocol import DatagramProtocol, Protocol
 
 from netecho.impairment import OF_DATAGRAMS
 from netecho.plans import Target
-from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._contract import (
+    Adapter,
+    Exchanger,
+    Kind,
+    ListenSettings,
+    OnLost,
+    OnReply,
+    Opened,
+    Route,
+)
 from netecho.protocols._datagram_client import begin_conversation, connect_exchanger
-from netecho.protocols._datagram_server import DatagramListener, open_listener
-from netecho.protocols._inherited import Opened, open_sockets
+from netecho.protocols._datagram_listener import DatagramListener, open_listener
+from netecho.protocols._inherited import open_sockets
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import RECEIVE_SIZE
 from netecho.protocols._stamp_packets import AUTHENTICATED_SIZE, BASE_SIZE, TLV_SIZE
@@ -40,10 +49,9 @@ class STAMP(PlainAdapter):
     secure_scheme: str | None = None
     maximum_size: int | None = MAXIMUM_SIZE - AUTHENTICATED_SIZE - TLV_SIZE
     default_size = 0
-    framed = True
     reflects = True
     harms = OF_DATAGRAMS
-    takes_proxy = False
+    socket_kind = socket.SOCK_DGRAM
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return the size of a packet, less its payload's."""

@@ -22,7 +22,6 @@ class TCP(TCPAdapter):
     kind = Kind.STREAM
     secure_scheme: str | None = "tls"
     minimum_size = 1
-    framed = False
     replies = frozenset(REPLIES)
 
     def factory(self, reactor: Any, settings: ListenSettings) -> ReplyFactory:

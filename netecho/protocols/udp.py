@@ -12,27 +12,28 @@ from twisted.internet.protocol import Protocol
 
 from netecho.impairment import OF_DATAGRAMS
 from netecho.plans import ReplyMode, Target
-from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._contract import (
+    Adapter,
+    Exchanger,
+    Kind,
+    ListenSettings,
+    OnLost,
+    OnReply,
+    Opened,
+    Route,
+)
 from netecho.protocols._datagram_client import (
     Conversation,
     DatagramExchanger,
     begin_conversation,
     connect_exchanger,
 )
-from netecho.protocols._datagram_server import (
-    HEAD,
-    REPEATED,
-    DatagramListener,
-    DatagramServer,
-    listen_datagrams,
-    open_listener,
-    open_port,
-    unsent,
-)
+from netecho.protocols._datagram_listener import DatagramListener, listen_datagrams, open_listener, open_port
+from netecho.protocols._datagram_server import HEAD, REPEATED, DatagramServer, unsent
 from netecho.protocols._dtls_association import LARGEST_MESSAGE
 from netecho.protocols._dtls_client import connect_securely, converse_securely
 from netecho.protocols._dtls_server import DTLSListener, DTLSServer
-from netecho.protocols._inherited import Opened, open_sockets
+from netecho.protocols._inherited import open_sockets
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import bound_target
 from netecho.protocols._stream_replies import CHARGEN_PATTERN
@@ -108,11 +109,10 @@ class UDP(PlainAdapter):
     kind = Kind.DATAGRAM
     secure_scheme: str | None = "dtls"
     maximum_size: int | None = MAXIMUM_SIZE
-    framed = False
     numbered = False
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.CHARGEN})
     harms = OF_DATAGRAMS
-    takes_proxy = False
+    socket_kind = socket.SOCK_DGRAM
 
     @property
     def secured(self) -> Adapter | None:
@@ -154,7 +154,6 @@ class DTLS(UDP):
 
     minimum_size = 1
     maximum_size: int | None = LARGEST_MESSAGE
-    framed = True
     keeps_peers = True
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:

@@ -20,8 +20,17 @@ from zope.interface import implementer
 from netecho.errors import ListenError
 from netecho.impairment import OF_CONNECTIONS
 from netecho.plans import Target
-from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
-from netecho.protocols._inherited import Opened, SharedPort
+from netecho.protocols._contract import (
+    Adapter,
+    Exchanger,
+    Kind,
+    ListenSettings,
+    OnLost,
+    OnReply,
+    Opened,
+    Route,
+)
+from netecho.protocols._inherited import SharedPort
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import listen_error
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol
@@ -44,10 +53,9 @@ class UNIX(PlainAdapter):
     default_port: int | None = None
     secure_scheme: str | None = None
     minimum_size = 1
-    framed = False
     replies = frozenset(REPLIES)
     harms = OF_CONNECTIONS
-    takes_proxy = True
+    socket_kind = socket.SOCK_STREAM
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> StreamListener:
         """Listen at a path, at which there may be nothing but a socket that nobody listens on any more."""

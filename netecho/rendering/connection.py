@@ -9,6 +9,7 @@ from typing import Any, Final
 from netecho.measure import humanise
 from netecho.measure.histogram import Histogram
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE
+from netecho.protocols._addresses import address_text
 from netecho.protocols._contract import Route
 from netecho.rendering.streams import escape
 from netecho.services.handshake import Negotiated, PeerCertificate, describe
@@ -50,11 +51,7 @@ def peer(transport: Any, route: Route) -> str:
 
 
 def _address(address: Any) -> str:
-    host = getattr(address, "host", None)
-    if host is not None:
-        return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
-    name = getattr(address, "name", None)
-    return escape(name.decode(errors="replace")) if name else "an unnamed socket"
+    return escape(address_text(address, unnamed="an unnamed socket"))
 
 
 def _tls(negotiated: Negotiated) -> str:

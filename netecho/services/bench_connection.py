@@ -187,10 +187,7 @@ class Connection:
 
     def _refused(self, sequence: int | None, size: int, status: str, now_ns: int) -> None:
         if self.flow.refuse(sequence, size, f"status {status}"):
-            if self._benchmark.sending:
-                self.send()
-            else:
-                self._benchmark.exchange_ended(now_ns)
+            self._go_on(now_ns)
 
     def _replied_by_payload(
         self, _: int | None, payload: bytes, __: Reflection | None = None, ___: Answer | None = None

@@ -33,7 +33,7 @@ from netecho.plans import SECOND, BenchPlan, Mode, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.services.bench_connection import RETRY_LONGEST, Connection
 from netecho.services.conclusion import conclude
-from netecho.services.crowd import Crowd, kinds_of
+from netecho.services.connection_ramp import ConnectionRamp, kinds_of
 from netecho.services.handshake import describe
 from netecho.services.instrument import Instrument, Wakes
 from netecho.services.intervals import Intervals, OnInterval, OnProgress
@@ -109,7 +109,7 @@ class Benchmark:
         self._open_loop = (
             OpenLoop(self, plan, paced, is_datagram=self.is_datagram) if plan.open_loop else None
         )
-        self._crowd = Crowd(self) if plan.connections_stages else None
+        self._ramp = ConnectionRamp(self) if plan.connections_stages else None
         self.roster = Roster(self, self._new)
         self._remaining: int | None = None
         self._intervals = Intervals(self, on_progress, on_tick, on_interval)
@@ -233,16 +233,16 @@ class Benchmark:
                 connection.reopen_later()
         if self._open_loop is not None:
             self._open_loop.begin(self.begun_ns, warmup=self.warmup is not None)
-        if self._crowd is not None and self.warmup is None:
-            self._crowd.begin(self.begun_ns)
+        if self._ramp is not None and self.warmup is None:
+            self._ramp.begin(self.begun_ns)
 
     def _end_warmup(self) -> None:
         if self.sending:
             self._begin_measuring()
             if self._open_loop is not None:
                 self._open_loop.begin(self.begun_ns)
-            if self._crowd is not None:
-                self._crowd.begin(self.begun_ns)
+            if self._ramp is not None:
+                self._ramp.begin(self.begun_ns)
 
     def _begin_measuring(self) -> None:
         self.phase = "measuring"

@@ -89,7 +89,7 @@ class EchoServer:
                     retry=plan.quic_retry,
                     alt_svc=plan.alt_svc,
                 )
-                address = await numbered(self._reactor, target)
+                address = await resolve_bind_address(self._reactor, target)
                 self.listeners.append(await adapter.listen(self._reactor, address, settings))
         except BaseException:
             self.close()  # before anything is waited for: it may be a second signal that ends this
@@ -125,7 +125,7 @@ class EchoServer:
             self.tls.close()
 
 
-async def numbered(reactor: Any, target: Target) -> Target:
+async def resolve_bind_address(reactor: Any, target: Target) -> Target:
     """Return where to listen with an address in place of a host's name.
 
     Raises:

@@ -11,7 +11,7 @@ from twisted.internet import error
 from twisted.python.failure import Failure
 
 from netecho.errors import LostError, NetechoError
-from netecho.protocols._seen import end_seen
+from netecho.protocols._tls_info import end_seen
 from netecho.services.handshake import explain_refusal, refusal
 
 if TYPE_CHECKING:

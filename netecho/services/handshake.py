@@ -19,8 +19,8 @@ from twisted.python.failure import Failure
 
 from netecho.errors import CertificateError, NetechoError, TLSError
 from netecho.plans import Target
-from netecho.protocols._security import Agreement
-from netecho.protocols._seen import openssl_reasons
+from netecho.protocols._security import Agreement, TLSParameters
+from netecho.protocols._tls_info import openssl_reasons
 from netecho.services.certificates import fingerprint
 
 _CODES = SSL.X509VerificationCodes
@@ -273,19 +273,9 @@ class PeerCertificate:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Negotiated:
-    """What the two ends of a TLS connection agreed upon."""
+class Negotiated(TLSParameters):
+    """What the two ends of a TLS connection agreed upon, and whom we talk to."""
 
-    version: str
-    """Such as `TLSv1.3`."""
-    cipher: str
-    bits: int
-    """The cipher's secret bits."""
-    group: str | None = None
-    """The key exchange group."""
-    alpn: str | None = None
-    server_name: str | None = None
-    """As the client sent it (SNI)."""
     peer: PeerCertificate | None = None
 
     def of_result(self) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from twisted.internet.task import LoopingCall
 from netecho import protocols
 from netecho.errors import NetechoError
 from netecho.plans import ListenPlan, ReactorName
-from netecho.protocols._contract import OnEvent, Totals
-from netecho.protocols._inherited import Opened
+from netecho.protocols._contract import OnEvent, Opened, Totals
 from netecho.services import plan_json, tls
 from netecho.services.certificates import Credentials
-from netecho.services.echo_server import EchoServer, numbered
+from netecho.services.echo_server import EchoServer, resolve_bind_address
 from netecho.services.workers import (
     ENDED_WELL,
     FIRST_DESCRIPTOR,
@@ -95,7 +94,7 @@ class ServerWorkers:
             self.tls = tls.for_server(plan.tls, plan.tls_hosts)
         try:
             for target in plan.listeners:
-                address = await numbered(self._reactor, target)
+                address = await resolve_bind_address(self._reactor, target)
                 self.listeners.append(protocols.for_target(target).open(address, plan.workers))
             bound = dataclasses.replace(plan, listeners=tuple(one.target for one in self.listeners))
             for index, share in enumerate(bound.split()):

@@ -1,4 +1,4 @@
-"""Connections of a client that begin with a PROXY header, which names their source."""
+"""Connections of a client that begin with a PROXY header, as with HAProxy's `send-proxy`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netecho.plans import ProxyPlan
 from netecho.protocols._proxy_header import header_for
 
 
-class Introduction(Protocol):
+class SendProxy(Protocol):
     """Sends the header, and then leaves the connection to another protocol.
 
     Args:
@@ -40,8 +40,8 @@ class Introduction(Protocol):
         self.successor.connectionLost(reason)
 
 
-class IntroducedFactory(Factory):
-    """Builds an `Introduction` for each protocol that another factory builds."""
+class SendProxyFactory(Factory):
+    """Builds a `SendProxy` for each protocol that another factory builds."""
 
     noisy = False
 
@@ -49,6 +49,6 @@ class IntroducedFactory(Factory):
         self._plan = plan
         self._factory = factory
 
-    def buildProtocol(self, addr: Any) -> Introduction:
+    def buildProtocol(self, addr: Any) -> SendProxy:
         """See `Factory.buildProtocol`."""
-        return Introduction(self._plan, self._factory.buildProtocol(addr))
+        return SendProxy(self._plan, self._factory.buildProtocol(addr))

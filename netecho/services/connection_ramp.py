@@ -29,7 +29,7 @@ def kinds_of(plan: BenchPlan) -> tuple[type[Connection], type[PacedConnection]]:
     return Connection, PacedConnection
 
 
-class Crowd:
+class ConnectionRamp:
     """Opens and retires connections, so that there are as many as the stages of a plan say.
 
     Args:

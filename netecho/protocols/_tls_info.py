@@ -1,4 +1,4 @@
-"""What a server sees of a connection, in words for people and ready for JSON."""
+"""What TLS came to on a server's connection, and why one has ended: for people, and ready for JSON."""
 
 from __future__ import annotations
 
@@ -11,30 +11,6 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from netecho.protocols._security import Agreement
-    from netecho.protocols._stream_server import ReplyProtocol
-
-
-def address_text(address: Any) -> str:
-    """Return a Twisted address as people write it."""
-    host = getattr(address, "host", None)
-    if host is not None:
-        return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
-    name = getattr(address, "name", None)
-    return name.decode(errors="replace") if name else "unix"
-
-
-def seen_of(connection: ReplyProtocol) -> dict[str, Any]:
-    """Return what a server sees of a connection: addresses, TLS, and what a proxy says of it."""
-    transport, header = connection.transport, connection.proxied
-    proxy = None
-    if header is not None:
-        proxy = {"address": address_text(transport.getPeer()), **header.to_json()}
-    return {
-        "peer": address_text(connection.peer),
-        "local": address_text(connection.local),
-        "tls": None if connection.factory.settings.tls is None else tls_seen(transport.getHandle()),
-        "proxy": proxy,
-    }
 
 
 def openssl_reasons(error: Error) -> list[str]:
