@@ -45,7 +45,7 @@ from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream, ProgressView, Quiet, progress_view
 from netecho.rendering.result import result_view
 from netecho.rendering.server import died_line
-from netecho.rendering.streams import write_out
+from netecho.rendering.streams import escape, write_out
 from netecho.services import running, system
 from netecho.services.benchmark import Benchmark
 from netecho.services.embedded import EmbeddedServer
@@ -224,7 +224,7 @@ def run(
                 deaths.append(died_line(particulars))
 
         if old is not None and (doubts := old.doubts(plan, system.describe(reactor))):
-            write_out(f"netecho: {doubts}\n", sys.stderr)
+            write_out(f"netecho: {escape(doubts)}\n", sys.stderr)
         comment = f"bench {'a server of its own' if embedded else plan.target}"
         log = None if forms.log is None else HistogramLog(forms.log, comment)
         on_interval = None if log is None else log.add
