@@ -7,11 +7,17 @@ that the person reads, and `exit_status` is what the process ends with. Anything
 from __future__ import annotations
 
 import enum
+import os
 from typing import ClassVar, Final
 
 DEBUG_VARIABLE: Final = "NETECHO_DEBUG"
 """The environment variable that, when it is 1, has a defect show its traceback, and Twisted log to standard
 error."""
+
+
+def is_debugging() -> bool:
+    """Return whether the user has asked for that."""
+    return os.environ.get(DEBUG_VARIABLE) == "1"
 
 
 class ExitStatus(enum.IntEnum):

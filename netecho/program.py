@@ -14,7 +14,7 @@ from typing import NoReturn
 from typer.exceptions import TyperException
 
 from netecho.cli import app
-from netecho.errors import DEBUG_VARIABLE, ExitStatus, NetechoError
+from netecho.errors import DEBUG_VARIABLE, ExitStatus, NetechoError, is_debugging
 
 
 def main() -> NoReturn:
@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> int:
             context.command_path if context else "netecho", _in_our_words(error), ExitStatus.USAGE
         )
     except Exception as error:
-        if os.environ.get(DEBUG_VARIABLE):
+        if is_debugging():
             traceback.print_exc()
             return ExitStatus.FAILED
         if isinstance(error, OSError):  # the machine's doing: a full disk, a file that may not be read

@@ -53,6 +53,16 @@ def _check_datagrams(result: dict[str, Any]) -> None:
             assert sum(ways) == one["lost"] - one["late"]
 
 
+def told(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what events tell of the intervals that were measured, as a result has it."""
+    of_events = ("event", "phase", "connections_open")
+    return [
+        {key: value for key, value in event.items() if key not in of_events}
+        for event in events
+        if event.get("phase") in ("measuring", "finishing")
+    ]
+
+
 def bench(
     *words: str, status: int = 0, prefix: Sequence[str] = (), root: pathlib.Path = ROOT
 ) -> dict[str, Any]:

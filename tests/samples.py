@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import functools
 import random
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 from netecho.measure.counts import Counts
-from netecho.measure.histogram import Histogram
+from netecho.measure.histogram import HIGHEST_NS, Histogram
 from netecho.measure.segments import Segment
 from netecho.measure.summary import Connections, IntervalSummary, Summary
 from netecho.plans import SECOND, BenchPlan, ProbePlan, Target
@@ -130,3 +133,10 @@ def by_the_second(seconds: Sequence[Histogram], **changes: Any) -> Summary:
         ),
         **changes,
     )
+
+
+def encoded_histogram(counts: bytes) -> str:
+    """Return a histogram of these counts, as they are on the wire, in the library's format."""
+    header = struct.pack(">IIIIQQd", 0x1C849313, len(counts), 0, 3, 1, HIGHEST_NS, 1.0)
+    compressed = zlib.compress(header + counts)
+    return base64.b64encode(struct.pack(">II", 0x1C849314, len(compressed)) + compressed).decode()

@@ -105,14 +105,15 @@ def test_mistakes(tmp_path: pathlib.Path) -> None:
 def test_another_plan_is_said_before(tmp_path: pathlib.Path) -> None:
     """And before it is found that nobody listens."""
     path = tmp_path / "good.json"
-    path.write_text(
-        "".join(json.dumps(samples.bench(elapsed_ns=10**10 + by).to_json()) + "\n" for by in range(4))
-    )
+    plan = {**samples.bench().plan, "verify": "\x1b[2J"}
+    runs = [samples.bench(elapsed_ns=10**10 + by, plan=plan) for by in range(4)]
+    path.write_text("".join(json.dumps(one.to_json()) + "\n" for one in runs))
     done = netecho("bench", "127.0.0.1", "1", "-l", "512", "--baseline", str(path), "--quiet")
     assert done.returncode == 1
     doubts, failure = done.stderr.decode().splitlines()
     assert doubts.startswith(f"netecho: this run is not made as {str(path)!r} was: ")
-    assert "size 64 and 512" in doubts
+    assert "--size 64 and 512" in doubts
+    assert doubts.isprintable()  # whatever the file says
     assert "refused" in failure
 
 

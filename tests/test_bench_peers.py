@@ -23,7 +23,7 @@ import pytest
 import trustme
 
 from netecho.rendering.machine import CSV_COLUMNS
-from tests.benches import SIZE, all_good, bench, checked, echo, ignore, running, serving
+from tests.benches import SIZE, all_good, bench, checked, echo, ignore, running, serving, told
 from tests.peers import need
 from tests.servers import TIMEOUT, Server, netecho, receive_exactly
 
@@ -483,10 +483,32 @@ def test_json_stream() -> None:
     assert {event["phase"] for event in events[:-1]} >= {"warm-up", "measuring"}
     assert events[-1]["event"] == "result"
     result = checked(events[-1]["result"])
-    measured = [event for event in events if event.get("phase") == "measuring"]
-    assert [event["completed"] for event in measured] == [
-        interval["completed"] for interval in result["intervals"][: len(measured)]
-    ]
+    assert told(events) == result["intervals"]
+
+
+def test_json_stream_of_a_run_that_is_interrupted() -> None:
+    """What happened in its last moments is told too; the lines for people are of whole seconds only."""
+    after_a_second, heard = threading.Event(), threading.Event()
+
+    def talk(connection: socket.socket) -> None:
+        while data := connection.recv(65_536):
+            connection.sendall(data)
+            if after_a_second.is_set():
+                heard.set()
+
+    with serving(talk) as url, running(url, "-q", "500", "-z", "1h", "--json-stream") as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        after_a_second.set()
+        assert heard.wait(TIMEOUT)
+        process.send_signal(signal.SIGINT)
+        rest, lines = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 130
+    events = [json.loads(line) for line in (first, *rest.splitlines())]
+    result = checked(events.pop()["result"])
+    assert told(events) == result["intervals"]
+    assert events[-1]["connections_open"] == 1
+    assert lines.count(b"errors") == len(events) - 1
 
 
 def test_csv_on_stdout() -> None:

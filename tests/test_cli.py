@@ -499,6 +499,10 @@ def test_defect(
     assert said.count("\n") == 1
     assert said.startswith("netecho: ZeroDivisionError: oops")
     assert "report it" in said
+    for anything_else in ("0", "", "yes"):  # which has no log either
+        monkeypatch.setenv(DEBUG_VARIABLE, anything_else)
+        assert program.run(["serve"]) == ExitStatus.FAILED
+        assert capsys.readouterr().err == said
     monkeypatch.setenv(DEBUG_VARIABLE, "1")
     assert program.run(["serve"]) == ExitStatus.FAILED
     assert "Traceback" in capsys.readouterr().err

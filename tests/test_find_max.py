@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from netecho.commands.bench import exit_status
 from netecho.errors import ConnectError, ExitStatus, NetechoError, ServerDiedError
 from netecho.measure.capacity import Search
+from netecho.measure.counts import Counts
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.measure.trials import Trial
@@ -131,6 +132,27 @@ def test_a_run_that_cannot_be_made_is_a_miss() -> None:
     searching = CapacitySearch(refused, UNDER_10_MS, Search(1000), lambda _: None)
     Deferred.fromCoroutine(searching.run()).addErrback(caught.append)
     assert caught[0].check(ConnectError)
+
+
+def test_nothing_listens() -> None:
+    """It is said at once: no lower rate would make a difference, whether it connects first or not."""
+    for url in ("tcp://127.0.0.1:1", "udp://127.0.0.1:1"):
+        done = netecho("bench", url, "-z", "200ms", "-w", "300ms", "--find-max", "p(50)<10s", "--quiet")
+        said = done.stderr.decode()
+        assert (done.returncode, done.stdout, said.count("\n")) == (1, b"", 1)
+        assert "refused: nothing listens" in said
+
+
+def test_refusals_of_a_target_that_has_answered_are_misses() -> None:
+    """It was there at a lower rate; and what is refused to some connections is not refused to all."""
+    refused = run(counts=Counts(sent=10, lost=10), errors={"refused": 10})
+    some = run(20_000_000, errors={"refused": 10})
+    result, _ = search(lambda rate: run() if rate < 5_000 else refused)
+    assert result.search is not None
+    assert 5_000 / 1.05 / 1.05 < result.search["rate_per_s"] < 5_000
+    result, _ = search(lambda _: some)
+    assert result.search is not None
+    assert result.search["rate_per_s"] is None
 
 
 def test_a_server_of_known_capacity() -> None:

@@ -362,12 +362,12 @@ def test_what_a_comparison_cannot_answer_for_is_said() -> None:
     )
     alike, doubt, lost, _ = compare([run], [other]).caveats
     assert alike == (
-        f"not made alike: size 64 and 128, python 3.11.7 and 3.12.1, netecho {run.version} and 9.9"
+        f"not made alike: --size 64 and 128, python 3.11.7 and 3.12.1, netecho {run.version} and 9.9"
     )
     assert doubt.startswith("1 of 2 results are not trustworthy")
     assert lost == "0% of the exchanges were lost before, 10.0% now: latencies leave those out"
     mixed = compare([run, other], [run]).caveats
-    assert "size 64 or 128 and 64" in mixed[0]
+    assert "--size 64 or 128 and 64" in mixed[0]
 
 
 def test_as_json() -> None:
@@ -421,8 +421,9 @@ def test_what_differs_is_named_before_a_run() -> None:
     moved = dataclasses.replace(old, plan=elsewhere)
     assert unlike([old], [moved]) == ()
     other = dataclasses.replace(old, plan={**plan, "target": "udp://127.0.0.1:1", "size": 512})
-    assert unlike([old], [other]) == ("protocol tcp and udp", "size 64 and 512")
-    secure = dataclasses.replace(old, plan={**plan, "target": "tls://127.0.0.1:1"})
+    assert unlike([old], [other]) == ("protocol tcp and udp", "--size 64 and 512")
+    plain_tls = {"target": "tls://127.0.0.1:1", "tls": {"insecure": False}}
+    secure = dataclasses.replace(old, plan={**plan, **plain_tls})
     assert unlike([old], [secure]) == ("protocol tcp and tls",)
     assert "not made alike: protocol tcp and tls" in compare([old], [secure]).caveats
 

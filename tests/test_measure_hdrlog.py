@@ -172,6 +172,7 @@ def test_fields_may_be_apart_by_spaces() -> None:
         (f"-1,1,2,{COUNTS}", "line 1: it is not of a histogram log"),
         (f"0,{'9' * 11},2,{COUNTS}", "line 1: it is not of a histogram log"),
         ("0,1,2,HISTFAAAAnonsense", "line 1: not a histogram"),
+        (f"0,1,2,{samples.encoded_histogram(bytes(5 << 20))}", "line 1: not a histogram: it inflates"),
         (f"#[StartTime: 1700000000 (s), x]\n9999999999,1,2,{COUNTS}", "its times are not of one run"),
     ],
 )

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netecho.measure.histogram import HIGHEST_NS, PERCENTILES, Histogram, percentile_key
+from tests.samples import encoded_histogram
 
 durations = st.integers(1, HIGHEST_NS)
 samples = st.lists(st.one_of(durations, st.integers(1, 5000)), min_size=1, max_size=200)
@@ -232,6 +233,27 @@ def test_what_is_not_a_histogram_is_refused(encoded: str, statistics: dict[str, 
     """Whatever is wrong with a file is one kind of error."""
     with pytest.raises(ValueError, match="not a histogram"):
         Histogram.decode(encoded, statistics)
+
+
+def test_what_inflates_to_more_than_a_histogram_is_refused_before_it_has() -> None:
+    """A few kilobytes of a file do not become hundreds of megabytes of memory."""
+    bomb = encoded_histogram(bytes(128 << 20))
+    assert len(bomb) < 1 << 18
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="not a histogram: it inflates to more than 4 MiB"):
+            Histogram.decode(bomb)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+def test_the_largest_of_ours_is_read() -> None:
+    """Every bucket has samples, and as many as a count can hold in its nine bytes."""
+    one = b"\xfe" + b"\xff" * 8  # 2^63 - 1, zigzag, in LEB128 whose ninth byte is whole
+    histogram = Histogram.decode(encoded_histogram(one * 33_792))
+    assert len(histogram.buckets()) == 33_792
 
 
 @given(st.lists(st.tuples(st.integers(-5, 10**14), st.integers(1, 5))))

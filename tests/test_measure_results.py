@@ -148,9 +148,9 @@ def test_what_was_not_made_alike_is_said() -> None:
     other = {**plan, "target": "udp://b:2", "connections": 20, "size": 4096, "duration_ns": 7}
     beside = merge_results([result(AT_NOON, 3, plan=plan), result(AT_NOON, 4, plan=other)])
     unlike = "added up of what was not made alike: protocol tcp and udp, "
-    assert beside.caveats == (f"{unlike}size 64 and 4096",)
+    assert beside.caveats == (f"{unlike}--size 64 and 4096",)
     after = merge_results([result(AT_NOON, 3, plan=plan), result(A_MINUTE_LATER, 4, plan=other)])
-    assert after.caveats == (f"{unlike}connections 10 and 20, size 64 and 4096",)
+    assert after.caveats == (f"{unlike}--connections 10 and 20, --size 64 and 4096",)
     log = {"target": "tcp://a:1"}  # the plan of a histogram log has no more
     assert merge_results([result(AT_NOON, 3, plan=plan), result(AT_NOON, 4, plan=log)]).caveats == ()
 

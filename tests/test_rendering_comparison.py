@@ -20,7 +20,7 @@ FOUND = Comparison(
     CHANGES,
     {"p99": "a quarter of a run has 966 echoes and 1,000 are needed: measure for longer"},
     Method.STRETCHES,
-    ("not made alike: size 64 and 128",),
+    ("not made alike: --size 64 and 128",),
 )
 
 
@@ -68,7 +68,7 @@ def test_what_is_not_known_is_said() -> None:
     """And what to do; and by what method the rest is."""
     text = " ".join(text_of().split())
     assert "p99 not compared: a quarter of a run has 966 echoes" in text
-    assert "· intervals: Allan variance of stretches of the runs · not made alike: size 64" in text
+    assert "· intervals: Allan variance of stretches of the runs · not made alike: --size 64" in text
     runs = Comparison(CHANGES, {}, Method.RUNS, ())
     assert text_of(runs).endswith("\n· intervals: Student's t of runs\n")
     assert "not compared" not in text_of(runs)

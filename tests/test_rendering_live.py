@@ -83,6 +83,17 @@ def test_plain_lines_of_an_interval_in_which_nothing_came() -> None:
     assert stream.getvalue().split() == ["1.0s", "0/s", "errors", "0"]
 
 
+def test_what_is_left_at_the_end_is_for_machines() -> None:
+    """It has no line, and no rate on a terminal; the stream of events has it, so that they add up."""
+    left = dataclasses.replace(at("finishing", 3.1, INTERVAL), whole=False)
+    plain, events, terminal = io.StringIO(), io.StringIO(), Terminal()
+    for view in (PlainProgress(plain), JSONStream(events), LiveView(console_on(terminal, width=80))):
+        view.update(left)
+    assert (plain.getvalue(), terminal.getvalue()) == ("", "")
+    (event,) = lines_of(events)
+    assert (event["phase"], event["completed"]) == ("finishing", 45_100)
+
+
 class Gone(io.StringIO):
     """A pipe whose reader has gone."""
 

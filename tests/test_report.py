@@ -7,6 +7,7 @@ import datetime
 import io
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -209,6 +210,18 @@ def test_a_comparison_for_machines(pair: tuple[str, str], tmp_path: pathlib.Path
     out = tmp_path / "out.json"
     assert run(*pair, compare=True, json=str(out)) == ""
     assert json.loads(out.read_text()) == found
+
+
+def test_a_comparison_is_no_result(pair: tuple[str, str], tmp_path: pathlib.Path) -> None:
+    """What it is, and what to do to see it, whatever wrote it and is to read it."""
+    whole = saved(tmp_path / "whole.json", run(*pair, compare=True, json="-"))
+    event = saved(tmp_path / "event.json", run(*pair, compare=True, json_stream=True))
+    for name in (whole, event):
+        words = f"{name!r} is a comparison, and no result: give --compare the two files"
+        with pytest.raises(UsageError, match=re.escape(words)):
+            run(name)
+        with pytest.raises(UsageError, match=re.escape(words)):
+            run(pair[0], name, compare=True)
 
 
 def test_a_run_is_not_compared_with_itself(pair: tuple[str, str], tmp_path: pathlib.Path) -> None:

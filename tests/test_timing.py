@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from netecho import protocols
-from netecho.commands.bench import _timer_for
+from netecho.commands.bench_plan import _timer_for
 from netecho.plans import SECOND, BenchPlan, Target, Timer
 from netecho.protocols._contract import Route
 from netecho.services.benchmark import Benchmark

@@ -19,7 +19,15 @@ def board_of(workers: int) -> tuple[Board, list[Progress]]:
     return Board(BenchPlan(Target(), connections=2 * workers), workers, shown.append), shown
 
 
-def tell(board: Board, worker: int, number: int, completed: int, phase: Phase = "measuring") -> None:
+def tell(
+    board: Board,
+    worker: int,
+    number: int,
+    completed: int,
+    phase: Phase = "measuring",
+    *,
+    whole: bool = True,
+) -> None:
     """Have a worker tell of an interval of a second, in which so many exchanges took a microsecond each."""
     interval = Interval(number * SECOND, SECOND, completed, 0, Histogram.of([1000] * completed))
     counts = Counts(sent=completed, completed=completed)
@@ -31,7 +39,7 @@ def tell(board: Board, worker: int, number: int, completed: int, phase: Phase = 
         intervals=(interval,),
         warmup=counts if warming else None,
     )
-    board.told(worker, Tick(phase, number, (number + 1) * SECOND, 9 * SECOND, 2), part)
+    board.told(worker, Tick(phase, number, (number + 1) * SECOND, 9 * SECOND, 2, whole), part)
 
 
 def test_sum() -> None:
@@ -80,8 +88,20 @@ def test_nobody_waits_for_the_stopped() -> None:
     for number in range(WAITING + 2):
         tell(board, 0, number, 1)
     assert len(shown) == 2
-    tell(board, 1, 0, 1)  # it goes on: what it says late has been shown without it
-    assert len(shown) == 2
+    tell(board, 1, 0, 5)  # it goes on: what it says late has been shown without it, and is told by itself
+    assert [one.whole for one in shown] == [True, True, False]
+    assert [one.interval.completed for one in shown if one.interval is not None] == [1, 1, 5]
+
+
+def test_what_is_left_at_the_end() -> None:
+    """It is told as all is, and is a part of an interval only if it is so of every worker."""
+    board, shown = board_of(2)
+    tell(board, 0, 0, 3, whole=False)
+    tell(board, 1, 0, 10)
+    board.left(0, Part(Counts(sent=3, completed=3), Connections(2, 2, 0)))
+    tell(board, 1, 1, 2, "finishing", whole=False)
+    assert [(one.whole, one.phase) for one in shown] == [(True, "measuring"), (False, "finishing")]
+    assert [one.interval.completed for one in shown if one.interval is not None] == [13, 2]
 
 
 def test_what_one_never_told_is_passed_on_with_the_next() -> None:

@@ -8,51 +8,28 @@ import functools
 import secrets
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from netecho import protocols
-from netecho.errors import ExitStatus, NetechoError, UsageError
+from netecho.commands.bench_plan import PlanFlags, plan_of
+from netecho.errors import ExitStatus, NetechoError
 from netecho.measure.progress import Progress
 from netecho.measure.summary import Summary
-from netecho.options import (
-    check_mode,
-    check_multiplex,
-    check_proxy,
-    check_reflection,
-    check_size,
-    resolve_mail,
-    resolve_own_server,
-    resolve_request,
-    resolve_target,
-    size_of,
-)
-from netecho.plans import (
-    Arrival,
-    BenchPlan,
-    ClientTLS,
-    Mode,
-    MultiplexPlan,
-    ProxyPlan,
-    ReactorName,
-    SocketOptions,
-    Stage,
-    Timer,
-    Verify,
-)
+from netecho.options import resolve_target
+from netecho.plans import BenchPlan, ReactorName
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering.files import SavedForms
 from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream, ProgressView, Quiet, progress_view
 from netecho.rendering.result import result_view
 from netecho.rendering.server import died_line
-from netecho.rendering.streams import write_out
+from netecho.rendering.streams import escape, write_out
 from netecho.services import running, system
 from netecho.services.benchmark import Benchmark
 from netecho.services.embedded import EmbeddedServer
 from netecho.services.foreign_probes import ForeignProbes
 from netecho.services.handshake import explain_refusal
 from netecho.services.intervals import OnInterval, OnProgress
-from netecho.services.keys import read_key
 from netecho.services.loaded_latency import LoadedLatencyRun
 from netecho.services.routing import find_route
 from netecho.services.worker_bench import BenchWorkers
@@ -65,147 +42,33 @@ if TYPE_CHECKING:
 
 def run(
     *,
-    target: str | None,
-    port: int | None,
-    proto: str | None,
-    tls: bool,
     reactor_name: ReactorName | None,
-    workers: int,
-    connections: int,
-    exchanges: int | None,
-    duration_ns: int | None,
-    size: int | None,
-    pipeline: int | None,
-    warmup_ns: int,
-    timeout_ns: int,
-    connect_rate: float | None,
-    verify: Verify,
-    reconnect: bool,
-    rate: float | None,
-    rate_per_connection: float | None,
-    arrival: Arrival,
-    seed: int,
-    timer: Timer | None,
-    stages: tuple[Stage, ...],
-    max_in_flight: int,
-    mode: Mode,
-    resume: bool,
-    connections_lifetime_ns: int | None,
-    connections_stages: tuple[Stage, ...],
-    slo: tuple[str, ...],
-    abort_on_fail: bool,
     baseline: str | None,
     fail_on_regression: float | None,
     find_max: tuple[str, ...],
     loaded_latency: bool,
-    sockets: SocketOptions,
-    client_tls: ClientTLS,
-    hmac_key: str | None,
-    send_proxy: ProxyPlan | None,
-    method: str | None,
-    headers: tuple[str, ...],
-    body: str | None,
-    http2: bool,
-    sender: str | None,
-    recipient: str | None,
-    ehlo: str | None,
-    multiplex: MultiplexPlan,
     quiet: bool,
     json: str | None,
     json_stream: bool,
     csv: str | None,
     hdr_log: str | None,
+    **flags: Unpack[PlanFlags],
 ) -> int:
     """Measure, show the result, and return the exit status; see `netecho bench --help`."""
     running.install(reactor_name)
-    embedded = target is None and port is None
-    goal = resolve_own_server(proto, tls) if embedded else resolve_target(target, port, proto, tls)
-    adapter = protocols.for_target(goal)
-    check_reflection([adapter], hmac_key)
-    check_proxy([adapter], "--send-proxy", send_proxy is not None)
-    request = resolve_request(adapter, method, headers, body, http2)
-    mail = resolve_mail(adapter, sender, recipient, ehlo)
-    check_multiplex(adapter, multiplex, request)
-    if hmac_key is not None:
-        read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
-    check_mode(adapter, mode, size)
-    if embedded and client_tls.starttls:
-        raise UsageError("--starttls takes a target: a server of its own has no certificate for it")
-    size = size_of(request, adapter, size)
-    if mode is not Mode.EXCHANGE:  # nothing is sent, and nothing compared
-        if loaded_latency:
-            raise UsageError("--loaded-latency is of exchanges: it does not go with --mode")
-        size, verify = 0, Verify.NONE
-    elif request is not None and not request.is_echoed(size):
-        verify = Verify.NONE
-    if find_max:
-        from netecho.commands import find_max as searching
-
-        searching.check_alone(
-            {
-                "-n": exchanges,
-                "--rate-per-connection": rate_per_connection,
-                "--stages": stages,
-                "--connections-stages": connections_stages,
-                "--slo": slo,
-                "--abort-on-fail": abort_on_fail,
-                "--baseline": baseline,
-                "--loaded-latency": loaded_latency,
-                "--hdr-log": hdr_log,
-            }
-        )
-        rate, slo, abort_on_fail = searching.FIRST_RATE if rate is None else rate, find_max, True
-    plan = BenchPlan(
-        goal,
-        embedded=embedded,
-        connections=connections,
-        exchanges=exchanges,
-        duration_ns=duration_ns,
-        size=size,
-        pipeline=(multiplex.streams or 1) if pipeline is None else pipeline,
-        warmup_ns=warmup_ns,
-        timeout_ns=timeout_ns,
-        connect_rate=connect_rate,
-        verify=verify,
-        reconnect=reconnect,
-        sockets=sockets,
-        tls=client_tls,
-        rate=rate,
-        rate_per_connection=rate_per_connection,
-        arrival=arrival,
-        seed=seed,
-        stages=stages,
-        connections_stages=connections_stages,
-        max_in_flight=max_in_flight,
-        workers=workers,
-        slo=slo,
-        abort_on_fail=abort_on_fail,
-        hmac_key=hmac_key,
-        timer=timer or Timer.SIMPLE,
-        request=request,
-        receipts=adapter.has_receipts,
-        mail=mail,
-        proxy=send_proxy,
-        multiplex=multiplex,
-        mode=mode,
-        resume=resume,
-        connections_lifetime_ns=connections_lifetime_ns,
+    plan = plan_of(
+        flags, find_max=find_max, loaded_latency=loaded_latency, baseline=baseline, hdr_log=hdr_log
     )
-    if len(plan.split(workers)) < workers:
-        raise UsageError(f"--workers {workers} needs as many connections (-c) and exchanges (-n), or more")
-    if timer is None:
-        plan = dataclasses.replace(plan, timer=_timer_for(plan, system.cpus()))
-    if mode is Mode.EXCHANGE:
-        check_size(adapter, plan.size, "-l/--size")
+    adapter = protocols.for_target(plan.target)
     old: Baseline | None = None
     if baseline is not None or fail_on_regression is not None:
         from netecho.commands.baseline import Baseline
 
         old = Baseline.open(baseline, fail_on_regression, plan)
     own = ["--stateful"] if adapter.reflects else []
-    if hmac_key is not None:
-        own += ["--hmac-key", hmac_key]
-    if send_proxy is not None:
+    if plan.hmac_key is not None:
+        own += ["--hmac-key", plan.hmac_key]
+    if plan.proxy is not None:
         own += ["--proxy-protocol"]
     forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
     stream = JSONStream(sys.stdout) if json_stream else None
@@ -214,7 +77,7 @@ def run(
 
     async def main(reactor: Any, signals: running.Signals) -> int:
         views = [view] if stream is None else [view, stream]
-        server = EmbeddedServer(reactor, plan.target, reactor_name, own) if embedded else None
+        server = EmbeddedServer(reactor, plan.target, reactor_name, own) if plan.embedded else None
         deaths: list[str] = []
 
         def on_worker(name: str, particulars: dict[str, Any]) -> None:
@@ -224,8 +87,8 @@ def run(
                 deaths.append(died_line(particulars))
 
         if old is not None and (doubts := old.doubts(plan, system.describe(reactor))):
-            write_out(f"netecho: {doubts}\n", sys.stderr)
-        comment = f"bench {'a server of its own' if embedded else plan.target}"
+            write_out(f"netecho: {escape(doubts)}\n", sys.stderr)
+        comment = f"bench {'a server of its own' if plan.embedded else plan.target}"
         log = None if forms.log is None else HistogramLog(forms.log, comment)
         on_interval = None if log is None else log.add
         watched = any(not isinstance(view, Quiet) for view in views)
@@ -235,6 +98,8 @@ def run(
             beside = functools.partial(_beside_a_load, reactor, reactor_name, adapter, on_worker, on_interval)
             measure = functools.partial(_run_once, reactor, signals, server, views, beside)
         if find_max:
+            from netecho.commands import find_max as searching
+
             trials = searching.TrialView(views, stream, quiet=quiet)
             measure = functools.partial(searching.search, measure, trials)
         try:
@@ -266,14 +131,6 @@ def run(
         return status
 
     return running.run(main)
-
-
-def _timer_for(plan: BenchPlan, cpus: int | None) -> Timer:
-    """Return how a plan waits unless the user says: awake if that takes no processor from anyone else.
-
-    The other end may be on this machine too.
-    """
-    return Timer.HYBRID if plan.open_loop and (cpus or 1) > plan.workers else Timer.SIMPLE
 
 
 async def _measure(

@@ -7,7 +7,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
@@ -18,22 +18,11 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.progress import ProbeReply
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
 from netecho.measure.summary import Summary
-from netecho.options import (
-    check_multiplex,
-    check_proxy,
-    check_reflection,
-    check_size,
-    resolve_mail,
-    resolve_request,
-    resolve_target,
-    size_of,
-)
+from netecho.options import MessageFlags, check_size, resolve_messages, resolve_target, size_of
 from netecho.plans import (
     SECOND,
     ClientTLS,
-    MultiplexPlan,
     ProbePlan,
-    ProxyPlan,
     ReactorName,
     SocketOptions,
     TalkPlan,
@@ -77,16 +66,6 @@ def run(
     timeout_ns: int,
     sockets: SocketOptions,
     client_tls: ClientTLS,
-    hmac_key: str | None,
-    send_proxy: ProxyPlan | None,
-    method: str | None,
-    headers: tuple[str, ...],
-    body: str | None,
-    http2: bool,
-    sender: str | None,
-    recipient: str | None,
-    ehlo: str | None,
-    multiplex: MultiplexPlan,
     verify: Verify,
     verbose: bool,
     quiet: bool,
@@ -94,6 +73,7 @@ def run(
     json_stream: bool,
     csv: str | None,
     hdr_log: str | None,
+    **flags: Unpack[MessageFlags],
 ) -> int:
     """Run the command; see `netecho client --help`. Flags that were not given are `None`.
 
@@ -103,11 +83,7 @@ def run(
     running.install(reactor_name)
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.for_target(goal)
-    check_reflection([adapter], hmac_key)
-    check_proxy([adapter], "--send-proxy", send_proxy is not None)
-    request = resolve_request(adapter, method, headers, body, http2)
-    mail = resolve_mail(adapter, sender, recipient, ehlo)
-    check_multiplex(adapter, multiplex, request)
+    request, mail = resolve_messages(adapter, flags)
     if request is not None and message is None:
         message = request.message
     asked = (count, interval_ns, duration_ns, json, csv, hdr_log, message)
@@ -128,12 +104,12 @@ def run(
             verify=verify if request is None or request.is_echoed(size) else Verify.NONE,
             sockets=sockets,
             tls=client_tls,
-            hmac_key=hmac_key,
+            hmac_key=flags["hmac_key"],
             request=request,
             receipts=adapter.has_receipts,
             mail=mail,
-            proxy=send_proxy,
-            multiplex=multiplex,
+            proxy=flags["send_proxy"],
+            multiplex=flags["multiplex"],
         )
         check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
@@ -145,11 +121,11 @@ def run(
         sockets=sockets,
         tls=client_tls,
         timeout_ns=timeout_ns,
-        hmac_key=hmac_key,
+        hmac_key=flags["hmac_key"],
         request=request,
         mail=mail,
-        proxy=send_proxy,
-        multiplex=multiplex,
+        proxy=flags["send_proxy"],
+        multiplex=flags["multiplex"],
     )
     if sys.stdin.isatty() and sys.stdout.isatty():
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))

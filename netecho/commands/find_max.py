@@ -75,7 +75,7 @@ async def search(measure: Measure, view: TrialView, plan: BenchPlan, route: Rout
         route: the way to the target.
 
     Raises:
-        NetechoError: not even the first run could be made.
+        NetechoError: not even the first run could be made, or nothing listens at the other end.
     """
     objectives = tuple(map(Objective.parse, plan.slo))
 

@@ -157,7 +157,7 @@ def read(name: str, stdin: IO[str] | None) -> list[Summary]:
     with a result in them, are taken.
 
     Raises:
-        UsageError: it cannot be read, or there is no result in it.
+        UsageError: it cannot be read, there is no result in it, or a comparison.
     """
     return _results(name, _read_text(name, stdin))
 
@@ -186,7 +186,12 @@ def _results(name: str, text: str) -> list[Summary]:
     if hdrlog.is_log(text):
         raise UsageError(f"{label} is a histogram log: --merge adds it to the result of a run")
     try:
-        summaries = [Summary.from_json(one) for one in _objects(text)]
+        objects = list(_objects(text))
+        if any(isinstance(one, dict) and one.get("schema") == comparing.SCHEMA for one in objects):
+            raise UsageError(
+                f"{label} is a comparison, and no result: give --compare the two files that it was made of"
+            )
+        summaries = [Summary.from_json(one) for one in objects]
     except json_module.JSONDecodeError as error:
         raise UsageError(f"{label} is not JSON: {escape(error)}") from None
     except RecursionError:
@@ -224,8 +229,8 @@ def _objects(text: str) -> Iterator[Any]:
     for value in values:
         if not isinstance(value, dict) or "event" not in value or "schema" in value:
             yield value
-        elif value["event"] == "result":
-            yield value.get("result")
+        elif value["event"] in ("result", "comparison"):
+            yield value.get(value["event"])
 
 
 def _parse(text: str) -> Any:

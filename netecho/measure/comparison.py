@@ -39,7 +39,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from netecho.measure import humanise, student
+from netecho.measure import circumstances, humanise, student
 from netecho.measure.histogram import Histogram, percentile_key
 from netecho.measure.reading import checked
 from netecho.measure.segments import GRID_NS
@@ -61,14 +61,6 @@ _WHOLE, _HALVES, _QUARTERS = 1, 2, 4
 SHORTEST_NS: Final = _QUARTERS * GRID_NS
 """How long a run is that can be compared with itself: each of its quarters has an interval."""
 _PARTS: Final = {_WHOLE: "a run", _HALVES: "half of a run", _QUARTERS: "a quarter of a run"}
-UNCOMPARED: Final = frozenset(
-    (
-        *("target", "duration_ns", "exchanges", "count", "warmup_ns", "timeout_ns", "connect_rate_per_s"),
-        *("seed", "slo", "overhead"),
-    )
-)
-"""What of a plan may differ between results that are alike: where, for how long, and to what end. (The
-overhead comes with the protocol, and older results do not have it.)"""
 
 
 class Verdict(enum.StrEnum):
@@ -329,14 +321,8 @@ def _log(rate: float, parts: int) -> float:
 
 
 def unlike(old: Sequence[Summary], new: Sequence[Summary]) -> tuple[str, ...]:
-    """Return how results came about otherwise than alike, with the values: `size 64 and 512`."""
-    sides = [[_circumstances(one) for one in side] for side in (old, new)]
-    differences = []
-    for key in dict.fromkeys(key for side in sides for circumstances in side for key in circumstances):
-        seen = [dict.fromkeys(str(one.get(key)) for one in side) for side in sides]
-        if len(seen[0] | seen[1]) > 1:
-            differences.append(f"{key} {' or '.join(seen[0])} and {' or '.join(seen[1])}")
-    return tuple(differences)
+    """Return how results came about otherwise than alike, with the values: `--size 64 and 512`."""
+    return circumstances.differences([[circumstances.of_result(one) for one in side] for side in (old, new)])
 
 
 def is_repeated(summaries: Sequence[Summary]) -> bool:
@@ -383,14 +369,3 @@ def _caveats(old: Sequence[Summary], new: Sequence[Summary], method: Method) -> 
             "or more, old and new together and made in turn, are compared as runs"
         )
     return caveats
-
-
-def _circumstances(summary: Summary) -> dict[str, Any]:
-    plan = {key: value for key, value in summary.plan.items() if key not in UNCOMPARED}
-    protocol = protocol_of(summary.plan)
-    return {"protocol": protocol, **plan, **summary.system, "netecho": summary.version}
-
-
-def protocol_of(plan: Mapping[str, Any]) -> str:
-    """Return the scheme of a plan's target: `tcp`, `https`."""
-    return str(plan.get("target")).partition(":")[0]

@@ -6,10 +6,12 @@ rounded to its resolution. Wire format: HdrHistogram V2 compressed, base64 (http
 
 from __future__ import annotations
 
+import base64
 import bisect
 import collections
 import itertools
 import math
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -25,6 +27,12 @@ _SUB_BUCKET_BITS: Final = 11
 """2 x 10^3 rounded up to a power of two: within it, each value has a bucket of its own."""
 _MASKS: Final = [-(1 << max(0, bits - _SUB_BUCKET_BITS)) for bits in range(HIGHEST_NS.bit_length() + 1)]
 """The bits of a value that say which bucket it is in, by how many it has. Shifts take 1.8 times as long."""
+
+_ENVELOPE: Final = 8
+"""Bytes before what is compressed: a cookie, and how long it is."""
+_MOST_INFLATED: Final = 4 << 20
+"""Bytes that an encoded histogram may inflate to. One of ours has 33,792 counts of 9 bytes at most and a
+header of 40: 304,168. Others' may have more digits, or reach further."""
 
 
 def percentile_key(percentile: float) -> str:
@@ -217,11 +225,12 @@ class Histogram:
                 histogram, and it may be empty.
 
         Raises:
-            ValueError: it is not such a histogram, or has statistics of nothing.
+            ValueError: it is not such a histogram, inflates to more than 4 MiB, or has statistics of nothing.
         """
         histogram = cls()
         counts = histogram._open()
         try:
+            _check_inflated(encoded)
             hdr = HdrHistogram.decode(encoded)
             for index, count in enumerate(hdr.counts[:]):  # a list is four times as fast as the array
                 if count > 0:
@@ -252,6 +261,13 @@ class Histogram:
         histogram.minimum, histogram.maximum, values, counts = packed
         histogram._open().update(dict(zip(values, counts, strict=True)))
         return histogram
+
+
+def _check_inflated(encoded: str) -> None:
+    """Check that an encoded histogram inflates to no more than one has, which the codec does not ask."""
+    compressed = base64.b64decode(encoded)[_ENVELOPE:]
+    if len(zlib.decompressobj().decompress(compressed, _MOST_INFLATED + 1)) > _MOST_INFLATED:
+        raise ValueError("it inflates to more than 4 MiB, and one from 1 ns to 1 h has 297 KiB at most")
 
 
 def _width(value: int) -> int:

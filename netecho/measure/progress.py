@@ -35,6 +35,8 @@ class Progress:
     response: Callable[[], Mapping[str, int] | None] = lambda: None
     """Returns `p50`, `p99` and `max` of response time over the whole phase so far, if that is known. It takes
     a while, and is to be called at once or never."""
+    whole: bool = True
+    """It is not just of what was left of an interval at the end, or of what somebody told too late of one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

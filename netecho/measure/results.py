@@ -9,12 +9,11 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import itertools
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from netecho.measure.comparison import UNCOMPARED, protocol_of
+from netecho.measure import circumstances
 from netecho.measure.counts import Interval
 from netecho.measure.merging import Part, merge, summarise
 from netecho.measure.quality import Judgement
@@ -40,7 +39,9 @@ def merge_results(summaries: Sequence[Summary]) -> Summary:
     elapsed_ns = _covered_ns(starts, [one.elapsed_ns for one in summaries])
     side_by_side = elapsed_ns < sum(one.elapsed_ns for one in summaries)
     plans = [one.plan for one in summaries]
-    if differences := _differences(plans, divided=_AMOUNTS if side_by_side else ()):
+    divided = _AMOUNTS if side_by_side else ()
+    said = [[circumstances.of_plan(one, without=divided)] for one in plans]
+    if differences := circumstances.differences(said):
         remarks.append(f"added up of what was not made alike: {', '.join(differences)}")
     merged = summarise(
         dataclasses.replace(merge(map(_part, summaries)), elapsed_ns=elapsed_ns),
@@ -134,17 +135,6 @@ def _plan(plans: Sequence[Mapping[str, Any]], *, side_by_side: bool) -> dict[str
         if all(isinstance(amount, int | float) for amount in amounts):
             plan[key] = sum(amounts)
     return plan
-
-
-def _differences(plans: Sequence[Mapping[str, Any]], *, divided: Sequence[str]) -> list[str]:
-    """Return in what the plans differ, but for what is divided among them: `size 64 and 4096`."""
-    known = [{"protocol": protocol_of(one), **one} for one in plans]
-    differences = []
-    for key in dict.fromkeys(itertools.chain.from_iterable(known)):
-        values = _unlike(str(one[key]) for one in known if key in one)
-        if len(values) > 1 and key not in UNCOMPARED and key not in divided:
-            differences.append(f"{key} {' and '.join(values)}")
-    return differences
 
 
 def _intervals(starts: Sequence[int], summaries: Sequence[Summary]) -> tuple[IntervalSummary, ...]:

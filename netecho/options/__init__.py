@@ -16,10 +16,17 @@ from netecho.options.checks import (
     check_size,
     check_spreading,
 )
-from netecho.options.messages import resolve_mail, resolve_request, size_of
+from netecho.options.messages import (
+    MessageFlags,
+    resolve_mail,
+    resolve_messages,
+    resolve_request,
+    size_of,
+)
 from netecho.options.targets import resolve_listeners, resolve_own_server, resolve_target
 
 __all__ = [
+    "MessageFlags",
     "check_addresses",
     "check_bounds",
     "check_mode",
@@ -33,6 +40,7 @@ __all__ = [
     "check_spreading",
     "resolve_listeners",
     "resolve_mail",
+    "resolve_messages",
     "resolve_own_server",
     "resolve_request",
     "resolve_target",

@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from netecho.errors import UsageError
-from netecho.options.checks import names_of
-from netecho.plans import MailPlan, RequestPlan
+from netecho.options.checks import check_multiplex, check_proxy, check_reflection, names_of
+from netecho.plans import MailPlan, MultiplexPlan, ProxyPlan, RequestPlan
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
+
+
+class MessageFlags(TypedDict):
+    """The flags that `client` and `bench` have for what goes over a connection, and ahead of it."""
+
+    hmac_key: str | None
+    send_proxy: ProxyPlan | None
+    method: str | None
+    headers: tuple[str, ...]
+    body: str | None
+    http2: bool
+    sender: str | None
+    recipient: str | None
+    ehlo: str | None
+    multiplex: MultiplexPlan
+
+
+def resolve_messages(adapter: Adapter, flags: MessageFlags) -> tuple[RequestPlan | None, MailPlan | None]:
+    """Return the requests and the envelopes that messages go in, each `None` where there are none.
+
+    Raises:
+        UsageError: the protocol has no use for one of the flags, or they make nothing valid.
+    """
+    check_reflection([adapter], flags["hmac_key"])
+    check_proxy([adapter], "--send-proxy", flags["send_proxy"] is not None)
+    request = resolve_request(adapter, flags["method"], flags["headers"], flags["body"], flags["http2"])
+    mail = resolve_mail(adapter, flags["sender"], flags["recipient"], flags["ehlo"])
+    check_multiplex(adapter, flags["multiplex"], request)
+    return request, mail
 
 
 def resolve_request(

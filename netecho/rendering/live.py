@@ -58,7 +58,9 @@ class PlainProgress:
         self._open: int | None = None
 
     def update(self, progress: Progress) -> None:
-        """Write a line if an interval has ended, a phase begun, or connecting taken another second."""
+        """Write a line if a whole interval has ended, a phase begun, or connecting taken another second."""
+        if not progress.whole:
+            return
         if progress.phase != self._phase:
             self._phase, self._shown_ns = progress.phase, 0
             if progress.phase != "connecting" and progress.interval is None:

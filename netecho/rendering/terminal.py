@@ -33,7 +33,9 @@ class LiveView:
         self._live: Live | None = None
 
     def update(self, progress: Progress) -> None:
-        """Draw."""
+        """Draw, unless it is of a part of an interval only, whose rate is no rate of the run."""
+        if not progress.whole:
+            return
         if progress.phase != self._phase:
             self._phase = progress.phase
             self._rates.clear()

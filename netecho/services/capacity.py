@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 
-from netecho.errors import NetechoError, ServerDiedError
+from netecho.errors import NetechoError, RefusedError, ServerDiedError
 from netecho.measure.capacity import Answer, Search
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
@@ -43,7 +43,7 @@ class CapacitySearch:
         The result is that of the highest rate that held, or of the last run if none did, with the search.
 
         Raises:
-            NetechoError: not even the first run could be made.
+            NetechoError: not even the first run could be made, or nothing listens at the other end.
         """
         steps = [trial.step for trial in self._trials]
         while not isinstance(rate := self._search.next(steps), Answer):
@@ -66,6 +66,8 @@ class CapacitySearch:
         if summary.interrupted:
             self._last = self._last or summary
             return True
+        if self._last is None:
+            _check_listened(summary)
         self._last = summary
         trial = try_rate(rate, summary, self._objectives)
         self._trials.append(trial)
@@ -88,3 +90,13 @@ class CapacitySearch:
             caveats=(*([] if caveat is None else [caveat]), *summary.caveats, *remarks),
             search=found.to_json(),
         )
+
+
+def _check_listened(summary: Summary) -> None:
+    """Check that something listens: datagrams leave though nothing does, at a lower rate as well.
+
+    Raises:
+        RefusedError: nothing came back, and the other end's system said that nothing listens.
+    """
+    if not summary.counts.completed and RefusedError.kind in summary.errors:
+        raise RefusedError(f"{summary.plan['target']} refused: nothing listens on that port")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -54,6 +55,10 @@ class Intervals:
         self._objectives = tuple(map(Objective.parse, benchmark.plan.slo))
         self._ended_ns = 0
         """When the last ended, or the first began."""
+        self._open = 0
+        """Connections that were, when the last whole one ended or the run."""
+        self._looks: list[Iterator[None]] = []
+        """At those that have ended, of which not all is said yet."""
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = benchmark.reactor
         self._steps = Cooperator(
@@ -72,15 +77,23 @@ class Intervals:
         self._ticks.reset()
 
     def stop(self) -> None:
-        """End no more of them, and say nothing more of those that have ended."""
+        """End no more of them: the run is over, and its connections are about to be closed."""
         if self._ticks.running:
             self._ticks.stop()
         self._steps.stop()
+        self._count_open()
 
     def end_last(self, now_ns: int) -> None:
-        """End what is left after the last whole one, with the run."""
-        if now_ns > self._ended_ns:
-            self._end_one(now_ns)
+        """End what is left after the last whole one, with the run; say at once what is not said yet."""
+        for _ in itertools.chain(*self._looks):
+            pass
+        if now_ns <= self._ended_ns:
+            return
+        interval = self._end_one(now_ns)
+        if self._on_tick is not None:
+            self._on_tick(self._progress(now_ns, None, whole=False))
+        if self._on_progress is not None:
+            self._on_progress(self._progress(now_ns, IntervalSummary.of(interval), whole=False))
 
     def _end_one(self, now_ns: int) -> Interval:
         benchmark = self._benchmark
@@ -95,12 +108,14 @@ class Intervals:
         benchmark = self._benchmark
         now = benchmark.clock()
         interval = self._end_one(now)
+        self._count_open()
         if self._on_tick is not None:
             self._on_tick(self._progress(now, None))
         if benchmark.phase in ("connecting", "warm-up"):
             benchmark.recorder.intervals.clear()
-        steps = self._steps.cooperate(self._look_at(interval, benchmark.recorder, now))
-        steps.whenDone().addErrback(benchmark.fail)
+        look = self._look_at(interval, benchmark.recorder, now)
+        self._looks.append(look)
+        self._steps.cooperate(look).whenDone().addCallbacks(self._looks.remove, benchmark.fail)
 
     def _look_at(self, interval: Interval, recorder: Recorder, now_ns: int) -> Iterator[None]:
         """Say how the run goes, step by step: all at once would be a pause in what is measured."""
@@ -110,7 +125,7 @@ class Intervals:
             yield
             self._on_progress(self._progress(now_ns, summary))
         benchmark = self._benchmark
-        if benchmark.plan.abort_on_fail and benchmark.phase == "measuring":
+        if benchmark.plan.abort_on_fail and benchmark.phase == "measuring" and benchmark.sending:
             self._give_up(now_ns - benchmark.begun_ns)
         yield
         interval.compact()  # a run may have thousands
@@ -122,7 +137,10 @@ class Intervals:
         if self.out_of_reach:
             benchmark.stop_sending()
 
-    def _progress(self, now_ns: int, interval: IntervalSummary | None) -> Progress:
+    def _count_open(self) -> None:
+        self._open = sum(connection.is_open for connection in self._benchmark.roster)
+
+    def _progress(self, now_ns: int, interval: IntervalSummary | None, *, whole: bool = True) -> Progress:
         benchmark = self._benchmark
         plan, recorder = benchmark.plan, benchmark.recorder
         return Progress(
@@ -134,7 +152,8 @@ class Intervals:
             interval=interval,
             counts=dataclasses.replace(recorder.counts),
             connections_requested=plan.connections,
-            connections_open=sum(connection.is_open for connection in benchmark.roster),
+            connections_open=self._open,
             errors=dict(recorder.errors),
             response=lambda: brief(benchmark.recorder.response),
+            whole=whole,
         )

@@ -117,7 +117,7 @@ class LoadedLatencyRun:
     def _progress(self, progress: Progress) -> None:
         self._on_progress(progress)
         # The first that is told is told at the end of a second of the load: queues are full by then.
-        if progress.phase != "measuring" or self._has_begun:
+        if progress.phase != "measuring" or self._has_begun or not progress.whole:
             return
         self._has_begun = True
         self._loaded.start(PROBE_INTERVAL_NS)

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import gc
 import importlib
-import os
 import select
 import signal
 import sys
@@ -25,7 +24,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 import netecho.reactor
-from netecho.errors import DEBUG_VARIABLE, ExitStatus, UsageError, UserInterruptError
+from netecho.errors import ExitStatus, UsageError, UserInterruptError, is_debugging
 from netecho.plans import ReactorName
 
 try:
@@ -229,7 +228,7 @@ def _direct_log() -> None:
 
     What a person must know is said by the command itself, in a line.
     """
-    debugging = os.environ.get(DEBUG_VARIABLE) == "1"
+    debugging = is_debugging()
     observers: list[Any] = [textFileLogObserver(sys.stderr)] if debugging else []
     globalLogBeginner.beginLoggingTo(
         observers,

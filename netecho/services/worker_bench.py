@@ -24,7 +24,6 @@ from netecho.measure.flows import OF_FLOWS
 from netecho.measure.merging import Account, Part, merge, so_far_of
 from netecho.measure.progress import Progress
 from netecho.measure.prospects import out_of_reach
-from netecho.measure.segments import align
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.plans import SECOND, BenchPlan, ReactorName
@@ -79,7 +78,6 @@ class BenchWorkers:
             _Member(reactor, index, share, board, on_worker) for index, share in enumerate(shares)
         ]
         self._on_progress = on_progress
-        self._on_interval = on_interval
         self._objectives = tuple(map(Objective.parse, plan.slo))
         self._out_of_reach: tuple[Objective, ...] = ()
         self.interrupted = False
@@ -104,9 +102,6 @@ class BenchWorkers:
                     member.worker.tell({"begin_ns": at_ns})
             for member in members:
                 await member.ended
-            if self._on_interval is not None:
-                for interval in align(one for member in members for one in member.last):
-                    self._on_interval(interval)
         finally:
             for member in members:
                 member.worker.kill()
@@ -145,7 +140,7 @@ class BenchWorkers:
     def _ticked(self, progress: Progress) -> None:
         """Show where all are together, and end the run if an objective cannot be met any more."""
         self._on_progress(progress)
-        if not self._plan.abort_on_fail or progress.phase != "measuring":
+        if not self._plan.abort_on_fail or progress.phase != "measuring" or not progress.whole:
             return
         so_far = so_far_of(self._total())
         self._out_of_reach = out_of_reach(self._objectives, self._plan, so_far, progress.elapsed_ns)
@@ -168,8 +163,6 @@ class _Member:
         self.account = Account(share.connections)
         self.failure: str | None = None
         """Why it has not a single connection."""
-        self.last: tuple[Interval, ...] = ()
-        """What it told at its end: intervals that are in no tick."""
         self.how = "goes on"
         """How it ended."""
         self.connected: Deferred[None] = Deferred()
@@ -205,9 +198,7 @@ class _Member:
         # Only what is measured has intervals in the result.
         measuring = tick is None or STAGES[tick.phase] == STAGES["measuring"]
         self.account.told(part if measuring else dataclasses.replace(part, intervals=()))
-        if tick is None:
-            self.last += part.intervals
-        else:
+        if tick is not None:
             self._board.told(self._index, tick, part)
         self.failure = self.failure or message.get("failure")
         if "connected" in message:
@@ -237,7 +228,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
     route = route_by(tuple(order["addresses"]), plan)
     route = dataclasses.replace(route, resolve_ns=order["resolve_ns"])
     begin: Deferred[int] = Deferred()
-    stage = number = told = 0
+    stage = number = 0
 
     async def when_connected() -> None:
         # Before the moment that all agree on, not after it as `Benchmark` does.
@@ -255,11 +246,9 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
             await deferLater(reactor, wait_ns / SECOND)
 
     def on_tick(progress: Progress) -> None:
-        nonlocal stage, number, told
+        nonlocal stage, number
         number = number + 1 if STAGES[progress.phase] == stage else 0
         stage = STAGES[progress.phase]
-        # Before the measurement there are some too, of which nothing is kept.
-        told = len(benchmark.measured.intervals) if stage == STAGES["measuring"] else 0
         elapsed_ns = progress.elapsed_ns if stage == STAGES["measuring"] else 0
         part = told_of(benchmark, benchmark.recorder.intervals[-1:], elapsed_ns)
         tick = Tick.of(progress, number)
@@ -281,8 +270,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
     parent.gone.addCallback(lambda _: benchmark.interrupt())
     with contextlib.suppress(NetechoError):  # not one connection, as has been told
         await benchmark.run()
-    whole = benchmark.part()
-    whole = dataclasses.replace(whole, intervals=whole.intervals[told:])
+    whole = dataclasses.replace(benchmark.part(), intervals=())  # which have been told
     failure = benchmark.roster.first_failure
     parent.tell({"part": whole.to_json(), "failure": None if failure is None else str(failure)})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from netecho.measure.counts import Counts, Interval
@@ -36,6 +36,8 @@ class Tick:
     total_ns: int | None
     open: int
     """Connections."""
+    whole: bool = True
+    """As in `Progress`."""
 
     @property
     def place(self) -> _Place:
@@ -45,7 +47,14 @@ class Tick:
     @classmethod
     def of(cls, progress: Progress, number: int) -> Tick:
         """Return what to tell of a worker's own progress."""
-        return cls(progress.phase, number, progress.elapsed_ns, progress.total_ns, progress.connections_open)
+        return cls(
+            progress.phase,
+            number,
+            progress.elapsed_ns,
+            progress.total_ns,
+            progress.connections_open,
+            progress.whole,
+        )
 
 
 class Board:
@@ -54,7 +63,7 @@ class Board:
     Args:
         plan: of all of them together.
         workers: how many there are.
-        on_progress: told of the sum.
+        on_progress: told of the sum; of the same interval again, if a worker tells late.
         on_interval: told of it too, with all that was recorded, while it is measured.
     """
 
@@ -78,8 +87,8 @@ class Board:
         if tick.place > self._shown:
             self._places.setdefault(tick.place, {})[worker] = tick, part.intervals
             self._show()
-        elif tick.place[0] == STAGES["measuring"]:  # it is too late to be shown with the others
-            self._record(part.intervals)
+        elif tick.place[0] == STAGES["measuring"]:  # it is too late to be passed on with the others
+            self._tell([dataclasses.replace(tick, whole=False)], part.intervals)
 
     def left(self, worker: int, part: Part) -> None:
         """Note that a worker has ended, with all that it recorded: nobody waits for it any more."""
@@ -96,27 +105,25 @@ class Board:
             if place <= until:
                 self._pass_on(place)
 
-    def _record(self, intervals: Iterable[Interval]) -> None:
-        if self._on_interval is not None:
-            for one in intervals:
-                self._on_interval(one)
-
     def _pass_on(self, place: _Place) -> None:
         told = self._places.pop(place).values()
         self._shown = place
         if place[0] != self._stage:
             self._stage, self._response = place[0], Histogram()
-        sums = align((one for _, intervals in told for one in intervals), grid_ns=1 << 62)
+        self._tell([tick for tick, _ in told], (one for _, intervals in told for one in intervals))
+
+    def _tell(self, ticks: Sequence[Tick], intervals: Iterable[Interval]) -> None:
+        """Tell of an interval, which these workers had."""
+        sums = align(intervals, grid_ns=1 << 62)
         for one in sums:
             self._response.add(one.response)
-        if self._stage == STAGES["measuring"]:
-            self._record(sums)
+            if self._on_interval is not None and self._stage == STAGES["measuring"]:
+                self._on_interval(one)
         counts = Counts()
         errors: collections.Counter[str] = collections.Counter()
         for part in self._parts.values():
             counts.add(part.counts if self._stage == STAGES["measuring"] else part.warmup or Counts())
             errors.update(part.errors)
-        ticks = [tick for tick, _ in told]
         first = min(ticks, key=lambda tick: tick.phase == "finishing")
         self._on_progress(
             Progress(
@@ -131,5 +138,6 @@ class Board:
                 connections_open=sum(self._open.values()),
                 errors=dict(errors),
                 response=lambda: brief(self._response),
+                whole=any(tick.whole for tick in ticks),
             )
         )

@@ -24,7 +24,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netecho.errors import DEBUG_VARIABLE, UsageError
+from netecho.errors import UsageError, is_debugging
 
 START_TIMEOUT: Final = 30.0
 """Seconds that a worker may take from its start until it has something to say."""
@@ -122,8 +122,7 @@ class Worker(ProcessProtocol):
         Raises:
             OSError: the system has no room for another process.
         """
-        debugging = os.environ.get(DEBUG_VARIABLE) == "1"
-        files: dict[int, Any] = {0: "w", 1: "r", 2: 2 if debugging else "r"}
+        files: dict[int, Any] = {0: "w", 1: "r", 2: 2 if is_debugging() else "r"}
         files.update(enumerate(descriptors, FIRST_DESCRIPTOR))
         command = [sys.executable, "-m", "netecho", "worker"]
         self._reactor.spawnProcess(self, sys.executable, command, os.environ, childFDs=files)
