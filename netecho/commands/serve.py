@@ -86,7 +86,7 @@ def run(
         check_addresses(adapters, plan.listeners)
         check_reflection(adapters, hmac_key, stateful)
         check_replies(adapters, reply)
-        check_impairment(adapters, impairment)
+        check_impairment(adapters, impairment, reply)
         check_bounds(adapters, max_message)
         check_proxy(adapters, "--proxy-protocol", proxied)
         check_qlog(adapters, qlog)

@@ -290,7 +290,7 @@ class Adapter(typing.Protocol):
     replies: frozenset[ReplyMode]
     """The reply modes that its server has."""
     harms: frozenset[Harm]
-    """What its server can do to answers on purpose."""
+    """What its server can do to answers on purpose, in its default reply mode."""
     has_receipts: bool
     """Whether a receipt stands for the echo: see `Answer.receipt`."""
     is_text: bool
@@ -307,6 +307,9 @@ class Adapter(typing.Protocol):
     """Whether it can write qlogs: it takes `MultiplexPlan.qlog` and `ListenSettings.qlog`."""
     retries: bool
     """Whether its server can have peers prove their addresses first: it takes `ListenSettings.retry`."""
+
+    def harms_in(self, reply: ReplyMode) -> frozenset[Harm]:
+        """Return which of `harms` can happen to what its server sends in a reply mode."""
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return how many bytes the protocol adds to a message.

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
+from netecho.impairment import Harm
 from netecho.plans import ReplyMode
 from netecho.protocols._contract import Adapter, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._http1_client import HTTP1Exchanger
@@ -35,6 +36,10 @@ class HTTP(TCPAdapter):
     has_resources = True
     alpn: tuple[str, ...] = ("h2", "http/1.1", "http/1.0")
     multiplexes = True
+
+    def harms_in(self, reply: ReplyMode) -> frozenset[Harm]:
+        """Return all that there are, but where no body is sent back there is none to corrupt."""
+        return self.harms - {Harm.CORRUPT} if reply is ReplyMode.DISCARD else self.harms
 
     def factory(self, reactor: Any, settings: ListenSettings) -> HTTPFactory:
         """See `TCPAdapter.factory`."""

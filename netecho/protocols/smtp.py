@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from netecho.impairment import Harm
 from netecho.plans import ReplyMode
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._smtp_client import SMTPExchanger
@@ -35,6 +36,10 @@ class SMTP(TCPAdapter):
     has_receipts = True
     is_text = True
     upgrades = True
+
+    def harms_in(self, reply: ReplyMode) -> frozenset[Harm]:
+        """Return all that there are, but where no receipt is sent there is none to corrupt."""
+        return self.harms if reply is ReplyMode.ECHO else self.harms - {Harm.CORRUPT}
 
     def factory(self, reactor: Any, settings: ListenSettings) -> SMTPFactory:
         """See `TCPAdapter.factory`."""
