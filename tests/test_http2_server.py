@@ -69,6 +69,7 @@ def test_refused_before_its_body(
             client.flush()
             begun = client.until("Headers", asked)
             assert int(begun.fields[b":status"]) == status
+            assert (b"allow" in begun.fields) == (status == 405)
             ended = "END_STREAM" in begun.flags
             assert ended == (fields[0][1] == "HEAD")
             while not ended:

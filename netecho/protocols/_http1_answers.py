@@ -8,10 +8,11 @@ from __future__ import annotations
 import collections
 import email.utils
 import functools
-import http
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from netecho.protocols import _http_pages as pages
+from netecho.protocols._http_limits import ALLOWED
 
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
@@ -194,7 +195,7 @@ def head(
     """
     has_none, status = status < 0, abs(status)
     try:
-        reason = http.HTTPStatus(status).phrase
+        reason = HTTPStatus(status).phrase
     except ValueError:
         reason = ""
     lines = [b"HTTP/1.1 %d %s" % (status, reason.encode())]
@@ -205,6 +206,8 @@ def head(
             lines.append(b"Content-Length: %d" % length)
         elif chunks:
             lines.append(b"Transfer-Encoding: chunked")
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append(b"Allow: " + ALLOWED)
     if alternative:
         lines.append(b"Alt-Svc: " + alternative)
     if not keep:

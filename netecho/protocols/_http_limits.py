@@ -17,6 +17,9 @@ MOST_FRAMING: Final = 64 << 10
 """Bytes of a chunked body that are none of its content, beyond as many as `FRAMING_SHARE` allows."""
 FRAMING_SHARE: Final = 16
 """For each byte of content so many may go into the framing of chunks."""
+ALLOWED: Final = b"GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH"
+"""The `Allow` field of an answer of 405, which must have one (RFC 9110 section 15.5.6). The methods of WebDAV
+are answered too, but hardly asked for."""
 WEBSOCKET_PATH: Final = "/ws"
 """Where a connection may go on in WebSocket."""
 
