@@ -64,8 +64,17 @@ class HTTP2Server:
 
     @property
     def holds(self) -> bool:
-        """Whether what has come is to be answered though its peer has closed: never."""
-        return False
+        """Whether a peer that sends nothing more is still to be answered.
+
+        It is if its request is whole, and the answer can go on: it opens no window any more, either.
+        """
+        return any(self._goes_on_alone(number, stream) for number, stream in self._streams.items())
+
+    def _goes_on_alone(self, number: int, stream: Stream) -> bool:
+        if not stream.ended:
+            return False
+        waits = stream.call is not None or not stream.started
+        return waits or self._h2.local_flow_control_window(number) > 0
 
     @property
     def is_full(self) -> bool:
