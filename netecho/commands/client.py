@@ -305,6 +305,7 @@ async def _converse(
     with contextlib.suppress(TimeoutError):
         await dialogue.finish().addTimeout(patience, reactor)
     print(rendered.summary(dialogue.tally), flush=True)
+    await dialogue.part()
     if dialogue.error is not None:
         raise dialogue.error
     if by_peer and dialogue.awaited:

@@ -105,8 +105,13 @@ class Exchanger(typing.Protocol):
     def send(self, sequence: int, payload: bytes) -> None:
         """Send one message. Its echo comes to `OnReply` with the same sequence number."""
 
-    def close(self) -> None:
-        """End the connection at once. Neither `OnReply` nor `OnLost` is called after this."""
+    def close(self) -> Deferred[None] | None:
+        """End the connection. Neither `OnReply` nor `OnLost` is called after this.
+
+        Returns what fires when the other end has answered a farewell that its protocol would have it answer,
+        or a short time has passed: the process should not end before that. `None`: there is nothing to wait
+        for.
+        """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

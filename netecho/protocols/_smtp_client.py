@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -20,7 +20,9 @@ from netecho.protocols._smtp_mail import Mail, mail_of
 from netecho.protocols._smtp_replies import Replies, ReplyError
 from netecho.protocols._starttls import begin_tls
 
-_ANSWERS = {receipt: Answer("250", receipt=receipt) for receipt in Receipt}
+LINGER: Final = 1.0
+"""Seconds that a server has to answer QUIT."""
+_ANSWERS: Final = {receipt: Answer("250", receipt=receipt) for receipt in Receipt}
 
 
 class NotSMTPError(ConnectionLost):
@@ -85,6 +87,9 @@ class SMTPExchanger(Protocol):
         self._has_begun = False
         """The server has begun to take a mail that will never be whole, and is to forget it."""
         self._is_starting_tls = False
+        self._parted: Deferred[None] | None = None
+        """Fires when the server has answered QUIT, or will not."""
+        self._last_call: Any = None
 
     def connectionMade(self) -> None:
         """Let small messages leave at once."""
@@ -294,21 +299,36 @@ class SMTPExchanger(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Say so, unless we did it."""
+        if self._last_call is not None and self._last_call.active():
+            self._last_call.cancel()
+        self._part()
         on_lost, self._on_lost = self._on_lost, None
         if not self.ready.called:
             self.ready.errback(reason)
         elif on_lost is not None:
             on_lost(reason)
 
-    def close(self) -> None:
-        """See `Exchanger.close`."""
+    def close(self) -> Deferred[None] | None:
+        """See `Exchanger.close`: a client should wait for the reply to QUIT (RFC 5321 section 4.1.1.10)."""
         self._on_lost = None
         self._on_reply = _ignore
         if self._expected:
             self.transport.abortConnection()
-        else:
-            self.transport.write(b"QUIT\r\n")
-            self.transport.loseConnection()
+            return None
+        self._parted = Deferred()
+        self._last_call = self._reactor.callLater(LINGER, self.transport.abortConnection)
+        self._say("QUIT", self._quit_answered)
+        return self._parted
+
+    def _quit_answered(self, code: int, text: bytes) -> None:
+        """Close, whatever the server makes of QUIT."""
+        self.transport.loseConnection()
+        self._part()
+
+    def _part(self) -> None:
+        parted, self._parted = self._parted, None
+        if parted is not None:
+            parted.callback(None)
 
 
 def _words(code: int, text: bytes) -> str:

@@ -86,13 +86,15 @@ class _Piped(Protocol):
                 else NetechoError(f"cannot write standard output: {_strerror(error)}")
             )
         if self._error is None:
-            self.transport.loseConnection()
+            self._part()
         else:
             self.transport.abortConnection()
-        if self._error is None:
-            self.ended.callback(None)
-        else:
             self.ended.errback(self._error)
+
+    def _part(self) -> None:
+        """Close in order, now that all is done."""
+        self.transport.loseConnection()
+        self.ended.callback(None)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -183,6 +185,8 @@ class DatagramPipe(_Piped):
         self._all_read = False
         self._messages_sent = 0
         self._messages_received = 0
+        self._is_lost = False
+        self._is_parting = False
 
     def send(self, data: bytes) -> None:
         """Send a block of standard input."""
@@ -262,9 +266,20 @@ class DatagramPipe(_Piped):
             self._waiting.cancel()
         super().finish(error)
 
+    def _part(self) -> None:
+        """Close in order, and end when that is done: the other end may have to answer a last word."""
+        if self._is_lost:
+            self.ended.callback(None)
+        else:
+            self._is_parting = True
+            self.transport.loseConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End: nothing more can come."""
-        if reason.check(ConnectionRefusedError):
+        self._is_lost = True
+        if self._is_parting:
+            self.ended.callback(None)
+        elif reason.check(ConnectionRefusedError):
             self.finish(RefusedError("no reply: nothing listens at the other end's port"))
         else:
             self.finish(explain_loss(reason))
