@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
@@ -210,6 +211,17 @@ def test_lost() -> None:
     closed.exchanger.close()
     closed.exchanger.connectionLost(Failure(ConnectionDone()))
     assert not closed.lost
+
+
+def test_given_up() -> None:
+    """A connection that is given up before it can be used, as after a timeout, is not lost too."""
+    talk = Talk()
+    talk.hear(GREETING)
+    talk.exchanger.ready.cancel()
+    assert talk.transport.disconnected
+    talk.exchanger.connectionLost(Failure(ConnectionAborted()))
+    assert isinstance(talk.error, CancelledError)
+    assert not talk.lost
 
 
 def leave(talk: Talk) -> list[None]:

@@ -76,7 +76,7 @@ class SMTPExchanger(Protocol):
         self._on_reply: OnReply = on_reply
         self._on_lost: OnLost | None = on_lost
         self._on_secured = on_secured
-        self.ready: Deferred[SMTPExchanger] = Deferred(lambda _: self.transport.abortConnection())
+        self.ready: Deferred[SMTPExchanger] = Deferred(self._give_up)
         """Fires when mails can be sent."""
         self._replies = Replies()
         self._expected: collections.deque[Expect] = collections.deque([self._greeted])
@@ -97,6 +97,10 @@ class SMTPExchanger(Protocol):
             self.transport.setTcpNoDelay(True)
 
     # The beginning.
+
+    def _give_up(self, _: object) -> None:
+        self._on_lost = None  # the failure of `ready` says it
+        self.transport.abortConnection()
 
     def _greeted(self, code: int, text: bytes) -> None:
         if code != 220:
