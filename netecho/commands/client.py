@@ -47,7 +47,7 @@ from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream
 from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
 from netecho.rendering.result import result_view
-from netecho.rendering.streams import wrapped, write_out
+from netecho.rendering.streams import escape, wrapped, write_out
 from netecho.services import running
 from netecho.services.dialogue import Dialogue, Heard
 from netecho.services.opening import Opening
@@ -231,7 +231,7 @@ async def _probe(
     if not is_read:
         raise BrokenPipeError
     if probes.failure is not None:
-        _note(f"netecho: {probes.failure}")
+        _note(f"netecho: {escape(probes.failure)}")
     return probes.exit_status
 
 
