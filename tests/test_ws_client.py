@@ -401,6 +401,13 @@ def test_refusal_of_a_command(words: str) -> None:
     assert status == 1
 
 
+def test_end_in_order_told_by_a_command() -> None:
+    """A server that closes in order, but in place of an answer, is told of as having done so."""
+    status, said = told(accepted, "client", says=frame(CLOSE, struct.pack(">H", 1000)))
+    assert said == "netecho: the other end closed the connection and left 1 message without an answer\n"
+    assert status == 1
+
+
 @pytest.mark.parametrize("words", ["client -n 1", "client"])
 @pytest.mark.parametrize(
     ("says", "why"),

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.errors import LostError, NetechoError, NoReplyError, RefusedError
+from netecho.measure.humanise import count
 from netecho.protocols._tls import TruncationError
 from netecho.services.failures import explain_loss
 from netecho.services.standardio import InputProducer, OutputConsumer
@@ -281,6 +282,15 @@ class DatagramPipe(_Piped):
             self.ended.callback(None)
         elif reason.check(ConnectionRefusedError):
             self.finish(RefusedError("no reply: nothing listens at the other end's port"))
+        elif reason.check(ConnectionDone):
+            left = count(len(self._under_way), "message")
+            self.finish(
+                LostError(
+                    f"the other end closed the connection and left {left} without an answer"
+                    if self._under_way
+                    else _CLOSED_EARLY
+                )
+            )
         else:
             self.finish(explain_loss(reason))
 
