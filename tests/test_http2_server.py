@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 import pytest
 from h2.errors import ErrorCodes
-from hyperframe.frame import GoAwayFrame
+from hyperframe.frame import DataFrame, GoAwayFrame
 
 from tests.http2_peers import Client, Fields, head
 from tests.servers import Server
@@ -69,6 +70,7 @@ def test_refused_before_its_body(
             client.flush()
             begun = client.until("Headers", asked)
             assert int(begun.fields[b":status"]) == status
+            assert (b"allow" in begun.fields) == (status == 405)
             ended = "END_STREAM" in begun.flags
             assert ended == (fields[0][1] == "HEAD")
             while not ended:
@@ -130,6 +132,31 @@ def test_told_to_end() -> None:
         echo = client.until("Data", asked)
         assert (echo.data, "END_STREAM" in echo.flags) == (b" and after", True)
         assert client.next() is None
+
+
+@pytest.mark.parametrize(
+    ("window", "asked", "content"),
+    [
+        (65_535, head("POST", "/delay/200ms"), b"late"),
+        (65_535, head("GET", "/sse/2"), b"id: 0\ndata: 0\n\nid: 1\ndata: 1\n\n"),
+        (65_535, head("HEAD", "/delay/200ms"), b""),
+        (0, head("HEAD", "/delay/200ms"), b""),
+        (3, head("POST", "/delay/200ms"), b"lat"),
+    ],
+    ids=["delayed", "bit by bit", "no content", "no content in no window", "more than its window"],
+)
+def test_half_closed(server: Server, window: int, asked: Fields, content: bytes) -> None:
+    """A peer that asks and then closes its half is answered, as far as the windows go that it has opened."""
+    with server.listener.connect() as connection:
+        client = Client(connection, window)
+        stream = client.ask(asked, b"late" if asked[0][1] == "POST" else b"")
+        never = client.ask(head("POST", "/"), b"", ended=False)
+        client.flush()
+        connection.shutdown(socket.SHUT_WR)
+        assert client.status(stream) == 200
+        frames = list(iter(client.next, None))
+        assert b"".join(one.data for one in frames if isinstance(one, DataFrame)) == content
+        assert never not in {one.stream_id for one in frames}
 
 
 def test_client_that_ends(server: Server) -> None:

@@ -136,6 +136,7 @@ def test_refused_before_its_body(
             pair.turn()
             answer = pair.answers[stream]
             assert [dict(one)[b":status"] for one in answer.heads] == [b"%d" % status]
+            assert (b"allow" in dict(answer.heads[0])) == (status == 405)
             assert answer.ended
             assert bool(answer.body) == (fields[0][1] != b"HEAD")
             assert (pair.stops.pop(stream), pair.resets) == (ErrorCode.H3_NO_ERROR, {})

@@ -222,6 +222,22 @@ def test_an_unknown_coding(listening: Listening) -> None:
         assert answer.count(b"HTTP/1.1 ") == 1
 
 
+@pytest.mark.parametrize("request_", [LINES["a tunnel"], LINES["ICE"], get(b"/status/405")])
+def test_allowed_methods(listening: Listening, request_: bytes) -> None:
+    """An answer of 405 says which methods there are (RFC 9110 section 15.5.6), and each is answered."""
+    with listening.connect() as connection:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        head = receive_all(connection).partition(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 405 ")
+    [methods] = [line.removeprefix(b"Allow: ") for line in head.split(b"\r\n") if line.startswith(b"Allow:")]
+    with listening.connect() as connection:
+        for method in methods.split(b", "):
+            connection.sendall(method + b" /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        assert receive_all(connection).count(b"HTTP/1.1 200 ") == len(methods.split(b", ")) > 1
+
+
 def test_another_version(listening: Listening) -> None:
     """A version that is known elsewhere is refused by name."""
     with listening.connect() as connection:

@@ -14,8 +14,9 @@ from websockets.sync.client import connect
 
 from netecho import protocols
 from netecho.errors import UsageError
-from netecho.impairment import Impairment
+from netecho.impairment import Delay, Impairment
 from netecho.options.impairing import check_impairment
+from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import Totals
 from netecho.rendering.server import totals_line
 from tests.benches import bench
@@ -257,8 +258,57 @@ def test_totals_in_words() -> None:
 def test_no_such_thing(names: list[str], impairment: Impairment, complaint: str) -> None:
     """What cannot happen to a protocol's answers is refused."""
     with pytest.raises(UsageError) as refused:
-        check_impairment([protocols.load(name) for name in names], impairment)
+        check_impairment([protocols.load(name) for name in names], impairment, ReplyMode.ECHO)
     assert str(refused.value).startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("name", "reply", "impairment", "rest"),
+    [
+        *[
+            (name, ReplyMode.DISCARD, impairment, "it sends no answers")
+            for name in ("tcp", "udp", "unix", "ws", "stamp")
+            for impairment in (Impairment(corrupt=0.1), Impairment(Delay(5 * MS)), Impairment(truncate=1))
+        ],
+        ("tcp", ReplyMode.DISCARD, Impairment(close_after=1), "it sends no answers"),
+        ("udp", ReplyMode.DISCARD, Impairment(loss=0.1), "it sends no answers"),
+        *[
+            (name, reply, Impairment(corrupt=0.1), "it takes --delay, --truncate, --close-after")
+            for name, reply in (
+                ("smtp", ReplyMode.REJECT),
+                ("smtp", ReplyMode.TEMPFAIL),
+                ("smtp", ReplyMode.DISCARD),
+                ("http", ReplyMode.DISCARD),
+            )
+        ],
+    ],
+)
+def test_no_such_answer(name: str, reply: ReplyMode, impairment: Impairment, rest: str) -> None:
+    """What cannot happen because no answer is sent, or none that has content, is refused."""
+    with pytest.raises(UsageError) as refused:
+        check_impairment([protocols.load(name)], impairment, reply)
+    [harm] = impairment.harms
+    assert str(refused.value) == f"--{harm} is nothing that happens on {name} with --reply {reply}: {rest}"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secure", "reply", "harm"),
+    [
+        ("tcp", False, ReplyMode.CHARGEN, "corrupt"),
+        ("ws", False, ReplyMode.INFO, "corrupt"),
+        ("udp", True, ReplyMode.DISCARD, "loss"),
+        ("quic", True, ReplyMode.DISCARD, "corrupt"),
+        ("http", False, ReplyMode.DISCARD, "truncate"),
+        ("http", False, ReplyMode.INFO, "corrupt"),
+        ("smtp", False, ReplyMode.REJECT, "truncate"),
+    ],
+)
+def test_such_an_answer(name: str, is_secure: bool, reply: ReplyMode, harm: str) -> None:
+    """What can happen to what is sent in a reply mode is not refused."""
+    adapter = protocols.for_target(Target(protocol=name, secure=is_secure))
+    share: dict[str, Any] = {harm: 0.1}
+    check_impairment([adapter], Impairment(**share), reply)
+    assert harm in adapter.harms_in(reply)
 
 
 def test_nothing_listens_in_vain() -> None:
@@ -268,4 +318,9 @@ def test_nothing_listens_in_vain() -> None:
     assert done.stderr == (
         b"netecho: --loss is nothing that happens on tcp: "
         b"it takes --delay, --corrupt, --truncate, --close-after\n"
+    )
+    done = netecho("serve", "tls://127.0.0.1:0", "--reply", "discard", "--corrupt", "1%")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == (
+        b"netecho: --corrupt is nothing that happens on tcp with --reply discard: it sends no answers\n"
     )

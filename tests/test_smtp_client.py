@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionDone
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from netecho.errors import ConnectError, TLSError
 from netecho.plans import Target
 from netecho.protocols._contract import Answer, Receipt, Route
-from netecho.protocols._smtp_client import NotSMTPError, SMTPExchanger
+from netecho.protocols._smtp_client import LINGER, NotSMTPError, SMTPExchanger
 from netecho.protocols._smtp_content import Content
 from netecho.protocols._smtp_mail import body_of, mail_of
 from netecho.protocols._smtp_replies import MOST_LINE, MOST_LINES, Replies, ReplyError
@@ -36,7 +37,8 @@ class Talk:
         route = Route(Target("smtp", "smtp", False, port=25, upgrades=True), starttls=starttls)
         self.replies: list[tuple[Any, bytes, Answer | None]] = []
         self.lost: list[Failure] = []
-        self.exchanger = SMTPExchanger(MemoryReactorClock(), route, self._reply, self.lost.append)
+        self.clock = MemoryReactorClock()
+        self.exchanger = SMTPExchanger(self.clock, route, self._reply, self.lost.append)
         self.failures: list[Failure] = []
         self.exchanger.ready.addErrback(self.failures.append)
         self.exchanger.makeConnection(self.transport)  # type: ignore[no-untyped-call]
@@ -206,12 +208,71 @@ def test_lost() -> None:
     talk.exchanger.connectionLost(Failure(ConnectionDone()))
     assert len(talk.lost) == 1
     closed = begin()
-    assert closed.hear() == b""
     closed.exchanger.close()
-    assert closed.transport.value() == b"QUIT\r\n"
-    assert closed.transport.disconnecting
     closed.exchanger.connectionLost(Failure(ConnectionDone()))
     assert not closed.lost
+
+
+def test_given_up() -> None:
+    """A connection that is given up before it can be used, as after a timeout, is not lost too."""
+    talk = Talk()
+    talk.hear(GREETING)
+    talk.exchanger.ready.cancel()
+    assert talk.transport.disconnected
+    talk.exchanger.connectionLost(Failure(ConnectionAborted()))
+    assert isinstance(talk.error, CancelledError)
+    assert not talk.lost
+
+
+def leave(talk: Talk) -> list[None]:
+    """Close a connection on which nothing is under way; return what is not empty once it has been left."""
+    left: list[None] = []
+    talk.transport.clear()
+    parted = talk.exchanger.close()
+    assert parted is not None
+    parted.addCallback(left.append)
+    assert talk.transport.value() == b"QUIT\r\n"
+    assert not talk.transport.disconnecting
+    assert not left
+    return left
+
+
+@pytest.mark.parametrize("reply", [b"221 bye\r\n", b"421 shutting down\r\n", b"500 what?\r\n"])
+def test_leaves_in_order(reply: bytes) -> None:
+    """The reply to QUIT is waited for, whatever it is, and then the connection is closed."""
+    talk = begin()
+    left = leave(talk)
+    talk.hear(reply[:5])
+    assert not talk.transport.disconnecting
+    talk.hear(reply[5:])
+    assert talk.transport.disconnecting
+    assert left
+    assert not talk.transport.disconnected
+    talk.exchanger.connectionLost(Failure(ConnectionDone()))
+    assert not talk.clock.getDelayedCalls()
+    assert not talk.lost
+
+
+def test_leaves_without_an_answer() -> None:
+    """A server that does not answer QUIT, or closes in place of that, is not waited for for long."""
+    silent, closing = begin(), begin()
+    left = leave(silent)
+    silent.clock.advance(LINGER)
+    assert silent.transport.disconnected
+    silent.exchanger.connectionLost(Failure(ConnectionAborted()))
+    assert left
+    left = leave(closing)
+    closing.exchanger.connectionLost(Failure(ConnectionDone()))
+    assert left
+    assert not closing.clock.getDelayedCalls()
+
+
+def test_leaves_at_once() -> None:
+    """A connection on which a mail is under way is not left in order: there is no command for that."""
+    talk = begin()
+    talk.send(b"one\r\n")
+    assert talk.exchanger.close() is None
+    assert talk.transport.disconnected
 
 
 def test_unasked() -> None:

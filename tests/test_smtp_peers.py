@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.benches import bench, checked
+from tests.benches import bench, checked, serving
 from tests.peers import need
 from tests.servers import TIMEOUT, Listening, Server, netecho
 
@@ -171,6 +171,53 @@ def test_smtp_sink() -> None:
             assert any("did not say what had been received" in caveat for caveat in result["caveats"])
         said = netecho("client", url, "-m", "hello")
         assert said.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["client", "-m", "hello"],
+        ["client"],
+        ["bench", "-n", "40", "-c", "4"],
+        ["bench", "-n", "40", "-c", "4", "-q", "400", "--workers", "2"],
+        ["bench", "-z", "1s", "-c", "2", "--connections-lifetime", "100ms"],
+    ],
+    ids=" ".join,
+)
+def test_farewell(words: list[str]) -> None:
+    """Every connection, the last ones too, waits for the answer to QUIT (RFC 5321 section 4.1.1.10)."""
+    begun, parted = [], []
+
+    def talk(connection: socket.socket) -> None:
+        stream = connection.makefile("rwb")
+        answers = {b"EHLO": b"250 x", b"MAIL": b"250 ok", b"RCPT": b"250 ok", b"DATA": b"354 go"}
+        begun.append(connection)
+        stream.write(b"220 x\r\n")
+        stream.flush()
+        for line in stream:
+            if line == b"QUIT\r\n":
+                connection.settimeout(0.1)
+                try:
+                    connection.recv(1)
+                except TimeoutError:  # it waits
+                    connection.settimeout(TIMEOUT)
+                    connection.sendall(b"221 bye\r\n")
+                    parted.append(connection.recv(1))
+                return
+            stream.write(answers[line[:4]] + b"\r\n")
+            stream.flush()
+            if line == b"DATA\r\n":
+                while stream.readline() != b".\r\n":
+                    pass
+                stream.write(b"250 ok\r\n")
+                stream.flush()
+
+    command, *rest = words
+    with serving(talk) as url:
+        done = netecho(command, url.replace("tcp", "smtp"), *rest, input=b"hello\n")
+    assert done.returncode == 0, done.stderr
+    assert len(begun) > (0 if command == "client" else 1)
+    assert parted == [b""] * len(begun)
 
 
 @pytest.mark.parametrize(

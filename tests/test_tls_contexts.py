@@ -512,15 +512,25 @@ class TestExplain:
         assert "no cipher in common" in str(error)
 
     @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"220 ready\r\n", None])
-    def test_not_tls(self, files: Files, answer: bytes | None) -> None:
-        """A peer in clear, be it one that greets or one that echoes, speaks no TLS."""
+    @pytest.mark.parametrize(
+        ("target", "says"),
+        [
+            (TARGET, "tls://localhost:8443 speaks no TLS; leave --tls out"),
+            (
+                Target("smtp", "smtp", False, "localhost", 25, upgrades=True),
+                "smtp://localhost:25 goes on in clear after STARTTLS; leave --starttls out",
+            ),
+        ],
+    )
+    def test_not_tls(self, files: Files, answer: bytes | None, target: Target, says: str) -> None:
+        """A peer in clear, be it one that greets or one that echoes, speaks no TLS: leave which flag out?"""
         end, wire = End(), StringTransport()
         wrapped = ClientFactory.forProtocol(lambda: end)
         transport = HalfCloseableTLSFactory(files.client(), True, wrapped, Clock()).buildProtocol(None)  # type: ignore[arg-type]
         transport.makeConnection(wire)
         transport.dataReceived(answer or wire.value())
         transport.connectionLost(Failure(ConnectionDone()))
-        assert str(explain(end.reason, TARGET)) == ("tls://localhost:8443 speaks no TLS; leave --tls out")
+        assert str(explain(end.reason, target)) == says
 
     @pytest.mark.parametrize(
         ("reason", "says"),

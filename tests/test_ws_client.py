@@ -8,6 +8,7 @@ import re
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from netecho.protocols._contract import Route
 from netecho.protocols._ws_client import LINGER, MOST_PONGS, WebSocketExchanger
 from netecho.protocols._ws_messages import MOST_MESSAGE
 from tests import reactors
+from tests.benches import serving
 from tests.servers import TIMEOUT, netecho
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -162,11 +164,19 @@ def test_refusals(answer: bytes, words: str, size: int) -> None:
     assert not client.lost
 
 
+DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate"
 WRONG_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
     "another key": ({"key": accept_key("AAAAAAAAAAAAAAAAAAAAAA==")}, "Sec-WebSocket-Accept"),
     "two keys": ({"fields": [b"Sec-WebSocket-Accept: x"]}, "multiple values"),
     "two upgrades": ({"fields": [b"Upgrade: h2c"]}, "Upgrade"),
-    "an extension": ({"fields": [b"Sec-WebSocket-Extensions: permessage-deflate"]}, "extensions"),
+    "an extension": ({"fields": [DEFLATE]}, "extensions"),
+    "a window of 7 bits": ({"fields": [DEFLATE + b"; server_max_window_bits=7"]}, "extensions"),
+    "a window of 16 bits": ({"fields": [DEFLATE + b"; client_max_window_bits=16"]}, "extensions"),
+    "a window of no bits": ({"fields": [DEFLATE + b"; server_max_window_bits"]}, "extensions"),
+    "no extension at all": ({"fields": [b"Sec-WebSocket-Extensions: ;;"]}, "extensions"),
+    "no key": ({"without": b"Sec-WebSocket-Accept"}, "missing Sec-WebSocket-Accept"),
+    "no upgrade": ({"without": b"Upgrade"}, "missing Upgrade"),
+    "no upgrade of the connection": ({"without": b"Connection"}, "missing Connection"),
     "a subprotocol": ({"fields": [b"Sec-WebSocket-Protocol: chat"]}, "subprotocols"),
     "a field in two lines": ({"fields": [b"X: a", b" b"]}, "header"),
 }
@@ -176,7 +186,10 @@ WRONG_ANSWERS: dict[str, tuple[dict[str, Any], str]] = {
 def test_wrong_answers(options: dict[str, Any], words: str) -> None:
     """What was not asked for, or not answered so, lets nobody in."""
     client = Client()
-    client.say(accepted(client.request, *options.get("fields", ()), key=options.get("key")))
+    answer = accepted(client.request, *options.get("fields", ()), key=options.get("key"))
+    if "without" in options:
+        answer = re.sub(rb"\n%s:.*" % options["without"], b"", answer)
+    client.say(answer)
     [failure] = client.refused
     assert "speaks no WebSocket" in str(failure.value)
     assert words in str(failure.value)
@@ -220,6 +233,8 @@ MISTAKES = {
     "close of one byte": (frame(CLOSE, b"\x03"), 1002),
     "code of nothing": (frame(CLOSE, struct.pack(">H", 0)), 1002),
     "code that is never sent": (frame(CLOSE, struct.pack(">H", 1005)), 1002),
+    "code of a loss": (frame(CLOSE, struct.pack(">H", 1006)), 1002),
+    "code below all": (frame(CLOSE, struct.pack(">H", 999)), 1002),
     "code of nobody": (frame(CLOSE, struct.pack(">H", 5000)), 1002),
     "reason not in UTF-8": (frame(CLOSE, struct.pack(">H", 1000) + b"\xff"), 1007),
     "text not in UTF-8": (frame(TEXT, b"\xff"), 1007),
@@ -351,23 +366,64 @@ def test_ping_flood() -> None:
     assert MOST_PONGS < written < 8 << 20
 
 
-def test_refusal_of_a_command() -> None:
+def told(answer: Callable[[bytes], bytes], *words: str, says: bytes = b"") -> tuple[int, str]:
+    """Return the status of a command, and what it says, with its target as URL.
+
+    Args:
+        answer: returns what the server answers to the request.
+        words: of the command.
+        says: the server's frames, when it has had a message.
+    """
+
+    def talk(connection: socket.socket) -> None:
+        request = b""
+        while not request.endswith(b"\r\n\r\n"):
+            request += connection.recv(1 << 12)
+        connection.sendall(answer(request))
+        if says and connection.recv(1 << 12):
+            connection.sendall(says)
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(1 << 12):
+                pass
+
+    with serving(talk) as plain:
+        url = plain.replace("tcp", "ws")
+        command, *rest = words
+        done = netecho(command, url, *rest, input=b"hello")
+    return done.returncode, done.stderr.decode().replace(url, "URL")
+
+
+@pytest.mark.parametrize("words", ["client -n 1", "client", "bench -n 1 --quiet"])
+def test_refusal_of_a_command(words: str) -> None:
     """A refusal is a line and a status for whoever typed the command, though its page is never sent whole."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    status, said = told(lambda _: ENDLESS % (b"503 Service Unavailable", b""), *words.split())
+    assert said == "netecho: connection to URL failed: the server answered 503 Service Unavailable\n"
+    assert status == 1
 
-        def refuse() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(1 << 12)
-                connection.sendall(ENDLESS % (b"503 Service Unavailable", b""))
-                with contextlib.suppress(ConnectionResetError):
-                    connection.recv(1)
 
-        thread = threading.Thread(target=refuse)
-        thread.start()
-        url = f"ws://127.0.0.1:{listener.getsockname()[1]}"
-        done = netecho("client", url, "-n", "1")
-        thread.join(TIMEOUT)
-    assert done.returncode == 1
-    said = f"netecho: connection to {url} failed: the server answered 503 Service Unavailable\n"
-    assert done.stderr.decode() == said
+def test_end_in_order_told_by_a_command() -> None:
+    """A server that closes in order, but in place of an answer, is told of as having done so."""
+    status, said = told(accepted, "client", says=frame(CLOSE, struct.pack(">H", 1000)))
+    assert said == "netecho: the other end closed the connection and left 1 message without an answer\n"
+    assert status == 1
+
+
+@pytest.mark.parametrize("words", ["client -n 1", "client"])
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        (
+            frame(CLOSE, struct.pack(">H", 1011) + b"oh\n\x1b[31mno"),
+            r"the other end closed the WebSocket: 1011 (internal error) oh\n\x1b[31mno",
+        ),
+        (frame(BINARY, b"x", bits=0x40), "what the other end says is not WebSocket: reserved bits must be 0"),
+        (frame(CONT, b"x"), "what the other end says is not WebSocket: unexpected continuation frame"),
+    ],
+    ids=["a reason with an escape sequence", "compressed without a word", "continues nothing"],
+)
+def test_mistake_told_by_a_command(words: str, says: bytes, why: str) -> None:
+    """A mistake of the server's is a line, of printable characters, and a status."""
+    status, said = told(accepted, *words.split(), says=says)
+    assert said.count("\n") == 1
+    assert said.endswith(f" was lost: {why}\n")
+    assert status == 1

@@ -36,7 +36,7 @@ from netecho.rendering.histogram_log import HistogramLog
 from netecho.rendering.live import JSONStream
 from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
 from netecho.rendering.result import result_view
-from netecho.rendering.streams import wrapped, write_out
+from netecho.rendering.streams import escape, wrapped, write_out
 from netecho.services import running
 from netecho.services.dialogue import Dialogue, Heard
 from netecho.services.opening import Opening
@@ -207,7 +207,7 @@ async def _probe(
     if not is_read:
         raise BrokenPipeError
     if probes.failure is not None:
-        _note(f"netecho: {probes.failure}")
+        _note(f"netecho: {escape(probes.failure)}")
     return probes.exit_status
 
 
@@ -281,6 +281,7 @@ async def _converse(
     with contextlib.suppress(TimeoutError):
         await dialogue.finish().addTimeout(patience, reactor)
     print(rendered.summary(dialogue.tally), flush=True)
+    await dialogue.part()
     if dialogue.error is not None:
         raise dialogue.error
     if by_peer and dialogue.awaited:

@@ -88,7 +88,7 @@ def run(
         check_spreading(adapters, plan.listeners, plan.workers, stateful)
         check_reflection(adapters, hmac_key, stateful)
         check_replies(adapters, reply)
-        check_impairment(adapters, impairment)
+        check_impairment(adapters, impairment, reply)
         check_bounds(adapters, max_message)
         check_proxy(adapters, "--proxy-protocol", proxied)
         check_qlog(adapters, qlog)

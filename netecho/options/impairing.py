@@ -13,6 +13,7 @@ from netecho.options import units
 from netecho.options.panels import IMPAIRMENT, read_by
 
 if TYPE_CHECKING:
+    from netecho.plans import ReplyMode
     from netecho.protocols._contract import Adapter
 
 
@@ -31,17 +32,28 @@ def parse_delay(text: str) -> Delay:
     )
 
 
-def check_impairment(adapters: Iterable[Adapter], impairment: Impairment) -> None:
-    """Check that each of the protocols can do to its answers all that is asked for.
+def check_impairment(adapters: Iterable[Adapter], impairment: Impairment, reply: ReplyMode) -> None:
+    """Check that each of the protocols can do to its answers, in a reply mode, all that is asked for.
 
     Raises:
         UsageError: one of them cannot.
     """
     for adapter in adapters:
+        possible = adapter.harms_in(reply)
         for harm in impairment.harms:
             if harm not in adapter.harms:
-                words = ", ".join(f"--{one}" for one in Harm if one in adapter.harms)
-                raise UsageError(f"--{harm} is nothing that happens on {adapter.name}: it takes {words}")
+                raise UsageError(
+                    f"--{harm} is nothing that happens on {adapter.name}: it takes {_flags(adapter.harms)}"
+                )
+            if harm not in possible:
+                raise UsageError(
+                    f"--{harm} is nothing that happens on {adapter.name} with --reply {reply}: "
+                    + (f"it takes {_flags(possible)}" if possible else "it sends no answers")
+                )
+
+
+def _flags(harms: frozenset[Harm]) -> str:
+    return ", ".join(f"--{one}" for one in Harm if one in harms)
 
 
 DelayFlag = Annotated[

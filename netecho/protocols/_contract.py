@@ -105,8 +105,13 @@ class Exchanger(typing.Protocol):
     def send(self, sequence: int, payload: bytes) -> None:
         """Send one message. Its echo comes to `OnReply` with the same sequence number."""
 
-    def close(self) -> None:
-        """End the connection at once. Neither `OnReply` nor `OnLost` is called after this."""
+    def close(self) -> Deferred[None] | None:
+        """End the connection. Neither `OnReply` nor `OnLost` is called after this.
+
+        Returns what fires when the other end has answered a farewell that its protocol would have it answer,
+        or a short time has passed: the process should not end before that. `None`: there is nothing to wait
+        for.
+        """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -302,7 +307,7 @@ class Adapter(typing.Protocol):
     replies: frozenset[ReplyMode]
     """The reply modes that its server has."""
     harms: frozenset[Harm]
-    """What its server can do to answers on purpose."""
+    """What its server can do to answers on purpose, in its default reply mode."""
     has_receipts: bool
     """Whether a receipt stands for the echo: see `Answer.receipt`."""
     is_text: bool
@@ -321,6 +326,9 @@ class Adapter(typing.Protocol):
     """Whether its server can have peers prove their addresses first: it takes `ListenSettings.retry`."""
     keeps_peers: bool
     """Whether its server keeps what it must know of a peer for the peer's next datagram."""
+
+    def harms_in(self, reply: ReplyMode) -> frozenset[Harm]:
+        """Return which of `harms` can happen to what its server sends in a reply mode."""
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return how many bytes the protocol adds to a message.

@@ -1,6 +1,6 @@
-"""The answers of an HTTP/1.1 connection, in order: what is said at once, and what has to wait.
+"""The answers of an HTTP/1.1 connection, in order: those that are written at once, and those that wait.
 
-What is written of the bytes that have come together goes out together.
+The answers to requests that were read together are written together.
 """
 
 from __future__ import annotations
@@ -8,70 +8,71 @@ from __future__ import annotations
 import collections
 import email.utils
 import functools
-import http
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from netecho.protocols import _http_pages as pages
+from netecho.protocols._http_limits import ALLOWED
 
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
 
 TURN: Final = 1 << 18
-"""Bytes that are made in one turn of the reactor, so that none is kept waiting."""
+"""Bytes of pages that are made in one turn of the reactor, so that other connections need not wait long."""
 MOST_AHEAD: Final = 64 << 10
-"""Bytes from which on nothing more is read of what comes behind a request that is not answered yet."""
+"""Bytes that may come after a request which is not answered yet; from then on nothing more is read."""
 END: Final = object()
 CUT: Final = object()
-"""Ends of a connection: when all before has been sent, or at once."""
+"""What ends a connection, in the queue: `END` after all before it has been sent, `CUT` at once."""
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class HTTP1Answers:
-    """One connection's. What asks for them is a class above it.
+    """The answers of one connection. A subclass parses the requests.
 
     Args:
-        connection: writes what it is given.
+        connection: writes the bytes that it is given.
     """
 
     def __init__(self, connection: HTTPConnection) -> None:
         self._connection = connection
         self._out: list[Any] = []
-        """What the bytes being parsed make us say: bytes, pauses and contents."""
+        """The answers to the bytes that are being parsed: bytes, pauses and contents."""
         self._mark = 0
-        """Where in it the answer to what is being parsed begins."""
+        """The index in `_out` at which the answer to the current request begins."""
         self._started = False
-        """Some of that answer has been sent."""
+        """A part of the answer to the current request has been sent."""
         self._queue: collections.deque[Any] = collections.deque()
-        """What has to wait, for a pause or for the peer."""
+        """What waits, for the end of a pause or for the peer to take what was sent before."""
         self._rest = b""
-        """What has come and is not parsed yet, as the peer has not taken what it asked for before."""
+        """Bytes that have come and are parsed only when the peer has taken the answers before."""
         self._call: Any = None
-        """The end of a pause."""
+        """The delayed call that ends a pause."""
         self._over = False
-        """Nothing more is taken."""
+        """No more requests are taken."""
         self._endless: Any = None
-        """A content that nobody waits for the last of."""
+        """A content that is cut short when the server is told to end: see `Page.is_endless`."""
         self.moved = 0
-        """Bytes of content, in and out."""
+        """Bytes of bodies that came, and of answers that were written."""
         self.begun = self.given = 0
-        """Answers of which some, or all, has been written; they are counted where each fares by itself."""
+        """Answers that have been begun, and completed; counted only where answers are impaired one by one."""
 
     def _parse(self, data: bytes) -> None:
-        """Take what has come."""
+        """Parse requests in what has come."""
         raise NotImplementedError
 
     @property
     def holds(self) -> bool:
-        """Whether something that has come is still to be answered."""
+        """Whether some of what has come is still to be answered."""
         return bool(self._queue or self._rest)
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should be read for now. While some may be, it is seen if the peer goes."""
+        """Whether nothing more should be read. While there is room, reading shows if the peer goes."""
         return len(self._rest) >= MOST_AHEAD
 
     def proceed(self) -> None:
-        """Send what waits, as the peer takes it, and go on with what came after it."""
+        """Write what waits, as far as the peer takes it, and then parse what came after it."""
         connection, queue = self._connection, self._queue
         room = TURN
         while queue and self._call is None and not connection.is_paused:
@@ -100,7 +101,7 @@ class HTTP1Answers:
             self._parse(rest)
 
     def _next(self, content: Any) -> bytes | None:
-        """Return the next piece of a content, or note that there is none, or none yet."""
+        """Return the next piece of a content; `None` if it has ended, or pauses."""
         is_cut_short = self._connection.draining and content is self._endless
         piece = None if is_cut_short else next(content, None)
         if piece is None:
@@ -119,11 +120,11 @@ class HTTP1Answers:
         self._cancel()
 
     def part(self) -> bool:
-        """Say nothing: the last answer was the last word."""
+        """Write nothing: HTTP/1.1 has no farewell beyond the last answer."""
         return False
 
     def drain(self) -> None:
-        """Come to an end, rather than wait for what is not owed."""
+        """End a pause in an endless content, so that the server need not wait for it."""
         if self._call is not None and self._queue and self._queue[0] is self._endless:
             self._cancel()
             self._connection.proceed()
@@ -150,7 +151,7 @@ class HTTP1Answers:
             self._connection.finish()
 
     def _flush(self) -> None:
-        """Send what has been said, up to what has to wait."""
+        """Write the answers in `_out`, as far as they need not wait; queue the rest."""
         out = self._out
         self._started = len(out) > self._mark
         self._mark = 0
@@ -184,17 +185,17 @@ def head(
     """Return the head of an answer.
 
     Args:
-        status: its code; below 0 it is that of an answer that has no content, as its status says.
-        content_type: what it carries.
+        status: its code; negative for an answer that has no content by its status (204, 304).
+        content_type: the media type of its content.
         length: bytes of its content; `None` if that is not known.
-        keep: the connection is for more requests.
-        chunks: the peer knows HTTP/1.1.
-        second: when, in seconds since 1970.
-        alternative: where else the same is to be had (RFC 7838).
+        keep: the connection persists after the answer.
+        chunks: the peer speaks HTTP/1.1, and so takes chunks.
+        second: the date, in seconds since 1970.
+        alternative: the value of an Alt-Svc field (RFC 7838); empty for none.
     """
     has_none, status = status < 0, abs(status)
     try:
-        reason = http.HTTPStatus(status).phrase
+        reason = HTTPStatus(status).phrase
     except ValueError:
         reason = ""
     lines = [b"HTTP/1.1 %d %s" % (status, reason.encode())]
@@ -205,6 +206,8 @@ def head(
             lines.append(b"Content-Length: %d" % length)
         elif chunks:
             lines.append(b"Transfer-Encoding: chunked")
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append(b"Allow: " + ALLOWED)
     if alternative:
         lines.append(b"Alt-Svc: " + alternative)
     if not keep:
@@ -215,6 +218,6 @@ def head(
 
 
 def chunks_of(content: pages.Content) -> pages.Content:
-    """Yield a content as chunks (RFC 9112 section 7.1), without the last."""
+    """Yield a content as chunks (RFC 9112 section 7.1), without the last chunk, which is empty."""
     for piece in content:
         yield piece if isinstance(piece, pages.Pause) else b"%x\r\n%s\r\n" % (len(piece), piece)

@@ -17,11 +17,11 @@ from twisted.python.failure import Failure
 from netecho.protocols._contract import Answer, OnLost, OnReply, Route
 
 MOST_ANSWER: Final = 64 << 20
-"""Bytes of an answer beyond those that were sent: more ends the connection."""
+"""Bytes by which an answer may be longer than its request: a longer one ends the connection."""
 MOST_HEAD: Final = 256 << 10
 """Bytes of an answer's head, or of its trailers."""
 ANSWERS: Final = {status: Answer(str(status), status >= 400) for status in range(100, 600)}
-"""What each status code says: there is no echo in an error."""
+"""The `Answer` of each status code: those from 400 on are errors, which carry no echo."""
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 
@@ -31,7 +31,7 @@ class NotHTTPError(ConnectionLost):
 
 
 def request_head(route: Route, size: int) -> bytes:
-    """Return the head of a request that carries a message of so many bytes."""
+    """Return the head of a request that carries a message of `size` bytes."""
     request, target = route.request, route.target
     lines = [f"{request.method} {target.resource or '/'} HTTP/1.1", f"Host: {target.authority}"]
     fields = [field.split(":", 1) for field in request.headers]
@@ -46,11 +46,12 @@ def request_head(route: Route, size: int) -> bytes:
 class HTTP1Exchanger(Protocol):
     """Exchanges in requests; provides `netecho.protocols._contract.Exchanger`.
 
-    A server's answers have heads that are alike to the byte, but for a date once a second: what was parsed
-    once and comes again is known, and not parsed again.
+    The heads of a server's answers are the same byte for byte, except that the date changes once a second. A
+    head that has been parsed is therefore remembered, and not parsed again when it comes again.
 
-    Answers come in the order of the requests. A connection that the server closes when it has answered all is
-    not lost, but opened again for the next message, as the time of that message's exchange.
+    Answers come in the order of the requests. If the server closes the connection after it has answered all
+    requests, the connection is not lost: it is opened again for the next message, and the time of that
+    message's exchange includes this.
 
     Args:
         route: says what the requests are.
@@ -76,18 +77,18 @@ class HTTP1Exchanger(Protocol):
         """The sequence number and size of each message whose answer has not come."""
         self._reopen = reopen
         self._is_closed = False
-        """The server has closed the connection, or will, as it may: the next message needs another."""
+        """The server has closed the connection in order, or will: the next message needs a new one."""
         self._is_parting = False
-        """It is not closed yet."""
+        """We are closing the connection, and its end has not come yet."""
         self._kept_back: list[bytes] = []
-        """What waits until it is open again."""
+        """Requests that wait until the connection is open again."""
         self._answered = 0
         self._is_amid = False
         """Some of an answer has come, and not all of it."""
         self._known = b""
-        """A head that has been parsed, and says how many bytes follow it; and:"""
+        """The head of an answer that has been parsed, and that has a Content-Length."""
         self._known_size = -1
-        """Bytes of an answer that begins so; -1 if none is known."""
+        """Bytes of an answer with that head, its body included; -1 if no head is known."""
         self._known_answer: Answer | None = None
         self._head_for = -1
         self._head = b""
@@ -95,13 +96,13 @@ class HTTP1Exchanger(Protocol):
         self._pieces: list[bytes] = []
         self._size = 0
         self._unparsed: int = 0
-        """Bytes fed since any of a body came, or an answer ended."""
+        """Bytes given to the parser since the last content of a body, or the end of the last answer."""
         self._in_body = False
         self._bodiless = route.request.method == "HEAD"
         self._kept = b""
 
     def connectionMade(self) -> None:
-        """Begin anew, and let small messages leave at once."""
+        """Reset the state of the last connection, and turn Nagle's algorithm off: messages may be small."""
         self._parser = httptools.HttpResponseParser(self)
         self._pieces.clear()
         self._size = self._unparsed = 0
@@ -139,7 +140,7 @@ class HTTP1Exchanger(Protocol):
             on_lost(reason)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take answers, or some of one."""
+        """Parse answers, or a part of one."""
         was_amid, answered = self._is_amid, self._answered
         if not was_amid and len(data) == self._known_size and data.startswith(self._known) and self._awaited:
             self._answered = answered + 1
@@ -165,7 +166,7 @@ class HTTP1Exchanger(Protocol):
             self._count(len(data), self._size - before)
 
     def _count(self, size: int, content: int) -> None:
-        """Count what comes without content: the parser keeps it until it is whole."""
+        """Bound what comes without content, which the parser keeps until a head or trailer is complete."""
         self._unparsed = 0 if content else self._unparsed + size
         if self._unparsed > MOST_HEAD:
             self._fail(
@@ -175,14 +176,17 @@ class HTTP1Exchanger(Protocol):
             )
 
     def _learn(self, data: bytes) -> None:
-        """Know the head of an answer again that came alone and whole, if it says how much followed it."""
+        """Remember the head of an answer that came whole and by itself, if it has a Content-Length."""
         head, end, body = data.partition(b"\r\n\r\n")
         if not self._is_closed and _LENGTH.findall(head) == [b"%d" % len(body)]:
             self._known, self._known_size = head + end, len(data)
             self._known_answer = ANSWERS.get(self._parser.get_status_code())
 
     def _heads(self, data: bytes) -> None:
-        """Take answers that have no body, whatever their heads say: each has a parser of its own."""
+        """Take the answers to HEAD, which have no body whatever their heads say (RFC 9110 section 9.3.2).
+
+        Each is given to a parser of its own, which would otherwise wait for the body.
+        """
         self._kept += data
         while (end := self._kept.find(b"\r\n\r\n")) >= 0:
             head, self._kept = self._kept[: end + 4], self._kept[end + 4 :]
@@ -193,18 +197,22 @@ class HTTP1Exchanger(Protocol):
                 self._complete(options.keep(parser.get_http_version()))
 
     def on_headers_complete(self) -> None:
-        """Begin to take a body."""
+        """Note that the body begins."""
         self._in_body = True
 
     def on_body(self, data: bytes) -> None:
-        """Take some of it."""
+        """Take a piece of the body.
+
+        Raises:
+            NotHTTPError: the body is too large.
+        """
         self._pieces.append(data)
         self._size += len(data)
         if self._size > MOST_ANSWER + (self._awaited[0][1] if self._awaited else 0):
             raise NotHTTPError(f"an answer has more than {MOST_ANSWER} bytes")
 
     def on_message_complete(self) -> None:
-        """Pass an answer on, unless it only says that one will come."""
+        """Pass an answer on, unless it is an interim one (RFC 9110 section 15.2)."""
         self._in_body = self._is_amid = False
         if self._parser.get_status_code() >= 200:
             self._complete(self._parser.should_keep_alive())
@@ -229,7 +237,10 @@ class HTTP1Exchanger(Protocol):
             on_lost(Failure(NotHTTPError(words)))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say so, unless we did it; an answer whose length nothing told ends with its connection."""
+        """Tell `on_lost`, unless we closed the connection.
+
+        The end of the connection is the end of an answer without a length (RFC 9112 section 6.3).
+        """
         in_order = reason.check(ConnectionDone) is not None
         if self._in_body and in_order and not self._bodiless and self._ends_so():
             self._in_body = False
@@ -254,12 +265,12 @@ class HTTP1Exchanger(Protocol):
     _bounded = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note whether the answer says where it ends."""
+        """Note whether the head of the answer says where its body ends."""
         if name.lower() in (b"content-length", b"transfer-encoding"):
             self._bounded = True
 
     def on_message_begin(self) -> None:
-        """Know nothing of the next answer."""
+        """Note that an answer has begun, of which nothing is known yet."""
         self._is_amid = True
         self._bounded = False
 
@@ -276,20 +287,23 @@ class HTTP1Exchanger(Protocol):
 
 
 class _ConnectionOptions:
-    """What an answer to HEAD says of its connection. Parsers go by the body, too, that its head speaks of."""
+    """The connection options in the head of an answer to HEAD (RFC 9110 section 7.6.1).
+
+    The parser's own judgement also takes the body into account that the head announces, and that never comes.
+    """
 
     def __init__(self) -> None:
         self._options: set[bytes] = set()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field."""
+        """Collect the options of a Connection field."""
         if name.lower() == b"connection":
             self._options.update(option.strip().lower() for option in value.split(b","))
 
     def keep(self, version: str) -> bool:
-        """Return whether the connection is for more requests (RFC 9112 section 9.3)."""
+        """Return whether the connection persists after the answer (RFC 9112 section 9.3)."""
         return b"close" not in self._options and (version >= "1.1" or b"keep-alive" in self._options)
 
 
 def _ignore(*_: object) -> None:
-    """Take an answer that nobody waits for any more."""
+    """Drop an answer: nobody waits for it any more."""

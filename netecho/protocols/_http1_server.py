@@ -1,9 +1,9 @@
-"""HTTP/1.1 as a server speaks it (RFC 9112): requests in, and their echoes or pages out, in order.
+"""The server side of HTTP/1.1 (RFC 9112): requests come in, their echoes or pages go out in the same order.
 
-Requests are parsed by httptools, which is llhttp, the parser of Node.js. Of some 70 malformed requests it
-refuses all but a few, which are refused here: an unknown version, a missing, doubled or bad Host, a target
-that is none, chunks in HTTP/1.0. Its strictness is that of h11, a hundredth of whose time it takes: 3.5 us
-for a request of 64 bytes where h11 takes 280 and twisted.web 370, with their answers.
+Requests are parsed by httptools, a binding of llhttp, which is the parser of Node.js. It refuses nearly all
+of some 70 malformed requests; this module refuses the rest: an unknown version, a missing, repeated or
+malformed Host, a malformed target, and chunks in HTTP/1.0. It is as strict as h11, in about a hundredth of
+the time: for a request of 64 bytes and its answer 3.5 us, where h11 takes 280 us and twisted.web 370 us.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
 
 SLICE: Final = 8 << 10
-"""Bytes that are parsed before it is looked whether the peer takes what it has asked for."""
+"""Bytes that are parsed before it is checked whether the peer takes the answers to them."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REFUSED: Final = frozenset(
     b"CONNECT PRI SOURCE DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT "
     b"RECORD FLUSH".split()
 )
-"""Methods that llhttp knows from other protocols, or that ask for a tunnel."""
+"""Methods that get 405: those of other protocols (RTSP, ICE) that llhttp knows, and CONNECT."""
 
 _NO_TRAILERS: Final = frozenset((b"connection", b"proxy-connection"))
-"""Fields that no trailer may be (RFC 9110 section 6.5.1), and that the parser would go by all the same."""
+"""Fields that must not be in trailers (RFC 9110 section 6.5.1), but that the parser would obey there."""
 
 
 class HTTP1Server(HTTP1Answers):
-    """One connection's requests. The connection gives it bytes, and writes what it has to say."""
+    """The requests of one connection, which passes on the bytes that come and writes the answers."""
 
     def __init__(self, connection: HTTPConnection) -> None:
         super().__init__(connection)
         self._parser = httptools.HttpRequestParser(self)
         self._asked: Any = None
-        """What was last asked for that is answered by what was seen of it, and:"""
+        """Method, target, version and fields of the last request that was answered by a fixed page."""
         self._told: pages.Page | None = None
         self._same_again: bytes | None = None
-        """A head for another parser, with the framing of the request that this one ends with."""
+        """The head of a request that another parser is to take, as this one stops at a request to upgrade."""
         self._is_upgraded = False
-        """That head is for WebSocket."""
+        """The connection goes on in WebSocket, with that head."""
         self._is_known = False
-        """What is parsed is that head."""
+        """The head that is being parsed is that one, which has been dealt with."""
         self._progress = Progress(connection.now())
         self.exchanges = 0
         self._begin()
@@ -75,7 +75,7 @@ class HTTP1Server(HTTP1Answers):
         self._in_body = False
         self._body_size = self._framing = self._behind = self._trailers = 0
         self._remaining: int | None = 0
-        """Bytes that the body still has; `None` if it is chunked."""
+        """Bytes of the body that have not come yet; `None` if it is chunked."""
         self._echo_head: bytes | None = None
         self._chunked = False
         self._page: pages.Page | None = None
@@ -86,11 +86,11 @@ class HTTP1Server(HTTP1Answers):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way, not even its first byte."""
+        """Whether no request is under way: not even its first byte has come."""
         return not (self._in_body or self._head_size or self._url or self._queue or self._rest)
 
     def received(self, data: bytes) -> None:
-        """Take what has come."""
+        """Parse what has come, or keep it until the answers before it have been taken."""
         if self._queue or self._rest:
             self._rest += data
         else:
@@ -98,7 +98,7 @@ class HTTP1Server(HTTP1Answers):
 
     def look(self, now: float, waiting: int, patience: Patience) -> None:
         """End the connection if the peer takes too long for what it is at; see `HTTPConnection.look`."""
-        # What has been written and not been taken is with the system: until it is, nobody is idle.
+        # Bytes that the peer has not taken wait in the system's buffer: while there are any, it is not idle.
         is_resting = bool(self.exchanges) and self.is_idle and not waiting
         stage = (self.exchanges, self.is_idle, bool(waiting), self._call)
         moved = self.moved - waiting
@@ -151,7 +151,7 @@ class HTTP1Server(HTTP1Answers):
                 return
 
     def _count_head(self, size: int) -> None:
-        """Count bytes of a head that is not complete: they cost memory before any field is known."""
+        """Bound an incomplete head, which takes memory before the parser tells of any of its fields."""
         self._head_size += size
         if len(self._url) > MOST_TARGET:
             self._refuse(414, f"a target has at most {MOST_TARGET} bytes")
@@ -159,10 +159,10 @@ class HTTP1Server(HTTP1Answers):
             self._refuse(431, f"a head has at most {MOST_HEAD} bytes")
 
     def _count_framing(self, size: int, content: int) -> None:
-        """Count bytes of a chunked body: those that are no content cost time, and trailers memory."""
+        """Bound what a chunked body has beside its content: framing costs time, and trailers cost memory."""
         if self._remaining is None:
             self._framing += size - content
-            # Trailers are behind all content; the parser tells of each only when that is complete.
+            # Trailers come after all content, and the parser tells of each only when it is complete.
             self._behind = 0 if content else self._behind + size
             if self._behind > MOST_HEAD:
                 self._refuse(431, f"between and behind chunks there are at most {MOST_HEAD} bytes")
@@ -176,7 +176,11 @@ class HTTP1Server(HTTP1Answers):
         self._url += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head, or a trailer after a chunked body, of which nothing is kept."""
+        """Keep a field of the head; check a trailer after a chunked body, and drop it.
+
+        Raises:
+            RequestError: there are too many trailers, or one is too large or not allowed there.
+        """
         if not self._in_body:
             self._fields.append((name, value))
             return
@@ -189,7 +193,11 @@ class HTTP1Server(HTTP1Answers):
             raise RequestError(400, "a trailer says nothing of its connection")
 
     def on_headers_complete(self) -> None:
-        """Take the head, and decide what to answer."""
+        """Check the head, and decide what to answer.
+
+        Raises:
+            RequestError: the request is refused.
+        """
         if self._is_known:
             self._is_known = False
             return
@@ -217,7 +225,7 @@ class HTTP1Server(HTTP1Answers):
                     length = int(value)
                 case b"transfer-encoding":
                     if value.lower() != b"chunked":
-                        # RFC 9112 section 6.1 and 6.3: not known here, or nothing says where it ends.
+                        # RFC 9112 sections 6.1 and 6.3: 501 if it is not known, 400 if nothing says its end.
                         status = 501 if value.lower().endswith(b"chunked") and b"," in value else 400
                         raise RequestError(status, "the only transfer coding known here is chunked")
                     length = None
@@ -250,33 +258,33 @@ class HTTP1Server(HTTP1Answers):
             raise RequestError(417, "the only expectation known here is 100-continue")
         self._decide(length, content_type)
         if expects is not None and length != 0 and version == "1.1":
-            # Before the answer, and none of it: until that begins there may be another.
+            # It precedes the answer and is no part of it: a bad body may still be answered with an error.
             self._out.insert(self._mark, _CONTINUE)
             self._mark += 1
 
     def _is_for_websocket(self, length: int | None) -> bool:
-        """Return whether a request is one to go on in WebSocket, at its path, and nothing before it waits."""
+        """Return whether a request asks for WebSocket, at its path, and all before it has been answered."""
         if self._parser.get_method() != b"GET" or length != 0 or self._queue or self._out:
             return False
-        if self._version == "1.0":  # whose Upgrade is to be ignored (RFC 9110 section 7.8)
+        if self._version == "1.0":  # in which Upgrade must be ignored (RFC 9110 section 7.8)
             return False
         target = path_of(self._url)
         words = [value.strip().lower() for name, value in self._fields if name.lower() == b"upgrade"]
         return target is not None and target[0] == WEBSOCKET_PATH and words == [b"websocket"]
 
     def _upgraded(self) -> None:
-        """Have WebSocket take the request anew, as it has come."""
+        """Keep the head of the request for `WebSocketServer`, which parses it again."""
         self._is_upgraded = True
         fields = b"".join(b"%s: %s\r\n" % field for field in self._fields)
         self._same_again = b"GET %s HTTP/1.1\r\n%s\r\n" % (self._url, fields)
 
     def _not_upgraded(self, length: int | None) -> None:
-        """Have another parser for a request that asks for another protocol: this one ends with its head."""
+        """Keep a head with the framing of the request for a new parser: this one stops at an upgrade."""
         framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
         self._same_again = b"%s / HTTP/1.1\r\n%s\r\n\r\n" % (self._parser.get_method(), framing)
 
     def _stay(self) -> Any:
-        """Stay with HTTP/1.1, whatever was asked for (RFC 9110 section 7.8); return the new parser."""
+        """Ignore the upgrade that was asked for (RFC 9110 section 7.8); return a new parser for HTTP/1.1."""
         head, self._same_again = self._same_again or b"", None
         self._is_known = True
         self._parser = httptools.HttpRequestParser(self)
@@ -308,12 +316,15 @@ class HTTP1Server(HTTP1Answers):
                 self._echo_head = self._head(200, content_type, length)
 
     def _head(self, status: int, content_type: bytes, length: int | None) -> bytes:
-        """Return the head of an answer: content of unknown length comes in chunks, or to the end."""
+        """Return the head of an answer.
+
+        Content of unknown length comes in chunks, or in HTTP/1.0 until the connection ends.
+        """
         chunks, alternative = self._version == "1.1", self._connection.alternative
         return head(status, content_type, length, self._keep, chunks, int(time.time()), alternative)
 
     def on_body(self, data: bytes) -> None:
-        """Take some of the body, and send it back if that is what is to be done with it."""
+        """Take a piece of the body, and send it back unless the answer is a page."""
         size = len(data)
         self._body_size += size
         self.moved += size
@@ -333,7 +344,7 @@ class HTTP1Server(HTTP1Answers):
             out.append(data)
 
     def on_message_complete(self) -> None:
-        """Complete the answer, unless another parser is to take the body."""
+        """Complete the answer, unless the body is left to another parser."""
         if self._same_again is None:
             self._complete()
 
@@ -354,7 +365,7 @@ class HTTP1Server(HTTP1Answers):
         self._begin()
 
     def _answer(self, page: pages.Page) -> None:
-        """Say what a page has to say."""
+        """Write a page as the answer."""
         out, method, status = self._out, self._parser.get_method(), page.status
         has_none = status in (204, 304)
         content, size = page.content, page.size
@@ -373,7 +384,7 @@ class HTTP1Server(HTTP1Answers):
             out.append(LAST_CHUNK)
 
     def _refuse(self, status: int, reason: str) -> None:
-        """Answer once that a request is none, and take nothing more; of an answer under way make an end."""
+        """Answer with an error, and take nothing more; if an answer has begun, cut the connection."""
         if self._over:
             return
         self._over = True

@@ -24,15 +24,16 @@ from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
 from netecho.protocols._http2_wire import HTTP2Wire
 
 WINDOW: Final = 1 << 24
-"""Bytes of all answers that may come before it is said that they have."""
+"""Bytes of the flow-control windows: of each stream, and of the connection beyond its first 64 KiB."""
 
 FRAME_HEAD: Final = 9
+"""Bytes of a frame's head (RFC 9113 section 4.1)."""
 SETTINGS: Final = 4
-"""Bytes of a frame's head, and what its fourth is in the first frame of a server (RFC 9113 section 3.4)."""
+"""The type, in the fourth byte, of the first frame that a server sends (RFC 9113 section 3.4)."""
 
 
 SHORT: Final = 20
-"""Bytes of a cookie that is long enough not to be guessed."""
+"""Bytes from which on a cookie is too long to be guessed."""
 
 _SECRET: Final = (b"authorization", b"proxy-authorization")
 
@@ -44,12 +45,12 @@ class _Exchange:
         self.sequence = sequence
         self.payload = payload
         self.sent = 0
-        """Bytes of it."""
+        """Bytes of the payload that have been sent."""
         self.answer: Answer | None = None
         self.pieces: list[bytes] = []
         self.size = 0
         self.owed = 0
-        """Bytes that the window of its stream has not been opened for again."""
+        """Bytes received on its stream for which no WINDOW_UPDATE has been sent."""
 
 
 class HTTP2Exchanger(Protocol):
@@ -73,29 +74,29 @@ class HTTP2Exchanger(Protocol):
     ) -> None:
         self._reopen = reopen
         self._is_closed = False
-        """The server has closed the connection, or will, as it may: the next message needs another."""
+        """The server has closed the connection in order, or will: the next message needs a new one."""
         self._route = route
         self._on_reply: OnReply = on_reply
         self._on_lost: OnLost | None = on_lost
         self._exchanges: dict[int, _Exchange] = {}
         self._sending: dict[int, _Exchange] = {}
-        """Those whose message does not fit in its window."""
+        """The exchanges whose message did not fit into the flow-control window as a whole."""
         self._queue: collections.deque[tuple[int, bytes]] = collections.deque()
         """Messages for which there is no stream yet."""
         self._is_receiving = False
         self._first: bytes | None = b""
-        """What has come, as long as it is less than a frame's head."""
+        """What has come of the first frame's head; `None` once it has been checked."""
         self._head: list[HeaderTuple] = []
         self._whole_head: list[HeaderTuple] = []
-        """That of a request that carries so many bytes:"""
+        """The head of a request that carries `_head_for` bytes."""
         self._head_for = -1
         self._owed = 0
-        """Bytes that the window of the connection has not been opened for again."""
+        """Bytes received on the connection for which no WINDOW_UPDATE has been sent."""
         self._room = 0
-        """Streams that there may be at once."""
+        """Streams that may be open at once."""
 
     def connectionMade(self) -> None:
-        """Say which version this is, and let small messages leave at once."""
+        """Send the connection preface, and turn Nagle's algorithm off: messages may be small."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         request, target = self._route.request, self._route.target
@@ -148,7 +149,7 @@ class HTTP2Exchanger(Protocol):
             self._flush()
 
     def _head_of(self, size: int) -> list[HeaderTuple]:
-        """Return the head of a request that carries a message of so many bytes."""
+        """Return the head of a request that carries a message of `size` bytes."""
         if not (size or self._route.request.has_content):
             return self._head
         head = [*self._head, _field("content-length", str(size))]
@@ -167,7 +168,7 @@ class HTTP2Exchanger(Protocol):
         self._sending.pop(number, None)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take answers, or some of one."""
+        """Take answers, or parts of some."""
         if self._first is not None:
             data = self._first + data
             self._first = data if len(data) < FRAME_HEAD else None
@@ -197,7 +198,7 @@ class HTTP2Exchanger(Protocol):
         return len(self._exchanges) < self._room
 
     def _settle(self) -> None:
-        """Know how many streams there may be."""
+        """Update how many streams may be open: the least of what the server and the user allow."""
         most = self._h2.remote_settings.max_concurrent_streams
         ours = self._route.multiplex.streams
         self._room = most if ours is None else min(most, ours)
@@ -228,7 +229,7 @@ class HTTP2Exchanger(Protocol):
                 self._received(number, exchange, event)
             case events.StreamEnded():
                 if number in self._sending:  # nobody waits for the rest of the request
-                    with contextlib.suppress(ProtocolError):  # a reset may have come behind the answer
+                    with contextlib.suppress(ProtocolError):  # a reset may have followed the answer
                         self._h2.reset_stream(number, ErrorCodes.CANCEL)
                 self._complete(number, exchange)
             case events.StreamReset():
@@ -245,14 +246,14 @@ class HTTP2Exchanger(Protocol):
                 if event.error_code:
                     self._fail(f"the other end ends the connection: {event.error_code!r}")
                 elif any(number > last for number in self._exchanges):
-                    self._lost(Failure(ConnectionDone()))  # in order, and it answers these no more
+                    self._lost(Failure(ConnectionDone()))  # it closes in order, but will not answer these
                     self.transport.abortConnection()
-                else:  # as it may, when it answers what is under way
+                else:  # it still answers what is under way
                     self._is_closed = True
                     self._part()
 
     def _received(self, number: int, exchange: _Exchange | None, event: events.DataReceived) -> None:
-        """Take some of an answer; have windows opened again when half of them is used, and no sooner."""
+        """Take a part of an answer; open a window again only when half of it has been used."""
         size = event.flow_controlled_length or 0
         self._owed += size
         if self._owed >= WINDOW // 2:
@@ -262,7 +263,7 @@ class HTTP2Exchanger(Protocol):
             return
         exchange.owed += size
         if exchange.owed >= WINDOW // 2 and event.stream_ended is None:
-            with contextlib.suppress(ProtocolError):  # a reset may have come behind it
+            with contextlib.suppress(ProtocolError):  # a reset may have followed it
                 self._h2.increment_flow_control_window(exchange.owed, number)
             exchange.owed = 0
         if event.data:
@@ -280,7 +281,7 @@ class HTTP2Exchanger(Protocol):
                 self._part()
 
     def _part(self) -> None:
-        """Close the connection, which takes no more, when nothing is under way."""
+        """Close the connection, which takes no new requests, unless some are under way."""
         if not self._exchanges:
             self.transport.loseConnection()
 
@@ -297,7 +298,7 @@ class HTTP2Exchanger(Protocol):
             on_lost(Failure(NotHTTPError(words)))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say so, unless we did it, or the server closed what was idle."""
+        """Tell `on_lost`, unless we closed the connection, or the server did while it was idle."""
         self.connected = 0
         if self._exchanges or not self._is_closed:
             self._lost(reason)
@@ -317,11 +318,11 @@ class HTTP2Exchanger(Protocol):
 
 
 def _field(name: str, value: str) -> HeaderTuple:
-    """Return a field as `h2` would have it: what may be guessed is in no table (RFC 7541 section 7.1)."""
+    """Return a field for `h2`, marked never to be indexed if its value is secret (RFC 7541 section 7.1)."""
     word, content = name.lower().encode(), value.strip().encode()
     secret = word in _SECRET or (word == b"cookie" and len(content) < SHORT)
     return (NeverIndexedHeaderTuple if secret else HeaderTuple)(word, content)
 
 
 def _ignore(*_: object) -> None:
-    """Take an answer that nobody waits for any more."""
+    """Drop an answer: nobody waits for it any more."""

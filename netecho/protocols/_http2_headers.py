@@ -1,8 +1,8 @@
-"""HPACK (RFC 7541) for connections on which the same heads come and go again and again.
+"""HPACK (RFC 7541) for connections on which the same heads are sent and received again and again.
 
-What a block of header fields means, or how it is written, depends on the block and the table of fields
-alone, and most blocks leave the table as it was: so the second time is as the first. It is `hpack` that
-does all the rest.
+What a block of header fields means, and how it is encoded, depends only on the block and the dynamic table,
+and most blocks do not change the table: the result for such a block is remembered. All else is left to
+`hpack`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from hpack import Decoder, Encoder, HeaderTuple
 MOST_KNOWN: Final = 16
 """Blocks that are remembered for each direction of a connection."""
 MOST_BLOCK: Final = 512
-"""Bytes of a block that is remembered."""
+"""Bytes of the largest block that is remembered."""
 
 
 class _Table:
-    """Tells whether a table of fields is as it was when it was last looked at."""
+    """Tells whether a dynamic table has changed since it was last looked at."""
 
     __slots__ = ("_count", "_limits", "_newest")
 
@@ -31,9 +31,10 @@ class _Table:
         self._limits: object = None
 
     def is_same(self, coder: Encoder | Decoder, limits: object) -> bool:
-        """Look at it, and at what else is to be the same.
+        """Return whether the table and `limits` are the same as at the last call.
 
-        Entries are put in at one end, each an object of its own, and dropped at the other.
+        Entries are inserted at one end, each as a new object, and evicted at the other: the newest entry and
+        their number tell whether anything has changed.
         """
         entries = coder.header_table.dynamic_entries
         newest = entries[0] if entries else None
@@ -45,7 +46,7 @@ class _Table:
 
 
 class RememberingEncoder(Encoder):
-    """Writes blocks, and remembers those that left its table as it was."""
+    """Encodes header blocks, and remembers those that did not change its table."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class RememberingEncoder(Encoder):
         if isinstance(headers, dict):
             return super().encode(headers, huffman)
         fields = list(headers)
-        # Fields that are equal may be of the kind that is never put in the table.
+        # Fields compare equal whether or not they are of the class that is never indexed.
         key = (tuple(fields), tuple(map(type, fields)), huffman)
         resized = self.header_table.resized
         if resized or not self._table.is_same(self, None):
@@ -75,7 +76,7 @@ class RememberingEncoder(Encoder):
 
 
 class RememberingDecoder(Decoder):
-    """Reads blocks, and remembers those that left its table as it was."""
+    """Decodes header blocks, and remembers those that did not change its table."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +105,7 @@ class RememberingDecoder(Decoder):
 
 
 class RememberingConnection(H2Connection):
-    """A connection of `h2` that reads and writes heads so."""
+    """A connection of `h2` with an encoder and a decoder that remember."""
 
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)

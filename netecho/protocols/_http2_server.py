@@ -1,8 +1,8 @@
-"""HTTP/2 as a server speaks it (RFC 9113): streams of requests in, and their echoes or pages out.
+"""The server side of HTTP/2 (RFC 9113): requests come in on streams, echoes or pages go out on the same.
 
-The frames are those of `h2`, which keeps to the RFC where it counts and is maintained by its own field; it
-takes a tenth of a millisecond for an exchange. A body is taken from the peer as fast as the peer takes its
-echo, so that no more of it is kept than the windows that it has been given.
+Frames are parsed and made by `h2`, which conforms to the RFC and is well maintained; an exchange takes it
+about 0.1 ms. The window for a body is opened again only as the peer takes the echo, so that no more of the
+body is kept than the window allows.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
 
 TABLE: Final = 4096
-"""Bytes of header fields that are remembered for a peer, whatever it would have remembered."""
+"""Bytes of the largest dynamic table that we keep to encode fields for a peer, however large it allows."""
 TURN: Final = 1 << 18
 """Bytes that are sent in one turn of the reactor."""
 
 
 class HTTP2Server:
-    """One connection's streams. The connection gives it bytes, and writes what it has to say."""
+    """The streams of one connection, which passes on the bytes that come and writes the frames."""
 
     def __init__(self, connection: HTTPConnection) -> None:
         self._connection = connection
@@ -43,13 +43,13 @@ class HTTP2Server:
         self._credit = Credit(now)
         self._streams: dict[int, Stream] = {}
         self._unfinished = False
-        """What came last was no whole frame."""
+        """The last bytes that came did not end a frame."""
         self._over = False
         self._last: int | None = None
-        """The stream after which none is answered, now that we end."""
+        """The last stream that is answered, once GOAWAY has been sent."""
         self._call: Any = None
         self._asked: Any = None
-        """What was last asked for that its head alone says how to answer, at once; and:"""
+        """The head of the last request whose answer depends on the head alone, and needs no pause."""
         self._told = Decision(b"", None)
         self.exchanges = 0
         self._h2 = ServerWire()
@@ -64,16 +64,25 @@ class HTTP2Server:
 
     @property
     def holds(self) -> bool:
-        """Whether what has come is to be answered though its peer has closed: never."""
-        return False
+        """Whether a peer that sends nothing more is still to be answered.
+
+        It is if its request is whole, and the answer can go on: it opens no window any more, either.
+        """
+        return any(self._goes_on_alone(number, stream) for number, stream in self._streams.items())
+
+    def _goes_on_alone(self, number: int, stream: Stream) -> bool:
+        if not stream.ended:
+            return False
+        waits = stream.call is not None or not stream.started
+        return waits or self._h2.local_flow_control_window(number) > 0
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should be read: never, as windows see to it."""
+        """Whether nothing more should be read: never, as flow control bounds what comes."""
         return False
 
     def received(self, data: bytes) -> None:
-        """Take what has come."""
+        """Parse what has come, and answer it."""
         if self._over:
             return
         try:
@@ -86,7 +95,7 @@ class HTTP2Server:
         answers = self._h2.data_to_send()
         if answers:
             self._connection.write(answers)
-        costs = len(answers) // 9  # a frame has so many bytes or more
+        costs = len(answers) // 9  # a frame has at least 9 bytes
         for event in came:
             costs += self._take(event)
             if self._over:
@@ -97,7 +106,7 @@ class HTTP2Server:
         self.proceed()
 
     def proceed(self) -> None:
-        """Send what the peer takes of each stream."""
+        """Send as much of each answer as the peer takes."""
         if self._over or self._call is not None:
             return
         left = TURN
@@ -106,7 +115,7 @@ class HTTP2Server:
                 if self._connection.is_paused or left <= 0:
                     break
                 left -= self._send(number, left)
-                if left <= 0 and number in self._streams:  # it is the others' turn then
+                if left <= 0 and number in self._streams:  # the other streams go first next time
                     self._streams[number] = self._streams.pop(number)
         except ProtocolError:
             self._flush()
@@ -125,7 +134,7 @@ class HTTP2Server:
         self._connection.proceed()
 
     def look(self, now: float, waiting: int, patience: Patience) -> None:
-        """End what takes too long; see `HTTPConnection.look`."""
+        """Reset streams, and end the connection, if the peer takes too long; see `HTTPConnection.look`."""
         for number, stream in list(self._streams.items()):
             overdue = stream.progress.is_overdue(now, stream.call, stream.moved, patience, idle=False)
             if overdue and stream.call is None:
@@ -134,22 +143,22 @@ class HTTP2Server:
         is_resting = bool(self.exchanges) and not (self._streams or waiting or self._unfinished)
         stage = (self.exchanges, is_resting, self._unfinished, bool(self._streams), bool(waiting))
         if self._streams and not waiting and not self._unfinished:
-            return  # each has its own time
+            return  # each stream has its own time
         taken = self._connection.sent - waiting
         if self._progress.is_overdue(now, stage, taken, patience, idle=is_resting):
             self._goodbye(ErrorCodes.NO_ERROR)
             self._end(hard=bool(waiting))
 
     def part(self) -> bool:
-        """Say up to where requests have been answered; there is nothing to wait for then."""
+        """Send GOAWAY; return `False`, as there is nothing to wait for then."""
         self._go_away()
         return False
 
     def drain(self) -> None:
-        """Answer what was asked up to now, but do not wait for what is not owed."""
+        """Finish the answers under way, and cut endless ones short: nobody waits for the rest of those."""
         connection = self._connection
         if not (connection.finished or has_unread(connection.transport.fileno())):
-            self._go_away()  # or when what has come is read
+            self._go_away()  # else later, when what has come has been read
         for number, stream in list(self._streams.items()):
             if stream.page is not None and stream.page.is_endless:
                 stream.content = None
@@ -166,7 +175,7 @@ class HTTP2Server:
     # From events to requests.
 
     def _take(self, event: Any) -> int:
-        """Take an event; return what it costs."""
+        """Take an event of `h2`; return what it costs the peer, in the unit of `Credit`."""
         match event:
             case events.RequestReceived():
                 ended = event.stream_ended is not None
@@ -183,19 +192,19 @@ class HTTP2Server:
                 self._forget(event.stream_id)
                 return 4
             case events.RemoteSettingsChanged():
-                # What we remember for a peer is for us to say.
+                # How much we remember to encode fields for a peer is our choice (RFC 7541 section 4.2).
                 encoder = self._h2.encoder
                 if encoder.header_table_size > TABLE:
                     encoder.header_table_size = TABLE
                 return 1
             case events.ConnectionTerminated():
-                if event.error_code or not self._streams:  # what is under way is still wanted
+                if event.error_code or not self._streams:  # else the answers under way are still wanted
                     self._end()
                 return 0
         return 1
 
     def _request(self, number: int, headers: Any, *, ended: bool) -> int:
-        """Take the head of a request, and decide what to answer; return what that costs."""
+        """Take the head of a request, and decide what to answer; return the cost."""
         if self._last is not None and number > self._last:
             self._reset(number, ErrorCodes.REFUSED_STREAM)
             return 1
@@ -212,7 +221,7 @@ class HTTP2Server:
         if decision.is_refusal:
             stream.ended, stream.goes_on = True, not ended
         if decision.wants_continue:
-            with contextlib.suppress(ProtocolError):  # it may have been taken back in the same segment
+            with contextlib.suppress(ProtocolError):  # the peer may have reset it in the same segment
                 self._h2.send_headers(number, [(b":status", b"100")])
         if decision.delay:
             stream.call = self._connection.callLater(decision.delay, lambda: self._wake(number))
@@ -226,10 +235,10 @@ class HTTP2Server:
         return 0
 
     def _body(self, number: int, data: bytes, size: int) -> int:
-        """Take some of a body; return what that costs."""
+        """Take a piece of a body, which took `size` bytes of its window; return the cost."""
         stream = self._streams.get(number)
         if stream is not None and stream.goes_on:
-            stream.owed += size  # so that the peer sends no more than its window
+            stream.owed += size  # its window stays closed: the peer sends no more than that
             return 0 if data else 1
         if stream is None or stream.page is not None:
             if size:
@@ -249,7 +258,7 @@ class HTTP2Server:
     # From requests to answers.
 
     def _send(self, number: int, room: int) -> int:
-        """Send what may be sent of a stream, `room` bytes at most or a little more; return how many were."""
+        """Send more of an answer, about `room` bytes at most; return how many were sent."""
         stream = self._streams[number]
         if stream.call is not None or (stream.page is not None and not stream.ended):
             return 0
@@ -289,7 +298,7 @@ class HTTP2Server:
         return stream.content is None and stream.ended
 
     def _start(self, number: int, stream: Stream) -> bool:
-        """Send the head of an answer; return whether that is all."""
+        """Send the head of an answer; return whether that is the whole answer."""
         stream.started = True
         head, is_all = head_of(stream.decision, int(time.time()))
         if alternative := self._connection.alternative:
@@ -301,7 +310,7 @@ class HTTP2Server:
         return is_all
 
     def _make(self, number: int, stream: Stream) -> bool:
-        """Make more of a content; return whether there is some."""
+        """Make the next piece of a content; return whether there is one now."""
         if stream.content is None:
             return False
         piece = next(stream.content, None)
@@ -336,7 +345,7 @@ class HTTP2Server:
             return
         if stream.call is not None and stream.call.active():
             stream.call.cancel()
-        # What it has sent that nobody takes any more must not count against the others.
+        # Bytes that are dropped must not use up the window of the connection, which other streams need.
         owed = stream.owed + (sum(map(len, stream.out)) if stream.page is None else 0)
         if owed and not self._over:
             self._h2.acknowledge_received_data(owed, number)
@@ -347,12 +356,12 @@ class HTTP2Server:
         self._forget(number)
 
     def _refuse_all(self) -> None:
-        """End a connection that is used for nothing but work."""
+        """Close a connection whose peer only makes work (RFC 9113 section 10.5)."""
         self._goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
         self._end(hard=True)
 
     def _go_away(self) -> None:
-        """Say that no stream is answered that has not come yet, unless it is said that all are over."""
+        """Send GOAWAY once: streams that have come are answered, and no later ones."""
         if self._last is None and not self._over:
             self._flush()
             self._last, words = self._h2.farewell()

@@ -1,4 +1,4 @@
-"""The streams of an HTTP/2 server: what is kept of each request until it is answered."""
+"""A stream of an HTTP/2 server: what is kept of a request until it has been answered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netecho.protocols._watched import Progress
 
 
 class Stream:
-    """A request, and its answer.
+    """A request and its answer.
 
     Args:
         now: in seconds.
@@ -37,19 +37,20 @@ class Stream:
         self.decision = Decision(b"", None)
         self.page: pages.Page | None = None
         self.content: Any = None
-        """What is still to be made."""
+        """The part of a page that is still to be made."""
         self.out: collections.deque[bytes] = collections.deque()
-        """What is to be sent."""
+        """Pieces that are still to be sent."""
         self.owed = 0
-        """Bytes of the body that its window has not been opened for again."""
+        """Bytes received on the stream for which no WINDOW_UPDATE has been sent."""
         self.ended = False
-        """The request is complete, or as much of it as is taken."""
+        """The request has come whole, or no more of it is taken."""
         self.goes_on = False
-        """It is refused, and its peer may send more of it."""
+        """The request is refused, and its peer may still send more of it."""
         self.started = False
-        """Its answer has been begun."""
+        """The answer has been begun."""
         self.call: Any = None
-        """The end of a pause."""
+        """The delayed call that ends a pause."""
         self.moved = 0
+        """Bytes of the body that came, and of content that was sent."""
         self.size = 0
-        """Bytes of the body."""
+        """Bytes of the body that came."""

@@ -1,7 +1,7 @@
-"""HTTP/2's frames over one connection: those of `h2`, which has every GOAWAY be the end of all streams.
+"""HTTP/2's frames over one connection: `h2`, except that streams outlive a GOAWAY (RFC 9113 section 6.8).
 
-This is the one file that knows what `h2` keeps of that to itself. As of 4.4 there is no other way to finish
-what is under way (RFC 9113 section 6.8).
+`h2` treats every GOAWAY as the end of all streams, and up to version 4.4 has no public way to finish those
+that are under way. This is the only module that uses private parts of `h2` for it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from hyperframe.frame import GoAwayFrame
 from netecho.protocols._http2_headers import RememberingConnection
 
 WINDOW: Final = 1 << 20
-"""Bytes of all bodies of a connection that may wait for their echoes to be taken."""
+"""Bytes of a connection's flow-control window: of request bodies whose echoes have not been taken."""
 
 
 class _States(H2ConnectionStateMachine):
-    """Those of a connection whose streams go on when the other end says that it takes no more."""
+    """The states of a connection whose streams go on after the other end has sent GOAWAY."""
 
     _transitions: ClassVar[dict[Any, Any]] = {  # type: ignore[misc]
         **H2ConnectionStateMachine._transitions,
@@ -31,7 +31,7 @@ class _States(H2ConnectionStateMachine):
 
 
 class HTTP2Wire(RememberingConnection):
-    """The core of one connection's HTTP, at either end."""
+    """The sans-I/O core of one HTTP/2 connection, at either end."""
 
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
@@ -39,12 +39,12 @@ class HTTP2Wire(RememberingConnection):
 
 
 class ServerWire(HTTP2Wire):
-    """That of a server, with windows of its size. It remembers fewer of the streams that have ended."""
+    """The core of a server's connection. It remembers fewer closed streams than `h2` does by default."""
 
     MAX_CLOSED_STREAMS = 1000
 
     def __init__(self) -> None:
-        # What is sent of a head is ours, or what has been found to be in order as it came.
+        # The fields sent are our own, or were validated when they came: they need no validation again.
         super().__init__(
             H2Configuration(
                 client_side=False,
@@ -53,14 +53,14 @@ class ServerWire(HTTP2Wire):
                 normalize_outbound_headers=False,
             )
         )
-        # Its own settings are those that are wanted: 100 streams, heads of 64 KiB, windows of 64 KiB.
+        # The default settings of `h2` are right: 100 streams, heads of 64 KiB, stream windows of 64 KiB.
         self.initiate_connection()
         self.increment_flow_control_window(WINDOW - 65_535)
 
     def farewell(self) -> tuple[int, bytes]:
-        """Return the last stream that has come, and what says that we answer none after it.
+        """Return the number of the last stream that has come, and a GOAWAY frame that names it.
 
-        The streams up to there go on (RFC 9113 section 6.8). `close_connection` would end them.
+        The streams up to that one go on (RFC 9113 section 6.8); `close_connection` would end them.
         """
         last = self.highest_inbound_stream_id
         return last, GoAwayFrame(last_stream_id=last).serialize()

@@ -1,4 +1,4 @@
-"""HTTP/3 as a client speaks it: each message in a request on a stream of its own."""
+"""The client side of HTTP/3 (RFC 9114): each message is in a request on a stream of its own."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class _Exchange:
         self.answer: Answer | None = None
         self.pieces: list[bytes] = []
         self.most = MOST_ANSWER + size
-        """Bytes that may still come."""
+        """Bytes of the answer that are still allowed to come."""
 
 
 class _AnswersTransport(Transport):
-    """A connection as seen by whoever takes its answers, and may want none for a while.
+    """The connection as a transport for whoever takes the answers, which it can pause.
 
     Args:
         link: the connection.
-        exchanger: takes what has come.
+        exchanger: holds the answers back while they are paused.
     """
 
     def __init__(self, link: ClientLink, exchanger: HTTP3Exchanger) -> None:
@@ -42,28 +42,28 @@ class _AnswersTransport(Transport):
         self.is_reading = True
 
     def pauseProducing(self) -> None:
-        """Have no answers come, and the other end send no more than a window."""
+        """Pass on no answers: the other end can send no more than its window then."""
         self.is_reading = False
 
     def resumeProducing(self) -> None:
-        """Have answers come."""
+        """Pass on answers again, those first that have come meanwhile."""
         self.is_reading = True
         self._exchanger.resume()
 
     def stopProducing(self) -> None:
-        """End the connection: nobody wants what comes."""
+        """End the connection: no answers are wanted any more."""
         self.loseConnection()
 
 
 class HTTP3Exchanger(Exchanges[_Exchange]):
-    """Exchanges whose messages are requests; provides `netecho.protocols._contract.Exchanger`."""
+    """Exchanges in requests; provides `netecho.protocols._contract.Exchanger`."""
 
     transport: _AnswersTransport
 
     def __init__(self, link: ClientLink, on_reply: OnReply, on_lost: OnLost) -> None:
         super().__init__(link, on_reply, on_lost)
         self._held: collections.deque[QuicEvent] = collections.deque()
-        """What has come and is not wanted yet."""
+        """Events that are held back while answers are paused."""
         self._held_size = 0
         self._is_resuming = False
         self.transport = link.transport = _AnswersTransport(link, self)
@@ -96,7 +96,7 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
         return _Exchange(sequence, len(payload))
 
     def happened(self, event: QuicEvent) -> None:
-        """Take answers, or some of one, as soon as they are wanted."""
+        """Take an event: now, or when answers are no longer paused."""
         if self.transport.is_reading and not self._held:
             self._hear(event)
         else:
@@ -105,8 +105,8 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
         self._withhold()
 
     def resume(self) -> None:
-        """Take what has come meanwhile."""
-        if self._is_resuming:  # whoever takes an answer has paused, and gone on at once
+        """Take the events that were held back."""
+        if self._is_resuming:  # called from within: an answer led to a pause that ended at once
             return
         self._is_resuming = True
         while self._held and self.transport.is_reading:
@@ -118,7 +118,7 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
         self._link.flush_soon()
 
     def _withhold(self) -> None:
-        """Have the other end wait with what there is no room for."""
+        """Count what is held back against the window of the connection."""
         self._link.wire.withheld = self._http.unfinished + self._held_size
 
     def _hear(self, event: QuicEvent) -> None:
@@ -140,7 +140,7 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
             return
         if isinstance(event, HeadersReceived):
             status = next((value for name, value in event.headers if name == b":status"), b"")
-            if status.isdigit():  # and no trailer
+            if status.isdigit():  # else these are trailers
                 exchange.answer = ANSWERS.get(int(status))
         elif isinstance(event, DataReceived):
             exchange.pieces.append(event.data)

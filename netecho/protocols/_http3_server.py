@@ -1,7 +1,7 @@
-"""HTTP/3 as a server speaks it (RFC 9114): streams of requests in, and their echoes or pages out.
+"""The server side of HTTP/3 (RFC 9114): requests come in on streams, echoes or pages go out on the same.
 
-A body is sent back as it comes. How much of it may come is QUIC's to say: `_quic_wire` opens the window of a
-connection as its peer takes what it has been sent.
+A body is sent back as it comes. QUIC's flow control bounds how much of it may come: `_quic_wire` opens the
+window of a connection as the peer acknowledges what it has been sent.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from netecho.protocols._tls_info import agreement_seen
 from netecho.protocols._watched import Patience, Progress
 
 PER_RESET: Final = 4
-"""Frames that an exchange which is taken back counts for."""
+"""The cost of a request that its peer cancels, in frames: see `Credit`."""
 MADE: Final = WINDOW // 2
-"""Bytes not acknowledged from which on no more of a page is made."""
+"""Bytes that wait for acknowledgement, from which on no more of a page is made."""
 
 
 class HTTP3Link(ServerLink):
-    """A connection to the server."""
+    """A connection of the server."""
 
     port: HTTP3Port
     farewell = FAREWELL
@@ -49,16 +49,16 @@ class HTTP3Link(ServerLink):
         super().__init__(port, wire, peer, ids)
         self._http = HTTP3Wire(wire)
         self._exchanges: dict[int, Exchange] = {}
-        """Those under way, by their streams."""
+        """The exchanges under way, by their streams."""
         self._next = 0
-        """The stream from which on there has been none."""
+        """The lowest request stream on which nothing has come, nor on any above it."""
         self._last: int | None = None
-        """The stream from which on nothing is answered, now that we end."""
+        """The stream from which on no request is answered, once GOAWAY has been sent."""
         self._moved_at = self.begun
         self._progress = Progress(self.begun)
         self._answered = 0
         self._held = 0
-        """Bytes of bodies that are not on their way back yet."""
+        """Bytes of bodies that have not been sent back yet."""
         self._room = 0
         """Bytes of pages that may still be made in this turn."""
         self._seen: dict[str, Any] | None = None
@@ -66,7 +66,7 @@ class HTTP3Link(ServerLink):
     # In.
 
     def heard(self, event: QuicEvent) -> None:
-        """Take what has come on a stream."""
+        """Take an event of a stream."""
         match event:
             case StreamDataReceived():
                 stream = event.stream_id
@@ -94,7 +94,7 @@ class HTTP3Link(ServerLink):
                     self.pay(PER_RESET)
 
     def _expect(self, stream: int) -> None:
-        """Begin an exchange, now that something has come on a stream."""
+        """Begin an exchange when the first bytes come on a stream; reject it after GOAWAY."""
         self._next = max(self._next, stream + 4)
         if self._last is None or stream < self._last:
             self._exchanges[stream] = Exchange(self.reactor.seconds())
@@ -128,7 +128,7 @@ class HTTP3Link(ServerLink):
 
     def _begin(self, stream: int, exchange: Exchange, headers: Any) -> None:
         if len({value for name, value in headers if name in (b":authority", b"host")}) > 1:
-            self._cancel(stream, ErrorCode.H3_MESSAGE_ERROR)  # they are to be one (RFC 9114 section 4.3.1)
+            self._cancel(stream, ErrorCode.H3_MESSAGE_ERROR)  # they must be equal (RFC 9114 section 4.3.1)
             self.pay(PER_RESET)
             return
         settings = self.port.settings
@@ -137,13 +137,13 @@ class HTTP3Link(ServerLink):
         )
         exchange.begin(decision)
         if decision.wants_continue:
-            with contextlib.suppress(RuntimeError):  # unless the peer wants to hear nothing on it
+            with contextlib.suppress(RuntimeError):  # the peer has stopped the stream
                 self._http.send_headers(stream, [(b":status", b"100")])
         if decision.delay:
             self._pause(stream, exchange, decision.delay)
 
     def _see(self) -> dict[str, Any]:
-        """Return what is to be seen of the connection, ready for JSON."""
+        """Return what the server knows of the connection, ready for JSON."""
         if self._seen is None:
             self._seen = {
                 "peer": peer_text(self.peer),
@@ -156,14 +156,14 @@ class HTTP3Link(ServerLink):
     # Out.
 
     def gather(self) -> None:
-        """Send what there is of each answer."""
+        """Send what is ready of each answer."""
         self._room = MADE - self.wire.backlog
         for stream, exchange in list(self._exchanges.items()):
             if exchange.may_start or exchange.started:
                 try:
                     self._answer(stream, exchange)
                 except (RuntimeError, ValueError):
-                    self._cancel(stream, ErrorCode.H3_REQUEST_CANCELLED)  # the peer wants to hear no more
+                    self._cancel(stream, ErrorCode.H3_REQUEST_CANCELLED)  # the peer has stopped the stream
         self.wire.withheld = self._held + self._http.unfinished
 
     def _answer(self, stream: int, exchange: Exchange) -> None:
@@ -186,7 +186,7 @@ class HTTP3Link(ServerLink):
                 break
             pieces.append(piece)
             size += len(piece)
-        else:  # it is the others' turn then
+        else:  # the other streams go first next time
             self._exchanges[stream] = self._exchanges.pop(stream)
         self._room -= size
         exchange.moved += size
@@ -229,13 +229,13 @@ class HTTP3Link(ServerLink):
     # The end of the connection.
 
     def progressed(self) -> None:
-        """Give the peer its idle time anew."""
+        """Restart the peer's idle time."""
         self._moved_at = self.reactor.seconds()
         if self.deadline is None:
             self.deadline = self._moved_at + self.port.patience.look
 
     def overdue(self) -> None:
-        """Look whether the peer gets on; it is called from time to time."""
+        """Check whether the peer makes progress; called when `deadline` is reached."""
         now = self.reactor.seconds()
         idle = self.port.settings.idle_timeout
         if not self.is_open or (idle is not None and now - self._moved_at >= idle):
@@ -254,7 +254,7 @@ class HTTP3Link(ServerLink):
                 self.flush_soon()
         backlog = self.wire.backlog
         stage = self._answered, bool(self._exchanges), bool(backlog)
-        if backlog and not self._exchanges:  # each of those has its own time
+        if backlog and not self._exchanges:  # each exchange has its own time
             if self._progress.is_overdue(now, stage, self.bytes_sent - backlog, patience, idle=False):
                 self.cut("the answers are not taken")
         else:
@@ -262,11 +262,11 @@ class HTTP3Link(ServerLink):
 
     @property
     def is_answered(self) -> bool:
-        """Whether the peer has acknowledged all that it is owed."""
+        """Whether all requests are answered, and the peer has acknowledged the answers."""
         return not self._exchanges and super().is_answered
 
     def drain(self) -> None:
-        """Answer what was asked up to now, then finish."""
+        """Send GOAWAY, answer the requests that came before, then finish."""
         if self.is_open and self._last is None:
             self._last = self._next
             self._http.go_away(self._last)
@@ -280,14 +280,14 @@ class HTTP3Link(ServerLink):
         super().drain()
 
     def over(self, why: Any) -> None:
-        """Leave the books, and nothing running."""
+        """Forget all exchanges and their timers, and count the connection as closed."""
         for stream in list(self._exchanges):
             self._forget(stream)
         super().over(why)
 
 
 class HTTP3Port(QUICPort):
-    """Its port."""
+    """The UDP port of an HTTP/3 listener."""
 
     alpn = ALPN
     link = HTTP3Link

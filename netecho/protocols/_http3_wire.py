@@ -1,7 +1,8 @@
-"""HTTP/3's frames over one QUIC connection: aioquic's, with limits on what a peer may have kept for it.
+"""HTTP/3's frames over one QUIC connection: aioquic's, with limits on what is kept for a peer.
 
-This is the one file that knows what aioquic keeps of that to itself. Its QPACK would let a peer refer to what
-it had us remember, kilobytes by a byte, and it waits for the end of a frame whatever size that is to have.
+With a dynamic QPACK table a peer could refer to kilobytes that we remember by a single byte, and aioquic
+buffers a frame until its end, however long it is said to be. This is the only module that uses private parts
+of aioquic's HTTP/3.
 """
 
 from __future__ import annotations
@@ -28,37 +29,37 @@ ALPN: Final = ("h3",)
 FAREWELL: Final = (int(ErrorCode.H3_NO_ERROR), True)
 """How a connection ends in order; see `netecho.protocols._quic_link.Link.farewell`."""
 OVERHEAD: Final = 32
-"""Bytes that a field counts for beside its own (RFC 9114 section 4.2.2)."""
+"""Bytes that are added for each field to the size of a head (RFC 9114 section 4.2.2)."""
 TABLE: Final = 4096
-"""Bytes of fields that we have a peer remember, however many it would."""
+"""Bytes of the largest QPACK table that we have a peer keep for us, however large it allows."""
 BLOCKED: Final = 16
-"""Streams that may wait for what it is to remember."""
+"""Streams that may be blocked by entries of that table which are on their way."""
 
 
 class ExcessError(ProtocolError):
-    """A head, or a frame of settings, that is larger than is taken."""
+    """A head is larger than `MOST_HEAD`."""
 
     error_code = ErrorCode.H3_EXCESSIVE_LOAD
 
 
 class HTTP3Wire(H3Connection):
-    """The core of one connection's HTTP.
+    """The sans-I/O core of one HTTP/3 connection.
 
     Args:
-        wire: that of QUIC.
+        wire: the QUIC connection beneath.
     """
 
     def __init__(self, wire: Wire) -> None:
         self.frames = 0
-        """How many have come, whatever is in them."""
+        """How many frames have come, of any type."""
         self._lent: Headers | None = None
-        """The head that has just been given an authority for aioquic to see."""
+        """The head to which `:authority` has just been added, for aioquic to check."""
         super().__init__(wire)
 
     # What we allow a peer.
 
     def _init_connection(self) -> None:
-        # Nothing is pushed to us, or remembered for a peer, so that nothing waits for what is not known yet.
+        # No pushes and no dynamic table, so that no stream is ever blocked by a missing entry.
         self._max_push_id = None
         self._max_table_capacity = self._blocked_streams = 0
         self._decoder = pylsqpack.Decoder(0, 0)
@@ -85,7 +86,7 @@ class HTTP3Wire(H3Connection):
             raise ExcessError(f"a head has {MOST_HEAD} bytes at most")
         if not self._is_client:
             named = dict(headers)
-            # Host does as well (RFC 9114 section 4.3.1), but aioquic does not know that.
+            # Host may stand for it (RFC 9114 section 4.3.1), which aioquic does not accept.
             if b":authority" not in named and b":method" in named and b"host" in named:
                 headers = self._lent = [(b":authority", named[b"host"]), *headers]
         return headers
@@ -99,18 +100,18 @@ class HTTP3Wire(H3Connection):
         super()._check_request_or_push_frame_type(frame_type, stream)
 
     def _check_content_length(self, stream: H3Stream) -> None:
-        # An answer to HEAD, or of status 304, says how long a content would be that it does not have.
+        # An answer to HEAD or of status 304 has the length of a content that is not sent.
         if stream.content_length or not self._is_client:
             super()._check_content_length(stream)
 
     def handle_event(self, event: Any) -> list[Any]:
-        """Take an event of QUIC; return those of HTTP that come of it."""
+        """Take an event of QUIC; return the events of HTTP that follow from it."""
         number = getattr(event, "stream_id", -1)
         stream = self._stream.get(number)
         try:
             came = super().handle_event(event)
         except RuntimeError:
-            # One of our own streams of QPACK's, which the peer has stopped in the same packet.
+            # The peer has stopped one of our QPACK streams in the same packet.
             return self._refuse(ErrorCode.H3_CLOSED_CRITICAL_STREAM, "a critical stream is stopped")
         if self._lent is not None:
             del self._lent[0]
@@ -129,7 +130,7 @@ class HTTP3Wire(H3Connection):
         return came
 
     def _refuse(self, code: int, reason: str) -> list[Any]:
-        """End the connection, unless that is done."""
+        """Close the connection with an error, unless it is closed already."""
         if not self._is_done:
             self._is_done = True
             self._quic.close(code, reason_phrase=reason)
@@ -138,18 +139,18 @@ class HTTP3Wire(H3Connection):
     # What is kept.
 
     def knows(self, stream: int) -> bool:
-        """Return whether anything has come on a stream that is not over."""
+        """Return whether a stream is open, and something has come on it."""
         return stream in self._stream
 
     @property
     def unfinished(self) -> int:
-        """Bytes that have come of frames which are taken whole."""
+        """Bytes of incomplete frames, which are kept until their end has come."""
         return sum([len(one.buffer) for one in self._stream.values()])
 
     # What only one end says.
 
     def cancel(self, stream: int, code: int) -> None:
-        """End a stream for its sender and us, whatever has come of it."""
+        """Reset our side of a stream, and have the peer stop sending on it."""
         self._quic.reset_stream(stream, code)
         if (ours := self._stream.get(stream)) is not None:
             ours.sending_ended = True
@@ -159,11 +160,11 @@ class HTTP3Wire(H3Connection):
                 self._quic.stop_stream(stream, code)
 
     def stop(self, stream: int, code: int) -> None:
-        """Have its sender send no more on a stream on which we have (RFC 9114 section 4.1)."""
+        """Have the peer stop sending a request that has been answered (RFC 9114 section 4.1)."""
         self._quic.stop_stream(stream, code)
 
     def go_away(self, stream: int) -> None:
-        """Say that we answer no request from this stream on (RFC 9114 section 5.2)."""
+        """Send GOAWAY: no request from this stream on is answered (RFC 9114 section 5.2)."""
         self._quic.send_stream_data(
             self._local_control_stream_id or 0, encode_frame(FrameType.GOAWAY, encode_uint_var(stream))
         )

@@ -1,7 +1,6 @@
-"""HTTP/1.1 of a server that has been told how large a body may be.
+"""The server side of HTTP/1.1 with a limit on the size of request bodies (`--max-message`).
 
-It is a class of its own so that the others, which send any body back as it comes and keep nothing of it, do
-not ask for each piece whether there is a limit.
+It is a class of its own so that a server without a limit need not check each piece of a body.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class BoundedHTTP1(HTTP1Server):
-    """Refuses a body that says it is too large, or turns out to be: if its answer has begun, by an end."""
+    """Refuses bodies that are too large with 413, or by the connection's end if the answer has begun."""
 
     def __init__(self, connection: HTTPConnection, most: int, *more: Any) -> None:
         self._most = most
@@ -29,7 +28,11 @@ class BoundedHTTP1(HTTP1Server):
         super()._decide(length, content_type)
 
     def on_body(self, data: bytes) -> None:
-        """Take some of the body."""
+        """Take a piece of the body.
+
+        Raises:
+            RequestError: the body is too large (RFC 9110 section 15.5.14).
+        """
         self._check(self._body_size + len(data))
         super().on_body(data)
 
@@ -39,4 +42,4 @@ class BoundedHTTP1(HTTP1Server):
 
 
 class BoundedImpairedHTTP1(BoundedHTTP1, ImpairedHTTP1):
-    """The same, where answers are impaired on purpose."""
+    """The same for a server that impairs its answers on purpose."""

@@ -1,4 +1,4 @@
-"""A request on a stream of its own, and its answer: what does not depend on how HTTP frames them."""
+"""Requests on streams and their answers: what HTTP/2 and HTTP/3 have in common, whatever their frames."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any, Final
 
 from netecho.plans import ReplyMode
 from netecho.protocols import _http_pages as pages
-from netecho.protocols._http_limits import MOST_FIELD, MOST_FIELDS, MOST_TARGET, is_host, too_large
+from netecho.protocols._http_limits import ALLOWED, MOST_FIELD, MOST_FIELDS, MOST_TARGET, is_host, too_large
 from netecho.protocols._watched import Progress
 
 Fields = list[tuple[bytes, bytes]]
 JOINED: Final = 1024
-"""Bytes of a piece up to which the next one is joined to it: small ones take many times their size."""
+"""Bytes below which the next piece is appended to a piece: small objects have a large overhead."""
 
 
 def keep(pieces: collections.deque[bytes], data: bytes) -> None:
-    """Append what has come of a body to what waits to be sent back."""
+    """Append a piece of a body to those that wait to be sent back."""
     if pieces and len(pieces[-1]) < JOINED:
         pieces[-1] += data
     else:
@@ -30,21 +31,21 @@ def keep(pieces: collections.deque[bytes], data: bytes) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
-    """How a request is answered: its head alone says it."""
+    """How a request is answered, which its head alone determines."""
 
     method: bytes
     page: pages.Page | None
-    """What is answered; `None`: the body."""
+    """The page that is the answer; `None` if the body is echoed."""
     delay: float = 0.0
-    """Seconds after which it is."""
+    """Seconds before the answer."""
     content_type: bytes = b""
-    """Of the body that is sent back, and:"""
+    """The media type of the body that is echoed."""
     length: int | None = None
-    """Bytes of it, if it is known."""
+    """Bytes of that body; `None` if not known."""
     wants_continue: bool = False
-    """The peer waits to be told that it may send the body."""
+    """The peer waits for 100 (Continue) before it sends the body (RFC 9110 section 10.1.1)."""
     is_refusal: bool = False
-    """It is answered at once, and nothing of its body is taken."""
+    """The request is refused: it is answered at once, and its body is not taken."""
 
 
 def decide(
@@ -59,12 +60,12 @@ def decide(
     """Return how a request is answered.
 
     Args:
-        headers: all of its fields, the pseudo-fields first.
-        version: of HTTP.
-        reply: what is answered where there is no page.
-        see: says what the server saw of the connection.
+        headers: the fields of its head, the pseudo-header fields first.
+        version: of HTTP, `2` or `3`.
+        reply: what is answered on paths without a page.
+        see: returns what the server knows of the connection.
         ended: no body follows.
-        most: bytes of a body that are taken; `None`: any number.
+        most: bytes of the largest body that is taken; `None` for no limit.
     """
     named = dict(headers)
     method, target = named.get(b":method", b""), named.get(b":path", b"")
@@ -109,10 +110,10 @@ def _check(headers: Sequence[tuple[bytes, bytes]], method: bytes, target: bytes,
 
 
 class Exchange:
-    """One, of which at first nothing has come.
+    """A request on a stream and its answer, from the first byte that comes.
 
     Args:
-        now: in seconds.
+        now: the time, in seconds.
     """
 
     __slots__ = (
@@ -135,33 +136,33 @@ class Exchange:
     def __init__(self, now: float) -> None:
         self.progress = Progress(now)
         self.begun = False
-        """The head of the request has come."""
+        """The head of the request has come, and been decided on."""
         self.ended = False
-        """The request is complete, or as much of it as is taken."""
+        """The request has come whole, or no more of it is taken."""
         self.goes_on = False
-        """It is refused, and its peer may send more of it."""
+        """The request is refused, and its peer may still send more of it."""
         self.wants_continue = False
         self.page: pages.Page | None = None
-        """What is answered; `None`: the body."""
+        """The page that is the answer; `None` if the body is echoed."""
         self.head: Fields = []
-        """Of the answer."""
+        """The fields of the answer's head."""
         self.started = False
         """The answer has been begun."""
         self.is_last = False
-        """The answer is its head alone."""
+        """The answer has no content."""
         self.content: pages.Content | None = None
-        """What is still to be made of a page."""
+        """The part of a page that is still to be made."""
         self.out: collections.deque[bytes] = collections.deque()
-        """What has come of a body that has not been sent back."""
+        """Pieces of the body that have not been sent back."""
         self.call: Any = None
-        """The end of a pause."""
+        """The delayed call that ends a pause."""
         self.size = 0
-        """Bytes of the body."""
+        """Bytes of the body that came."""
         self.moved = 0
-        """Bytes of the answer, and of a body that is not answered with itself."""
+        """Bytes of content that was sent, and of a body that is not echoed."""
 
     def begin(self, decision: Decision) -> None:
-        """Make ready to answer as has been decided."""
+        """Prepare the answer that has been decided on."""
         self.begun = True
         self.wants_continue = decision.wants_continue
         if decision.is_refusal:
@@ -173,13 +174,13 @@ class Exchange:
 
     @property
     def may_start(self) -> bool:
-        """Whether there is something of the answer to be sent: a page's whole request must have come."""
+        """Whether the answer can begin: a page only when the whole request has come."""
         if self.call is not None or not self.begun:
             return False
         return self.ended or (self.page is None and bool(self.out))
 
     def next_piece(self) -> bytes | pages.Pause | None:
-        """Return what comes next of the answer's content; `None` if there is no more yet, or at all."""
+        """Return the next piece of the content; `None` if there is none yet, or no more at all."""
         if self.out:
             return self.out.popleft()
         if self.content is not None:
@@ -191,25 +192,31 @@ class Exchange:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing more of the answer is to come, after what is there."""
+        """Whether all of the answer has been taken for sending."""
         return self.ended and self.content is None and not self.out
 
 
 @functools.lru_cache(256)
 def _fields_of(status: int, content_type: bytes, length: int | None, now: int) -> Fields:
-    """Return the fields that an answer begins with in the second `now`."""
+    """Return the fields of an answer's head; `now` is its date in seconds since 1970."""
     fields = [
         (b":status", b"%d" % status),
         (b"date", formatdate(now, usegmt=True).encode()),
         (b"content-type", content_type),
     ]
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        fields.append((b"allow", ALLOWED))
     return fields if length is None else [*fields, (b"content-length", b"%d" % length)]
 
 
 def head_of(decision: Decision, now: int) -> tuple[Fields, bool]:
-    """Return the head of an answer in the second `now`, and whether that is all of it.
+    """Return the fields of an answer's head, and whether the answer has no content.
 
-    The list is not to be changed.
+    The list is shared, and must not be changed.
+
+    Args:
+        decision: how the request is answered.
+        now: the date, in seconds since 1970.
     """
     page = decision.page
     if page is None:

@@ -1,4 +1,4 @@
-"""HTTP of a server that impairs its answers on purpose: each is written, and counted, by itself."""
+"""The server side of HTTP/1.1 and HTTP/2 with impairments: each answer is written, and counted, by itself."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class ImpairedHTTP1(HTTP1Server):
-    """In HTTP/1.1. What stands for the first piece of each echo `spoil` returns.
+    """HTTP/1.1. The first piece of each echo is replaced by what `spoil` returns for it.
 
-    Among what waits to be written there are notes, which are contents of nothing: they count an answer as
-    begun before its first bytes are written, and as given before its last.
+    Empty contents are put among what waits to be written. They have the side effect of counting: an answer as
+    begun before its first bytes are written, and as given before its last bytes.
     """
 
     def __init__(self, connection: HTTPConnection, spoil: Callable[[bytes], bytes]) -> None:
@@ -27,7 +27,7 @@ class ImpairedHTTP1(HTTP1Server):
         super().__init__(connection)
 
     def on_body(self, data: bytes) -> None:
-        """Take some of the body."""
+        """Take a piece of the body."""
         is_first_of_echo = not self._body_size and self._page is None
         if is_first_of_echo:
             self._out.append(self._begins())
@@ -61,7 +61,7 @@ class ImpairedHTTP1(HTTP1Server):
         yield from ()
 
     def _until_it_ends(self, content: Content) -> Content:
-        """Yield a content, of which the last piece is the end of an answer."""
+        """Yield a content; before its last piece, count the answer as given."""
         piece = next(content, b"")
         for following in content:
             yield piece
@@ -71,7 +71,7 @@ class ImpairedHTTP1(HTTP1Server):
 
 
 def _joined(items: list[Any]) -> list[Any]:
-    """Return what is to be written, with bytes that follow on bytes joined to them."""
+    """Return what is to be written, with adjacent bytes joined."""
     joined: list[Any] = []
     for item in items:
         if joined and isinstance(item, bytes) and isinstance(joined[-1], bytes):
@@ -82,7 +82,7 @@ def _joined(items: list[Any]) -> list[Any]:
 
 
 class ImpairedHTTP2(HTTP2Server):
-    """In HTTP/2, likewise."""
+    """HTTP/2, likewise."""
 
     def __init__(self, connection: HTTPConnection, spoil: Callable[[bytes], bytes]) -> None:
         self._spoil = spoil
@@ -91,7 +91,7 @@ class ImpairedHTTP2(HTTP2Server):
 
     @property
     def given(self) -> int:
-        """How many answers have been given whole."""
+        """How many answers have been completed."""
         return self.exchanges
 
     def _body(self, number: int, data: bytes, size: int) -> int:

@@ -1,4 +1,4 @@
-"""What an HTTP server takes from a peer, whichever version of HTTP they speak."""
+"""The limits of what an HTTP server takes from a peer, the same in all versions of HTTP."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import re
 from typing import Final
 
 MOST_TARGET: Final = 16 << 10
-"""Bytes of a request's target."""
+"""Bytes of the longest request target."""
 MOST_FIELD: Final = 16 << 10
-"""Bytes of one header field."""
+"""Bytes of the largest header field."""
 MOST_HEAD: Final = 64 << 10
-"""Bytes of a request's head."""
+"""Bytes of the largest head of a request."""
 MOST_FIELDS: Final = 100
-"""Header fields of a request."""
+"""The most header fields of a request."""
 MOST_FRAMING: Final = 64 << 10
-"""Bytes of a chunked body that are none of its content, beyond as many as `FRAMING_SHARE` allows."""
+"""Bytes of framing that a chunked body may have, beyond what `FRAMING_SHARE` allows."""
 FRAMING_SHARE: Final = 16
-"""For each byte of content so many may go into the framing of chunks."""
+"""Bytes of framing that a chunked body may have for each byte of its content."""
+ALLOWED: Final = b"GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH"
+"""The `Allow` field of an answer of 405, which must have one (RFC 9110 section 15.5.6). The methods of WebDAV
+are answered too, but hardly asked for."""
 WEBSOCKET_PATH: Final = "/ws"
-"""Where a connection may go on in WebSocket."""
+"""The path at which a connection can be upgraded to WebSocket."""
 
 _HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"
@@ -26,19 +29,19 @@ _HOST: Final = re.compile(
 
 
 def is_host(value: bytes) -> bool:
-    """Return whether a Host field says a host and perhaps a port (RFC 9110 section 7.2), or nothing."""
+    """Return whether a Host field is a host with or without a port (RFC 9110 section 7.2), or empty."""
     return _HOST.fullmatch(value) is not None
 
 
 def too_large(most: int) -> str:
-    """Return why a body is not taken where one has bytes at most (RFC 9110 section 15.5.14)."""
+    """Return why a body of more than `most` bytes is refused (RFC 9110 section 15.5.14)."""
     return f"a body has at most {most} bytes here"
 
 
 def path_of(target: bytes) -> tuple[str, str] | None:
-    """Return the path and query of a request's target (RFC 9112 section 3.2); `None` if it is none.
+    """Return the path and query of a request target (RFC 9112 section 3.2); `None` if it is malformed.
 
-    Whoever takes us for a proxy is answered as if it had not.
+    Of a target in absolute form, as a proxy is sent, only the path and query count.
     """
     text = target.decode("latin-1")
     if not text.startswith("/"):

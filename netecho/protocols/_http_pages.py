@@ -1,7 +1,7 @@
-"""What an HTTP server answers where it does not echo: pages that say or do something, by their paths.
+"""The pages of an HTTP server: answers that are not echoes, found by their paths.
 
-A page is worked out from its path alone, whichever version of HTTP carries it, and what it may ask of the
-server is bounded.
+A page is determined by the request, whichever version of HTTP carries it, and what it can cost the server is
+bounded.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from netecho.plans import ReplyMode
 from netecho.protocols._http_limits import path_of
 
 MOST_BYTES: Final = 1 << 30
-"""Bytes that `/bytes` may ask for."""
+"""The most bytes that `/bytes` sends."""
 MOST_LINES: Final = 1_000_000
-"""Lines that `/stream` may ask for."""
+"""The most lines that `/stream` sends."""
 MOST_EVENTS: Final = 3600
-"""Events, one a second, that `/sse` sends at most."""
+"""The most events, one a second, that `/sse` sends."""
 MOST_DELAY: Final = 60.0
-"""Seconds that `/delay` may ask for."""
+"""The longest delay of `/delay`, in seconds."""
 BLOCK: Final = 1 << 16
-"""Bytes of content that are made at a time."""
+"""Bytes in a piece of content."""
 TEXT: Final = "text/plain; charset=utf-8"
 _PATTERN: Final = bytes(range(256)) * (BLOCK // 256)
 _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -35,48 +35,48 @@ _QUANTITY: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)([A-Za-z]*)", re.A
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pause:
-    """A time in which nothing is sent."""
+    """A pause between pieces of content, in which nothing is sent."""
 
     seconds: float
 
 
 Content = Iterator[bytes | Pause]
-"""What is sent bit by bit, as the peer takes it."""
+"""Content that is made piece by piece, as the peer takes it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Page:
-    """An answer that is no echo."""
+    """An answer that is not an echo."""
 
     content: bytes | Content = b""
     status: int = 200
     content_type: str = TEXT
     length: int | None = None
-    """Bytes of content that comes bit by bit; `None` if that is not known."""
+    """Bytes of a content that is made piece by piece; `None` if not known."""
     is_endless: bool = False
-    """Nobody waits for the last of it: a server that is to end cuts it short."""
+    """A server that is told to end cuts it short."""
     is_error: bool = False
-    """It says what is wrong with a request, whatever the body of that is."""
+    """The page refuses the request: it is sent at once, and the body is not taken."""
 
     @property
     def size(self) -> int | None:
-        """Bytes of content, if it is known."""
+        """Bytes of content; `None` if not known."""
         return len(self.content) if isinstance(self.content, bytes) else self.length
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """The head of a request."""
+    """The head of a request, as a page sees it."""
 
     method: bytes
     target: bytes
     version: str
     fields: tuple[tuple[bytes, bytes], ...]
     length: int | None
-    """Bytes of its body; `None` if that is not known."""
+    """Bytes of its body; `None` if not known."""
 
     def seen(self, path: str, query: str) -> dict[str, Any]:
-        """Return what is to be seen of it, ready for JSON."""
+        """Return what the request says, ready for JSON."""
         return {
             "method": self.method.decode("latin-1"),
             "target": self.target.decode("latin-1"),
@@ -88,7 +88,7 @@ class Request:
 
 
 class RequestError(Exception):
-    """A request that gets an error for an answer, with this status."""
+    """A request is answered with an error of this status."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -98,15 +98,15 @@ class RequestError(Exception):
 def decide(
     request: Request, reply: ReplyMode, see: Callable[[], dict[str, Any]]
 ) -> tuple[float, Page | None]:
-    """Return after how many seconds to answer a request, and with which page; `None`: with its body.
+    """Return the seconds to wait before a request is answered, and the page; `None` for an echo.
 
     Args:
         request: its head.
-        reply: what is answered where there is no page.
-        see: says what the server saw of the connection.
+        reply: what is answered on paths without a page.
+        see: returns what the server knows of the connection.
 
     Raises:
-        RequestError: it asks for what nobody gets.
+        RequestError: the target is malformed.
     """
     found = path_of(request.target)
     if found is None:
@@ -130,12 +130,10 @@ def decide(
 
 
 def delay_of(path: str) -> float | None:
-    """Return the seconds after which `/delay/DURATION` is answered, as if nothing had been asked.
-
-    `None`: the path asks for no delay.
+    """Return the seconds of `/delay/DURATION`, which is otherwise answered as `/` is; `None` for other paths.
 
     Raises:
-        ValueError: it asks for one that nobody gets.
+        ValueError: the duration is malformed or too long.
     """
     match path.split("/"):
         case ["", "delay", text]:
@@ -144,14 +142,14 @@ def delay_of(path: str) -> float | None:
 
 
 def page_of(path: str, see: Callable[[], dict[str, Any]]) -> Page | None:
-    """Return the page of a path; `None` where what comes is echoed.
+    """Return the page of a path; `None` if the path has none.
 
     Args:
         path: without its query.
-        see: says what the server saw of the request.
+        see: returns what the server knows of the request and its connection.
 
     Raises:
-        ValueError: there is such a page, but it does not do that.
+        ValueError: the path has a page, but its argument is malformed or out of range.
     """
     match path.split("/"):
         case ["", "healthz"]:
@@ -173,7 +171,7 @@ def page_of(path: str, see: Callable[[], dict[str, Any]]) -> Page | None:
 
 
 def seen(what: dict[str, Any]) -> Page:
-    """Return a page that says what the server saw of a request."""
+    """Return a page of JSON."""
     return Page(json.dumps(what, indent=2).encode() + b"\n", content_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""How an HTTP server's connections go: which version they speak, how long they may take, how they end."""
+"""The connections of an HTTP server: which version they speak, their time limits, and how they end."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from netecho.protocols._ws_server import WebSocketServer
 
 PATIENCE: Final = Patience()
 REMEMBERED: Final = 3600
-"""Seconds that a client may remember where HTTP/3 is (RFC 7838 section 3.1)."""
+"""Seconds for which a client may remember Alt-Svc (RFC 7838 section 3.1)."""
 FAREWELL: Final = 0.2
-"""Seconds in which a peer that is cut off may read why."""
+"""Seconds between an error and the cut of the connection, so that the peer can read the error."""
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What every HTTP/2 connection begins with."""
+"""The connection preface of HTTP/2 (RFC 9113 section 3.4)."""
 
 
 class HTTPConnection(Receiver):
-    """A connection of an HTTP server, whichever version it speaks.
+    """A connection of an HTTP server, in any version over TCP.
 
-    `received` and `sent` count all bytes of HTTP, not of content alone.
+    `received` and `sent` count all bytes of HTTP, not only content.
     """
 
     factory: HTTPFactory
@@ -37,20 +37,20 @@ class HTTPConnection(Receiver):
     def __init__(self) -> None:
         super().__init__()
         self.is_paused = False
-        """The peer does not take what it is sent."""
+        """The peer does not take what it is sent: nothing more is written for now."""
         self._is_reading = True
         self._has_ended = False
-        """The peer sends nothing more."""
+        """The peer has closed its half."""
         self._undecided: bytes | None = b""
-        """What has come as long as it may be either version's; `None`: it is known which."""
+        """What has come while it may begin either version; `None` once the version is known."""
         self._seen: dict[str, Any] | None = None
         self._answered = 0
-        """Messages, before it was upgraded."""
+        """Requests that were answered before an upgrade to WebSocket."""
         self.wire: Any = None
 
     @property
     def messages(self) -> int | None:
-        """How many requests have been answered."""
+        """How many requests or messages have been answered."""
         return self._answered + int(self.wire.given)
 
     @property
@@ -60,21 +60,21 @@ class HTTPConnection(Receiver):
 
     @property
     def reply(self) -> ReplyMode:
-        """What is answered."""
+        """The reply mode."""
         return self.factory.settings.reply
 
     @property
     def most(self) -> int | None:
-        """Bytes of a body that are taken; `None`: any number."""
+        """Bytes of the largest body that is taken; `None` for no limit."""
         return self.factory.settings.max_message
 
     def connectionMade(self) -> None:
-        """Begin the peer's time."""
+        """Start the peer's time limits."""
         self.wire = self._http1()
         super().connectionMade()
 
     def handshakeCompleted(self) -> None:
-        """Speak what has been agreed on."""
+        """Speak the version that was agreed on by ALPN (RFC 7301)."""
         if self.factory.settings.tls is not None:
             chosen = self.transport.getHandle().get_alpn_proto_negotiated()
             self._undecided = None if chosen else b""
@@ -84,7 +84,7 @@ class HTTPConnection(Receiver):
 
     @property
     def alternative(self) -> bytes:
-        """The `Alt-Svc` field of every answer; empty if there is none."""
+        """The value of the Alt-Svc field of every answer; empty for none."""
         return self.factory.alternative
 
     def _http1(self) -> HTTP1Server:
@@ -97,14 +97,18 @@ class HTTPConnection(Receiver):
         return HTTP2Server(self) if self.spoil is None else ImpairedHTTP2(self, self.spoil)
 
     def upgrade(self, head: bytes) -> None:
-        """Go on in WebSocket, for which this is the request and what has come behind it."""
+        """Go on in WebSocket.
+
+        Args:
+            head: the request, and what has come after it.
+        """
         self._answered += self.wire.given
         self.wire.close()
         self.wire = WebSocketServer(self)
         self.wire.received(head)
 
     def finish(self) -> None:
-        """End in order: with a farewell first, if the wire has one and has not said it."""
+        """End in order, after a farewell if the version has one that was not sent yet."""
         if self.finished or not self.wire.part():
             super().finish()
 
@@ -113,7 +117,7 @@ class HTTPConnection(Receiver):
         return float(self.factory.reactor.seconds())
 
     def seen(self) -> dict[str, Any]:
-        """Return what is to be seen of the connection, ready for JSON."""
+        """Return what the server knows of the connection, ready for JSON."""
         if self._seen is None:
             self._seen = seen_of(self)
         return self._seen
@@ -132,7 +136,10 @@ class HTTPConnection(Receiver):
             self.progressed()
 
     def _decide(self, data: bytes) -> bytes:
-        """See by its first bytes which version a peer speaks (RFC 9113 section 3.3); return what is known."""
+        """Decide by the first bytes which version a peer speaks (RFC 9113 section 3.3).
+
+        Returns what is to be parsed: all of it once the version is known, and nothing before that.
+        """
         known = data[: len(PREFACE)]
         self._undecided = data
         if PREFACE.startswith(known) and len(known) < len(PREFACE):
@@ -148,7 +155,7 @@ class HTTPConnection(Receiver):
         self.transport.write(data)
 
     def proceed(self) -> None:
-        """Go on with what had to wait."""
+        """Go on with what had to wait for the peer, or for a pause."""
         if self.finished or self._lost:
             return
         self.wire.proceed()
@@ -158,7 +165,7 @@ class HTTPConnection(Receiver):
             super().readConnectionLost()
 
     def _look_to_reading(self) -> None:
-        """Read from the peer if there is room for what it sends."""
+        """Read from the peer if there is room for what it sends, else stop reading."""
         if self.finished:
             return
         wanted = not (self.is_paused or self.wire.is_full)
@@ -170,28 +177,28 @@ class HTTPConnection(Receiver):
                 self.transport.pauseProducing()
 
     def pauseProducing(self) -> None:
-        """Read and send nothing more: the peer has not taken its answer yet."""
+        """Stop reading and writing: the peer has not taken its answer yet."""
         self.is_paused = True
         self._look_to_reading()
 
     def resumeProducing(self) -> None:
-        """Go on: the peer has taken its answer."""
+        """Go on, as the peer has taken its answer."""
         self.is_paused = False
         self.proceed()
 
     def readConnectionLost(self) -> None:
-        """The peer has closed its half: what it asked for is still answered, if it asked for it whole."""
+        """The peer has closed its half: requests that have come whole are still answered."""
         self._has_ended = True
         if not self.wire.holds:
             super().readConnectionLost()
 
     def drain(self) -> None:
-        """Answer what was asked, then finish."""
+        """Answer the requests that have come, then finish."""
         super().drain()
         self.wire.drain()
 
     def cut_soon(self) -> None:
-        """End the connection at once, but for a moment in which the peer may learn why."""
+        """Cut the connection after `FAREWELL` seconds, in which the peer can read why."""
         self.factory.reactor.callLater(FAREWELL, self._cut_off)
 
     def _cut_off(self) -> None:
@@ -199,15 +206,15 @@ class HTTPConnection(Receiver):
             self.cut()
 
     def is_answered(self) -> bool:
-        """Return whether no request is under way, and all that was received before the drain is read."""
+        """Return whether no request is under way, and all that came before the drain has been read."""
         return self.wire.is_idle and super().is_answered()
 
     def look(self, now: float, patience: Patience) -> None:
-        """End the connection if the peer takes too long for what it is at.
+        """End the connection if the peer takes too long over its current step.
 
         Args:
-            now: in seconds.
-            patience: what it may take.
+            now: the time, in seconds.
+            patience: the time limits.
         """
         if self._shaking_hands or self._lost:
             return
@@ -221,9 +228,10 @@ class HTTPConnection(Receiver):
             self.cut()
 
     def timeoutConnection(self) -> None:
-        """End a connection that made no progress, but leave to `look` how long the last answer may take.
+        """End a connection that made no progress, but leave the time for the last answer to `look`.
 
-        To close a connection while its peer has not taken that would leave the system with it, for minutes.
+        If the connection were closed before the peer has taken that answer, the system would keep it for
+        minutes.
         """
         if self.flushed and not self.draining and unsent(self.transport.fileno()):
             self.setTimeout(LINGER)  # type: ignore[no-untyped-call]
@@ -231,13 +239,13 @@ class HTTPConnection(Receiver):
             super().timeoutConnection()
 
     def connectionLost(self, reason: Any = None) -> None:
-        """Forget what was still to be sent."""
+        """Drop what was still to be sent."""
         self.wire.close()
         super().connectionLost(reason)
 
 
 class HTTPFactory(WatchedFactory):
-    """Builds the connections of one listener."""
+    """Builds the connections of an HTTP listener."""
 
     def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
         super().__init__(reactor, settings, HTTPConnection, patience)

@@ -1,4 +1,4 @@
-"""Datagrams that are lost, doubled, overtaken, delayed, damaged or cut short on purpose, as they leave."""
+"""Datagrams that are lost, duplicated, reordered, delayed, corrupted or truncated on purpose when sent."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from netecho.protocols._datagram_server import DatagramServer
 
 MOST_HELD: Final = 16 << 20
-"""Bytes of datagrams that are held, `COST` for each counted in: what comes when it is as many is dropped."""
+"""Bytes of datagrams that may be held, `COST` for each included; any more are dropped."""
 COST: Final = 256
-"""Bytes that a datagram costs which is held, beside its own."""
+"""Bytes of memory that a held datagram takes beside its payload."""
 PATIENCE: Final = 0.1
-"""Seconds that a datagram which is to be overtaken waits for the one that does so."""
+"""Seconds that a datagram to be reordered waits for a later one to overtake it."""
 REMEMBERED: Final = 4096
-"""Doubled datagrams that are not doubled again when they come back to us and return."""
+"""Duplicated datagrams that are remembered, so that they are not duplicated again in a loop."""
 FULL: Final = "too many held back"
 
 Address = tuple[str, int]
@@ -31,12 +31,12 @@ Address = tuple[str, int]
 
 @dataclasses.dataclass(order=True, slots=True)
 class _Held:
-    """A datagram that leaves later. Of two that are due at once the first leaves first."""
+    """A datagram that is held. Of two that are due at the same time, the earlier one is sent first."""
 
     due: float
     order: int
     number: int = dataclasses.field(compare=False)
-    """Of those to its peer, since there was none held."""
+    """Its position among the datagrams to its peer, counted since none was held for that peer."""
     datagram: bytes = dataclasses.field(compare=False)
     copies: int = dataclasses.field(compare=False)
     address: Address = dataclasses.field(compare=False)
@@ -58,15 +58,15 @@ class _Peer:
 class ImpairedPort(DatagramProtocol):
     """Stands between a port and its protocol, and is the transport of that: what that sends fares badly.
 
-    To the protocol all are sent; `Totals.impaired` has what became of them. How many are `reordered` is
-    counted as whoever receives them does (RFC 4737: those that come behind a later one), whether they were to
-    be overtaken or had the longer delay.
+    To the protocol every datagram looks sent; `Totals.impaired` counts what happened to them. `reordered` is
+    counted as a receiver would (RFC 4737: datagrams that arrive after a later one), whether by `--reorder` or
+    by a longer delay.
 
     Args:
         reactor: its clock.
-        protocol: whose datagrams these are.
-        impairment: what is done to them.
-        totals: where that is counted.
+        protocol: the server's protocol, whose datagrams are impaired.
+        impairment: which impairments there are.
+        totals: counts what was done.
     """
 
     transport: Any
@@ -96,19 +96,19 @@ class ImpairedPort(DatagramProtocol):
         self._protocol.makeConnection(transport)
 
     def stopProtocol(self) -> None:
-        """End: what is held never leaves."""
+        """End: what is held is dropped."""
         self.forget()
         self._protocol.doStop()
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Pass on what has come. One by one: answers to several in one call would go past us."""
+        """Pass on a datagram. They come one by one, as answers to a batch would not pass through `write`."""
         if not self._is_ending:
             self._protocol.datagramReceived(datagram, addr)
 
     # To the protocol it is a port.
 
     def __getattr__(self, name: str) -> Any:
-        """Be like the port in all else."""
+        """Leave all else to the port."""
         return getattr(self.transport, name)
 
     @property
@@ -121,7 +121,7 @@ class ImpairedPort(DatagramProtocol):
         self.transport.maxThroughput = value
 
     def write(self, datagram: bytes, addr: Address) -> None:
-        """Send a datagram, if nothing else becomes of it."""
+        """Send a datagram, impaired as the fates have it."""
         fates = self._fates
         if fates.is_lost():
             self._totals.impair("lost")
@@ -159,9 +159,9 @@ class ImpairedPort(DatagramProtocol):
             self._leave(one, peer)
 
     def _may_be_doubled(self, datagram: bytes, addr: Address) -> bool:
-        """Return whether these bytes were not doubled lately, and remember that they are.
+        """Return whether these bytes to this peer were not duplicated lately, and remember them.
 
-        In a loop with another echo there would be more of them in each round, faster than anything ends it.
+        Otherwise, in a loop with another echo service, their number would double in each round.
         """
         name = hash((datagram, addr))
         if name in self._doubled:
@@ -174,7 +174,7 @@ class ImpairedPort(DatagramProtocol):
     # What is held.
 
     def _hold(self, one: _Held, peer: _Peer) -> bool:
-        """Have a datagram leave when it is due; return whether there is room for it."""
+        """Hold a datagram until it is due; return whether there was room for it."""
         size = len(one.datagram) + COST
         if self._held_size + size > MOST_HELD:
             self._protocol.drop(FULL, one.address)
@@ -197,7 +197,7 @@ class ImpairedPort(DatagramProtocol):
             self._call = self._reactor.callLater(pause, self._release)
 
     def _release(self) -> None:
-        """Let leave what is due."""
+        """Send what is due."""
         self._call = None
         now = self._reactor.seconds()
         held = self._held
@@ -225,7 +225,7 @@ class ImpairedPort(DatagramProtocol):
             self._peers.pop(one.address, None)
 
     def _leave(self, one: _Held, peer: _Peer) -> None:
-        """Send a datagram, and behind it the one that is to be overtaken by it."""
+        """Send a datagram, and after it the one that it was to overtake."""
         self._send(one.datagram, one.copies, one.address)
         if one.number < peer.highest:
             self._totals.impair("reordered")
@@ -241,7 +241,7 @@ class ImpairedPort(DatagramProtocol):
     # The end.
 
     def emptied(self) -> Deferred[None]:
-        """Take nothing more; return what fires when nothing is held any more."""
+        """Take no more datagrams; the result fires when none is held any more."""
         self._is_ending = True
         if all(one.has_left for one in self._held):
             return succeed(None)
@@ -249,7 +249,7 @@ class ImpairedPort(DatagramProtocol):
         return self._emptied
 
     def forget(self) -> None:
-        """Let nothing leave any more."""
+        """Drop what is held."""
         self._held.clear()
         self._peers.clear()
         self._held_size = 0

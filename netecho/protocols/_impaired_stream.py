@@ -1,4 +1,4 @@
-"""Connections whose answers are delayed, damaged or cut short on purpose, or that end early."""
+"""Connections whose answers are delayed, corrupted or truncated on purpose, or that end early."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from netecho.protocols._stream_server import ReplyFactory, ReplyProtocol
 
 MOST_HELD: Final = 256 << 10
-"""Bytes of a connection that are held, `COST` for each write counted in: while there are more, whoever
-answers is told to pause."""
+"""Bytes held for a connection, `COST` for each write included, above which the protocol is told to pause."""
 COST: Final = 128
-"""Bytes that a write costs which is held, beside its own."""
+"""Bytes of memory that a held write takes beside its data."""
 
 
 @implementer(IPushProducer)
 class _Valve:
-    """What the transport beneath tells to pause: what it tells us, as its producer, is about writing.
+    """The producer that is registered with the transport beneath, and told when its buffer is full.
 
-    To be told so as the transport of a protocol is about reading.
+    It is an object of its own, because `pauseProducing` of `ImpairedTransport` itself is about reading, as of
+    any transport.
     """
 
     def __init__(self, connection: ImpairedTransport) -> None:
         self._connection = connection
 
     def pauseProducing(self) -> None:
-        """Hold what is due, too."""
+        """Hold everything, also what is due."""
         self._connection.beneath_is_full(True)
 
     def resumeProducing(self) -> None:
@@ -46,18 +46,18 @@ class _Valve:
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener)
 class ImpairedTransport(Protocol):
-    """Stands between a transport and a server's protocol, and is the transport of that.
+    """Stands between a transport and a server's protocol, as the transport of that protocol.
 
-    An answer is what `ReplyProtocol.messages` counts, or each write where that counts nothing. It is delayed
-    as it begins, and cut short, or the last one, as it ends. What is written beside them (a greeting, a
-    handshake) is kept in order with them, and nothing is done to it. Where messages are counted it takes
-    their protocol to know which of the bytes are content: it has them spoilt by `spoil`.
+    An answer is what `ReplyProtocol.messages` counts, or each write if that counts nothing. Whether it is
+    delayed is decided when it begins, and whether it is truncated, or the last one, when it ends. All else
+    that is written (a greeting, a handshake) stays in order with the answers, and is not impaired. Where
+    messages are counted, only the protocol knows which bytes are content: it has `spoil` corrupt them.
 
     Args:
         reactor: its clock.
-        protocol: whose answers these are.
-        impairment: what is done to them.
-        fates: what becomes of each.
+        protocol: the server's protocol, whose answers are impaired.
+        impairment: which impairments there are.
+        fates: draws what happens to each answer.
     """
 
     transport: Any
@@ -69,9 +69,9 @@ class ImpairedTransport(Protocol):
         self._totals = protocol.factory.settings.totals
         self._fates = fates
         self.protocol: Any = protocol
-        """Who is told of what comes: the same, unless it talks through TLS by now."""
+        """The protocol that gets what comes: the same, or after STARTTLS the TLS protocol above it."""
         self._queue: collections.deque[tuple[float, bytes, str]] = collections.deque()
-        """What is to be sent, and when; or how the transport is to end. The first is always waited for."""
+        """When each write is due, its data, and the name of the method to close by, if that is what it is."""
         self._held = 0
         self._call: Any = None
         self._valve = _Valve(self)
@@ -79,35 +79,35 @@ class ImpairedTransport(Protocol):
         self._is_pulled = False
         self._pull_call: Any = None
         self._is_full = False
-        """The transport beneath takes no more for now."""
+        """The transport beneath has told us to pause."""
         self._is_paused = False
         self._begun = self._given = 0
         self._is_ending = False
-        """No more answers are sent."""
+        """The last answer has been written: no more are sent."""
         self._is_amid = False
-        """An answer is being written that is not sent."""
+        """An answer after the last one is being written, and dropped."""
         self._is_cut = False
-        """Nor is anything else."""
+        """An answer was truncated: nothing more is sent at all."""
         self._is_lost = False
 
     @property
     def wrappedProtocol(self) -> Any:
-        """Who is told of what comes, as Twisted's wrappers have it."""
+        """The protocol above, under the name that Twisted's wrappers use."""
         return self.protocol
 
     def __getattr__(self, name: str) -> Any:
-        """Be like the transport beneath in all else."""
+        """Leave all else to the transport beneath."""
         return getattr(self.transport, name)
 
     # To the transport it is a protocol.
 
     def makeConnection(self, transport: Any) -> None:
-        """Connect the protocol, to a transport that can do what this one can."""
+        """Provide the interfaces of the transport beneath, and connect the protocol."""
         directlyProvides(self, providedBy(transport))
         super().makeConnection(transport)  # type: ignore[no-untyped-call]
 
     def connectionMade(self) -> None:
-        """Begin."""
+        """Connect the protocol above."""
         self.protocol.makeConnection(self)
 
     def handshakeCompleted(self) -> None:
@@ -127,7 +127,7 @@ class ImpairedTransport(Protocol):
         self.protocol.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Forget what was held, and pass it on."""
+        """Drop what is held, and pass it on."""
         self._forget()
         self.protocol.connectionLost(reason)
 
@@ -144,7 +144,7 @@ class ImpairedTransport(Protocol):
     # To the protocol it is a transport.
 
     def write(self, data: bytes) -> None:
-        """Send something, when it is due."""
+        """Send something when it is due, impaired as the fates have it."""
         begins, ends = self._count_answers()
         if self._is_lost or self._is_cut or (self._is_ending and self._is_surplus(begins, ends)):
             return
@@ -167,7 +167,7 @@ class ImpairedTransport(Protocol):
         self._send(data, delay_ns)
         if is_over:
             self._is_ending = True
-            # Not now, in the middle of an answer.
+            # Not now: the protocol may be in the middle of writing an answer.
             self._reactor.callLater(0, self._finish)
 
     def writeSequence(self, pieces: Any) -> None:
@@ -175,7 +175,7 @@ class ImpairedTransport(Protocol):
         self.write(b"".join(pieces))
 
     def spoil(self, content: bytes) -> bytes:
-        """Return what is sent for the content of an answer: another, if it is that one's fate."""
+        """Return the content of an answer, corrupted if the fates have it so."""
         spoilt = None if self._is_ending else self._fates.corrupted(content)
         if spoilt is None:
             return content
@@ -183,7 +183,7 @@ class ImpairedTransport(Protocol):
         return spoilt
 
     def _count_answers(self) -> tuple[bool, bool]:
-        """Return whether an answer begins, and whether one ends, with what is being written."""
+        """Return whether an answer begins, and whether one ends, with the current write."""
         given = self._answering.messages
         if given is None:
             self._given += 1
@@ -194,7 +194,7 @@ class ImpairedTransport(Protocol):
         return begins, ends
 
     def _is_surplus(self, begins: bool, ends: bool) -> bool:
-        """Return whether what is being written is of an answer after the last one."""
+        """Return whether the current write belongs to an answer after the last one."""
         is_surplus = self._is_amid or begins or ends
         self._is_amid = is_surplus and not ends
         return is_surplus
@@ -207,11 +207,11 @@ class ImpairedTransport(Protocol):
             self._answering.finish()
 
     def loseConnection(self) -> None:
-        """Close when all that was written has left."""
+        """Close when all that was written has been sent."""
         self._end("loseConnection")
 
     def loseWriteConnection(self) -> None:
-        """Close this side when all that was written has left."""
+        """Close our half when all that was written has been sent."""
         self._end("loseWriteConnection")
 
     def abortConnection(self) -> None:
@@ -242,7 +242,7 @@ class ImpairedTransport(Protocol):
             self._call = self._reactor.callLater(pause, self._release)
 
     def _release(self) -> None:
-        """Let leave what is due."""
+        """Send what is due."""
         self._call = None
         queue = self._queue
         now = self._reactor.seconds()
@@ -257,15 +257,15 @@ class ImpairedTransport(Protocol):
         self._look()
 
     def beneath_is_full(self, is_full: bool) -> None:
-        """Hold what is due as long as the transport beneath takes no more."""
+        """Note whether the buffer of the transport beneath is full; while it is, hold everything."""
         self._is_full = is_full
         self._wait()
         self._look()
 
-    # Who answers.
+    # To the producer above.
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Tell a producer to pause when too much is held; see `IConsumer.registerProducer`."""
+        """Register a producer, which is told to pause when too much is held; see `IConsumer`."""
         self._producer = producer
         self._is_pulled = not streaming
         self._is_paused = False
@@ -274,14 +274,14 @@ class ImpairedTransport(Protocol):
         self._pull_soon()
 
     def unregisterProducer(self) -> None:
-        """Have nobody to tell."""
+        """Forget the producer; see `IConsumer`."""
         if self._producer is not None:
             self._producer = None
             self.transport.unregisterProducer()
             self.beneath_is_full(False)
 
     def _look(self) -> None:
-        """Have the producer pause or go on, by how much is held."""
+        """Tell the producer to pause or to go on, by how much is held."""
         is_paused = self._is_full or self._held > MOST_HELD
         if self._producer is None or is_paused == self._is_paused:
             return
@@ -305,11 +305,11 @@ class ImpairedTransport(Protocol):
 
 
 class ImpairedFactory(Factory):
-    """Puts an `ImpairedTransport` between a transport and each protocol of another factory.
+    """Puts an `ImpairedTransport` between the transport and each protocol of another factory.
 
     Args:
-        books: makes those.
-        impairment: what is done to their answers.
+        books: the other factory.
+        impairment: what is done to the answers of its protocols.
     """
 
     noisy = False
@@ -320,7 +320,7 @@ class ImpairedFactory(Factory):
         self._built = 0
 
     def buildProtocol(self, addr: Any) -> Any:
-        """Build a connection, if the other factory does."""
+        """Build a connection, unless the other factory refuses it."""
         protocol = self._books.buildProtocol(addr)
         if protocol is None:
             return None

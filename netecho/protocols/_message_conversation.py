@@ -77,11 +77,18 @@ class MessageConversation:
         """Send nothing more: no peer needs to hear of that."""
 
     def loseConnection(self) -> None:
-        """End the conversation; the protocol is told, as by any transport, after this returns."""
+        """End the conversation; the protocol is told, as by any transport, when that is done."""
         exchanger, self._exchanger = self._exchanger, None
-        if exchanger is not None:
-            exchanger.close()  # which tells nobody
-            self._reactor.callLater(0, self._protocol.connectionLost, Failure(ConnectionDone()))
+        if exchanger is None:
+            return
+
+        def ended(_: object = None) -> None:
+            self._protocol.connectionLost(Failure(ConnectionDone()))
+
+        if (parted := exchanger.close()) is None:  # it tells nobody
+            self._reactor.callLater(0, ended)
+        else:
+            parted.addCallback(ended)
 
     abortConnection = loseConnection
 

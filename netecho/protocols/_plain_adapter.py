@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
+from netecho.impairment import Harm
 from netecho.plans import DEFAULT_PORT, DEFAULT_SIZE, ReplyMode
 from netecho.protocols._contract import Adapter, Route
 
@@ -19,6 +20,7 @@ class PlainAdapter:
     what may be done to its answers; and overrides what differs.
     """
 
+    harms: frozenset[Harm]
     default_port: int | None = DEFAULT_PORT
     minimum_size = 0
     maximum_size: int | None = None
@@ -44,6 +46,10 @@ class PlainAdapter:
     def secured(self) -> Adapter | None:
         """None: its secure form carries the same."""
         return None
+
+    def harms_in(self, reply: ReplyMode) -> frozenset[Harm]:
+        """Return all that there are, unless no answer is sent to which any could happen."""
+        return frozenset() if reply is ReplyMode.DISCARD else self.harms
 
     def overhead(self, size: int, *, authenticated: bool) -> int:
         """Return 0: payloads are all that is counted."""

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 
-from netecho.impairment import OF_DATAGRAMS
-from netecho.plans import Target
+from netecho.impairment import OF_DATAGRAMS, Harm
+from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import ListenSettings, Opened, Route
 from netecho.protocols._datagram_client import connect_port
 from netecho.protocols._datagram_listener import listen_datagrams, open_port
@@ -35,6 +35,10 @@ class QUICAdapter(PlainAdapter):
     has_qlog = True
     retries = True
     keeps_peers = True
+
+    def harms_in(self, reply: ReplyMode) -> frozenset[Harm]:
+        """Return all that there are: they happen to packets, of which there are some in every mode."""
+        return self.harms
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> QUICListener:
         """Listen on a host and port."""

@@ -1,11 +1,11 @@
-"""SMTP as a client speaks it: each message in a mail, and its receipt in the reply to it."""
+"""The client side of SMTP (RFC 5321): each message is in a mail, and its receipt in the reply to it."""
 
 from __future__ import annotations
 
 import collections
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -20,7 +20,9 @@ from netecho.protocols._smtp_mail import Mail, mail_of
 from netecho.protocols._smtp_replies import Replies, ReplyError
 from netecho.protocols._starttls import begin_tls
 
-_ANSWERS = {receipt: Answer("250", receipt=receipt) for receipt in Receipt}
+LINGER: Final = 1.0
+"""Seconds that a server has to answer QUIT."""
+_ANSWERS: Final = {receipt: Answer("250", receipt=receipt) for receipt in Receipt}
 
 
 class NotSMTPError(ConnectionLost):
@@ -28,7 +30,7 @@ class NotSMTPError(ConnectionLost):
 
 
 class _Sending:
-    """A mail on its way."""
+    """A mail that is being sent."""
 
     __slots__ = ("is_accepted", "mail", "refusal", "sequence")
 
@@ -36,9 +38,9 @@ class _Sending:
         self.sequence = sequence
         self.mail = mail
         self.is_accepted = False
-        """Its sender is: the server has begun a mail."""
+        """The server has accepted its sender, and so has begun a mail."""
         self.refusal: tuple[int, bytes] | None = None
-        """The first reply that refuses it."""
+        """The first reply that refuses it: its code and text."""
 
 
 Expect = Callable[[int, bytes], None]
@@ -48,11 +50,11 @@ Expect = Callable[[int, bytes], None]
 class SMTPExchanger(Protocol):
     """Exchanges in mails; provides `netecho.protocols._contract.Exchanger`.
 
-    A server that knows PIPELINING (RFC 2920) has the commands of a mail together, and with several mails in
-    flight those of the next one behind the content of the last.
+    If the server offers PIPELINING (RFC 2920), the commands of a mail are sent together; with several mails
+    in flight, those of the next mail follow the content of the last.
 
     Args:
-        reactor: for TLS.
+        reactor: the clock for TLS and for the farewell.
         route: the way to the server.
         on_reply: called with the reply to each mail.
         on_lost: called when the connection is lost.
@@ -74,7 +76,7 @@ class SMTPExchanger(Protocol):
         self._on_reply: OnReply = on_reply
         self._on_lost: OnLost | None = on_lost
         self._on_secured = on_secured
-        self.ready: Deferred[SMTPExchanger] = Deferred(lambda _: self.transport.abortConnection())
+        self.ready: Deferred[SMTPExchanger] = Deferred(self._give_up)
         """Fires when mails can be sent."""
         self._replies = Replies()
         self._expected: collections.deque[Expect] = collections.deque([self._greeted])
@@ -83,15 +85,22 @@ class SMTPExchanger(Protocol):
         self._key = secrets.token_hex(4)
         self._addresses = route.mail.sender, route.mail.recipient
         self._has_begun = False
-        """The server has begun to take a mail that will never be whole, and is to forget it."""
+        """The server has begun a mail that was refused at a later step: RSET has to come before the next."""
         self._is_starting_tls = False
+        self._parted: Deferred[None] | None = None
+        """Fires when the server has answered QUIT, or will not."""
+        self._last_call: Any = None
 
     def connectionMade(self) -> None:
-        """Let small messages leave at once."""
+        """Turn Nagle's algorithm off: messages may be small."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
 
     # The beginning.
+
+    def _give_up(self, _: object) -> None:
+        self._on_lost = None  # the failure of `ready` says it
+        self.transport.abortConnection()
 
     def _greeted(self, code: int, text: bytes) -> None:
         if code != 220:
@@ -133,7 +142,7 @@ class SMTPExchanger(Protocol):
         if code != 220:
             self._refuse(f"it answers STARTTLS with {_words(code, text)}", TLSError)
             return
-        if self._replies.has_rest:  # whoever said that was not the server (CVE-2011-0411)
+        if self._replies.has_rest:  # it may have been injected (CVE-2011-0411)
             self._refuse("it goes on in clear behind STARTTLS", TLSError)
             return
         self._is_starting_tls = True
@@ -141,13 +150,13 @@ class SMTPExchanger(Protocol):
         begin_tls(self.transport, self, self._route.tls, self._reactor, is_client=True)
 
     def handshakeCompleted(self) -> None:
-        """Ask anew what the server offers, if it was in clear that it said so."""
+        """Ask again what the server offers, if its first answer came in clear (RFC 3207 section 4.2)."""
         if self._is_starting_tls:
             self._secured()
             self._say(f"EHLO {self._name()}", self._extended)
 
     def _secured(self) -> None:
-        """Tell of a step of TLS."""
+        """Tell `on_secured` of a step of TLS."""
         if self._on_secured is not None:
             self._on_secured()
 
@@ -174,7 +183,7 @@ class SMTPExchanger(Protocol):
             self.transport.write(self._envelope())
 
     def _envelope(self) -> bytes:
-        """Begin the next mail: return the commands for it, or the first of them; none if there is none."""
+        """Begin the next mail; return its commands, or only the first; empty if no mail waits."""
         if not self._waiting:
             return b""
         sending = self._waiting.popleft()
@@ -205,7 +214,7 @@ class SMTPExchanger(Protocol):
         return "PIPELINING" not in self._offers
 
     def _forgotten(self, code: int, text: bytes) -> None:
-        """Go on, whatever the server makes of RSET: it may not refuse it."""
+        """Ignore the reply to RSET, which is always 250 (RFC 5321 section 4.1.1.5)."""
 
     def _sender_answered(self, sending: _Sending, code: int, text: bytes) -> None:
         if code == 250:
@@ -234,7 +243,7 @@ class SMTPExchanger(Protocol):
         if code != 354:
             self._ended(sending, *(sending.refusal or (code, text)))
             return
-        # A server may take content though it refused all before (RFC 2920 section 3.1): it gets none.
+        # A server may accept DATA though it refused the envelope (RFC 2920 section 3.1): send nothing then.
         self._expected.append(lambda code, text: self._content_answered(sending, code, text))
         wire = sending.mail.wire if sending.refusal is None else b".\r\n"
         self.transport.write(wire + (b"" if self._is_stepwise else self._envelope()))
@@ -244,7 +253,7 @@ class SMTPExchanger(Protocol):
         self._ended(sending, *(sending.refusal or (code, text)))
 
     def _ended(self, sending: _Sending, code: int, text: bytes) -> None:
-        """Pass on what has become of a mail, and begin the next."""
+        """Pass on the outcome of a mail, and begin the next."""
         self._has_begun = sending.is_accepted
         payload = b"%d %s" % (code, text)
         if code == 250 and sending.refusal is None:
@@ -261,7 +270,7 @@ class SMTPExchanger(Protocol):
     # What comes.
 
     def dataReceived(self, data: bytes) -> None:
-        """Take replies."""
+        """Parse replies, and give each to what waits for it."""
         try:
             replies = self._replies.received(data)
         except ReplyError as error:
@@ -270,13 +279,13 @@ class SMTPExchanger(Protocol):
         expected = self._expected
         for code, text in replies:
             if not expected:
-                if code != 421:  # which says that the connection is about to be closed
+                if code != 421:  # which may come at any time before the server closes
                     self._is_no_server(f"nothing asked for {_words(code, text)}")
                 return
             expected.popleft()(code, text)
 
     def _is_no_server(self, words: str) -> None:
-        """Give up what does not speak as a server of SMTP does."""
+        """End the connection: the other end does not follow SMTP."""
         if self.ready.called:
             self._fail(Failure(NotSMTPError(words)))
         else:
@@ -293,22 +302,37 @@ class SMTPExchanger(Protocol):
             on_lost(reason)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say so, unless we did it."""
+        """Tell `ready` or `on_lost`, unless we closed the connection."""
+        if self._last_call is not None and self._last_call.active():
+            self._last_call.cancel()
+        self._part()
         on_lost, self._on_lost = self._on_lost, None
         if not self.ready.called:
             self.ready.errback(reason)
         elif on_lost is not None:
             on_lost(reason)
 
-    def close(self) -> None:
-        """See `Exchanger.close`."""
+    def close(self) -> Deferred[None] | None:
+        """See `Exchanger.close`: a client should wait for the reply to QUIT (RFC 5321 section 4.1.1.10)."""
         self._on_lost = None
         self._on_reply = _ignore
         if self._expected:
             self.transport.abortConnection()
-        else:
-            self.transport.write(b"QUIT\r\n")
-            self.transport.loseConnection()
+            return None
+        self._parted = Deferred()
+        self._last_call = self._reactor.callLater(LINGER, self.transport.abortConnection)
+        self._say("QUIT", self._quit_answered)
+        return self._parted
+
+    def _quit_answered(self, code: int, text: bytes) -> None:
+        """Close, whatever the reply to QUIT is."""
+        self.transport.loseConnection()
+        self._part()
+
+    def _part(self) -> None:
+        parted, self._parted = self._parted, None
+        if parted is not None:
+            parted.callback(None)
 
 
 def _words(code: int, text: bytes) -> str:
@@ -317,4 +341,4 @@ def _words(code: int, text: bytes) -> str:
 
 
 def _ignore(*_: object) -> None:
-    """Take a reply that nobody waits for any more."""
+    """Drop a reply: nobody waits for it any more."""

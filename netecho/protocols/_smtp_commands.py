@@ -1,4 +1,4 @@
-"""The grammar of SMTP's commands that have one: the two that name an address (RFC 5321 section 4.1.2)."""
+"""The grammar of MAIL and RCPT, the two commands of SMTP with an address (RFC 5321 section 4.1.2)."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ _PATH: Final = re.compile(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Path:
-    """An address, with what is said of it."""
+    """An address and its parameters."""
 
     address: bytes
-    """Empty: nobody's."""
+    """Empty for the null path, `<>`."""
     parameters: tuple[tuple[str, str], ...]
-    """Words in upper case, and their values, empty if there is none."""
+    """Names in upper case and values; a value is empty if there is none."""
 
     @property
     def needs_smtputf8(self) -> bool:
-        """Whether there is more than ASCII in the address."""
+        """Whether the address has characters beyond ASCII (RFC 6531)."""
         return not self.address.isascii()
 
 
 @functools.lru_cache(maxsize=1024)
 def path_of(word: bytes, argument: bytes) -> Path | None:
-    """Return what comes after MAIL (`word` is FROM) or RCPT (TO); `None` if that is no address.
+    """Parse the argument of MAIL (`word` is FROM) or RCPT (TO); return `None` if it is malformed.
 
     Raises:
-        UnicodeDecodeError: there is something else in it than ASCII and UTF-8.
+        UnicodeDecodeError: the address is not UTF-8.
     """
     found = _PATH.fullmatch(argument)
     if found is None or found["word"].upper() != word:

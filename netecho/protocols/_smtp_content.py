@@ -8,23 +8,23 @@ from typing import Final
 LINE_END: Final = b"\r\n"
 END: Final = b"\r\n.\r\n"
 MOST_LINE: Final = 1000
-"""Octets of a line, with its end and without a dot put before it (RFC 5321 section 4.5.3.1.6)."""
+"""Octets of a line, with its CR LF and without a stuffed dot (RFC 5321 section 4.5.3.1.6)."""
 MOST_EXCESS: Final = 1 << 20
-"""Octets beyond what a mail may have that are thrown away while its end is waited for."""
+"""Octets by which a mail may exceed its limit before its end is no longer waited for."""
 
 
 class ContentError(Exception):
-    """What comes is no content of a mail, and where it ends cannot be trusted."""
+    """The content of a mail is malformed, so that its end cannot be trusted."""
 
 
 class Content:
-    """Takes a mail as it comes, and keeps of it its size and its SHA-256 alone.
+    """Takes a mail as it comes, and keeps only its size and its SHA-256.
 
-    The only end is a line with a dot alone, and the only end of a line CR LF: a CR or LF by itself, which
-    other servers may take for more than that, is none of a mail's (CVE-2023-51764 and its like).
+    A mail ends only with a line of a single dot, and a line only with CR LF. A CR or LF that stands alone is
+    refused, since other servers may take it for the end of a line (SMTP smuggling, CVE-2023-51764).
 
     Args:
-        most: octets that a mail may have. Of a larger one the rest is thrown away.
+        most: octets of the largest mail. The rest of a larger one is thrown away.
     """
 
     __slots__ = ("_digest", "_most", "_tail", "has_long_line", "is_too_large", "size")
@@ -33,22 +33,22 @@ class Content:
         self._most = most
         self._digest = hashlib.sha256()
         self._tail = b""
-        """The beginning of a line whose end has not come."""
+        """An incomplete line."""
         self.size = 0
-        """Octets so far, without the dots that were put before others, and without the end."""
+        """Octets so far, without stuffed dots and without the line that ends the mail."""
         self.has_long_line = False
         self.is_too_large = False
 
     @property
     def sha256(self) -> str:
-        """The digest of what has come, in hexadecimal."""
+        """The SHA-256 of what has come, in hexadecimal."""
         return self._digest.hexdigest()
 
     def take(self, data: bytes) -> bytes | None:
-        """Take what has come next; return what comes after the end, or `None` if that has not come.
+        """Take the next bytes; return those after the mail's end, or `None` if the end has not come.
 
         Raises:
-            ContentError: a CR or LF stands alone, or there is no end to it.
+            ContentError: a CR or LF stands alone, or the mail far exceeds its limit.
         """
         if self._tail:
             data = self._tail + data
@@ -73,11 +73,11 @@ class Content:
         if len(tail) > MOST_LINE:
             self.has_long_line = True
             self._count(len(tail) - 2)
-            tail = b"x\r" if tail.endswith(b"\r") else b"x"  # a line's beginning, whatever it was
+            tail = b"x\r" if tail.endswith(b"\r") else b"x"  # stands for the beginning of the line
         self._tail = tail
 
     def _keep(self, lines: bytes) -> None:
-        """Take whole lines."""
+        """Take complete lines."""
         count = lines.count(LINE_END)
         if lines.count(b"\n") != count or lines.count(b"\r") != count:
             raise ContentError("a line ends in CR LF: neither may come alone")
@@ -100,7 +100,7 @@ class Content:
 
 
 def on_the_wire(content: bytes) -> bytes:
-    """Return a content as it is sent, its end included. Its lines end in CR LF, the last one too."""
+    """Return a content with stuffed dots and its end (RFC 5321 section 4.5.2); its lines end in CR LF."""
     if content.startswith(b"."):
         content = b"." + content
     if b"\r\n." in content:

@@ -1,4 +1,4 @@
-"""A message as a mail (RFC 5322): a header, and its bytes as lines of text, or in base64 if they are none."""
+"""Messages as mails (RFC 5322): a header, and the message as lines of text, or else in base64."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Final
 from netecho.protocols._smtp_content import LINE_END, on_the_wire
 
 _MOST_KEPT: Final = 4096
-"""Octets of the largest bodies that are kept once they have been made: messages repeat."""
+"""Octets of the largest message whose body is cached: messages repeat."""
 _MOST_LINE: Final = 998
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Body:
-    """What is below a mail's header."""
+    """The body of a mail."""
 
     content: bytes
-    """Lines, each with its end."""
+    """Lines, each with its CR LF."""
     fields: bytes
-    """What the header says of it."""
+    """The header fields that describe it (RFC 2045)."""
     is_8bit: bool
-    """Whether it takes 8BITMIME."""
+    """Whether it needs 8BITMIME (RFC 6152)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Mail:
     """A message, ready to be sent."""
 
     wire: bytes
-    """With its end."""
+    """The content as it is sent, with stuffed dots and its end."""
     size: int
     receipt: bytes
-    """What a server says that has received it as it was sent, and tells."""
+    """The size and digest that netecho's server replies with if it received the mail as it was sent."""
     is_8bit: bool
 
 
@@ -45,11 +45,11 @@ def mail_of(number: int, key: str, payload: bytes, *, takes_8bit: bool, addresse
     """Return the mail that carries a message.
 
     Args:
-        number: the message's.
-        key: tells it from those of the same number on other connections.
+        number: the number of the message.
+        key: tells apart messages of the same number on different connections.
         payload: the message.
-        takes_8bit: the server takes text in UTF-8 as it is.
-        addresses: whom the mail says it is from, and for.
+        takes_8bit: the server offers 8BITMIME.
+        addresses: the sender and recipient in the header.
     """
     body = (_kept if len(payload) <= _MOST_KEPT else body_of)(payload, takes_8bit)
     head = _head(int(time.time()), *addresses) + b"Message-ID: <%d.%s@netecho.invalid>\r\n%s\r\n" % (
@@ -77,7 +77,7 @@ def _head(second: int, sender: str, recipient: str) -> bytes:
 
 
 def body_of(payload: bytes, takes_8bit: bool) -> Body:
-    """Return a message as lines: as it is if it is text, with the ends of lines that mail has."""
+    """Return a message as a body: text with its line ends turned into CR LF, all else in base64."""
     text = payload
     if b"\r" not in text:
         text = text.replace(b"\n", LINE_END)

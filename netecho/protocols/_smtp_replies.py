@@ -7,15 +7,15 @@ from typing import Final
 MOST_LINE: Final = 4096
 """Octets of one line. RFC 5321 section 4.5.3.1.5 has 512, which servers overstep."""
 MOST_LINES: Final = 256
-"""Of one reply."""
+"""The most lines of one reply."""
 
 
 class ReplyError(Exception):
-    """What came is no reply of an SMTP server."""
+    """What came is not a reply of SMTP."""
 
 
 class Replies:
-    """Takes bytes as they come, and makes replies of them."""
+    """Parses replies from bytes as they come."""
 
     __slots__ = ("_lines", "_rest")
 
@@ -25,14 +25,14 @@ class Replies:
 
     @property
     def has_rest(self) -> bool:
-        """Whether something has come that is no whole reply."""
+        """Whether an incomplete reply has come."""
         return bool(self._rest or self._lines)
 
     def received(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Return the replies that are complete: the code of each, and its lines without that.
+        """Return the complete replies: the code of each, and its lines without the code.
 
         Raises:
-            ReplyError: it is none.
+            ReplyError: what came is not a reply, or is too long.
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MOST_LINE:

@@ -1,4 +1,4 @@
-"""How an SMTP server's connections go: how long they may take, how they turn to TLS, how they end."""
+"""The connections of an SMTP server: their time limits, STARTTLS, and how they end."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, LINGER, Receiver
 from netecho.protocols._watched import Patience, Progress, WatchedFactory
 
 PATIENCE: Final = Patience(start=60.0, rate=1024.0, idle=300.0)
-"""For a command, from its first byte to its last, or a mail's content, which may take longer as it moves; and
-until the next command, for which RFC 5321 section 4.5.3.2.7 has a server wait so long."""
+"""A minute for a command or a mail's content, which gets more as it moves, and five minutes until the next
+command (RFC 5321 section 4.5.3.2.7)."""
 LIMITS: Final = Limits()
 
 
 class SMTPConnection(Receiver):
     """A connection of an SMTP server.
 
-    `received` and `sent` count all bytes of SMTP, not of mails alone.
+    `received` and `sent` count all bytes of SMTP, not only those of mails.
     """
 
     factory: SMTPFactory
@@ -40,7 +40,7 @@ class SMTPConnection(Receiver):
         return 0 if self._session is None else int(self._session.mails)
 
     def connectionMade(self) -> None:
-        """Enter the books; again, when it has turned to TLS, only the new transport."""
+        """Begin a session; when called again, after STARTTLS, only set up the new transport."""
         if self._session is not None:
             self.transport.registerProducer(self, True)
             self._shaking_hands = True
@@ -59,7 +59,7 @@ class SMTPConnection(Receiver):
         super().connectionMade()
 
     def handshakeCompleted(self) -> None:
-        """Say who we are, unless that was said before TLS."""
+        """Send the greeting, unless it was sent before STARTTLS."""
         super().handshakeCompleted()
         if not self.sent:
             self._say(self._session.greeting())
@@ -90,7 +90,7 @@ class SMTPConnection(Receiver):
         begin_tls(plain, self, self.factory.settings.upgrade, self.factory.reactor, is_client=False)
 
     def finish(self) -> None:
-        """Say that this is the end, if that is not said yet, and close our half."""
+        """Send 421, unless the session is over, and close our half."""
         if not self.finished and not self._session.is_over and not self._shaking_hands:
             self._say(self._session.farewell("is closing the connection"))
         super().finish()
@@ -108,15 +108,15 @@ class SMTPConnection(Receiver):
             super().cut()
 
     def is_answered(self) -> bool:
-        """Return whether no mail is half received, and all that was received before the drain is read."""
+        """Return whether no mail is incomplete, and all that came before the drain has been read."""
         return self._session.content is None and super().is_answered()
 
     def look(self, now: float, patience: Patience) -> None:
-        """End the connection if the peer takes too long for what it is at.
+        """End the connection if the peer takes too long over its current step.
 
         Args:
-            now: in seconds.
-            patience: what it may take.
+            now: the time, in seconds.
+            patience: the time limits.
         """
         if self._shaking_hands or self.finished or self._lost:
             return
@@ -133,7 +133,7 @@ class SMTPConnection(Receiver):
 
 
 class SMTPFactory(WatchedFactory):
-    """Builds the connections of one listener."""
+    """Builds the connections of an SMTP listener."""
 
     def __init__(
         self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE, limits: Limits = LIMITS
@@ -144,11 +144,11 @@ class SMTPFactory(WatchedFactory):
         self._names = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
 
     def identify(self) -> str:
-        """Return a name for a mail that has been received, which no other has."""
+        """Return a unique name for a mail that has been received."""
         return next(self._names)
 
 
 def _literal(address: Any) -> str:
-    """Return a Twisted address in the form that stands for a host's name (RFC 5321 section 4.1.3)."""
+    """Return a Twisted address as an address literal (RFC 5321 section 4.1.3)."""
     host = address.host.partition("%")[0]
     return f"[IPv6:{host}]" if ":" in host else f"[{host}]"

@@ -1,13 +1,13 @@
-"""A session of SMTP as a server has it (RFC 5321): bytes in, replies out, and no network beneath.
+"""A server's session of SMTP (RFC 5321), without I/O: bytes in, replies out.
 
-It takes mails and keeps none: the reply to each says under which name it was received, how many octets it
-had, and their SHA-256.
+It accepts mails and keeps none: the reply to each has the name under which it was received, its size in
+octets, and its SHA-256.
 
-There is no maintained library of SMTP's server side without a network of its own (smtpproto is for clients,
-aiosmtpd for asyncio). Twisted's `twisted.mail.smtp` knows none of the extensions offered here, calls a method
-for each line of a mail, and takes a CR or LF alone in one, and commands that come before the reply they have
-to wait for: to have it refuse those would be to replace nearly all of it. Beside smtp-sink under smtp-source
-it takes 0.3 to 0.5 of the mails, and this 0.5 to 0.8 (`tests/benchmarks/smtp.py`).
+There is no maintained sans-I/O library for the server side of SMTP (smtpproto is for clients, aiosmtpd for
+asyncio). Twisted's `twisted.mail.smtp` has none of the extensions offered here, calls a method for each line
+of a mail, and accepts a bare CR or LF in mails, and commands before the reply that they have to wait for; to
+have it refuse those, nearly all of it would have to be replaced. Under smtp-source it accepts 0.3 to 0.5
+times as many mails as smtp-sink does, and this session 0.5 to 0.8 times as many (`tests/benchmarks/smtp.py`).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from netecho.protocols._smtp_content import LINE_END, Content, ContentError
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """What a session takes from a peer."""
+    """The limits of a session."""
 
     size: int = 64 << 20
-    """Octets of a mail (RFC 1870)."""
+    """Octets of the largest mail (RFC 1870)."""
     command: int = 2048
-    """Octets of a command with its end: RFC 5321 section 4.5.3.1.4, and room for extensions."""
+    """Octets of the longest command, with its CR LF: RFC 5321 section 4.5.3.1.4 and room for extensions."""
     recipients: int = 1000
-    """Of a mail."""
+    """The most recipients of a mail."""
     commands: int = 200
-    """That bring no mail, from one mail to the next; recipients do not count."""
+    """The most commands from one mail to the next, not counting RCPT."""
     errors: int = 20
-    """From one mail to the next."""
+    """The most errors from one mail to the next."""
 
 
 _SIZE: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
@@ -47,18 +47,18 @@ _GO_AHEAD: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 
 
 class _RefusedError(Exception):
-    """A command that gets this reply, and has no effect."""
+    """A command is refused with this reply, and has no effect."""
 
 
 class Session:
-    """One peer's session.
+    """The session of one peer.
 
     Args:
-        host: who we say we are, a domain or an address in brackets.
-        identify: makes a name for a mail that has been received.
-        reply: what a mail is answered with.
-        limits: what the peer may take.
-        offers_tls: whether the peer may turn to TLS.
+        host: our own name, a domain or an address literal.
+        identify: returns a unique name for a mail that has been received.
+        reply: how mails are answered.
+        limits: the limits of the session.
+        offers_tls: whether STARTTLS is offered.
     """
 
     def __init__(
@@ -76,21 +76,21 @@ class Session:
         self._limits = limits
         self.offers_tls = offers_tls
         self.is_over = False
-        """Nothing more is taken or said."""
+        """The session has ended: nothing more is taken or sent."""
         self.turns_to_tls = False
-        """The peer sends its part of a TLS handshake next, and we ours: see `begin_tls`."""
+        """STARTTLS was accepted, and the TLS handshake comes next: see `begin_tls`."""
         self.content: Content | None = None
         """The mail that is being received."""
         self.moved = 0
-        """Octets of mails, so far."""
+        """Octets of mails that have come so far."""
         self.mails = 0
-        """That have been answered."""
+        """Mails that have been answered."""
         self.steps = 0
-        """Commands and mails, so far: while this stays the same, the peer is at the same thing."""
+        """Commands and mails that have been completed: a change of it means progress."""
         self._rest = b""
-        """A command whose end has not come."""
+        """An incomplete command."""
         self._peer: bytes | None = None
-        """Who the peer says it is; `None` until it has."""
+        """The peer's name from HELO or EHLO; `None` before that."""
         self._errors = self._commands = 0
         self._forget()
 
@@ -102,26 +102,26 @@ class Session:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the peer has begun nothing that it has not ended, be it a command or a mail's content."""
+        """Whether no command and no mail's content is incomplete."""
         return self.content is None and not self._rest
 
     def greeting(self) -> bytes:
-        """Return what is said first."""
+        """Return the greeting."""
         return f"220 {self._host} ESMTP netecho\r\n".encode("ascii")
 
     def farewell(self, why: str) -> bytes:
-        """Return what is said when the session ends, and we end it; a mail not received whole is not ours."""
+        """End the session; return the reply 421. An incomplete mail is not accepted."""
         self.is_over = True
         return f"421 4.3.2 {self._host} {why}\r\n".encode("ascii")
 
     def begin_tls(self) -> None:
-        """Begin anew, in TLS: nothing that was said before counts (RFC 3207 section 4.2)."""
+        """Reset the session, as TLS begins: nothing that came before counts (RFC 3207 section 4.2)."""
         self.turns_to_tls = self.offers_tls = False
         self._peer = None
         self._forget()
 
     def received(self, data: bytes) -> bytes:
-        """Take what has come, and return what is to be said."""
+        """Take what has come; return the replies."""
         if self._rest:
             data = self._rest + data
             self._rest = b""
@@ -156,7 +156,7 @@ class Session:
                     yield self._command(line[:-2], data)
 
     def _break(self, code: bytes, why: str) -> bytes:
-        """Refuse to take anything more: it is not known any longer what is a command."""
+        """End the session with an error: what follows can no longer be told apart into commands."""
         self.is_over = True
         return b"%s %s\r\n" % (code, why.encode("ascii"))
 
@@ -172,7 +172,7 @@ class Session:
             if command is None:
                 raise _RefusedError("500 5.5.1 this command is not known here")
             if following and verb in (b"HELO", b"EHLO", b"DATA", b"STARTTLS"):
-                # RFC 2920 section 3.1: what follows these cannot be meant for us, or not in clear.
+                # These must be last in a group of commands (RFC 2920 section 3.1): the rest may be injected.
                 self.is_over = True
                 raise _RefusedError(f"554 5.5.0 nothing may follow {verb.decode()} before its reply")
             return command(self, argument)
@@ -183,7 +183,7 @@ class Session:
             return f"{error}\r\n".encode("ascii")
 
     def _received_mail(self, content: Content) -> bytes:
-        """Say what has become of a mail."""
+        """Return the reply to a mail that has come whole."""
         self.content = None
         self.steps += 1
         self.mails += 1
@@ -304,11 +304,11 @@ class Session:
 
 
 class SpoiltSession(Session):
-    """A session whose receipts are of other mails than came, if they are to be so.
+    """A session whose receipts may be corrupted on purpose.
 
     Args:
-        spoil: returns what stands for a digest.
-        arguments, options: of `Session`.
+        spoil: returns the digest, corrupted or not.
+        arguments, options: those of `Session`.
     """
 
     def __init__(self, spoil: Callable[[bytes], bytes], *arguments: Any, **options: Any) -> None:
@@ -316,7 +316,7 @@ class SpoiltSession(Session):
         self._spoil = spoil
 
     def _received_mail(self, content: Content) -> bytes:
-        """Say what has become of a mail."""
+        """Return the reply to a mail, with its digest passed through `spoil`."""
         words, mark, digest = super()._received_mail(content).partition(b" sha256=")
         return words + mark + self._spoil(digest[:-2]) + digest[-2:] if mark else words
 

@@ -1,4 +1,4 @@
-"""Servers that look from time to time whether their peers get on: what those may take, and who is overdue."""
+"""Time limits for peers: servers check from time to time whether each peer makes progress."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from netecho.protocols._stream_server import ReplyFactory
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Patience:
-    """How long peers may take, in seconds."""
+    """The time limits for peers, in seconds."""
 
     start: float = 10.0
-    """For a step of the protocol, as the head of a request, however its bytes come; for a body, and to take
-    an answer, so long and more as it moves:"""
+    """For a step of the protocol, such as the head of a request. A body, and the taking of an answer, get
+    more as bytes are moved: see `rate`."""
     rate: float = 1024.0
-    """For so many bytes of a body or an answer they get a second more."""
+    """Bytes of a body or an answer for which a peer gets a second more."""
     idle: float = 12.0
-    """Until the next request. Who reads an answer slowly that its system has taken whole looks idle too."""
+    """Until the next request. A peer also counts as idle while it reads an answer from its own buffers."""
     look: float = 1.0
-    """Between looks at what they do."""
+    """Between two checks."""
 
 
 class Progress:
-    """What one connection is at, as often as somebody looks.
+    """The progress of one connection or exchange, as seen by repeated checks.
 
-    Every exchange has its own time, which starts with it and grows with what is moved in it: bytes that come
-    one by one do not buy more of it.
+    The time of a step starts with the step, and grows only with the number of bytes that are moved: a peer
+    that sends them one by one gains no time by that.
     """
 
     __slots__ = ("_moved", "_since", "_stage")
@@ -43,10 +43,10 @@ class Progress:
         """Return whether a peer has taken too long.
 
         Args:
-            now: in seconds.
-            stage: what it is at; while that is the same, its time runs.
-            moved: bytes of bodies and answers, so far.
-            patience: what it may take.
+            now: the time, in seconds.
+            stage: the current step; its time runs as long as this value stays the same.
+            moved: bytes of bodies and answers that have been moved so far.
+            patience: the time limits.
             idle: nothing is under way.
         """
         if stage != self._stage:
@@ -56,7 +56,7 @@ class Progress:
 
 
 class LastWords:
-    """How a peer takes the last that it is owed, when nothing more is written to it."""
+    """How a peer takes the last answers, after which nothing more is written."""
 
     __slots__ = ("_progress", "_taken", "_waiting")
 
@@ -66,14 +66,14 @@ class LastWords:
         self._waiting = 0
 
     def is_overdue(self, now: float, waiting: int, patience: Patience) -> bool:
-        """Return whether a peer takes too long for what the system has for it.
+        """Return whether a peer takes too long over what is in the system's send buffer.
 
         Args:
-            now: in seconds.
-            waiting: bytes that the system has; if there are none, nobody is waited for.
-            patience: what it may take.
+            now: the time, in seconds.
+            waiting: bytes in that buffer; if there are none, the peer is never overdue.
+            patience: the time limits.
         """
-        # What is gone has been taken. What has come in its place from the transport's buffer nobody says.
+        # This counts too few: bytes that the transport has put in the place of those taken are not seen.
         self._taken += max(0, self._waiting - waiting)
         self._waiting = waiting
         overdue = self._progress.is_overdue(now, bool(waiting), self._taken, patience, idle=False)
@@ -81,13 +81,13 @@ class LastWords:
 
 
 class WatchedFactory(ReplyFactory):
-    """Builds the connections of one listener, and has them `look` how they get on while there are any.
+    """Builds the connections of one listener, and calls `look` of each from time to time.
 
     Args:
-        reactor: where they run.
-        settings: of the listener.
-        protocol: makes one.
-        patience: how often they look, and what a peer may take.
+        reactor: their reactor.
+        settings: the settings of the listener.
+        protocol: makes the protocol of a connection.
+        patience: the time limits, and the time between checks.
     """
 
     def __init__(
@@ -98,13 +98,13 @@ class WatchedFactory(ReplyFactory):
         self._call: Any = None
 
     def opened(self, connection: Any) -> None:
-        """Look at it from time to time, as at all others."""
+        """Count a new connection, and start the checks if it is the first."""
         super().opened(connection)
         if self._call is None:
             self._call = self.reactor.callLater(self._patience.look, self._look)
 
     def closed(self, connection: Any, reason: Any, elapsed_ns: int) -> None:
-        """Look no more, if it was the last."""
+        """Count a connection as closed, and stop the checks if it was the last."""
         super().closed(connection, reason, elapsed_ns)
         if not self.connections and self._call is not None:
             self._call.cancel()

@@ -1,4 +1,4 @@
-"""What a server answers to a request to upgrade: that it does, or in so many words why it does not."""
+"""A server's answer to the request to upgrade to WebSocket, and why a refusal was given."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from websockets.http11 import Response
 from websockets.streams import StreamReader
 
 MOST_HEAD: Final = 64 << 10
-"""Bytes of an answer's head, with those of the interim ones before it."""
+"""Bytes of the largest head of an answer, those of interim answers before it included."""
 _MOST_INTERIM: Final = 16
 _UPGRADED: Final = 101
 _NO_END: Final = "the server's answer has no end"
 
 
 class NoAnswerError(Exception):
-    """What the server says is no answer."""
+    """What the server sends is not an answer of HTTP."""
 
 
 class Answer:
-    """The answer as far as it has come: its head alone, as the body of a refusal may have no end."""
+    """Parses the head of an answer as it comes; the body of a refusal is not waited for."""
 
     def __init__(self) -> None:
         self._size = 0
@@ -31,14 +31,14 @@ class Answer:
         self._reader = StreamReader()
         self._reader.feed_data(data)
         reader = self._reader
-        # Without what is for answers of proxies alone, the body would be waited for.
+        # `proxy=True` stops after the head: otherwise the body would be waited for.
         self._parser = Response.parse(reader.read_line, reader.read_exact, reader.read_to_eof, proxy=True)
 
     def take(self, data: bytes) -> tuple[Response, bytes] | None:
-        """Take some more; return the answer with all that has come of and behind it, if its head has ended.
+        """Take more bytes; return the answer, and all bytes from its first on, once its head is complete.
 
         Raises:
-            NoAnswerError: this is none.
+            NoAnswerError: it is malformed or too large.
         """
         self._size += len(data)
         self._came += data
@@ -49,7 +49,7 @@ class Answer:
             except StopIteration as ended:
                 response: Response = ended.value
             except Exception as error:
-                # The library names what is wrong by errors of many kinds.
+                # The library raises exceptions of many kinds for malformed answers.
                 raise NoAnswerError(f"the server speaks no WebSocket: {error.__cause__ or error}") from error
             else:
                 if self._size > MOST_HEAD:
@@ -57,7 +57,7 @@ class Answer:
                 return None
             if response.status_code >= 200 or response.status_code == _UPGRADED:
                 return response, self._came
-            # It says that the answer will come (RFC 9110 section 15.2).
+            # It is an interim answer (RFC 9110 section 15.2).
             self._interim += 1
             if self._interim > _MOST_INTERIM:
                 raise NoAnswerError(_NO_END)
@@ -65,7 +65,7 @@ class Answer:
 
 
 def refusal(response: Response) -> str | None:
-    """Return in words that an answer is none that lets us in, and what may help; `None`: it does."""
+    """Return what a refusal says, and what may help; `None` if the answer accepts the upgrade."""
     status = response.status_code
     if status == _UPGRADED:
         return None

@@ -1,4 +1,4 @@
-"""WebSocket as a client speaks it: messages out and their echoes back, on one connection."""
+"""The client side of WebSocket (RFC 6455): messages out and their echoes back, on one connection."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from netecho.protocols._ws_answer import Answer, NoAnswerError, refusal
 from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, Assembly, ClientWire
 
 LINGER: Final = 1.0
-"""Seconds that the other end has to close the connection after both have said that it is over."""
+"""Seconds that the other end has to close the connection after a Close frame."""
 MOST_PONGS: Final = 64 << 10
-"""Bytes of answers to pings that are written before it is seen whether the other end takes them."""
+"""Bytes of pongs that are written before it is checked whether the other end takes them."""
 
 _SUBPROTOCOL: Final = "sec-websocket-protocol"
 
@@ -45,16 +45,16 @@ class NotWebSocketError(ConnectionLost):
 class WebSocketExchanger(Protocol):
     """Exchanges in messages; provides `netecho.protocols._contract.Exchanger`.
 
-    Echoes come in the order of the messages. Each frame is masked with a key of its own, of which nobody can
-    tell from what was sent before (RFC 6455 section 5.3).
+    Echoes come in the order of the messages. Each frame is masked with a fresh, unpredictable key (RFC 6455
+    section 5.3).
 
     Args:
         reactor: provides `IReactorTime`.
-        target: what is asked for, and where.
+        target: the server and the resource on it.
         on_reply: called with each message that comes.
         on_lost: called when the connection is lost.
-        extensions: to offer.
-        fields: of the request, as `Name: value`, beside those that make it one.
+        extensions: the extensions to offer.
+        fields: more fields of the request, as `Name: value`.
     """
 
     transport: Any
@@ -91,16 +91,16 @@ class WebSocketExchanger(Protocol):
         )
         self._assembly = Assembly()
         self._is_asking = True
-        """Our request is not answered yet."""
+        """Our request has not been answered yet."""
         self._answer = Answer()
         self._ponged = 0
-        """Bytes of answers to pings since the other end was last seen to take what it is sent."""
+        """Bytes of pongs written since the other end was last seen to take what it is sent."""
         self._last_call: Any = None
         self.opened: Deferred[WebSocketExchanger] = Deferred(lambda _: self.transport.abortConnection())
         """Fires when messages can be sent; fails with `ConnectError`."""
 
     def connectionMade(self) -> None:
-        """Ask to be let in."""
+        """Send the request to upgrade."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         self.transport.bufferSize = BUFFER
@@ -132,13 +132,13 @@ class WebSocketExchanger(Protocol):
     def _send(self, sequence: int, frame: Frame) -> None:
         self._awaited.append(sequence)
         protocol = self._protocol
-        if protocol.state is OPEN:  # else the other end has just said that it is over
+        if protocol.state is OPEN:  # else a Close frame has just come
             self.transport.write(frame.serialize(mask=True, extensions=protocol.extensions))
 
     # Messages in.
 
     def dataReceived(self, data: bytes) -> None:
-        """Take messages, or some of one."""
+        """Parse frames; before the upgrade, the answer to our request."""
         protocol = self._protocol
         if not self._is_asking:
             protocol.receive_data(data)
@@ -161,12 +161,12 @@ class WebSocketExchanger(Protocol):
         self._on_reply(sequence, bytes(message.data))
 
     def _answer_pings(self) -> None:
-        """Send what the library answers. Who pings and does not read is owed the last answer alone."""
+        """Send pongs; to a peer that does not read them, only the last (RFC 6455 section 5.5.3)."""
         protocol = self._protocol
         self._ponged += sum(map(len, protocol.writes))
         if protocol.state is OPEN and self._ponged > MOST_PONGS:
             if unsent(self.transport.fileno()) > MOST_PONGS // 4:
-                del protocol.writes[:-1]  # as it may be (RFC 6455 section 5.5.3)
+                del protocol.writes[:-1]
                 return
             self._ponged = 0
         self._flush()
@@ -174,7 +174,7 @@ class WebSocketExchanger(Protocol):
     # The answer to our request.
 
     def _is_let_in(self, data: bytes) -> bool:
-        """Look whether our request is answered; return whether messages may come."""
+        """Parse the answer to our request; return whether the connection has been upgraded."""
         protocol = self._protocol
         try:
             answered = self._answer.take(data)
@@ -191,8 +191,8 @@ class WebSocketExchanger(Protocol):
         if (wrong := protocol.handshake_exc) is not None:
             self._is_refused(f"the server speaks no WebSocket: {wrong.__cause__ or wrong}")
             return False
-        del protocol.events[0]  # is the answer itself
-        self._is_asking = False  # though it may be over again by what came with it
+        del protocol.events[0]  # the answer itself
+        self._is_asking = False  # a Close frame may have come with the answer all the same
         self.opened.callback(self)
         return True
 
@@ -209,18 +209,18 @@ class WebSocketExchanger(Protocol):
     # The end.
 
     def _part(self) -> None:
-        """Have the connection end, now that one end has said that it is over."""
+        """Wait `LINGER` seconds for the other end to close, now that a Close frame was sent or received."""
         if self._protocol.parser_exc is not None:
-            self.transport.loseConnection()  # nothing that it may still say is believed
+            self.transport.loseConnection()  # nothing more that comes counts
         self._last_call = self._reactor.callLater(LINGER, self.transport.abortConnection)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say so, unless we did it."""
+        """Tell `opened` or `on_lost`, unless we closed the connection."""
         if self._last_call is not None and self._last_call.active():
             self._last_call.cancel()
         if self._is_asking:
             self._on_lost = None
-            if reason.check(Error) and not self.opened.called:  # of TLS, and says what is missing
+            if reason.check(Error) and not self.opened.called:  # it is the TLS failure
                 self.opened.errback(reason)
             self._fail_to_open("the server closed the connection in place of an answer")
         if self._on_lost is not None:
@@ -243,7 +243,7 @@ class WebSocketExchanger(Protocol):
         self._on_reply = _ignore
         if self._awaited or self._protocol.state is not OPEN:
             self.transport.abortConnection()
-        else:  # nothing is under way, and a server has no cause to log anything but an end in order
+        else:  # nothing is under way: close in order, so that the server need not log an error
             self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
             self._flush()
             self._part()
@@ -258,4 +258,4 @@ class WebSocketConversation(MessageConversation):
 
 
 def _ignore(*_: object) -> None:
-    """Take a message that nobody waits for any more."""
+    """Drop a message: nobody waits for it any more."""

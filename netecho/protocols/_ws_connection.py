@@ -12,24 +12,24 @@ from netecho.protocols._ws_server import WebSocketServer
 
 
 class WebSocketConnection(HTTPConnection):
-    """A connection on which nothing is spoken but WebSocket, once it has been asked for.
+    """A connection that is only for WebSocket: its first request must ask for that.
 
-    `received` and `sent` count all bytes, not of messages alone.
+    `received` and `sent` count all bytes, not only those of messages.
     """
 
     def connectionMade(self) -> None:
-        """Begin the peer's time."""
+        """Start the peer's time limits."""
         self._undecided = None
         self.wire = WebSocketServer(self)
         Receiver.connectionMade(self)
 
     def handshakeCompleted(self) -> None:
-        """Wait for the request: whatever TLS has agreed on, there is but one way to go on."""
+        """Wait for the request; the protocol that ALPN agreed on changes nothing."""
         Receiver.handshakeCompleted(self)
 
 
 class WebSocketFactory(WatchedFactory):
-    """Builds the connections of one listener."""
+    """Builds the connections of a WebSocket listener."""
 
     def __init__(self, reactor: Any, settings: ListenSettings, patience: Patience = PATIENCE) -> None:
         super().__init__(reactor, settings, WebSocketConnection, patience)

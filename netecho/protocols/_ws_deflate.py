@@ -1,4 +1,4 @@
-"""Compression of messages (permessage-deflate, RFC 7692) as a server agrees on it."""
+"""Compression of messages (permessage-deflate, RFC 7692) on the server side."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from websockets.typing import ExtensionParameter
 
 _SETTINGS: Final = {"memLevel": 5}
 _MOST_STREAMS: Final = 16
-"""In a frame: each has the rest of it copied."""
+"""The most DEFLATE streams in one frame: for each, the rest of the frame is copied."""
 _WINDOW: Final = 12
-"""Of 4 KiB either way: 64 KiB of memory for a connection in place of 300."""
+"""Bits of the windows, of 4 KiB: a connection takes 64 KiB of memory instead of 300 KiB."""
 
 
 class _Inflater:
-    """What `zlib.decompressobj` makes, but that more may follow the last block of a stream.
+    """Like `zlib.decompressobj()`, except that more data may follow the final block of a stream.
 
-    A peer may end a message so (RFC 7692 section 7.2.3.4); all that comes after it would inflate to nothing.
-    This begins again as who has ended a stream does, with no window from before.
+    A peer may end a message with a final block (RFC 7692 section 7.2.3.4), after which `zlib` would return
+    nothing more. Here a new stream begins then, with an empty window, as in the peer's compressor.
     """
 
     def __init__(self, bits: int) -> None:
@@ -30,10 +30,10 @@ class _Inflater:
         self.unconsumed_tail = b""
 
     def decompress(self, data: Any, most: int) -> bytes:
-        """Return what comes of `data`, up to `most` bytes; if there is more, there is an `unconsumed_tail`.
+        """Inflate `data` to at most `most` bytes; if there is more, `unconsumed_tail` is not empty.
 
         Raises:
-            zlib.error: it is not compressed, or in very many streams, to cost us time.
+            zlib.error: the data is malformed, or has too many streams.
         """
         out = self._stream.decompress(data, most)
         self.unconsumed_tail = self._stream.unconsumed_tail
@@ -48,13 +48,13 @@ class _Inflater:
 
 
 class _Deflate(PerMessageDeflate):
-    """The library's, with another decoder: also for who uses no window twice, which does no harm."""
+    """The library's extension with an `_Inflater`, which also suits peers without context takeover."""
 
     decoder: Any
 
     def __init__(self, agreed: PerMessageDeflate) -> None:
         super().__init__(
-            False,  # else the library makes decoders of its own
+            False,  # with True the library would make a new decoder for each message
             agreed.local_no_context_takeover,
             agreed.remote_max_window_bits,
             agreed.local_max_window_bits,
@@ -64,7 +64,7 @@ class _Deflate(PerMessageDeflate):
 
 
 class DeflateFactory(ServerPerMessageDeflateFactory):
-    """Agrees on it with whoever offers it."""
+    """Accepts the extension from every client that offers it."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -74,6 +74,6 @@ class DeflateFactory(ServerPerMessageDeflateFactory):
     def process_request_params(
         self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
     ) -> tuple[list[ExtensionParameter], PerMessageDeflate]:
-        """Return what to answer to an offer, and what then reads and writes frames."""
+        """Return the parameters of the answer to an offer, and the extension that was agreed on."""
         answer, agreed = super().process_request_params(params, accepted_extensions)
         return answer, _Deflate(agreed)

@@ -1,4 +1,4 @@
-"""Messages on a WebSocket, on either side: what they may measure, and how frames make one (RFC 6455)."""
+"""WebSocket messages on either side (RFC 6455): their limits, and how fragments become a message."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from websockets.server import ServerProtocol
 from netecho.protocols._ws_reader import FrameReader
 
 MOST_MESSAGE: Final = 16 << 20
-"""Bytes of a message, inflated if it was compressed; and of a frame."""
+"""Bytes of the largest message, after inflation, and of the largest frame."""
 BUFFER: Final = 256 << 10
-"""Bytes that are read at once, and written without a pause: a message of Twisted's 64 KiB and its frame are a
-little more, and cost a third more then."""
+"""Bytes that are read at once, and buffered for writing before a pause. With Twisted's 64 KiB a message of
+that size, which is a little more with its frame, would cost a third more."""
 SLICE: Final = 1024
-"""Bytes of compressed frames that are taken at a time: no more than a thousand times as many come of them."""
+"""Bytes of compressed frames that are parsed at a time: they inflate to a thousand times as many at most."""
 _PIECE: Final = 64 << 10
-"""Bytes of text that are looked at together."""
+"""Bytes of text that are decoded at a time."""
 
 LOG: Final = logging.getLogger("netecho.websockets")
-"""For the library, which has a word for each connection: below warnings it says nothing."""
+"""The library's logger: it logs each connection, which is dropped below the level of warnings."""
 LOG.setLevel(logging.WARNING)
 
 
 class _Wire(Protocol):
-    """The library's, but that a peer may close before a message is complete, and that text is text.
+    """The library's protocol, except that Close may come within a message, and that text must be UTF-8.
 
     Args:
-        options: of the library's.
+        arguments, options: those of the library's class.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._decoder: Any = None
-        """Of the text that has begun."""
+        """Decodes the text message that has begun."""
         self.reader: FrameReader = FrameReader()
-        self.parser = self.parse()  # which reads from that one
+        self.parser = self.parse()  # again, so that it uses this reader
         next(self.parser)
 
     def recv_frame(self, frame: Frame) -> None:
         """Take a frame.
 
         Raises:
-            UnicodeDecodeError: text is not in UTF-8, as far as it has come: the library tells the peer.
+            UnicodeDecodeError: the text so far is not UTF-8; the library closes with code 1007.
         """
         opcode = frame.opcode
         if opcode is CLOSE:
@@ -74,15 +74,15 @@ class _Wire(Protocol):
 
 
 class ServerWire(_Wire, ServerProtocol):
-    """Frames as a server reads them."""
+    """The server side, which takes masked frames."""
 
 
 class SpoiltWire(ServerWire):
-    """The same, with content that is another than came, if it is to be so.
+    """The server side of an impaired server, where the content of messages may be corrupted.
 
     Args:
-        spoil: returns what stands for a content.
-        options: of `ServerWire`.
+        spoil: returns a content, corrupted or not.
+        options: those of `ServerWire`.
     """
 
     def __init__(self, spoil: Callable[[bytes], bytes], **options: Any) -> None:
@@ -90,31 +90,31 @@ class SpoiltWire(ServerWire):
         self._spoil = spoil
 
     def recv_frame(self, frame: Frame) -> None:
-        """Take a frame: each message begins with one of text or bytes."""
+        """Take a frame, and pass the first content of each message through `spoil`."""
         super().recv_frame(frame)
         if frame.opcode in (TEXT, BINARY):
             frame.data = self._spoil(bytes(frame.data))
 
 
 class ClientWire(_Wire, ClientProtocol):
-    """Frames as a client reads and writes them."""
+    """The client side, which sends masked frames."""
 
 
 class Assembly:
-    """Puts the fragments of messages together.
+    """Assembles messages from their fragments.
 
-    The library beneath has bounded what they amount to (`MOST_MESSAGE`), but not how many they are: they are
-    kept as the bytes that they add up to.
+    The library bounds the size of a message (`MOST_MESSAGE`), but not the number of its fragments: so their
+    bytes are kept, and not the frames.
     """
 
     def __init__(self) -> None:
         self._opcode = BINARY
         self._data = bytearray()
         self.is_partial = False
-        """A fragment has come whose message has not ended."""
+        """A message has begun, and its last fragment has not come."""
 
     def take(self, frame: Frame) -> Frame | None:
-        """Take a frame; return the message that it completes, in a frame, if it does."""
+        """Take a frame; return the message that it completes, as one frame, or `None`."""
         opcode = frame.opcode
         if opcode is TEXT or opcode is BINARY:
             if frame.fin:

@@ -1,4 +1,4 @@
-"""What has come and is not taken yet, for the library that reads frames of WebSocket."""
+"""The buffer from which the `websockets` library parses frames."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from websockets.streams import StreamReader
 
 
 class FrameReader(StreamReader):
-    """The library's, but that frames which come whole are cut from what they came in, without a buffer.
+    """The library's reader, except that whole frames are sliced from the bytes that came, without a buffer.
 
-    That saves two copies of each, and of an echo of 64 KiB half of what it costs beside the system's part.
-    `buffer` has what waits for the rest of a frame.
+    This saves two copies of each frame: for an echo of 64 KiB, half of the time spent in user space. `buffer`
+    holds the beginning of an incomplete frame.
 
-    It gives so many frames as `left` says, and lays aside in `rest` what has come behind them.
+    It gives as many frames as `left` says, and puts what has come after them into `rest`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._came: bytes | bytearray = b""
         self._taken = 0
-        """Bytes of it."""
+        """Bytes of `_came` that have been read."""
         self._is_between = False
-        """All is taken, and what comes next begins a frame."""
+        """All has been read, and the next byte begins a frame."""
         self.left = -1
-        """Frames that may still be taken; below 0, any number."""
+        """Frames that may still be given; below 0, any number."""
         self.rest = b""
 
     def feed_data(self, data: bytes | bytearray) -> None:
@@ -51,7 +51,7 @@ class FrameReader(StreamReader):
         return (yield from super().read_exact(n))
 
     def at_eof(self) -> Generator[None, None, bool]:
-        """Tell whether nothing more will come; see `StreamReader.at_eof`."""
+        """Return whether nothing more will come; the library asks before each frame."""
         while True:
             if self._taken < len(self._came) or self.buffer:
                 if self.left:

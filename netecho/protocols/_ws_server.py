@@ -1,7 +1,6 @@
-"""WebSocket as a server speaks it: a request to upgrade, then messages in and their echoes out, in order.
+"""The server side of WebSocket (RFC 6455): a request to upgrade, then messages in and echoes out, in order.
 
-Whatever path is asked for, there is an echo at it. Compression is agreed on if the peer offers it
-(permessage-deflate, RFC 7692).
+Every path echoes. Compression (permessage-deflate, RFC 7692) is accepted if the peer offers it.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
 
 _DEFLATE: Final = [DeflateFactory()]
 _INFO_SLICE: Final = 64
-"""Bytes of frames that are taken at a time where messages of six are answered by all that a head has."""
+"""Bytes of frames that are parsed at a time in mode `info`, whose answers are large."""
 TURN: Final = 256
-"""Frames that are taken in one turn of the reactor: some milliseconds, however small they are."""
+"""Frames that are taken in one turn of the reactor, which take some milliseconds even if small."""
 _CONTENT: Final = 1 << 20
-"""Bytes of content that are made of compressed frames in one turn, and what is in one frame more."""
+"""Bytes to which compressed frames are inflated in one turn; the last frame may exceed it."""
 _HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
 
 
@@ -42,7 +41,7 @@ def _first(_: object, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None
 
 
 class WebSocketServer:
-    """What a WebSocket connection is at; the `wire` of an `HTTPConnection`."""
+    """The state of a WebSocket connection; the `wire` of an `HTTPConnection`."""
 
     def __init__(self, connection: HTTPConnection) -> None:
         connection.transport.bufferSize = BUFFER
@@ -64,28 +63,28 @@ class WebSocketServer:
             ReplyMode.BROADCAST: self._broadcast,
         }
         self._answer = others.get(connection.reply)
-        """Does what is done with a message, if that is neither sent back nor thrown away."""
+        """Answers a message in modes other than echo and discard; `None` in those."""
         self._backlog: Backlog[Frame] = Backlog()
         self._asked: dict[str, Any] = {}
-        """What is to be seen of the request, where that is told."""
+        """The path and fields of the request, in mode `info`."""
         self._info = b""
-        """The same with what is to be seen of the connection, once it has been told."""
+        """The answer in mode `info`, once it has been made."""
         self._head = bytearray()
         """The request, as far as it has come."""
         self._is_asked = False
-        """It has been answered."""
+        """The request has been answered."""
         self._assembly = Assembly()
         self._rest = b""
-        """What waits until the peer takes what it is sent, or for the next turn of the reactor."""
+        """Bytes that wait until the peer takes what it is sent, or for the next turn of the reactor."""
         self._call: Any = None
-        """That turn."""
+        """The delayed call for the next turn."""
         self._protocol.reader.left = TURN
         self._room = _CONTENT
-        """Bytes of content that may still be made in this one, which may bring several TLS records."""
+        """Bytes that may still be inflated in this turn, in which several TLS records may come."""
         self._taken = 0
         """Messages that have come."""
         self.exchanges = 0
-        """Messages that have been answered; in a room, those that the peer has heard, whosever they are."""
+        """Messages that have been sent to the peer: answers, or in mode `broadcast` messages of any peer."""
         self._has_parted = False
         """We have sent a Close frame of our own accord: what comes now is not answered."""
         self._is_over = False
@@ -94,25 +93,25 @@ class WebSocketServer:
 
     @property
     def begun(self) -> int:
-        """How many answers have been begun, where each fares by itself: as many as have been given."""
+        """How many answers have been begun: as many as have been given."""
         return self.exchanges
 
     given = begun
 
     @property
     def holds(self) -> bool:
-        """Whether something that has come is still to be answered."""
+        """Whether some of what has come is still to be answered."""
         return bool(self._rest)
 
     is_full = holds
 
     @property
     def is_idle(self) -> bool:
-        """Whether all that has come whole is answered."""
+        """Whether all messages that have come whole are answered."""
         return not self._rest
 
     def received(self, data: bytes) -> None:
-        """Take what has come."""
+        """Parse what has come, or keep it until what came before has been dealt with."""
         if self._rest:
             self._rest += data
         elif self._is_asked:
@@ -121,7 +120,7 @@ class WebSocketServer:
             self._begin(data)
 
     def proceed(self) -> None:
-        """Go on with what had to wait."""
+        """Go on with what had to wait, as the peer takes what it is sent."""
         connection = self._connection
         if connection.is_paused:
             return
@@ -186,7 +185,7 @@ class WebSocketServer:
             self._put_off(data)
         else:
             self._take_slices(data)
-        # Half of it is enough to begin the next turn with, and whose messages are few waits for none.
+        # A turn is ended when half of its room is used: peers with few messages never wait for the next.
         if reader.left < TURN // 2 or self._room < _CONTENT // 2:
             self._wait_for_turn()
 
@@ -203,7 +202,7 @@ class WebSocketServer:
                 return
 
     def _put_off(self, data: bytes) -> None:
-        """Keep what there is no time for in this turn, with what has come behind it."""
+        """Keep what there is no time for in this turn, with `data`, which came after it."""
         reader = self._protocol.reader
         rest, reader.rest = reader.rest, b""
         if not self._is_over:
@@ -222,7 +221,7 @@ class WebSocketServer:
         self._connection.proceed()
 
     def _exchange(self, data: bytes) -> list[Any]:
-        """Take some of what has come, and answer it; return the frames of it."""
+        """Parse bytes, and answer the messages in them; return the frames."""
         if self._is_over:
             return []
         protocol, extensions = self._protocol, self._protocol.extensions
@@ -232,7 +231,7 @@ class WebSocketServer:
         out: list[bytes] = []
         answers = self._is_echo and not self._has_parted
         for frame in frames:
-            if frame.fin and frame.opcode is BINARY:  # the commonest needs no look
+            if frame.fin and frame.opcode is BINARY:  # the most common case, which needs no assembly
                 message = frame
             elif frame.opcode is PING:
                 out.append(said.pop(0))
@@ -244,7 +243,7 @@ class WebSocketServer:
             self._taken += 1
             if answers:
                 self.exchanges += 1
-                # Not by the library, which has answered a Close frame by now that came after it.
+                # Not by the library: it may have answered a Close frame that came later, and would refuse.
                 out.append(message.serialize(mask=False, extensions=extensions))
                 if self._spoil is not None:
                     self._write(out)
@@ -259,19 +258,19 @@ class WebSocketServer:
         return frames
 
     def _inform(self, _: Frame) -> None:
-        """Answer a message with what is seen of its connection."""
+        """Answer a message with what the server knows of its connection."""
         if not self._info:
             self._info = json.dumps({**self._connection.seen(), **self._asked}).encode()
         self._say(Frame(TEXT, self._info))
 
     def _broadcast(self, message: Frame) -> None:
-        """Have every peer of the listener hear a message."""
+        """Send a message to every peer of the listener."""
         for connection in list(self._connection.factory.connections):
             connection.wire.hear(message)
 
     def hear(self, message: Frame) -> None:
-        """Take what one of the peers says."""
-        # Whether the library has seen a Close frame by now is no matter: what came before is heard before.
+        """Send the peer a message that came from one of the peers; keep it if the peer is slow."""
+        # Even if the library has seen a Close frame: messages that came before it are sent before it.
         if not self._is_asked or self._has_parted or self._is_over:
             return
         if not self._connection.is_paused:
@@ -294,7 +293,7 @@ class WebSocketServer:
             self._say(message)
 
     def _write(self, out: list[bytes]) -> None:
-        """Send what the library says; its word for the end is an empty piece."""
+        """Send what the library has to send; an empty last piece means the end of the connection."""
         data = out[0] if len(out) == 1 else b"".join(out)
         if data:
             self._connection.write(data)
@@ -306,7 +305,7 @@ class WebSocketServer:
     # The end.
 
     def part(self) -> bool:
-        """Tell the peer that it is over; return whether it gets a moment to say so too."""
+        """Send a Close frame (1001); return whether the peer gets time to answer it."""
         if self._has_parted or self._protocol.state is not OPEN or self._is_over:
             return False
         self._has_parted = True
@@ -317,13 +316,13 @@ class WebSocketServer:
         return True
 
     def drain(self) -> None:
-        """Come to an end: what is owed has no end of its own but that of what has come."""
+        """Do nothing: all that has come is answered anyhow."""
 
     def look(self, now: float, waiting: int, patience: Patience) -> None:
-        """End the connection if the peer takes too long for what it is at; see `HTTPConnection.look`.
+        """End the connection if the peer takes too long; see `HTTPConnection.look`.
 
-        Its time is its own between messages, and while it does not take what it is sent: that is for
-        `--idle-timeout` to limit.
+        There is no limit between messages, nor while the peer does not take what it is sent: `--idle-timeout`
+        limits those.
         """
         connection = self._connection
         is_partial = self._assembly.is_partial or bool(self._protocol.reader.buffer)

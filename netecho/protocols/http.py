@@ -1,7 +1,7 @@
-"""HTTP (RFC 9110): what is sent in the body of a request comes back in that of its answer.
+"""HTTP (RFC 9110): the body of a request comes back as the body of its answer.
 
-The server answers any method on any path so, and has pages for some: see `_http_pages`. HTTP/1.1 is parsed
-by httptools: `_http1_server` says why.
+The server echoes so for any method on any path, except for paths that have pages: see `_http_pages`. Why
+HTTP/1.1 is parsed by httptools is said in `_http1_server`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
+from netecho.impairment import Harm
 from netecho.plans import ReplyMode
 from netecho.protocols._contract import Adapter, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._http1_client import HTTP1Exchanger
@@ -36,12 +37,16 @@ class HTTP(TCPAdapter):
     alpn: tuple[str, ...] = ("h2", "http/1.1", "http/1.0")
     multiplexes = True
 
+    def harms_in(self, reply: ReplyMode) -> frozenset[Harm]:
+        """Return all, except corruption if no bodies are sent back."""
+        return self.harms - {Harm.CORRUPT} if reply is ReplyMode.DISCARD else self.harms
+
     def factory(self, reactor: Any, settings: ListenSettings) -> HTTPFactory:
         """See `TCPAdapter.factory`."""
         return HTTPFactory(reactor, settings)
 
     def exchanger(self, reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost) -> Protocol:
-        """See `TCPAdapter.exchanger`: which version is spoken is decided before it connects."""
+        """See `TCPAdapter.exchanger`; the version is chosen before it connects."""
         endpoint = tcp_endpoint(reactor, route)
 
         def reopen(exchanger: Protocol) -> Deferred[Any]:
@@ -51,7 +56,7 @@ class HTTP(TCPAdapter):
         return version(route, on_reply, on_lost, reopen)
 
     def conversation(self, protocol: Protocol) -> MessageConversation:
-        """Have each message be a request."""
+        """Return a transport on which each message is a request."""
         return MessageConversation(protocol, "HTTP ")
 
 

@@ -1,8 +1,8 @@
-"""HTTP/3 (RFC 9114): HTTP over QUIC, each exchange a request on a stream of its own.
+"""HTTP/3 (RFC 9114): HTTP over QUIC, where each exchange is a request on a stream of its own.
 
-It is a protocol of its own here, not a flag of `http`: its listener is another socket, for datagrams, and
-what is true of QUIC's (a peer that moves, no PROXY header, harm done to datagrams) is true of it. What is
-answered is the same: see `_http_pages`.
+It is a protocol of its own here, not a flag of `http`: its listener is a UDP socket, and behaves as that of
+`quic` (peers may change their address, there is no PROXY header, datagrams are impaired). Its answers are
+those of `http`: see `_http_pages`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""SMTP (RFC 5321): each message is a mail, and its echo a receipt, for a mail does not come back.
+"""SMTP (RFC 5321): each message is a mail, and a receipt stands for its echo, as mails do not come back.
 
-The server is a sink: it takes mails and keeps none. The reply to each has its size and SHA-256 as received,
-which the client compares with what it sent; of other servers, whose replies tell neither, the reply is all
-there is. What the wire is made of, and why by us: see `_smtp_session`.
+The server is a sink: it accepts mails and keeps none. The reply to each has its size and SHA-256 as received,
+which the client compares with what it sent. The replies of other servers tell neither, and only say that the
+mail was accepted. Why the protocol is implemented here, and not by a library, is said in `_smtp_session`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from netecho.impairment import Harm
 from netecho.plans import ReplyMode
 from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
 from netecho.protocols._smtp_client import SMTPExchanger
@@ -36,6 +37,10 @@ class SMTP(TCPAdapter):
     is_text = True
     upgrades = True
 
+    def harms_in(self, reply: ReplyMode) -> frozenset[Harm]:
+        """Return all, except corruption if no receipts are sent."""
+        return self.harms if reply is ReplyMode.ECHO else self.harms - {Harm.CORRUPT}
+
     def factory(self, reactor: Any, settings: ListenSettings) -> SMTPFactory:
         """See `TCPAdapter.factory`."""
         return SMTPFactory(reactor, settings)
@@ -48,7 +53,7 @@ class SMTP(TCPAdapter):
         on_lost: OnLost,
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Exchanger]:
-        """Connect for exchanges: until the server has said what it offers, in TLS if asked."""
+        """Connect for exchanges; fires when the server has said what it offers, in TLS if asked."""
         exchanger = SMTPExchanger(reactor, route, on_reply, on_lost, on_connected)
         first = dataclasses.replace(route, tls=None) if route.starttls else route
 

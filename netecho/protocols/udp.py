@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
-from netecho.impairment import OF_DATAGRAMS
+from netecho.impairment import OF_DATAGRAMS, Harm
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import (
     Adapter,
@@ -155,6 +155,10 @@ class DTLS(UDP):
     minimum_size = 1
     maximum_size: int | None = LARGEST_MESSAGE
     keeps_peers = True
+
+    def harms_in(self, reply: ReplyMode) -> frozenset[Harm]:
+        """Return all that there are: they happen to the packets of the handshake, too."""
+        return self.harms
 
     async def listen(self, reactor: Any, target: Target, settings: ListenSettings) -> DatagramListener:
         """Listen on a host and port."""

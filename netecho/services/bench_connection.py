@@ -299,8 +299,7 @@ class Connection:
         pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
         return pause
 
-    def close(self) -> None:
-        """End the connection at once."""
+    def close(self) -> Deferred[None] | None:
+        """End the connection; see `Exchanger.close` for what is returned."""
         exchanger, self._exchanger = self._exchanger, None
-        if exchanger is not None:
-            exchanger.close()
+        return None if exchanger is None else exchanger.close()

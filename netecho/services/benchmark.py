@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -164,9 +164,10 @@ class Benchmark:
             self._intervals.stop()
             if sweeps.running:
                 sweeps.stop()
-            for connection in roster:
-                connection.close()
+            partings = [connection.close() for connection in roster]
             self._close_books()
+        if not self.interrupted:
+            await DeferredList([one for one in partings if one is not None])
 
     def interrupt(self) -> None:
         """Stop now, with what has been recorded so far."""

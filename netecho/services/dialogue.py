@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -182,6 +182,16 @@ class Dialogue(Protocol):
             self._quiet = None
             quiet.callback(None)
         return quiet
+
+    def part(self) -> Deferred[None]:
+        """Close the connection, unless it is; fires when that is done.
+
+        It is at once, or when the other end has answered a last word; on a stream nobody waits for that.
+        """
+        if self._stream or self.over:
+            return succeed(None)
+        self.transport.loseConnection()
+        return self.ended
 
     def readConnectionLost(self) -> None:
         """The other end sends nothing more, and so the conversation is over."""

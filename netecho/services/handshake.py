@@ -179,6 +179,7 @@ def verification(host: str | None, is_address: bool = False, enforce: bool = Tru
 
 
 _NO_TLS = "speaks no TLS; leave --tls out"
+_NO_STARTTLS = "goes on in clear after STARTTLS; leave --starttls out"
 _OF_OUR_CERTIFICATE = {
     "certificate required": "wants a client certificate; give one with --cert",
     "unknown ca": "does not trust the authority of our certificate",
@@ -248,7 +249,8 @@ def explain(failure: Failure, target: Target | str) -> NetechoError:
         said = _said(error)
         for part, words in _WORDS.items():
             if any(part in reason for reason in said):
-                return TLSError(f"{target} {words}")
+                in_clear = words is _NO_TLS and isinstance(target, Target) and not target.secure
+                return TLSError(f"{target} {_NO_STARTTLS if in_clear else words}")
         return TLSError(f"{target}: the TLS handshake failed: {', '.join(said) or 'no reason given'}")
     return TLSError(f"{target}: the TLS handshake failed: {error or type(error).__name__}")
 

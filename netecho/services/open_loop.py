@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from netecho.measure.holdback import HeldBack, Holdback
@@ -60,10 +61,10 @@ class PacedConnection(Connection):
         sequence = self.flow.sent(due_ns, self._clock(), self._benchmark.size, held_back=held_back)
         exchanger.send(sequence, made[sequence % PERIOD] if made else self._make(sequence))
 
-    def close(self) -> None:
-        """End the connection at once."""
+    def close(self) -> Deferred[None] | None:
+        """See `Connection.close`."""
         self._leave()
-        super().close()
+        return super().close()
 
     def _lost(self, reason: Failure) -> None:
         self._leave()

@@ -203,13 +203,14 @@ class Opener(Connection):
     def expire(self, now_ns: int) -> None:
         """Do nothing: each piece of an attempt has its own time-out."""
 
-    def close(self) -> None:
+    def close(self) -> Deferred[None] | None:
         """Give up what is under way."""
         self._closing = True
-        super().close()
+        parted = super().close()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             attempt.cancel()
+        return parted
 
 
 class LoopedOpener(Opener):

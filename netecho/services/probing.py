@@ -139,12 +139,12 @@ class ProbeRun:
         try:
             await self._ended
         finally:
-            self._close()
+            parted = self._close()
         if self._interrupted:
             self._books.end(self._clock())
         elif self.failure is None:
             self.failure = self._books.silence()
-        return self._books.summary(
+        summary = self._books.summary(
             started,
             system.describe(self._reactor),
             instrument,
@@ -152,6 +152,9 @@ class ProbeRun:
             lost=self._lost,
             transport=self._agreed,
         )
+        if parted is not None and not self._interrupted:
+            await parted
+        return summary
 
     def interrupt(self) -> None:
         """End now, with what there is."""
@@ -262,12 +265,11 @@ class ProbeRun:
         if not self._ended.called:
             self._ended.callback(None)
 
-    def _close(self) -> None:
+    def _close(self) -> Deferred[None] | None:
         if self._ticks.running:
             self._ticks.stop()
             self._tick()
         for call in (self._send_call, self._expiry_call):
             if call is not None and call.active():
                 call.cancel()
-        if self._exchanger is not None:
-            self._exchanger.close()
+        return None if self._exchanger is None else self._exchanger.close()

@@ -75,10 +75,10 @@ class Retiring(Connection):
     def _wanted(self) -> bool:
         return super()._wanted() and not self._gone
 
-    def close(self) -> None:
-        """End the connection at once."""
+    def close(self) -> Deferred[None] | None:
+        """See `Connection.close`."""
         self._cancel_end_of_life()
-        super().close()
+        return super().close()
 
     def _lost(self, reason: Failure) -> None:
         self._cancel_end_of_life()

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.errors import LostError, NetechoError, NoReplyError, RefusedError
+from netecho.measure.humanise import count
 from netecho.protocols._tls import TruncationError
 from netecho.services.failures import explain_loss
 from netecho.services.standardio import InputProducer, OutputConsumer
@@ -86,13 +87,15 @@ class _Piped(Protocol):
                 else NetechoError(f"cannot write standard output: {_strerror(error)}")
             )
         if self._error is None:
-            self.transport.loseConnection()
+            self._part()
         else:
             self.transport.abortConnection()
-        if self._error is None:
-            self.ended.callback(None)
-        else:
             self.ended.errback(self._error)
+
+    def _part(self) -> None:
+        """Close in order, now that all is done."""
+        self.transport.loseConnection()
+        self.ended.callback(None)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -183,6 +186,8 @@ class DatagramPipe(_Piped):
         self._all_read = False
         self._messages_sent = 0
         self._messages_received = 0
+        self._is_lost = False
+        self._is_parting = False
 
     def send(self, data: bytes) -> None:
         """Send a block of standard input."""
@@ -262,10 +267,30 @@ class DatagramPipe(_Piped):
             self._waiting.cancel()
         super().finish(error)
 
+    def _part(self) -> None:
+        """Close in order, and end when that is done: the other end may have to answer a last word."""
+        if self._is_lost:
+            self.ended.callback(None)
+        else:
+            self._is_parting = True
+            self.transport.loseConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End: nothing more can come."""
-        if reason.check(ConnectionRefusedError):
+        self._is_lost = True
+        if self._is_parting:
+            self.ended.callback(None)
+        elif reason.check(ConnectionRefusedError):
             self.finish(RefusedError("no reply: nothing listens at the other end's port"))
+        elif reason.check(ConnectionDone):
+            left = count(len(self._under_way), "message")
+            self.finish(
+                LostError(
+                    f"the other end closed the connection and left {left} without an answer"
+                    if self._under_way
+                    else _CLOSED_EARLY
+                )
+            )
         else:
             self.finish(explain_loss(reason))
 
