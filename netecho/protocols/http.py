@@ -29,7 +29,6 @@ class HTTP(TCPAdapter):
     name = "http"
     kind = Kind.MESSAGE
     secure_scheme: str | None = "https"
-    framed = True
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.INFO})
     has_requests = True
     bounds_messages = True

@@ -29,7 +29,6 @@ class SMTP(TCPAdapter):
     name = "smtp"
     kind = Kind.MESSAGE
     secure_scheme: str | None = "smtps"
-    framed = True
     replies = frozenset({ReplyMode.ECHO, ReplyMode.DISCARD, ReplyMode.REJECT, ReplyMode.TEMPFAIL})
     has_envelopes = True
     bounds_messages = True

@@ -31,7 +31,6 @@ class WebSocket(TCPAdapter):
     kind = Kind.MESSAGE
     secure_scheme: str | None = "wss"
     maximum_size: int | None = MOST_MESSAGE
-    framed = True
     begins_with_request = True
     bounds_messages = True
     has_resources = True
