@@ -224,6 +224,16 @@ def test_refused(scheme: str, tmp_path: pathlib.Path) -> None:
     assert list(tmp_path.iterdir()) == [old]
 
 
+def test_datagrams_are_refused() -> None:
+    """Where nobody listens for datagrams, a line says so beside the result."""
+    url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+    done = netecho("bench", url, "-n", "2", "-w", "100ms", "--json", "-")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["exchanges"]["errors"]["refused"]
+    [line] = [line for line in done.stderr.decode().splitlines() if line.startswith("netecho: ")]
+    assert line.startswith(f"netecho: {url} refused: nothing listens there; start one with: netecho serve")
+
+
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_never_replies(scheme: str) -> None:
     """An exchange without an echo is lost by its timeout, and that is no success."""

@@ -350,6 +350,8 @@ MISTAKES = {
     "can have standard output",
     "bench -n": "netecho: option '-n' requires an argument",
     "bench --body @/none": "netecho: --body @/none: No such file or directory",
+    "bench --body @/dev/zero": "netecho: --body @/dev/zero: this is more than 128 MiB, "
+    "the largest message that there is",
     "bench -x 5": "netecho bench: no such option: -x",
     "bench -q 0": "netecho bench: -q/--rate: '0' is not a rate: write 200, 20k or 1.5M, per second",
     "bench --arrival late": "netecho bench: --arrival: 'late' is not one of 'constant', 'poisson', 'uniform'",

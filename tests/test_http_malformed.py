@@ -213,6 +213,17 @@ def test_good_requests_before(listening: Listening) -> None:
         refused(b"HTTP/1.1 " + last)
 
 
+@pytest.mark.parametrize(("status", "field"), [(401, b"WWW-Authenticate"), (407, b"Proxy-Authenticate")])
+def test_authentication(listening: Listening, status: int, field: bytes) -> None:
+    """An answer that asks who asks says how that is to be told (RFC 9110 sections 15.5.2 and 15.5.8)."""
+    with listening.connect() as connection:
+        connection.sendall(get(b"/status/%d" % status))
+        connection.shutdown(socket.SHUT_WR)
+        head = receive_all(connection).partition(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\n" + field + b': Basic realm="netecho"' in head
+
+
 def test_an_unknown_coding(listening: Listening) -> None:
     """A coding before that of chunks is not malformed, but not known here either (RFC 9112 section 6.1)."""
     with listening.connect() as connection:

@@ -9,6 +9,7 @@ import typer
 
 from netecho.errors import UsageError
 from netecho.options import units
+from netecho.options.checks import MOST_SIZE
 from netecho.options.panels import LOAD, NETWORK, OUTPUT, REFLECTOR, REQUESTS, read_by
 from netecho.plans import Family, ProxyPlan, ReactorName, SocketOptions
 
@@ -253,7 +254,7 @@ def read_body(text: str | None) -> str | None:
     """Return what --body says to send, one character a byte, as plans have it.
 
     Raises:
-        UsageError: it names a file that cannot be read.
+        UsageError: it names a file that cannot be read, or that is larger than any message.
     """
     if text is None:
         return None
@@ -261,9 +262,12 @@ def read_body(text: str | None) -> str | None:
         return os.fsencode(text).decode("latin-1")
     try:
         with open(text[1:], "rb") as file:
-            return file.read().decode("latin-1")
+            body = file.read(MOST_SIZE + 1)
     except OSError as error:
         raise UsageError(f"--body {text}: {error.strerror or error}") from None
+    if len(body) > MOST_SIZE:
+        raise UsageError(f"--body {text}: this is more than 128 MiB, the largest message that there is")
+    return body.decode("latin-1")
 
 
 def socket_options(

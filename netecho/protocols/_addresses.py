@@ -22,3 +22,9 @@ def address_text(address: Any, unnamed: str = "unix") -> str:
         return host_port(host, address.port)
     name = getattr(address, "name", None)
     return name.decode(errors="replace") if name else unnamed
+
+
+def address_literal(address: Any) -> str:
+    """Return a Twisted address of IP as an address literal of SMTP (RFC 5321 section 4.1.3)."""
+    host = address.host.partition("%")[0]
+    return f"[IPv6:{host}]" if ":" in host else f"[{host}]"

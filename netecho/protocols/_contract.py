@@ -82,8 +82,8 @@ class OnReply(typing.Protocol):
 
         Args:
             sequence: the exchange that it answers. On a protocol that is not `numbered` it is always `None`,
-                and the payload itself says which exchange is meant; on one that is, `None` is for an echo that
-                answers no exchange.
+                and the payload itself says which exchange is meant; on one that is, `None` is for an echo
+                that answers no exchange.
             payload: as it came back; where a receipt stands for it, the text of the receipt.
             reflection: the times of the exchange, if the other end is a reflector and told them.
             answer: what the other end says of the exchange, on protocols whose answers have a status.

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from netecho.protocols import _http_pages as pages
-from netecho.protocols._http_limits import ALLOWED
+from netecho.protocols._http_limits import DEMANDED
 
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
@@ -206,8 +206,8 @@ def head(
             lines.append(b"Content-Length: %d" % length)
         elif chunks:
             lines.append(b"Transfer-Encoding: chunked")
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        lines.append(b"Allow: " + ALLOWED)
+    if status in DEMANDED:
+        lines.append(b"%s: %s" % DEMANDED[HTTPStatus(status)])
     if alternative:
         lines.append(b"Alt-Svc: " + alternative)
     if not keep:

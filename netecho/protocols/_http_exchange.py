@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from netecho.plans import ReplyMode
 from netecho.protocols import _http_pages as pages
-from netecho.protocols._http_limits import ALLOWED, MOST_FIELD, MOST_FIELDS, MOST_TARGET, is_host, too_large
+from netecho.protocols._http_limits import DEMANDED, MOST_FIELD, MOST_FIELDS, MOST_TARGET, is_host, too_large
 from netecho.protocols._watched import Progress
 
 Fields = list[tuple[bytes, bytes]]
@@ -204,8 +204,9 @@ def _fields_of(status: int, content_type: bytes, length: int | None, now: int) -
         (b"date", formatdate(now, usegmt=True).encode()),
         (b"content-type", content_type),
     ]
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        fields.append((b"allow", ALLOWED))
+    if status in DEMANDED:
+        name, value = DEMANDED[HTTPStatus(status)]
+        fields.append((name.lower(), value))
     return fields if length is None else [*fields, (b"content-length", b"%d" % length)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Final
 
 MOST_TARGET: Final = 16 << 10
@@ -17,9 +18,13 @@ MOST_FRAMING: Final = 64 << 10
 """Bytes of framing that a chunked body may have, beyond what `FRAMING_SHARE` allows."""
 FRAMING_SHARE: Final = 16
 """Bytes of framing that a chunked body may have for each byte of its content."""
-ALLOWED: Final = b"GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH"
-"""The `Allow` field of an answer of 405, which must have one (RFC 9110 section 15.5.6). The methods of WebDAV
-are answered too, but hardly asked for."""
+DEMANDED: Final = {
+    HTTPStatus.UNAUTHORIZED: (b"WWW-Authenticate", b'Basic realm="netecho"'),
+    HTTPStatus.METHOD_NOT_ALLOWED: (b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH"),
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: (b"Proxy-Authenticate", b'Basic realm="netecho"'),
+}
+"""The field that an answer of such a status must have (RFC 9110 sections 15.5.2, 15.5.6 and 15.5.8). The
+methods of WebDAV are answered too, but hardly asked for."""
 WEBSOCKET_PATH: Final = "/ws"
 """The path at which a connection can be upgraded to WebSocket."""
 

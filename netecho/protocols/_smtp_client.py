@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.errors import ConnectError, TLSError
+from netecho.protocols._addresses import address_literal
 from netecho.protocols._contract import Answer, OnLost, OnReply, Receipt, Route
 from netecho.protocols._smtp_mail import Mail, mail_of
 from netecho.protocols._smtp_replies import Replies, ReplyError
@@ -111,8 +112,7 @@ class SMTPExchanger(Protocol):
     def _name(self) -> str:
         if self._route.mail.ehlo is not None:
             return self._route.mail.ehlo
-        host = self.transport.getHost().host.partition("%")[0]
-        return f"[IPv6:{host}]" if ":" in host else f"[{host}]"
+        return address_literal(self.transport.getHost())
 
     def _extended(self, code: int, text: bytes) -> None:
         if code == 250:

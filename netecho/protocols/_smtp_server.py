@@ -8,6 +8,7 @@ import itertools
 import secrets
 from typing import Any, Final
 
+from netecho.protocols._addresses import address_literal
 from netecho.protocols._contract import ListenSettings
 from netecho.protocols._smtp_session import Limits, Session, SpoiltSession
 from netecho.protocols._sockets import unsent
@@ -50,7 +51,7 @@ class SMTPConnection(Receiver):
         self._progress = Progress(factory.reactor.seconds())
         session = Session if self.spoil is None else functools.partial(SpoiltSession, self.spoil)
         self._session = session(
-            _literal(self.transport.getHost()),
+            address_literal(self.transport.getHost()),
             factory.identify,
             factory.settings.reply,
             factory.limits,
@@ -146,9 +147,3 @@ class SMTPFactory(WatchedFactory):
     def identify(self) -> str:
         """Return a unique name for a mail that has been received."""
         return next(self._names)
-
-
-def _literal(address: Any) -> str:
-    """Return a Twisted address as an address literal (RFC 5321 section 4.1.3)."""
-    host = address.host.partition("%")[0]
-    return f"[IPv6:{host}]" if ":" in host else f"[{host}]"

@@ -18,7 +18,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netecho.errors import ExitStatus, LostError, NetechoError, RefusedError
+from netecho.errors import ExitStatus, LostError, NetechoError
 from netecho.measure.histogram import Histogram
 from netecho.measure.humanise import count
 from netecho.measure.progress import ProbeReply
@@ -33,7 +33,7 @@ from netecho.services.instrument import Instrument
 from netecho.services.intervals import INTERVAL, OnInterval
 from netecho.services.opening import Opening
 from netecho.services.probe_books import ProbeBooks
-from netecho.services.resolving import connect_failure
+from netecho.services.resolving import connect_failure, refusal
 
 if TYPE_CHECKING:
     from netecho.measure.oneway import Reflection
@@ -240,7 +240,7 @@ class ProbeRun:
         if self._ended.called:
             return
         if reason.check(ConnectionRefusedError):
-            self.failure = RefusedError(f"{target} refused: nothing listens on that port")
+            self.failure = refusal(target)
         elif isinstance(reason.value, NetechoError):
             self.failure = reason.value
         elif reason.check(ConnectionDone):

@@ -195,6 +195,11 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
     return ConnectError(f"{what} failed: {_words(error)}")
 
 
+def refusal(target: Target) -> RefusedError:
+    """Return the error that datagrams to a target came to: the other end's system refused them."""
+    return RefusedError(f"{target} refused: {_nothing_listens(target)}")
+
+
 def _nothing_listens(target: Target) -> str:
     if target.path is not None:
         return f"no server listens on that socket; start one with: netecho serve {target}"
