@@ -14,6 +14,8 @@ import pytest
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.internet.threads import deferToThreadPool
 
 from netecho.plans import Target
@@ -256,6 +258,23 @@ def test_slow_requests_end(first: bytes, then: bytes, said: bytes) -> None:
         await slow.end()
 
     reactors.run("fast", scenario)
+
+
+def test_a_slow_request_whose_echo_waits_now_and_then() -> None:
+    """Nor does a request get more time by what is sent back of it meanwhile, and taken or not."""
+    reactor: Any = Clock()
+    transport = StringTransportWithDisconnection()
+    connection: Any = HTTPFactory(reactor, ListenSettings(Totals()), IMPATIENT).buildProtocol(None)
+    transport.protocol = connection
+    connection.makeConnection(transport)
+    connection.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    looks = 0
+    while transport.connected and not transport.disconnecting:
+        connection.dataReceived(b"1\r\nx\r\n")
+        looks += 1
+        connection.wire.look(looks * IMPATIENT.look, looks % 2, IMPATIENT)
+        assert looks < 100, "it goes on for ever"
+    assert looks * IMPATIENT.look >= IMPATIENT.start
 
 
 @pytest.mark.parametrize(

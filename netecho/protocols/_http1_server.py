@@ -100,7 +100,8 @@ class HTTP1Server(HTTP1Answers):
         """End the connection if the peer takes too long for what it is at; see `HTTPConnection.look`."""
         # Bytes that the peer has not taken wait in the system's buffer: while there are any, it is not idle.
         is_resting = bool(self.exchanges) and self.is_idle and not waiting
-        stage = (self.exchanges, self.is_idle, bool(waiting), self._call)
+        # Amid a request they make no new step: they come and go with each piece that is sent back.
+        stage = (self.exchanges, self.is_idle, self.is_idle and bool(waiting), self._call)
         moved = self.moved - waiting
         if not self._progress.is_overdue(now, stage, moved, patience, idle=is_resting) or self._call:
             return
