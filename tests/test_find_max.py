@@ -19,13 +19,14 @@ from netecho.measure.counts import Counts
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.measure.trials import Trial
-from netecho.plans import SECOND
+from netecho.plans import SECOND, Target
 from netecho.protocols._contract import Kind
 from netecho.services.capacity import CapacitySearch
 from tests.benches import checked, echo, running, serving
 from tests.servers import netecho
 from tests.test_measure_trials import UNDER_10_MS, run
 
+TARGET = Target("udp", "udp")
 PAUSE = 0.005
 """Seconds that a server takes for each message, so that it has no more than 200 a second."""
 
@@ -51,7 +52,7 @@ def search(
             raise outcome
         return outcome
 
-    searching = CapacitySearch(run_at, objectives, Search(1000), trials.append)
+    searching = CapacitySearch(run_at, objectives, Search(1000), trials.append, TARGET)
     Deferred.fromCoroutine(searching.run()).addCallback(results.append)
     return results[0], trials
 
@@ -129,7 +130,7 @@ def test_a_run_that_cannot_be_made_is_a_miss() -> None:
     async def refused(_: float) -> Summary:
         raise ConnectError("refused")
 
-    searching = CapacitySearch(refused, UNDER_10_MS, Search(1000), lambda _: None)
+    searching = CapacitySearch(refused, UNDER_10_MS, Search(1000), lambda _: None, TARGET)
     Deferred.fromCoroutine(searching.run()).addErrback(caught.append)
     assert caught[0].check(ConnectError)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from netecho import protocols
 from netecho.commands.bench_plan import PlanFlags, plan_of
-from netecho.errors import ExitStatus, NetechoError, RefusedError
+from netecho.errors import ExitStatus, NetechoError
 from netecho.measure.progress import Progress
 from netecho.measure.summary import Summary
 from netecho.options import resolve_target
@@ -31,7 +31,7 @@ from netecho.services.foreign_probes import ForeignProbes
 from netecho.services.handshake import explain_refusal
 from netecho.services.intervals import OnInterval, OnProgress
 from netecho.services.loaded_latency import LoadedLatencyRun
-from netecho.services.resolving import refusal
+from netecho.services.resolving import unheard
 from netecho.services.routing import find_route
 from netecho.services.worker_bench import BenchWorkers
 from netecho.services.workers import OnWorker
@@ -122,8 +122,8 @@ def run(
         for kind in summary.errors:
             if (refused := explain_refusal(kind, plan.target)) is not None:
                 write_out(f"netecho: {refused}\n", sys.stderr)
-        if RefusedError.kind in summary.errors and not (summary.counts.completed or plan.embedded):
-            write_out(f"netecho: {refusal(plan.target)}\n", sys.stderr)
+        if not plan.embedded and (nobody := unheard(plan.target, summary)) is not None:
+            write_out(f"netecho: {nobody}\n", sys.stderr)
         status = exit_status(summary, adapter.kind)
         if server is not None and server.death is not None:
             write_out(f"netecho: {server.death}\n", sys.stderr)

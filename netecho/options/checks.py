@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -78,6 +77,8 @@ def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
     Raises:
         UsageError: one has none.
     """
+    import socket  # here, as help does without it
+
     for adapter in adapters:
         if given and adapter.socket_kind is not socket.SOCK_STREAM:
             raise UsageError(f"{flag} is for stream connections, which {adapter.name} does not have")

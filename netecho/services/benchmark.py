@@ -27,7 +27,6 @@ from netecho.measure.payload import Payload
 from netecho.measure.progress import Phase
 from netecho.measure.recorder import Recorder
 from netecho.measure.setup import RESOLVE
-from netecho.measure.stalls import Stalls
 from netecho.measure.summary import Connections, Summary
 from netecho.plans import SECOND, BenchPlan, Mode, Verify
 from netecho.protocols._contract import Adapter, Kind, Route
@@ -117,8 +116,6 @@ class Benchmark:
         """What counts from when measuring begins; `None`: it has not begun."""
         self._wakes: Wakes | None = None
         """What sees stalls, in a closed loop, from then on."""
-        self._stalls: Stalls | None = None
-        """What they came to, in the end."""
         self._last_ns = self._over_ns = self._connected_ns = 0
         self._grace = 0
         """How often it is still not looked for what has waited too long."""
@@ -356,7 +353,6 @@ class Benchmark:
     def _close_books(self) -> None:
         gc.unfreeze()
         if self._wakes is not None:
-            self._stalls = self._wakes.stalls()
             self._wakes.stop()
         instrument = self._instrument
         if instrument is None or self._over_ns <= self.begun_ns:
@@ -395,7 +391,7 @@ class Benchmark:
             interrupted=self.interrupted,
             cpu_shares=() if self.cpu_share is None else (self.cpu_share,),
             steal_share=self.steal_share,
-            stalls=self._stalls or (None if self._wakes is None else self._wakes.stalls()),
+            stalls=None if self._wakes is None else self._wakes.stalls(),
             sending=None if self._open_loop is None else self._open_loop.kept(),
             jitter=datagrams.jitter,
             flows=datagrams.flows,

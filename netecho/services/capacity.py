@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 
-from netecho.errors import NetechoError, RefusedError, ServerDiedError
+from netecho.errors import NetechoError, ServerDiedError
 from netecho.measure.capacity import Answer, Search
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.measure.trials import Found, Trial, failed, try_rate
+from netecho.plans import Target
+from netecho.services.resolving import unheard
 
 RunAt = Callable[[float], Awaitable[Summary]]
 """Runs at a rate, in exchanges a second, and returns the result."""
@@ -24,11 +26,18 @@ class CapacitySearch:
         objectives: what is to hold, one at least.
         search: where to begin, and how finely to look.
         on_trial: told of each run when it has ended.
+        target: what all runs are of.
     """
 
     def __init__(
-        self, run_at: RunAt, objectives: Sequence[Objective], search: Search, on_trial: OnTrial
+        self,
+        run_at: RunAt,
+        objectives: Sequence[Objective],
+        search: Search,
+        on_trial: OnTrial,
+        target: Target,
     ) -> None:
+        self._target = target
         self._run_at = run_at
         self._objectives = objectives
         self._search = search
@@ -67,13 +76,22 @@ class CapacitySearch:
             self._last = self._last or summary
             return True
         if self._last is None:
-            _check_listened(summary)
+            self._check_heard(summary)
         self._last = summary
         trial = try_rate(rate, summary, self._objectives)
         self._trials.append(trial)
         if trial.held:
             self._held[rate] = summary
         return False
+
+    def _check_heard(self, summary: Summary) -> None:
+        """Check that something listens: datagrams leave though nothing does, at a lower rate as well.
+
+        Raises:
+            RefusedError: it does not.
+        """
+        if (refused := unheard(self._target, summary)) is not None:
+            raise refused
 
     def _result(self, answer: Answer, *, interrupted: bool = False) -> Summary:
         if self._last is None:
@@ -90,13 +108,3 @@ class CapacitySearch:
             caveats=(*([] if caveat is None else [caveat]), *summary.caveats, *remarks),
             search=found.to_json(),
         )
-
-
-def _check_listened(summary: Summary) -> None:
-    """Check that something listens: datagrams leave though nothing does, at a lower rate as well.
-
-    Raises:
-        RefusedError: nothing came back, and the other end's system said that nothing listens.
-    """
-    if not summary.counts.completed and RefusedError.kind in summary.errors:
-        raise RefusedError(f"{summary.plan['target']} refused: nothing listens on that port")

@@ -45,6 +45,7 @@ class Wakes:
         self._clock = clock
         self._watch = StallWatch(clock(), time.process_time_ns())
         self._call: Any = None
+        self._ended: Stalls | None = None
         self._wait()
 
     def _wait(self) -> None:
@@ -55,10 +56,11 @@ class Wakes:
         self._wait()
 
     def stop(self) -> None:
-        """Wake no more."""
+        """Wake no more, and count no stall from now on."""
+        self._ended = self.stalls()
         if self._call.active():
             self._call.cancel()
 
     def stalls(self) -> Stalls:
-        """Return what they have come to by now."""
-        return self._watch.stalls(self._clock(), time.process_time_ns())
+        """Return what they have come to by now, or until it was stopped."""
+        return self._ended or self._watch.stalls(self._clock(), time.process_time_ns())

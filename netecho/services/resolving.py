@@ -27,6 +27,7 @@ from netecho.errors import (
     UnreachableError,
     UsageError,
 )
+from netecho.measure.summary import Summary
 from netecho.plans import Family, SocketOptions, Target
 from netecho.protocols._contract import Kind
 from netecho.services.handshake import UnverifiedError, explain
@@ -198,6 +199,12 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
 def refusal(target: Target) -> RefusedError:
     """Return the error that datagrams to a target came to: the other end's system refused them."""
     return RefusedError(f"{target} refused: {_nothing_listens(target)}")
+
+
+def unheard(target: Target, summary: Summary) -> RefusedError | None:
+    """Return the error that a result came to if nothing came back and the other end's system refused it."""
+    heard = summary.counts.completed or RefusedError.kind not in summary.errors
+    return None if heard else refusal(target)
 
 
 def _nothing_listens(target: Target) -> str:
