@@ -608,6 +608,13 @@ def test_flags_are_read_lightly() -> None:
     assert imported.isdisjoint({"pydantic", "rich"})
 
 
+def test_probes_need_no_prompt() -> None:
+    """A client that nobody types to does not import what a prompt is made with."""
+    imported = imported_by(["client", "127.0.0.1", "1", "-n", "1"])
+    assert "twisted" in imported
+    assert "prompt_toolkit" not in imported
+
+
 def test_choices_in_any_case(capsys: pytest.CaptureFixture[str]) -> None:
     """A choice that is written otherwise than it is listed is read, too: what is wrong here comes after."""
     choices = ["--verify", "NONE", "--arrival", "Poisson", "--mode", "exchange"]

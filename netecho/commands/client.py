@@ -45,7 +45,6 @@ from netecho.services.resolving import connect_failure
 from netecho.services.routing import find_route
 from netecho.services.standardio import BLOCK
 from netecho.services.talking import DATAGRAM_SIZE, DatagramPipe, StreamPipe
-from netecho.services.terminal import Terminal
 
 LAST_ECHOES_NS = SECOND
 """How long a conversation that was ended waits for the echoes that are still to come."""
@@ -258,6 +257,8 @@ async def _pipe(reactor: Any, adapter: Adapter, plan: TalkPlan, block: int, verb
 async def _converse(
     reactor: Any, signals: running.Signals, adapter: Adapter, plan: TalkPlan, verbose: bool
 ) -> int:
+    from netecho.services.terminal import Terminal  # here, as a prompt is long to import, and seldom there
+
     over: Deferred[None] = Deferred()
 
     def end(_: object = None) -> None:
