@@ -267,7 +267,7 @@ def test_server_that_goes_away() -> None:
         result = bench(f"tcp://127.0.0.1:{port}", "-n", "1000", "-w", "200ms", status=1)
         thread.join()
     assert result["exchanges"]["completed"] == 1
-    assert result["caveats"][0].startswith("ended after ")
+    assert any(caveat.startswith("ended after ") for caveat in result["caveats"])
     assert not result["trustworthy"]
 
 
