@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import types
@@ -606,6 +607,14 @@ def test_flags_are_read_lightly() -> None:
     imported = imported_by(["bench", "127.0.0.1", "1", *flags, "--json", "/dev/null", "--csv", "-"])
     assert "twisted" in imported
     assert imported.isdisjoint({"pydantic", "rich"})
+
+
+def test_a_server_needs_no_histogram() -> None:
+    """One that serves imports nothing of what results are made of, as it has none."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        imported = imported_by(["serve", "--port", str(taken.getsockname()[1])])
+    assert "twisted" in imported
+    assert "hdrh" not in imported
 
 
 def test_probes_need_no_prompt() -> None:

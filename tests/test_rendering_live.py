@@ -15,7 +15,8 @@ from netecho.measure.summary import IntervalSummary
 from netecho.plans import SECOND
 from netecho.protocols._contract import Totals
 from netecho.rendering.console import console_on
-from netecho.rendering.live import JSONStream, PlainProgress, Quiet, progress_view
+from netecho.rendering.json_stream import JSONStream
+from netecho.rendering.live import PlainProgress, Quiet, progress_view
 from netecho.rendering.probes import ProbeLines, ProbeStream
 from netecho.rendering.server import ServerJSON, ServerText
 from netecho.rendering.terminal import LiveView

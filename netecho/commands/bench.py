@@ -20,7 +20,8 @@ from netecho.plans import BenchPlan, ReactorName
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering.files import SavedForms
 from netecho.rendering.histogram_log import HistogramLog
-from netecho.rendering.live import JSONStream, ProgressView, Quiet, progress_view
+from netecho.rendering.json_stream import JSONStream
+from netecho.rendering.live import ProgressView, Quiet, progress_view
 from netecho.rendering.result import result_view
 from netecho.rendering.server import died_line
 from netecho.rendering.streams import escape, write_out

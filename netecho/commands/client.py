@@ -33,7 +33,7 @@ from netecho.rendering import connection
 from netecho.rendering import dialogue as rendered
 from netecho.rendering.files import SavedForms
 from netecho.rendering.histogram_log import HistogramLog
-from netecho.rendering.live import JSONStream
+from netecho.rendering.json_stream import JSONStream
 from netecho.rendering.probes import ProbeLines, ProbeStream, ProbeView
 from netecho.rendering.result import result_view
 from netecho.rendering.streams import escape, wrapped, write_out

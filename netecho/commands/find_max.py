@@ -15,7 +15,8 @@ from netecho.measure.trials import Trial
 from netecho.plans import BenchPlan
 from netecho.protocols._contract import Route
 from netecho.rendering.capacity import trial_line
-from netecho.rendering.live import JSONStream, ProgressView
+from netecho.rendering.json_stream import JSONStream
+from netecho.rendering.live import ProgressView
 from netecho.rendering.streams import write_out
 from netecho.services.capacity import CapacitySearch
 

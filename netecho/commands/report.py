@@ -17,7 +17,7 @@ from netecho.measure.summary import Summary
 from netecho.rendering.comparison import show_comparison
 from netecho.rendering.console import console_on
 from netecho.rendering.files import SavedForms
-from netecho.rendering.live import JSONStream
+from netecho.rendering.json_stream import JSONStream
 from netecho.rendering.streams import escape, write_out
 from netecho.rendering.text import show
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import typing
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from netecho.measure import humanise
 from netecho.measure.progress import Progress
-from netecho.measure.summary import IntervalSummary, Summary
+from netecho.measure.summary import IntervalSummary
 from netecho.rendering.streams import write_out
 
 _SECOND_NS: Final = 1_000_000_000
@@ -102,32 +101,3 @@ def _connecting(progress: Progress) -> str:
     wanted = progress.connections_requested
     of = f" of {wanted:,}" if wanted is not None else ""
     return f"connecting: {progress.connections_open:,}{of} open"
-
-
-class JSONStream:
-    """One JSON object on each line: every interval as it ends, and the result at last."""
-
-    def __init__(self, stream: IO[str] | None) -> None:
-        self._stream = stream
-
-    def update(self, progress: Progress) -> None:
-        """Write an `interval` event, if one has ended."""
-        if progress.interval is not None:
-            self.event(
-                "interval",
-                phase=progress.phase,
-                **progress.interval.to_json(),
-                connections_open=progress.connections_open,
-            )
-
-    def finish(self) -> None:
-        """Do nothing: every line is whole."""
-
-    def result(self, summary: Summary) -> None:
-        """Write the `result` event."""
-        self.event("result", result=summary.to_json())
-
-    def event(self, name: str, /, **particulars: Any) -> bool:
-        """Write any event; return whether anybody is still there to read it."""
-        line = json.dumps({"event": name, **particulars}, allow_nan=False)
-        return write_out(f"{line}\n", self._stream)

@@ -8,7 +8,7 @@ from typing import IO
 from netecho.measure import humanise
 from netecho.measure.counts import Outcome
 from netecho.measure.progress import ProbeReply
-from netecho.rendering.live import JSONStream
+from netecho.rendering.json_stream import JSONStream
 from netecho.rendering.streams import escape, write_out
 
 _REMARKS = {

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from netecho.measure import humanise
 from netecho.protocols._contract import Totals
-from netecho.rendering.live import JSONStream
+from netecho.rendering.json_stream import JSONStream
 from netecho.rendering.streams import escape, write_out
 
 

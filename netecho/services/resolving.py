@@ -6,7 +6,7 @@ import errno
 import ipaddress
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 from twisted.internet import error as twisted_error
@@ -27,10 +27,12 @@ from netecho.errors import (
     UnreachableError,
     UsageError,
 )
-from netecho.measure.summary import Summary
 from netecho.plans import Family, SocketOptions, Target
 from netecho.protocols._contract import Kind
 from netecho.services.handshake import UnverifiedError, explain
+
+if TYPE_CHECKING:
+    from netecho.measure.summary import Summary
 
 _ADDRESS_TYPES: dict[Family, tuple[type, ...]] = {
     Family.ANY: (IPv4Address, IPv6Address),
