@@ -35,6 +35,15 @@ def test_none_waits() -> None:
         holdback.release(2)
 
 
+def test_what_has_left_is_forgotten() -> None:
+    """However many come and go, little is kept where none waits for long."""
+    holdback = Holdback()
+    for due in range(10_000):
+        holdback.hold(due)
+        assert holdback.release(due) == due
+        assert len(holdback._due) <= 4096
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 20_000), max_size=8), st.lists(st.integers(1, 20_000), max_size=8))
 def test_nothing_disappears(held: list[int], released: list[int]) -> None:
