@@ -55,6 +55,10 @@ class FakeAdapter:
         """Keep whom a full buffer would pause."""
         self.producer = producer
 
+    def unregisterProducer(self) -> None:
+        """Nobody is paused any more."""
+        self.producer = None
+
     def send(self, sequence: int, payload: bytes) -> None:
         """Keep what is sent."""
         self.sent.append((sequence, payload))
@@ -268,6 +272,17 @@ def test_verbose_tls() -> None:
     for part in ("connected to 127.0.0.1:", "TLSv1.3, TLS_", "no ALPN", "NOT VERIFIED", "SHA-256 "):
         assert part in said
     assert re.search(r"^connected in \d.*, TLS handshake in \d", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize("scheme", ["tls", "https"])
+def test_takes_leave_in_tls(scheme: str) -> None:
+    """When the probes are over the connection is closed in order: a server has nothing to complain of."""
+    with Server(f"{scheme}://127.0.0.1:0", "-v") as server:
+        listener = server.listener
+        result = client(listener.url, "-n", "1", "--cacert", str(listener.ca))
+        ended = server.wait_for("disconnected")
+    assert result.returncode == 0, errors(result)
+    assert "cleanly" in ended["reason"]
 
 
 def test_pieces_of_a_connection() -> None:

@@ -228,6 +228,14 @@ def test_max_in_flight() -> None:
     assert result["instrument"]["held_back"] == 20
 
 
+@pytest.mark.parametrize("words", [("udp://127.0.0.1:1",), ("tcp://127.0.0.1:1", "-q", "5")])
+def test_max_in_flight_is_for_datagrams_at_a_rate(words: tuple[str, ...]) -> None:
+    """What would have no effect is refused."""
+    refused = netecho("bench", *words, "--max-in-flight", "10")
+    assert refused.returncode == 2
+    assert b"--max-in-flight is for datagrams sent at a rate: add -q/--rate" in refused.stderr
+
+
 def test_equal_shares() -> None:
     """Sockets for datagrams take turns, whenever their echoes come."""
     counted: collections.Counter[tuple[str, int]] = collections.Counter()

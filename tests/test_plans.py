@@ -255,6 +255,8 @@ def test_limits_of_listen_plan() -> None:
     with pytest.raises(UsageError, match="--max-connections"):
         ListenPlan((Target(),), max_connections=0)
     assert ListenPlan((Target(),), max_connections=1).max_connections == 1
+    with pytest.raises(UsageError, match="--idle-timeout must be more than 0"):
+        ListenPlan((Target(),), idle_timeout_ns=0)
 
 
 def test_where_http3_is() -> None:
@@ -442,6 +444,7 @@ CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "dura
         ({"rate_per_connection": 1.0, **CROWD}, "give it as -q/--rate"),
         ({"arrival": Arrival.POISSON}, "add -q/--rate"),
         ({"timer": Timer.HYBRID}, "--timer is how the exchanges of a rate are waited for: add -q/--rate"),
+        ({"rate": 1.0, "seed": 7}, "add --arrival poisson or uniform"),
         ({"max_in_flight": 0}, "--max-in-flight must be at least 1"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"abort_on_fail": True}, "--abort-on-fail needs an objective"),

@@ -89,6 +89,16 @@ def test_a_sliver_of_time_is_no_rate(length_ns: int, words: str) -> None:
     assert words in text_of(dataclasses.replace(summary, intervals=(*summary.intervals, sliver)))
 
 
+@pytest.mark.parametrize("took", [10 * SECOND, 13 * SECOND])
+def test_the_wait_for_what_is_lost_is_no_rate(took: int) -> None:
+    """After a schedule nothing is due, so few echoes say nothing; what leaves late is still part of it."""
+    summary = dataclasses.replace(samples.bench(), sending=Sending(9, 9, 10 * SECOND, took))
+    waiting = [IntervalSummary(second * SECOND, SECOND, 0, 0, None) for second in range(10, 15)]
+    text = text_of(dataclasses.replace(summary, intervals=(*summary.intervals, *waiting)))
+    assert ("  45.0k/s to 46.8k/s" in text) == (took == 10 * SECOND)
+    assert ("  0/s to 46.8k/s" in text) == (took == 13 * SECOND)
+
+
 def test_several_workers_at_a_glance() -> None:
     """What the share of a processor is of, is said."""
     text = " ".join(text_of(samples.bench(workers=4, cpu_shares=(0.2, 0.2, 0.3, 0.43)), 120).split())

@@ -16,6 +16,7 @@ from netecho.options import (
     size_of,
 )
 from netecho.plans import (
+    MAX_IN_FLIGHT,
     Arrival,
     BenchPlan,
     ClientTLS,
@@ -25,6 +26,7 @@ from netecho.plans import (
     Timer,
     Verify,
 )
+from netecho.protocols._contract import Kind
 from netecho.services import system
 from netecho.services.keys import read_key
 
@@ -162,6 +164,9 @@ def plan_of(
         raise UsageError(
             f"--workers {plan.workers} needs as many connections (-c) and exchanges (-n), or more"
         )
+    is_held_back = plan.open_loop and adapter.kind is Kind.DATAGRAM
+    if plan.max_in_flight != MAX_IN_FLIGHT and not is_held_back:
+        raise UsageError("--max-in-flight is for datagrams sent at a rate: add -q/--rate, on --proto udp")
     if flags["timer"] is None:
         plan = dataclasses.replace(plan, timer=_timer_for(plan, system.cpus()))
     if mode is Mode.EXCHANGE:

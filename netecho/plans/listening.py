@@ -6,7 +6,7 @@ import dataclasses
 
 from netecho.errors import UsageError
 from netecho.impairment import Impairment
-from netecho.plans.checks import at_least
+from netecho.plans.checks import above_zero, at_least
 from netecho.plans.load import share
 from netecho.plans.network import ServerTLS, check_mtu
 from netecho.plans.targets import Target
@@ -58,6 +58,7 @@ class ListenPlan:
             raise UsageError("the same address is to be listened on twice")
         at_least(1, "--max-connections", self.max_connections)
         at_least(1, "--max-message", self.max_message)
+        above_zero("--idle-timeout", self.idle_timeout_ns)
         at_least(1, "--workers", self.workers)
         at_least(1, "--alt-svc", self.alt_svc)
         if self.max_connections is not None and self.max_connections < self.workers:

@@ -5,6 +5,7 @@ Rows that have nothing to say are not there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -129,12 +130,7 @@ def _facts(summary: Summary, console: Console) -> Table:
     grid.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
     grid.add_column()
     grid.add_row("rate", _rate(summary))
-    longest_ns = max((interval.length_ns for interval in summary.intervals), default=0)
-    series = [
-        interval.exchanges_per_s
-        for interval in summary.intervals
-        if interval.length_ns >= longest_ns * _SLIVER_SHARE
-    ]
+    series = _rates_over_time(summary)
     if len(series) >= _FEWEST_INTERVALS:
         drawn = bars.sparkline(
             bars.condense(series, _SERIES_WIDTH), ascii_only=not speaks_unicode(console.file)
@@ -158,6 +154,22 @@ def _facts(summary: Summary, console: Console) -> Table:
     if summary.warmup is not None and summary.warmup.sent:
         grid.add_row("warm-up", f"{humanise.count(summary.warmup.sent, 'exchange')}, not counted above")
     return grid
+
+
+def _rates_over_time(summary: Summary) -> list[float]:
+    """Return the rate of each interval that says something of it.
+
+    The wait for the last echoes after a schedule's end does not: nothing was due in it.
+    """
+    longest_ns = max((interval.length_ns for interval in summary.intervals), default=0)
+    sending = summary.sending
+    end_ns = math.inf if sending is None else max(sending.planned_ns, sending.took_ns)
+    return [
+        interval.exchanges_per_s
+        for interval in summary.intervals
+        if interval.length_ns >= longest_ns * _SLIVER_SHARE
+        and interval.start_ns + interval.length_ns / 2 <= end_ns
+    ]
 
 
 def _rate(summary: Summary) -> Text:

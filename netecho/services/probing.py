@@ -272,4 +272,9 @@ class ProbeRun:
         for call in (self._send_call, self._expiry_call):
             if call is not None and call.active():
                 call.cancel()
-        return None if self._exchanger is None else self._exchanger.close()
+        if self._exchanger is None:
+            return None
+        if self._adapter.kind is not Kind.DATAGRAM:
+            # TLS keeps its farewell back for as long as a producer might write.
+            self.transport.unregisterProducer()
+        return self._exchanger.close()
