@@ -216,7 +216,8 @@ def _server_context(plan: ServerTLS, credentials: Credentials, method: int) -> S
     context.set_alpn_select_callback(_chooser(_protocol_names(plan.alpn)))
     if plan.client_ca is not None:
         _trust(context, plan.client_ca, "--client-ca")
-        context.load_client_ca(os.fsencode(plan.client_ca))
+        with files.readable(plan.client_ca, "--client-ca") as path:
+            context.load_client_ca(os.fsencode(path))
         context.set_verify(_MUST_SHOW, verification(None))
     _show(context, credentials, plan.certificate)
     if method == SSL.DTLS_METHOD:
@@ -338,11 +339,11 @@ def _chooser(ours: list[bytes]) -> Callable[[Any, list[bytes]], Any]:
 
 def _trust(context: SSL.Context, path: str, flag: str) -> None:
     """Trust the certificates in a file, be they roots, intermediate authorities or a peer's very own."""
-    files.read(path, flag)  # says better than OpenSSL why it cannot
-    try:
-        context.load_verify_locations(path)
-    except SSL.Error:
-        raise UsageError(f"{flag} {path}: this is not a certificate in PEM form") from None
+    with files.readable(path, flag) as readable:  # which says better than OpenSSL why it cannot be read
+        try:
+            context.load_verify_locations(readable)
+        except SSL.Error:
+            raise UsageError(f"{flag} {path}: this is not a certificate in PEM form") from None
     store = context.get_cert_store()
     if store is not None:
         store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
