@@ -629,8 +629,9 @@ class TestFiles:
         """Words that OpenSSL, or the standard, does not take."""
         with pytest.raises(UsageError, match="--ciphers 'NONSENSE'"):
             files.server(ciphers="NONSENSE")
-        with pytest.raises(UsageError, match="--alpn takes names of 1 to 255 bytes"):
-            files.server(alpn=("",))
+        for name in ("", "x" * 256, "\xe9", "\udcff"):
+            with pytest.raises(UsageError, match="--alpn takes names of 1 to 255 bytes, in ASCII"):
+                files.server(alpn=(name,))
         with pytest.raises(UsageError, match="no host name"):
             files.client("a..ö")
 

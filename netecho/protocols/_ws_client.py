@@ -108,7 +108,7 @@ class WebSocketExchanger(Protocol):
         self.transport.bufferSize = BUFFER
         request = self._protocol.connect()
         for name, value in self._fields:
-            request.headers[name] = value
+            request.headers[name] = value.encode().decode("latin-1")  # the library encodes it back
         self._protocol.send_request(request)
         self._flush()
 

@@ -316,11 +316,11 @@ def _identity(host: str) -> tuple[str, bool]:
 
 
 def _protocol_names(words: Iterable[str]) -> list[bytes]:
-    names = [word.encode("utf-8") for word in words]
+    names = list(words)
     for name in names:
-        if not 1 <= len(name) <= 255:  # RFC 7301 section 3.1
-            raise UsageError("--alpn takes names of 1 to 255 bytes")
-    return names
+        if not (name.isascii() and 1 <= len(name) <= 255):  # RFC 7301 sections 3.1 and 6
+            raise UsageError("--alpn takes names of 1 to 255 bytes, in ASCII")
+    return [name.encode("ascii") for name in names]
 
 
 def _chooser(ours: list[bytes]) -> Callable[[Any, list[bytes]], Any]:
