@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
+from OpenSSL.crypto import Error as OpenSSLError
 from OpenSSL.crypto import X509StoreFlags
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
@@ -358,8 +359,8 @@ def _show(context: SSL.Context, credentials: Credentials, path: str | None) -> N
         for certificate in credentials.chain[1:]:
             context.add_extra_chain_cert(certificate)
         context.check_privatekey()
-    except (SSL.Error, TypeError) as error:
-        reasons = error.args[0] if isinstance(error, SSL.Error) and error.args else []
+    except (SSL.Error, OpenSSLError, TypeError) as error:
+        reasons = [] if isinstance(error, TypeError) or not error.args else error.args[0]
         said = ", ".join(str(entry[-1]) for entry in reasons) or "not a key that TLS can use"
         raise UsageError(f"--cert {path}: OpenSSL does not take it: {said}") from None
 
