@@ -266,6 +266,7 @@ def test_mistakes(mistake: bytes, code: int, size: int) -> None:
     client.exchanger.connectionLost()
     [failure] = client.lost
     assert "is not WebSocket" in failure.getErrorMessage()
+    assert ("its text is not in UTF-8" in failure.getErrorMessage()) == (code == 1007)
 
 
 def test_close_amid_a_message() -> None:

@@ -236,8 +236,9 @@ class WebSocketExchanger(Protocol):
 
     def _why(self, reason: Failure) -> Failure:
         protocol = self._protocol
-        if protocol.parser_exc is not None:
-            return Failure(NotWebSocketError(f"{NotWebSocketError.__doc__}: {protocol.parser_exc}"))
+        if (wrong := protocol.parser_exc) is not None:
+            words = "its text is not in UTF-8" if isinstance(wrong, UnicodeDecodeError) else wrong
+            return Failure(NotWebSocketError(f"{NotWebSocketError.__doc__}: {words}"))
         if protocol.close_rcvd is None:
             return reason
         if protocol.close_rcvd.code in OK_CLOSE_CODES:
