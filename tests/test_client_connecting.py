@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import pathlib
 import socket
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from netecho.protocols._contract import Kind
 from netecho.services.resolving import connect_failure, resolve
 from tests.clients import process
 from tests.peers import outlives_a_twin
-from tests.servers import TIMEOUT
+from tests.servers import TIMEOUT, netecho
 
 
 class Resolver:
@@ -249,6 +250,14 @@ def test_open_files_as_many_as_allowed() -> None:
         text=True,
     )
     assert result.stdout == f"{hard} {hard}\n"
+
+
+def test_path_too_long(tmp_path: pathlib.Path) -> None:
+    """A path that no socket can have is no server that is busy."""
+    url = f"unix:{tmp_path / ('x' * 120)}"
+    done = netecho("client", "-n", "1", url)
+    assert done.returncode == 1
+    assert done.stderr.decode() == f"netecho: connection to {url} failed: AF_UNIX path too long\n"
 
 
 def test_refused_by_the_system() -> None:

@@ -224,6 +224,20 @@ def test_authentication(listening: Listening, status: int, field: bytes) -> None
     assert b"\r\n" + field + b': Basic realm="netecho"' in head
 
 
+@pytest.mark.parametrize("fields", [b"Host: a\r\n", b"Host: a\r\nConnection: close\r\n"])
+def test_upgrade_required(listening: Listening, fields: bytes) -> None:
+    """An answer that asks for another protocol says which (RFC 9110 sections 15.5.22 and 7.8)."""
+    with listening.connect() as connection:
+        connection.sendall(get(b"/status/426", fields))
+        connection.shutdown(socket.SHUT_WR)
+        head = receive_all(connection).partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert head[0] == b"HTTP/1.1 426 Upgrade Required"
+    assert b"Upgrade: websocket" in head
+    [options] = [line.removeprefix(b"Connection: ") for line in head if line.startswith(b"Connection:")]
+    assert b"Upgrade" in options.split(b", ")
+    assert (b"close" in options.split(b", ")) == (b"close" in fields)
+
+
 def test_an_unknown_coding(listening: Listening) -> None:
     """A coding before that of chunks is not malformed, but not known here either (RFC 9112 section 6.1)."""
     with listening.connect() as connection:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
+import tempfile
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from netecho.errors import UsageError
+from netecho.plans import ClientTLS, ServerTLS
+from netecho.services import files
 from netecho.services.certificates import make_credentials, read_credentials
 from netecho.services.files import LARGEST
 from netecho.services.keys import read_key
+from netecho.services.tls import for_client, for_server
 
 
 @pytest.mark.parametrize(
@@ -89,3 +94,35 @@ def test_pipe(tmp_path: pathlib.Path) -> None:
         assert read_credentials(path, None).to_json() == parts
     with piped(tmp_path / "chain", chain) as certificate, piped(tmp_path / "private", private) as key:
         assert read_credentials(certificate, key).to_json() == parts
+
+
+@contextlib.contextmanager
+def substituted(content: bytes) -> Iterator[str]:
+    """Have a path from which something can be read once, as a shell's process substitution makes them."""
+    reading, writing = os.pipe()
+    os.write(writing, content)
+    os.close(writing)
+    yield f"/dev/fd/{reading}"
+    os.close(reading)
+
+
+def test_pipe_again(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came out of a pipe is there for who reads it again, by OpenSSL and in other processes too."""
+    made, authority = make_credentials([], "localhost")
+    authority.remove()
+    chain = made.to_json()["chain"].encode()
+    monkeypatch.setattr(files, "_KEPT", {})
+    with substituted(chain) as path:
+        for_client(ClientTLS(authorities=path), "localhost")
+        for_server(ServerTLS(client_ca=path), made=made)
+    monkeypatch.setattr(files, "_KEPT", {})
+    with substituted(b"\xffsecret\n") as path:
+        assert read_key(path) == read_key(path) == b"\xffsecret"
+        told = json.loads(json.dumps(files.kept()))
+    monkeypatch.setattr(files, "_KEPT", {})
+    files.keep(told)
+    assert read_key(path) == b"\xffsecret"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    message = rf"^--cacert {path}: cannot keep what came out of it: No such file"
+    with pytest.raises(UsageError, match=message), files.readable(path, "--cacert"):
+        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import smtplib
 import socket
 from collections.abc import Iterator
@@ -52,6 +53,19 @@ def test_fields_of_a_websocket() -> None:
         "headers": ["X-Token", "Sec-WebSocket-Protocol"],
         "http2": False,
     }
+
+
+@pytest.mark.parametrize("words", ["http", "http --http2", "http3 -k", "ws"])
+def test_fields_beyond_ascii(words: str) -> None:
+    """What is typed beyond ASCII goes out in UTF-8, whichever protocol carries it."""
+    scheme, *flags = words.split()
+    with Server(f"{scheme}://127.0.0.1:0", "--reply", "info") as server:
+        done = netecho(
+            "client", server.listener.url, "--header", "X-Name: \xe9\u20ac", *flags, input=b"hello"
+        )
+    assert done.returncode == 0, done.stderr
+    fields = {name.lower(): value for name, value in json.loads(done.stdout)["headers"]}
+    assert fields["x-name"].encode("latin-1").decode() == "\xe9\u20ac"
 
 
 def test_limits() -> None:

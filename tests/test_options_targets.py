@@ -75,6 +75,10 @@ TARGETS = [
     (("mists://host", None, None, False), Target("mists", "mist", True, "host", is_dtls=True)),
     (("host", None, "mist", True), Target("mists", "mist", True, "host", is_dtls=True)),
     (("host", None, "mist", False), Target("mist", "mist", host="host")),
+    (
+        ("http://host/\xe9/%20?\u20ac=\xe9", None, None, False),
+        Target("http", "http", host="host", resource="/%C3%A9/%20?%E2%82%AC=%C3%A9"),
+    ),
     (("pipe:/a b", None, None, False), Target("pipe", "pipe", path="/a b")),
     (("/a b", None, "pipe", False), Target("pipe", "pipe", path="/a b")),
 ]

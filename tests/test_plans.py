@@ -590,6 +590,7 @@ def test_mail() -> None:
     [
         ({"sender": "a b"}, "--from"),
         ({"sender": "a\r\nRCPT TO:<b>"}, "--from"),
+        ({"sender": "a\udcff@b"}, "--from"),
         ({"recipient": ""}, "--to"),
         ({"recipient": "<a@b>"}, "--to"),
         ({"ehlo": "a b"}, "--ehlo"),

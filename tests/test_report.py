@@ -111,7 +111,7 @@ def test_files_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
     for path, words in (
         (tmp_path / "missing", "cannot be read: no such file or directory"),
         (tmp_path, "cannot be read: is a directory"),
-        (binary, "is not a result"),
+        (binary, "is not a result: it has bytes that are no text"),
     ):
         with pytest.raises(UsageError, match=words):
             run(str(path))

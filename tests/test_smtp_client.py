@@ -9,14 +9,16 @@ import re
 from typing import Any
 
 import pytest
+from OpenSSL.SSL import Error
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from netecho.errors import ConnectError, TLSError
 from netecho.plans import Target
+from netecho.protocols import _smtp_client
 from netecho.protocols._contract import Answer, Receipt, Route
 from netecho.protocols._smtp_client import LINGER, NotSMTPError, SMTPExchanger
 from netecho.protocols._smtp_content import Content
@@ -300,6 +302,34 @@ def test_no_tls(said: tuple[bytes, ...], why: str) -> None:
     talk.hear(*said)
     assert isinstance(talk.error, TLSError)
     assert why in str(talk.error)
+
+
+CLOSED: list[tuple[tuple[bytes, ...], type[Exception], str]] = [
+    ((), ConnectError, "closed the connection in place of an answer"),
+    ((GREETING,), ConnectError, "closed the connection in place of an answer"),
+    ((GREETING, STARTTLS, b"220 go\r\n"), TLSError, "accepted STARTTLS, and closed the connection"),
+]
+
+
+@pytest.mark.parametrize("reason", [ConnectionDone(), ConnectionLost()])
+@pytest.mark.parametrize(("said", "kind", "why"), CLOSED)
+def test_closed_before_mails(
+    said: tuple[bytes, ...], kind: type[Exception], why: str, reason: Exception, monkeypatch: Any
+) -> None:
+    """A server that closes before it takes mails is said to have done so, and how far it had come."""
+    monkeypatch.setattr(_smtp_client, "begin_tls", lambda *_, **__: None)
+    talk = Talk(starttls=True)
+    talk.hear(*said)
+    talk.exchanger.connectionLost(Failure(reason))
+    assert type(talk.error) is kind
+    assert why in str(talk.error)
+
+
+def test_tls_failure_before_mails() -> None:
+    """What TLS says of its own failure is not covered up."""
+    talk = Talk()
+    talk.exchanger.connectionLost(Failure(Error([("", "", "bad certificate")])))
+    assert isinstance(talk.error, Error)
 
 
 def test_no_ehlo_no_tls() -> None:

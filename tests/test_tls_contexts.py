@@ -625,12 +625,37 @@ class TestFiles:
         with pytest.raises(UsageError, match=f"--cacert {bad['garbage']}: this is not a certificate"):
             files.client(authorities=bad["garbage"])
 
+    @pytest.mark.parametrize("kind", [0x14, 0x0C], ids=["to OpenSSL a certificate", "to nobody"])
+    def test_subject_that_is_no_text(self, files: Files, kind: int) -> None:
+        """A certificate with such a name is a certificate all the same, if OpenSSL takes it."""
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "abcdXXefg")])
+        signer = Ed25519PrivateKey.generate()
+        made = (
+            x509.CertificateBuilder(name, name, signer.public_key(), 5, NOW - DAY, NOW + DAY)
+            .sign(signer, None)
+            .public_bytes(serialization.Encoding.DER)
+            .replace(b"\x0c\x09abcdXXefg", bytes([kind]) + b"\x09abcd\xff\xfeefg")
+        )
+        form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        pem = ssl.DER_cert_to_PEM_cert(made).encode() + signer.private_bytes(*form)
+        path = files.write("no-text.pem", pem)
+        if kind == 0x0C:
+            with pytest.raises(UsageError, match=f"--cert {path}: OpenSSL does not take it: .*invalid utf8"):
+                files.server(certificate=path)
+            return
+        pair = Pair(files.server(certificate=path), files.client(insecure=True))
+        negotiated = describe(pair.client.transport)
+        assert negotiated is not None
+        assert negotiated.peer is not None
+        assert (negotiated.peer.subject, negotiated.peer.issuer) == ("(malformed)", "(malformed)")
+
     def test_flags(self, files: Files) -> None:
         """Words that OpenSSL, or the standard, does not take."""
         with pytest.raises(UsageError, match="--ciphers 'NONSENSE'"):
             files.server(ciphers="NONSENSE")
-        with pytest.raises(UsageError, match="--alpn takes names of 1 to 255 bytes"):
-            files.server(alpn=("",))
+        for name in ("", "x" * 256, "\xe9", "\udcff"):
+            with pytest.raises(UsageError, match="--alpn takes names of 1 to 255 bytes, in ASCII"):
+                files.server(alpn=(name,))
         with pytest.raises(UsageError, match="no host name"):
             files.client("a..ö")
 

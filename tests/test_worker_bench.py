@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import trustme
 from twisted.internet.error import ProcessTerminated
 from twisted.python.failure import Failure
 
@@ -75,6 +76,31 @@ class Bench:
         _, complaints = self.process.communicate(timeout=TIMEOUT)
         assert (self.process.returncode, complaints) == (status, says)
         return result
+
+
+def substituting(**contents: pathlib.Path) -> list[str]:
+    """Return the beginning of a command that has flags with files in process substitutions at its end."""
+    flags = " ".join(f"--{flag.replace('_', '-')} <(cat {path})" for flag, path in contents.items())
+    return ["bash", "-c", f'exec "$@" {flags}', "bash"]
+
+
+@pytest.mark.parametrize("scheme", ["tls", "stamp"])
+def test_process_substitution(scheme: str, tmp_path: pathlib.Path) -> None:
+    """Certificates and keys may come out of pipes, which workers do not have."""
+    key = tmp_path / "key"
+    key.write_bytes(b"secret")
+    authority = trustme.CA()
+    pem = tmp_path / "pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca"))
+    ours, theirs = {"hmac_key": key}, {"hmac_key": key}
+    if scheme == "tls":
+        ours, theirs = {"cacert": tmp_path / "ca", "cert": pem}, {"cert": pem, "client_ca": tmp_path / "ca"}
+    with Server(f"{scheme}://127.0.0.1:0", "--workers", "2", prefix=substituting(**theirs)) as server:
+        words = ["bench", server.listener.url, "-n", "10", "-c", "2", "--workers", "2", "--json", "-"]
+        done = netecho(*words, prefix=substituting(**ours))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["exchanges"]["completed"] == 10
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp", "tls", "unix"])

@@ -132,6 +132,17 @@ def test_refused_requests(server: Server, request_: bytes, size: int) -> None:
     assert said.count(b"HTTP/1.1") == 1
     head, _, body = said.partition(b"\r\n\r\n")
     assert b"Content-Length: %d" % len(body) in head
+    # RFC 9110 sections 15.5.22 and 7.8
+    is_told = {b"Upgrade: websocket", b"Connection: Upgrade"} <= {*head.split(b"\r\n")}
+    assert is_told == (REFUSED[request_] == 426)
+
+
+@pytest.mark.parametrize("version", [b"Sec-WebSocket-Version: 8\r\n", b""])
+def test_another_version(server: Server, version: bytes) -> None:
+    """Who speaks another version of WebSocket hears which is spoken here (RFC 6455 section 4.4)."""
+    with server.listener.connect() as connection:
+        connection.sendall(REQUEST.replace(b"Sec-WebSocket-Version: 13\r\n", version))
+        assert b"\r\nSec-WebSocket-Version: 13\r\n" in receive_all(connection)
 
 
 CLOSED = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -265,6 +266,7 @@ def test_mistakes(mistake: bytes, code: int, size: int) -> None:
     client.exchanger.connectionLost()
     [failure] = client.lost
     assert "is not WebSocket" in failure.getErrorMessage()
+    assert ("its text is not in UTF-8" in failure.getErrorMessage()) == (code == 1007)
 
 
 def test_close_amid_a_message() -> None:
@@ -280,16 +282,47 @@ def test_close_amid_a_message() -> None:
 def test_close_that_is_not_answered() -> None:
     """A server that does not answer our Close frame, but talks on, has a second."""
     client = Client().opened()
-    client.exchanger.close()
+    parted = client.exchanger.close()
+    assert parted is not None
     assert client.said() == [(CLOSE, struct.pack(">H", 1000))]
     client.clock.advance(LINGER / 2)
     client.say(frame(BINARY, b"still here") + frame(PING))
     assert not client.transport.disconnected
     client.clock.advance(LINGER / 2)
     assert client.transport.disconnected
+    assert not parted.called
     client.exchanger.connectionLost()
+    assert parted.called
     assert not client.heard
     assert not client.lost
+
+
+def test_close_waits_for_the_server() -> None:
+    """After Close frames both ways it is the server that closes TCP (RFC 6455 section 7.1.1)."""
+    client = Client().opened()
+    parted = client.exchanger.close()
+    assert parted is not None
+    client.say(frame(CLOSE, struct.pack(">H", 1000)))
+    assert not client.transport.disconnecting
+    assert not parted.called
+    client.exchanger.connectionLost()
+    assert parted.called
+    assert not client.clock.getDelayedCalls()
+    assert not client.lost
+
+
+@pytest.mark.parametrize("code", [1000, 1011])
+def test_close_without_an_end_of_tcp(code: int) -> None:
+    """Messages are known to be lost once a Close frame has come, whether or not TCP is closed then."""
+    client = Client().opened()
+    client.exchanger.send(0, b"x")
+    client.say(frame(CLOSE, struct.pack(">H", code)))
+    [failure] = client.lost
+    assert (failure.check(ConnectionDone) is not None) == (code == 1000)
+    client.clock.advance(LINGER)
+    assert client.transport.disconnected
+    client.exchanger.connectionLost()
+    assert client.lost == [failure]
 
 
 def test_fragments_and_pings() -> None:

@@ -177,8 +177,8 @@ def _read_text(name: str, stdin: IO[str] | None) -> str:
         return _text(name, stdin)
     except OSError as error:
         raise UsageError(f"{label_of(name)} cannot be read: {_lower(error.strerror or str(error))}") from None
-    except ValueError as error:  # bytes that are not text
-        raise UsageError(f"{label_of(name)} is not a result: {escape(error)}") from None
+    except ValueError:
+        raise UsageError(f"{label_of(name)} is not a result: it has bytes that are no text") from None
 
 
 def _results(name: str, text: str) -> list[Summary]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from netecho.errors import UsageError
 from netecho.plans import LOOPBACK, Location, Target
@@ -140,6 +142,8 @@ def _complete(
     if location.port is not None:
         port = location.port
     port = adapter.default_port if port is None else port
+    # As in any URL (RFC 3986 section 2.5); what is in ASCII stays as it is.
+    resource = re.sub(r"[^\x00-\x7f]+", lambda found: quote(found[0]), resource)
     resource = resource.removeprefix("/") and resource
     return _target(adapter, secure, host=host, port=port, resource=resource)
 

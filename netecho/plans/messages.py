@@ -14,7 +14,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110 section 5.6.2."""
 _FRAMING = ("connection", "content-length", "host", "transfer-encoding", "upgrade", "expect", "te")
 _UPGRADING = tuple(f"sec-websocket-{word}" for word in ("key", "version", "extensions", "accept"))
-_ADDRESS = re.compile(r"[^\s<>\x00-\x1f\x7f]{1,254}")
+_ADDRESS = re.compile(r"[^\s<>\x00-\x1f\x7f\ud800-\udfff]{1,254}")
 _HOST_NAME = re.compile(r"[\x21-\x7e]{1,255}")
 
 

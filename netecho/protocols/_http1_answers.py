@@ -210,10 +210,12 @@ def head(
         lines.append(b"%s: %s" % DEMANDED[HTTPStatus(status)])
     if alternative:
         lines.append(b"Alt-Svc: " + alternative)
-    if not keep:
-        lines.append(b"Connection: close")
-    elif not chunks:
-        lines.append(b"Connection: keep-alive")
+    options = [b"close"] if not keep else [] if chunks else [b"keep-alive"]
+    if status == HTTPStatus.UPGRADE_REQUIRED:  # RFC 9110 sections 15.5.22 and 7.8
+        lines.append(b"Upgrade: websocket")
+        options.append(b"Upgrade")
+    if options:
+        lines.append(b"Connection: " + b", ".join(options))
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 

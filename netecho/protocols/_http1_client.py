@@ -40,7 +40,7 @@ def request_head(route: Route, size: int) -> bytes:
         if not any(name.lower() == "content-type" for name, _ in fields):
             lines.append("Content-Type: application/octet-stream")
         lines.append(f"Content-Length: {size}")
-    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
 class HTTP1Exchanger(Protocol):

@@ -77,7 +77,7 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
             (":path", target.resource or "/"),
             *((name.lower(), value.strip()) for name, value in fields),
         ]
-        self._head = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in pairs]
+        self._head = [(name.encode(), value.encode()) for name, value in pairs]
         self._has_type = any(name == b"content-type" for name, _ in self._head)
         self._has_content = request.has_content
         link.farewell = FAREWELL

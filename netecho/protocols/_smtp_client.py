@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -308,9 +308,19 @@ class SMTPExchanger(Protocol):
         self._part()
         on_lost, self._on_lost = self._on_lost, None
         if not self.ready.called:
-            self.ready.errback(reason)
+            self.ready.errback(self._unready(reason))
         elif on_lost is not None:
             on_lost(reason)
+
+    def _unready(self, reason: Failure) -> Failure:
+        """Return why there is no taking mails, the connection having ended for a reason."""
+        if not reason.check(ConnectionDone, ConnectionLost):  # it is the TLS failure
+            return reason
+        if self._is_starting_tls and not self._expected:
+            words = "it accepted STARTTLS, and closed the connection in the TLS handshake"
+            return Failure(TLSError(f"{self._route.target} takes no mail: {words}"))
+        words = "it closed the connection in place of an answer"
+        return Failure(ConnectError(f"{self._route.target} takes no mail: {words}"))
 
     def close(self) -> Deferred[None] | None:
         """See `Exchanger.close`: a client should wait for the reply to QUIT (RFC 5321 section 4.1.1.10)."""

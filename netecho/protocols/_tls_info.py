@@ -8,6 +8,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL.SSL import Error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography.x509 import Name
     from twisted.python.failure import Failure
 
     from netecho.protocols._security import Agreement
@@ -29,6 +32,18 @@ def end_seen(reason: Failure) -> str:
     return reason.getErrorMessage()
 
 
+def distinguished(name: Callable[[], Name]) -> str:
+    """Return a distinguished name as RFC 4514 writes it, or that it is none: peers show what they like.
+
+    Args:
+        name: gets it from its certificate, which is when it is parsed.
+    """
+    try:
+        return name().rfc4514_string()
+    except ValueError:
+        return "(malformed)"
+
+
 def agreement_seen(agreement: Agreement | None) -> dict[str, Any] | None:
     """Return the same as `tls_seen` for a handshake that is not OpenSSL's; `None` before it is over."""
     if agreement is None:
@@ -37,7 +52,7 @@ def agreement_seen(agreement: Agreement | None) -> dict[str, Any] | None:
     if agreement.chain:
         shown = agreement.chain[0]
         certificate = {
-            "subject": shown.subject.rfc4514_string(),
+            "subject": distinguished(lambda: shown.subject),
             "sha256": shown.fingerprint(SHA256()).hex(":").upper(),
         }
     return {

@@ -96,6 +96,8 @@ class WebSocketExchanger(Protocol):
         self._ponged = 0
         """Bytes of pongs written since the other end was last seen to take what it is sent."""
         self._last_call: Any = None
+        self._parted: Deferred[None] = Deferred()
+        """Fires when the connection is closed."""
         self.opened: Deferred[WebSocketExchanger] = Deferred(lambda _: self.transport.abortConnection())
         """Fires when messages can be sent; fails with `ConnectError`."""
 
@@ -106,7 +108,7 @@ class WebSocketExchanger(Protocol):
         self.transport.bufferSize = BUFFER
         request = self._protocol.connect()
         for name, value in self._fields:
-            request.headers[name] = value
+            request.headers[name] = value.encode().decode("latin-1")  # the library encodes it back
         self._protocol.send_request(request)
         self._flush()
 
@@ -154,6 +156,7 @@ class WebSocketExchanger(Protocol):
                 self.message_came(message)
         if protocol.state is not OPEN and self._last_call is None:
             self._part()
+            self._lose(connectionDone)  # no message comes after a Close frame, whenever TCP is closed
 
     def message_came(self, message: Frame) -> None:
         """Pass on a message."""
@@ -215,7 +218,7 @@ class WebSocketExchanger(Protocol):
         self._last_call = self._reactor.callLater(LINGER, self.transport.abortConnection)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell `opened` or `on_lost`, unless we closed the connection."""
+        """Tell `opened` or `on_lost`, unless that was done, and whoever waits for the end."""
         if self._last_call is not None and self._last_call.active():
             self._last_call.cancel()
         if self._is_asking:
@@ -223,30 +226,36 @@ class WebSocketExchanger(Protocol):
             if reason.check(Error) and not self.opened.called:  # it is the TLS failure
                 self.opened.errback(reason)
             self._fail_to_open("the server closed the connection in place of an answer")
-        if self._on_lost is not None:
-            on_lost, self._on_lost = self._on_lost, None
+        self._lose(reason)
+        self._parted.callback(None)
+
+    def _lose(self, reason: Failure) -> None:
+        on_lost, self._on_lost = self._on_lost, None
+        if on_lost is not None:
             on_lost(self._why(reason))
 
     def _why(self, reason: Failure) -> Failure:
         protocol = self._protocol
-        if protocol.parser_exc is not None:
-            return Failure(NotWebSocketError(f"{NotWebSocketError.__doc__}: {protocol.parser_exc}"))
+        if (wrong := protocol.parser_exc) is not None:
+            words = "its text is not in UTF-8" if isinstance(wrong, UnicodeDecodeError) else wrong
+            return Failure(NotWebSocketError(f"{NotWebSocketError.__doc__}: {words}"))
         if protocol.close_rcvd is None:
             return reason
         if protocol.close_rcvd.code in OK_CLOSE_CODES:
             return Failure(ConnectionDone())
         return Failure(ClosedError(f"{ClosedError.__doc__}: {protocol.close_rcvd}"))
 
-    def close(self) -> None:
-        """See `Exchanger.close`."""
+    def close(self) -> Deferred[None] | None:
+        """See `Exchanger.close`: the server should be the one that closes TCP (RFC 6455 section 7.1.1)."""
         self._on_lost = None
         self._on_reply = _ignore
         if self._awaited or self._protocol.state is not OPEN:
             self.transport.abortConnection()
-        else:  # nothing is under way: close in order, so that the server need not log an error
-            self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
-            self._flush()
-            self._part()
+            return None
+        self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
+        self._flush()
+        self._part()
+        return self._parted
 
 
 class WebSocketConversation(MessageConversation):

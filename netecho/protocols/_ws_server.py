@@ -11,7 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from websockets.exceptions import InvalidHeader, InvalidUpgrade
 from websockets.frames import BINARY, PING, TEXT, CloseCode, Frame
+from websockets.http11 import Response
 from websockets.protocol import OPEN
 from websockets.typing import Subprotocol
 
@@ -33,6 +35,7 @@ TURN: Final = 256
 """Frames that are taken in one turn of the reactor, which take some milliseconds even if small."""
 _CONTENT: Final = 1 << 20
 """Bytes to which compressed frames are inflated in one turn; the last frame may exceed it."""
+_VERSION: Final = "Sec-WebSocket-Version"
 _HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
 
 
@@ -155,7 +158,7 @@ class WebSocketServer:
                 headers = [list(field) for field in request.headers.raw_items()]
                 self._asked = {"path": request.path, "headers": headers}
             if len(hosts) == 1 and is_host(hosts[0].encode("latin-1", "replace")):
-                protocol.send_response(protocol.accept(request))
+                protocol.send_response(self._complete(protocol.accept(request)))
             else:
                 protocol.send_response(protocol.reject(400, "A request has one Host.\n"))
         if protocol.state is not OPEN and not (answer := protocol.data_to_send())[0]:
@@ -168,6 +171,15 @@ class WebSocketServer:
             head.clear()
             if rest:
                 self._take(rest)
+
+    def _complete(self, response: Response) -> Response:
+        """Give the library's answer the fields that such a one must have, and that it lacks."""
+        wrong = self._protocol.handshake_exc
+        if isinstance(wrong, InvalidUpgrade):  # whose field is for this connection (RFC 9110 section 7.8)
+            response.headers["Connection"] = "Upgrade"
+        elif isinstance(wrong, InvalidHeader) and wrong.name == _VERSION:  # RFC 6455 section 4.4
+            response.headers[_VERSION] = "13"
+        return response
 
     def _refuse(self, status: int, words: str) -> None:
         self._is_asked = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import socket
 import stat
@@ -164,12 +165,14 @@ class _PatientEndpoint:
 
     def __init__(self, reactor: Any, path: str, timeout: float) -> None:
         self._reactor = reactor
+        self._path = path
         self._endpoint = UNIXClientEndpoint(reactor, path, timeout)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect; how long that may take altogether is the caller's to limit."""
 
         async def connect() -> Any:
+            _check_length(self._path)  # Twisted would wait for an answer until its time is over
             while True:
                 try:
                     return await self._endpoint.connect(protocolFactory)
@@ -179,6 +182,17 @@ class _PatientEndpoint:
                 await deferLater(self._reactor, BUSY_PAUSE)
 
         return Deferred.fromCoroutine(connect())
+
+
+@functools.lru_cache(maxsize=16)  # once, and not for each connection
+def _check_length(path: str) -> None:
+    """Check that a socket can have a path.
+
+    Raises:
+        OSError: it is too long; there is no other way to learn how long it may be.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        probe.connect_ex(path)  # which a server of streams does not see
 
 
 def _endpoint(reactor: Any, route: Route) -> _PatientEndpoint:

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from netecho.errors import CertificateError, NetechoError, TLSError
 from netecho.plans import Target
 from netecho.protocols._security import Agreement, TLSParameters
-from netecho.protocols._tls_info import openssl_reasons
+from netecho.protocols._tls_info import distinguished, openssl_reasons
 from netecho.services.certificates import fingerprint
 
 _CODES = SSL.X509VerificationCodes
@@ -75,8 +75,8 @@ def chain_problem(certificate: x509.Certificate, code: int, depth: int) -> Probl
         code: one of `OpenSSL.SSL.X509VerificationCodes`.
         depth: how far it is from the peer's own certificate, which is 0.
     """
-    issuer = certificate.issuer.rfc4514_string()
-    subject = certificate.subject.rfc4514_string()
+    issuer = distinguished(lambda: certificate.issuer)
+    subject = distinguished(lambda: certificate.subject)
     whose = "the certificate" if depth == 0 else f"the certificate of its authority {subject}"
     if code == _CODES.ERR_CERT_HAS_EXPIRED:
         return Problem(f"{whose} expired on {certificate.not_valid_after_utc:{_TIME}}", _TALK_ANYWAY)
@@ -345,8 +345,8 @@ def _describe_peer(connection: SSL.Connection) -> PeerCertificate | None:
 
 def _peer(certificate: x509.Certificate, verified: bool, problem: str | None) -> PeerCertificate:
     return PeerCertificate(
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
+        subject=distinguished(lambda: certificate.subject),
+        issuer=distinguished(lambda: certificate.issuer),
         names=names(certificate),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
+from OpenSSL.crypto import Error as OpenSSLError
 from OpenSSL.crypto import X509StoreFlags
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
@@ -216,7 +217,8 @@ def _server_context(plan: ServerTLS, credentials: Credentials, method: int) -> S
     context.set_alpn_select_callback(_chooser(_protocol_names(plan.alpn)))
     if plan.client_ca is not None:
         _trust(context, plan.client_ca, "--client-ca")
-        context.load_client_ca(os.fsencode(plan.client_ca))
+        with files.readable(plan.client_ca, "--client-ca") as path:
+            context.load_client_ca(os.fsencode(path))
         context.set_verify(_MUST_SHOW, verification(None))
     _show(context, credentials, plan.certificate)
     if method == SSL.DTLS_METHOD:
@@ -315,11 +317,11 @@ def _identity(host: str) -> tuple[str, bool]:
 
 
 def _protocol_names(words: Iterable[str]) -> list[bytes]:
-    names = [word.encode("utf-8") for word in words]
+    names = list(words)
     for name in names:
-        if not 1 <= len(name) <= 255:  # RFC 7301 section 3.1
-            raise UsageError("--alpn takes names of 1 to 255 bytes")
-    return names
+        if not (name.isascii() and 1 <= len(name) <= 255):  # RFC 7301 sections 3.1 and 6
+            raise UsageError("--alpn takes names of 1 to 255 bytes, in ASCII")
+    return [name.encode("ascii") for name in names]
 
 
 def _chooser(ours: list[bytes]) -> Callable[[Any, list[bytes]], Any]:
@@ -338,11 +340,11 @@ def _chooser(ours: list[bytes]) -> Callable[[Any, list[bytes]], Any]:
 
 def _trust(context: SSL.Context, path: str, flag: str) -> None:
     """Trust the certificates in a file, be they roots, intermediate authorities or a peer's very own."""
-    files.read(path, flag)  # says better than OpenSSL why it cannot
-    try:
-        context.load_verify_locations(path)
-    except SSL.Error:
-        raise UsageError(f"{flag} {path}: this is not a certificate in PEM form") from None
+    with files.readable(path, flag) as readable:  # which says better than OpenSSL why it cannot be read
+        try:
+            context.load_verify_locations(readable)
+        except SSL.Error:
+            raise UsageError(f"{flag} {path}: this is not a certificate in PEM form") from None
     store = context.get_cert_store()
     if store is not None:
         store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
@@ -357,8 +359,8 @@ def _show(context: SSL.Context, credentials: Credentials, path: str | None) -> N
         for certificate in credentials.chain[1:]:
             context.add_extra_chain_cert(certificate)
         context.check_privatekey()
-    except (SSL.Error, TypeError) as error:
-        reasons = error.args[0] if isinstance(error, SSL.Error) and error.args else []
+    except (SSL.Error, OpenSSLError, TypeError) as error:
+        reasons = [] if isinstance(error, TypeError) or not error.args else error.args[0]
         said = ", ".join(str(entry[-1]) for entry in reasons) or "not a key that TLS can use"
         raise UsageError(f"--cert {path}: OpenSSL does not take it: {said}") from None
 

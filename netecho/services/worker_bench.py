@@ -28,7 +28,7 @@ from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.plans import SECOND, BenchPlan, ReactorName
 from netecho.protocols._contract import Adapter, Route
-from netecho.services import plan_json
+from netecho.services import files, plan_json
 from netecho.services.benchmark import Benchmark
 from netecho.services.conclusion import conclude
 from netecho.services.intervals import OnInterval, OnProgress
@@ -113,6 +113,7 @@ class BenchWorkers:
             "work": "bench",
             "reactor": self._reactor_name,
             "plan": plan_json.to_json(dataclasses.replace(share, slo=(), abort_on_fail=False)),
+            "files": files.kept(),
             "addresses": self._route.addresses,
         }
 
@@ -224,6 +225,7 @@ async def bench_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
     Raises:
         NetechoError: it cannot be done.
     """
+    files.keep(order["files"])
     plan = plan_json.from_json(BenchPlan, order["plan"])
     route = route_by(tuple(order["addresses"]), plan)
     route = dataclasses.replace(route, resolve_ns=order["resolve_ns"])

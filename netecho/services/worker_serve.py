@@ -17,9 +17,10 @@ from netecho import protocols
 from netecho.errors import NetechoError
 from netecho.plans import ListenPlan, ReactorName
 from netecho.protocols._contract import OnEvent, Opened, Totals
-from netecho.services import plan_json, tls
+from netecho.services import files, plan_json, tls
 from netecho.services.certificates import Credentials
 from netecho.services.echo_server import EchoServer, resolve_bind_address
+from netecho.services.keys import read_key
 from netecho.services.workers import (
     ENDED_WELL,
     FIRST_DESCRIPTOR,
@@ -90,6 +91,8 @@ class ServerWorkers:
             NetechoError: a worker did not come up.
         """
         plan = self._plan
+        if plan.hmac_key is not None:
+            read_key(plan.hmac_key)  # what is wrong with it is said once
         if plan.tls_hosts:
             self.tls = tls.for_server(plan.tls, plan.tls_hosts)
         try:
@@ -119,6 +122,7 @@ class ServerWorkers:
             "work": "serve",
             "reactor": self._reactor_name,
             "plan": plan_json.to_json(share),
+            "files": files.kept(),
             "credentials": None if made is None else made.to_json(),
             "events": self._on_event is not None,
         }
@@ -282,6 +286,7 @@ async def serve_share(reactor: Any, parent: Parent, order: Mapping[str, Any]) ->
     Raises:
         NetechoError: it cannot be done.
     """
+    files.keep(order["files"])
     plan = plan_json.from_json(ListenPlan, order["plan"])
     descriptors = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + len(plan.listeners))
     credentials = None if order["credentials"] is None else Credentials.from_json(order["credentials"])
