@@ -121,6 +121,19 @@ class NoReplyError(NetechoError):
     kind = "no reply"
 
 
+class RefusedMessageError(NetechoError):
+    """The other end did not take what was sent, and says so."""
+
+    kind = "refused message"
+
+
+class CorruptedError(NetechoError):
+    """What was received differs from what was sent."""
+
+    exit_status = ExitStatus.CORRUPTED
+    kind = "corrupted"
+
+
 class ServerDiedError(NetechoError):
     """The server of our own is not there any more."""
 

@@ -321,3 +321,29 @@ def test_datagrams_to_nobody() -> None:
     result = client(f"udp://127.0.0.1:{port}", input=b"hello")
     assert result.returncode == 1
     assert errors(result) == "netecho: no reply: nothing listens at the other end's port\n"
+
+
+@pytest.mark.parametrize(
+    ("listener", "resource", "status", "said", "words"),
+    [
+        (["http://127.0.0.1:0"], "/status/503", 1, b"HTTP 503", "refused 2 of 2 messages: status 503"),
+        (["smtp://127.0.0.1:0", "--reply", "reject"], "", 1, b"550 ", "refused 2 of 2 messages: status 550"),
+        (
+            ["smtp://127.0.0.1:0", "--corrupt", "100%"],
+            "",
+            3,
+            b"sha256=",
+            "received something else than was sent, says its receipt of 2 of 2 messages",
+        ),
+    ],
+    ids=["status", "reject", "corrupt"],
+)
+def test_answers_that_are_no_echo(
+    listener: list[str], resource: str, status: int, said: bytes, words: str
+) -> None:
+    """What the other end refuses, or has received otherwise, is written out, and is no success."""
+    with Server(*listener) as server:
+        result = client(f"{server.listener.url}{resource}", "-l", "3", input=b"onetwo")
+    assert errors(result) == f"netecho: the other end {words}\n"
+    assert result.returncode == status
+    assert result.stdout.count(said) == 2

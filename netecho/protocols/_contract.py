@@ -14,6 +14,8 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+from zope.interface import Interface
+
 from netecho.impairment import Harm, Impairment
 from netecho.plans import (
     MailPlan,
@@ -65,6 +67,13 @@ class Answer:
     """The exchange is refused: what comes with the answer is no echo."""
     receipt: Receipt | None = None
     """What stands for the echo, on a protocol that `has_receipts`."""
+
+
+class IAnswerListener(Interface):
+    """A Twisted protocol of a conversation in messages that is told what each answer says of its message."""
+
+    def answered(answer: Answer) -> None:
+        """Take what an answer says, as soon as it is there; the answer itself comes in its turn."""
 
 
 class OnReply(typing.Protocol):

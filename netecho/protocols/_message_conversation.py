@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
-from netecho.protocols._contract import Answer, Exchanger, Route
+from netecho.protocols._contract import Answer, Exchanger, IAnswerListener, Route
 
 
 class MessageConversation:
@@ -28,7 +28,7 @@ class MessageConversation:
     """
 
     def __init__(self, protocol: Protocol, statuses: str = "") -> None:
-        self._protocol = protocol
+        self._protocol: Any = protocol
         self._statuses = statuses
         self._exchanger: Any = None
         self._reactor: Any = None
@@ -96,6 +96,8 @@ class MessageConversation:
         self, sequence: int | None, payload: bytes, _: object = None, answer: Answer | None = None
     ) -> None:
         self._awaited -= 1
+        if answer is not None and IAnswerListener.providedBy(self._protocol):
+            self._protocol.answered(answer)
         if not payload and answer is not None and answer.refused:
             payload = f"{self._statuses}{answer.status}".encode()
         if sequence is None or sequence < self._next:

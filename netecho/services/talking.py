@@ -13,8 +13,16 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netecho.errors import LostError, NetechoError, NoReplyError, RefusedError
+from netecho.errors import (
+    CorruptedError,
+    LostError,
+    NetechoError,
+    NoReplyError,
+    RefusedError,
+    RefusedMessageError,
+)
 from netecho.measure.humanise import count
+from netecho.protocols._contract import Answer, IAnswerListener, Receipt
 from netecho.protocols._tls import TruncationError
 from netecho.services.failures import explain_loss
 from netecho.services.standardio import InputProducer, OutputConsumer
@@ -158,14 +166,14 @@ class StreamPipe(_Piped):
             self.finish(explain_loss(reason))
 
 
+@implementer(IAnswerListener)
 class DatagramPipe(_Piped):
     """Pipe mode on messages: each block that is read from standard input is one.
 
     Echoes are written as they come. A few messages are under way at a time; when nothing has come for
     `timeout` seconds, those are given up. `ended` fails with `NoReplyError` if fewer messages came than were
-    sent, and fewer bytes.
-
-    With `receipts`, each thing that comes is one for the oldest message.
+    sent, and fewer bytes; with `RefusedMessageError` if the other end refused one, and with `CorruptedError`
+    if a receipt says that it received something else.
     """
 
     def __init__(
@@ -175,17 +183,20 @@ class DatagramPipe(_Piped):
         standard_output: int,
         block: int,
         timeout: float,
-        *,
-        receipts: bool = False,
     ) -> None:
         super().__init__(reactor, standard_input, standard_output, block)
         self._timeout = timeout
-        self._receipts = receipts
+        self._in_turn = False
+        """Each thing that comes answers the oldest message: so it is where answers have a status."""
         self._waiting: Any = None
         self._under_way: collections.deque[bytes] = collections.deque()
         self._all_read = False
         self._messages_sent = 0
         self._messages_received = 0
+        self._refused: collections.Counter[str] = collections.Counter()
+        """Messages that the other end has refused, by the status of its answer."""
+        self._differing = 0
+        """Messages of which it received something else."""
         self._is_lost = False
         self._is_parting = False
 
@@ -203,6 +214,14 @@ class DatagramPipe(_Piped):
         self._all_read = True
         self._go_on()
 
+    def answered(self, answer: Answer) -> None:
+        """Count what will not do as an echo; it is written out like one."""
+        self._in_turn = True
+        if answer.refused:
+            self._refused[answer.status] += 1
+        elif answer.receipt is Receipt.DIFFERS:
+            self._differing += 1
+
     def dataReceived(self, data: bytes) -> None:
         """Write an echo out, and see which message it answers."""
         if self._over:
@@ -215,7 +234,7 @@ class DatagramPipe(_Piped):
         self._go_on()
 
     def _answered(self, data: bytes) -> None:
-        if self._receipts:
+        if self._in_turn:
             if self._under_way:
                 self._under_way.popleft()
             return
@@ -238,7 +257,7 @@ class DatagramPipe(_Piped):
 
     @property
     def _has_all_bytes(self) -> bool:
-        return self.received >= self.sent and not self._receipts
+        return self.received >= self.sent and not self._in_turn
 
     def _wait(self) -> None:
         """Begin the time anew after which what is under way is given up."""
@@ -252,6 +271,17 @@ class DatagramPipe(_Piped):
         self._go_on()
 
     def _verdict(self) -> Exception | None:
+        if self._differing:
+            return CorruptedError(
+                f"the other end received something else than was sent, says its receipt of {self._differing} "
+                f"of {count(self._messages_sent, 'message')}"
+            )
+        if self._refused:
+            statuses = ", ".join(self._refused)
+            return RefusedMessageError(
+                f"the other end refused {self._refused.total()} of {count(self._messages_sent, 'message')}: "
+                f"status {statuses}"
+            )
         lost = self._messages_sent - self._messages_received
         if lost <= 0 or self._has_all_bytes:
             return None
