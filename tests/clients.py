@@ -37,6 +37,10 @@ def line_with(stream: IO[bytes], pattern: str) -> re.Match[bytes]:
     raise AssertionError(f"no line like {pattern!r} in {seen!r}")
 
 
+DATAGRAMS = "EXEC:cat,socktype=5"
+"""What `socat` echoes each datagram by, as it came: SOCK_SEQPACKET. Those that wait in a pipe become one."""
+
+
 @contextlib.contextmanager
 def socat(listener: str, echo: str = "PIPE") -> Iterator[int]:
     """Run a socat that listens, and wait until it does; gives its port (0 if it has none)."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import certificate, client, errors, line_with, ncat, process, socat
+from tests.clients import DATAGRAMS, certificate, client, errors, line_with, ncat, process, socat
 from tests.peers import need
 from tests.servers import COMMAND, TIMEOUT, Server
 
@@ -296,7 +296,7 @@ def test_interrupt() -> None:
 
 def test_datagrams() -> None:
     """Over UDP, standard input goes out in blocks and comes back whole."""
-    with socat("UDP-LISTEN:0,bind=127.0.0.1") as port:
+    with socat("UDP-LISTEN:0,bind=127.0.0.1", DATAGRAMS) as port:
         result = client(f"udp://127.0.0.1:{port}", input=DATA[:50_000])
     assert errors(result) == ""
     assert (result.returncode, result.stdout) == (0, DATA[:50_000])

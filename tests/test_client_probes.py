@@ -26,7 +26,7 @@ from netecho.plans import MILLISECOND, SECOND, ProbePlan, Target
 from netecho.protocols._contract import Kind, Route
 from netecho.services.probing import ProbeRun
 from tests import schemas
-from tests.clients import certificate, client, errors, ncat, process, socat
+from tests.clients import DATAGRAMS, certificate, client, errors, ncat, process, socat
 from tests.servers import COMMAND, TIMEOUT, Server
 
 
@@ -242,7 +242,7 @@ def test_against_socat(scheme: str, tmp_path: Path) -> None:
         "udp": "UDP-LISTEN:0,bind=127.0.0.1",
         "tls": f"OPENSSL-LISTEN:0,fork,bind=127.0.0.1,verify=0,cert={certificate(tmp_path)}",
     }[scheme]
-    with socat(listener) as port:
+    with socat(listener, DATAGRAMS if scheme == "udp" else "PIPE") as port:
         target = f"unix:{tmp_path}/echo" if scheme == "unix" else f"{target}:{port}"
         flags = ["--json", f"{tmp_path}/result.json", *([] if scheme == "unix" else ["-4"])]
         flags += ["--cacert", f"{tmp_path}/ca.pem"] if scheme == "tls" else []
