@@ -382,6 +382,31 @@ def test_interrupted_in_the_warm_up() -> None:
     assert result["elapsed_ns"] == 0
 
 
+def test_connections_of_the_warm_up() -> None:
+    """What becomes of them stays apart too: that they are lost, opened again, and closed at their age."""
+    numbers, fourth = itertools.count(1), threading.Event()
+
+    def talk(connection: socket.socket) -> None:
+        number = next(numbers)
+        if number == 4:
+            fourth.set()
+        (close_at_the_sixth if number == 1 else echo)(connection)
+
+    words = ["--warmup", "1h", "--connections-lifetime", "100ms", "--json", "-"]
+    with serving(talk) as url, running(url, *words) as process:
+        assert fourth.wait(TIMEOUT)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130
+    result = checked(json.loads(out))
+    assert result["warmup"]["lost"] == 1
+    assert result["connections"] == {
+        "requested": 1,
+        "opened": 1,
+        **dict.fromkeys(["failed", "lost", "reopened", "churned"], 0),
+    }
+
+
 def test_interrupted_while_connecting() -> None:
     """Ctrl-C before all connections are open: none of those that were not opened has failed."""
     words = ["-c", "1000", "--connect-rate", "1", "--json", "-"]

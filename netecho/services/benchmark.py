@@ -133,6 +133,11 @@ class Benchmark:
             return Connections(self.roster.requested, counts.completed, counts.lost)
         return self.roster.counts
 
+    @property
+    def is_measuring(self) -> bool:
+        """Whether what happens now is part of the result, and not of the warm-up, which is recorded apart."""
+        return self.recorder is self.measured
+
     async def run(self) -> None:
         """Run the plan to its end, or until `interrupt`.
 
@@ -298,12 +303,12 @@ class Benchmark:
 
     def connection_reopened(self) -> None:
         """Note that there is somebody to answer."""
-        self.roster.reopened += 1
+        self.roster.reopened += self.is_measuring
         self._connected_ns = self.clock()
 
     def connection_lost(self, connection: Connection, kind: str) -> None:
         """Count a connection that ended by itself, with what was in flight on it, and open it again."""
-        self.roster.lost += 1
+        self.roster.lost += self.is_measuring
         if not connection.flow.end(kind):
             self.recorder.failed(kind)
         if self.sending:
