@@ -22,11 +22,13 @@ from netecho.errors import (
     ConnectTimeoutError,
     NetechoError,
     NoPortError,
+    NoReplyError,
     RefusedError,
     ResolveError,
     UnreachableError,
     UsageError,
 )
+from netecho.measure import humanise
 from netecho.measure.summary import Summary
 from netecho.plans import Family, SocketOptions, Target
 from netecho.protocols._contract import Kind
@@ -205,6 +207,17 @@ def unheard(target: Target, summary: Summary) -> RefusedError | None:
     """Return the error that a result came to if nothing came back and the other end's system refused it."""
     heard = summary.counts.completed or RefusedError.kind not in summary.errors
     return None if heard else refusal(target)
+
+
+def unanswered(target: Target, summary: Summary) -> NoReplyError | None:
+    """Return the error that a result came to if exchanges left and nothing whatever came back."""
+    every = [summary.counts] if summary.warmup is None else [summary.counts, summary.warmup]
+    if summary.statuses or not summary.counts.sent or any(counts.is_answered for counts in every):
+        return None
+    lost = f"{humanise.count(summary.counts.sent, 'exchange')} came to nothing ({', '.join(summary.errors)})"
+    return NoReplyError(
+        f"no reply from {target}: {lost}; does an echo server listen there? (-w waits longer)"
+    )
 
 
 def _nothing_listens(target: Target) -> str:
