@@ -664,6 +664,30 @@ def test_datagrams_doubled_and_overtaken() -> None:
     assert 19 <= counts["duplicated"] <= 20  # the last may come when all is over
 
 
+@pytest.mark.parametrize("words", ["-n 2000", "--mode connect -n 400"])
+def test_more_connections_than_descriptors(words: str, tmp_path: pathlib.Path) -> None:
+    """What there is no descriptor for is told so, as the client's doing; and the result can be saved."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    saved = tmp_path / "result.json"
+    flags = [*words.split(), "-c", "200", "--quiet", "--json", str(saved)]
+    with (
+        Server("tcp://127.0.0.1:0") as server,
+        running(server.listener.url, *flags, preexec_fn=limit) as process,
+    ):
+        out, complaints = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, complaints) == (1, b"")
+    result = checked(json.loads(saved.read_text()))
+    failed = result["exchanges"]["errors"]["no free file"]
+    assert result["exchanges"]["errors"] == {"no free file": failed}
+    assert not result["trustworthy"]
+    says = f"{failed} connections could not be opened as this client has too many open files"
+    assert any(caveat.startswith(says) for caveat in result["caveats"])
+    assert says.encode() in b" ".join(out.split())
+
+
 def test_few_descriptors() -> None:
     """A low soft limit of open files is raised, here and in the server of our own."""
 

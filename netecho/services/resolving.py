@@ -21,6 +21,7 @@ from netecho.errors import (
     ConnectError,
     ConnectTimeoutError,
     NetechoError,
+    NoFileError,
     NoPortError,
     NoReplyError,
     RefusedError,
@@ -168,6 +169,8 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
             "for a minute; use fewer connections (-c), a lower rate (-q), or more ports "
             "(net.ipv4.ip_local_port_range)"
         )
+    if number in _TOO_MANY_FILES:  # of which Twisted says that it could not bind
+        return NoFileError(f"{what} failed: too many open files; raise the limit with ulimit -n")
     if bound:
         return ConnectError(f"{what} failed: cannot send from the --source address: {_words(error)}")
     if isinstance(error, twisted_error.ConnectionRefusedError) or number == errno.ECONNREFUSED:
@@ -184,8 +187,6 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         return RefusedError(f"{what} failed: there is no socket; start one with: netecho serve {target}")
     if number in (errno.EACCES, errno.EPERM):
         return ConnectError(f"{what} failed: the system does not permit it; check permissions and firewalls")
-    if number in _TOO_MANY_FILES:
-        return ConnectError(f"{what} failed: too many open files; raise the limit with ulimit -n")
     if _is_link_local(target.host) and (number == errno.EINVAL or isinstance(error, socket.gaierror)):
         return ConnectError(
             f"{what} failed: a link-local address goes with an interface of this machine, as in fe80::1%eth0"
