@@ -79,6 +79,12 @@ class NoPortError(ConnectError):
     kind = "no local port"
 
 
+class NoFileError(ConnectError):
+    """No more files may be open, in this process or on this system, and a connection is one."""
+
+    kind = "no free file"
+
+
 class RefusedError(ConnectError):
     """Nothing listens at the other end's port."""
 

@@ -21,8 +21,18 @@ from typing import Any
 
 import pytest
 import trustme
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 
+from netecho import protocols
+from netecho.commands.bench import exit_status
+from netecho.errors import ExitStatus
+from netecho.plans import SECOND, BenchPlan, Target
+from netecho.protocols._contract import Kind, Route
 from netecho.rendering.machine import CSV_COLUMNS
+from netecho.services import system
+from netecho.services.benchmark import Benchmark
 from tests.benches import SIZE, all_good, bench, checked, echo, ignore, running, serving, told
 from tests.peers import need
 from tests.servers import TIMEOUT, Server, netecho, receive_exactly
@@ -300,16 +310,26 @@ def test_waiting_for_what_is_lost(load: str) -> None:
 
 def test_numbers_that_are_too_small() -> None:
     """Echoes that come when more have been sent than a byte tells apart make a result not trustworthy."""
+    sent, behind = 700, 300
 
     def answer_late(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)
         late: collections.deque[tuple[bytes, Any]] = collections.deque()
-        while not late or late[-1][0]:
+        for number in range(1, sent + 1):
             late.append(connection.recvfrom(SIZE))
-            if len(late) > 300:
+            while late and (len(late) >= behind or number == sent):
                 connection.sendto(*late.popleft())
 
-    with serving(answer_late, "udp") as url:
-        result = bench(url, "-q", "1k", "-n", "700", "-w", "500ms", "--size", "1")
+    words = ["-n", str(sent), "--pipeline", str(behind), "-w", "1h", "--size", "1", "--json-stream"]
+    with serving(answer_late, "udp") as url, running(url, *words) as process:
+        assert process.stdout is not None
+        completed = 0
+        while completed < sent - 256:  # of the others each was taken for the one that was sent 256 later
+            completed += json.loads(process.stdout.readline())["completed"]
+        process.send_signal(signal.SIGINT)
+        *_, last = process.stdout
+        assert process.wait(TIMEOUT) == 130
+    result = checked(json.loads(last)["result"])
     assert any("tell 256 exchanges apart" in caveat for caveat in result["caveats"])
     assert not result["trustworthy"]
 
@@ -337,17 +357,30 @@ def test_client_that_stands_still() -> None:
 
 
 def test_stalls_in_mid_run() -> None:
-    """Echoes after a stall are measured with it; what never comes back ends after its timeout."""
-
-    def stall(connection: socket.socket) -> None:
-        for _ in range(5):
-            connection.sendall(receive_exactly(connection, SIZE))
-        ignore(connection)
-
-    with serving(stall) as url:
-        begun = time.monotonic()
-        result = bench(url, "-z", "300ms", "--timeout", "2s", status=1)
-    assert 2 < time.monotonic() - begun < 20
+    """What never comes back ends after its timeout, which is no part of the time that rates go by."""
+    reactor: Any = MemoryReactorClock()
+    transport: Any = StringTransport()
+    plan = BenchPlan(Target(), duration_ns=3 * SECOND // 10, timeout_ns=2 * SECOND)
+    route = Route(plan.target, ("127.0.0.1",))
+    benchmark = Benchmark(
+        reactor, plan, protocols.load("tcp"), route, 1, clock=lambda: round(reactor.seconds() * SECOND)
+    )
+    run = Deferred.fromCoroutine(benchmark.run())
+    transport.protocol = protocol = reactor.tcpClients[0][2].buildProtocol(IPv4Address("TCP", "::1", 8000))
+    protocol.makeConnection(transport)
+    for _ in range(5):
+        sent = transport.value()
+        transport.clear()
+        reactor.advance(0.01)
+        protocol.dataReceived(sent)
+    reactor.pump([0.01] * 199)
+    assert not run.called
+    reactor.pump([0.01] * 50)
+    assert run.called
+    summary = benchmark.summary("2026-03-01T12:00:00Z", system.describe(reactor))
+    assert exit_status(summary, Kind.STREAM) is ExitStatus.FAILED
+    result = checked(summary.to_json())
+    assert result["exchanges"]["completed"] == 5
     assert result["exchanges"]["errors"] == {"timeout": 1}
     assert 300_000_000 <= result["elapsed_ns"] < 2_000_000_000
 
@@ -380,6 +413,31 @@ def test_interrupted_in_the_warm_up() -> None:
     assert result["warmup"]["completed"] > 0
     assert result["exchanges"]["sent"] == 0
     assert result["elapsed_ns"] == 0
+
+
+def test_connections_of_the_warm_up() -> None:
+    """What becomes of them stays apart too: that they are lost, opened again, and closed at their age."""
+    numbers, fourth = itertools.count(1), threading.Event()
+
+    def talk(connection: socket.socket) -> None:
+        number = next(numbers)
+        if number == 4:
+            fourth.set()
+        (close_at_the_sixth if number == 1 else echo)(connection)
+
+    words = ["--warmup", "1h", "--connections-lifetime", "100ms", "--json", "-"]
+    with serving(talk) as url, running(url, *words) as process:
+        assert fourth.wait(TIMEOUT)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130
+    result = checked(json.loads(out))
+    assert result["warmup"]["lost"] == 1
+    assert result["connections"] == {
+        "requested": 1,
+        "opened": 1,
+        **dict.fromkeys(["failed", "lost", "reopened", "churned"], 0),
+    }
 
 
 def test_interrupted_while_connecting() -> None:
@@ -604,6 +662,30 @@ def test_datagrams_doubled_and_overtaken() -> None:
     assert (counts["completed"], counts["lost"], counts["corrupted"]) == (40, 0, 0)
     assert counts["reordered"] == 20
     assert 19 <= counts["duplicated"] <= 20  # the last may come when all is over
+
+
+@pytest.mark.parametrize("words", ["-n 2000", "--mode connect -n 400"])
+def test_more_connections_than_descriptors(words: str, tmp_path: pathlib.Path) -> None:
+    """What there is no descriptor for is told so, as the client's doing; and the result can be saved."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+    saved = tmp_path / "result.json"
+    flags = [*words.split(), "-c", "200", "--quiet", "--json", str(saved)]
+    with (
+        Server("tcp://127.0.0.1:0") as server,
+        running(server.listener.url, *flags, preexec_fn=limit) as process,
+    ):
+        out, complaints = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, complaints) == (1, b"")
+    result = checked(json.loads(saved.read_text()))
+    failed = result["exchanges"]["errors"]["no free file"]
+    assert result["exchanges"]["errors"] == {"no free file": failed}
+    assert not result["trustworthy"]
+    says = f"{failed} connections could not be opened as this client has too many open files"
+    assert any(caveat.startswith(says) for caveat in result["caveats"])
+    assert says.encode() in b" ".join(out.split())
 
 
 def test_few_descriptors() -> None:

@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 
 from netecho.commands.bench import exit_status
-from netecho.errors import ConnectError, ExitStatus, NetechoError, ServerDiedError
+from netecho.errors import ConnectError, ExitStatus, NetechoError, NoReplyError, ServerDiedError
 from netecho.measure.capacity import Search
 from netecho.measure.counts import Counts
 from netecho.measure.slo import Objective
@@ -22,7 +23,7 @@ from netecho.measure.trials import Trial
 from netecho.plans import SECOND, Target
 from netecho.protocols._contract import Kind
 from netecho.services.capacity import CapacitySearch
-from tests.benches import checked, echo, running, serving
+from tests.benches import checked, echo, ignore, running, serving
 from tests.servers import netecho
 from tests.test_measure_trials import UNDER_10_MS, run
 
@@ -142,6 +143,56 @@ def test_nothing_listens() -> None:
         said = done.stderr.decode()
         assert (done.returncode, done.stdout, said.count("\n")) == (1, b"", 1)
         assert "refused: nothing listens" in said
+
+
+def test_nothing_answers() -> None:
+    """Nor does a lower rate make a difference where all that is sent vanishes: one step, and one line."""
+    for scheme in ("tcp", "udp"):
+        with serving(ignore, scheme) as url:
+            words = (url, "-q", "20", "-z", "200ms", "-w", "300ms", "--find-max", "p(50)<10s")
+            done = netecho("bench", *words, "--json-stream", "--quiet")
+        said = done.stderr.decode()
+        assert (done.returncode, said.count("\n")) == (1, 1)
+        assert said.startswith(f"netecho: no reply from {url}: ")
+        assert b'"step"' not in done.stdout
+
+
+LOST = Counts(sent=1000, lost=1000)
+SILENCE = run(counts=LOST, errors={"timeout": 1000}, latencies={})
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        dataclasses.replace(SILENCE, warmup=Counts(sent=10, completed=10)),
+        dataclasses.replace(SILENCE, statuses={"503": 1000}),
+        dataclasses.replace(SILENCE, counts=Counts(sent=1000, completed=1, lost=999)),
+        dataclasses.replace(SILENCE, counts=dataclasses.replace(LOST, late=1)),
+        dataclasses.replace(SILENCE, counts=dataclasses.replace(LOST, duplicated=1)),
+        dataclasses.replace(SILENCE, counts=dataclasses.replace(LOST, corrupted=1)),
+        dataclasses.replace(SILENCE, counts=Counts(), errors={}),
+    ],
+)
+def test_what_answers_at_all_may_do_better_at_a_lower_rate(first: Summary) -> None:
+    """Whatever it was that came, so that the search goes on; so it does if nothing has left."""
+    result, _ = search(lambda rate: run() if rate < 600 else first)
+    assert result.search is not None
+    assert result.search["rate_per_s"] == pytest.approx(600, rel=0.1)
+
+
+def test_silence_is_no_answer() -> None:
+    """As the cases above were, but for what had come."""
+    caught: list[Any] = []
+
+    async def silent(_: float) -> Summary:
+        return SILENCE
+
+    searching = CapacitySearch(silent, UNDER_10_MS, Search(1000), lambda _: None, TARGET)
+    Deferred.fromCoroutine(searching.run()).addErrback(caught.append)
+    assert str(caught[0].check(NoReplyError) and caught[0].value) == (
+        "no reply from udp://127.0.0.1:8000: 1,000 exchanges came to nothing (timeout); does an echo server "
+        "listen there? (-w waits longer)"
+    )
 
 
 def test_refusals_of_a_target_that_has_answered_are_misses() -> None:

@@ -249,6 +249,21 @@ def test_what_inflates_to_more_than_a_histogram_is_refused_before_it_has() -> No
     assert peak < 16 << 20
 
 
+@pytest.mark.parametrize("digits", [1, 2, 3, 4, 5])
+def test_others_may_have_any_number_of_digits(digits: int) -> None:
+    """Each of their values is counted, the first and the last that they have room for too."""
+    theirs = HdrHistogram(1, HIGHEST_NS, digits)
+    last = theirs.get_value_from_index(len(theirs.counts) - 1)
+    values = [1, 2, 31, *(1 << bits for bits in range(8, 41)), last]
+    for value in values:
+        assert theirs.record_value(value)
+    decoded = Histogram.decode(theirs.encode().decode()).buckets()
+    assert [count for _, count in decoded] == [1] * len(values)
+    for value, (most, _) in zip(values, decoded, strict=True):
+        held = theirs.get_highest_equivalent_value(value)
+        assert held <= most < held * 1.001
+
+
 def test_the_largest_of_ours_is_read() -> None:
     """Every bucket has samples, and as many as a count can hold in its nine bytes."""
     one = b"\xfe" + b"\xff" * 8  # 2^63 - 1, zigzag, in LEB128 whose ninth byte is whole

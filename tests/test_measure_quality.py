@@ -62,6 +62,7 @@ def test_a_good_run_needs_no_remark() -> None:
         ({"stalls": dataclasses.replace(STALLED, watched_ns=8 * SECOND)}, False, "400 ms and 6% of the time"),
         ({"stalls": Stalls(watched_ns=SECOND)}, True, None),
         ({"no_port": 7}, False, "7 connections found no local port free"),
+        ({"no_file": 7}, False, "7 connections could not be opened as this client has too many open files"),
         ({"mode": Mode.CONNECT, "connections_opened": 1, "verified": False}, True, None),
         ({"mode": Mode.CONNECT, "closed_loop": True}, True, "closed loop: a connection waits"),
         ({"mode": Mode.HANDSHAKE, "counts": Counts(sent=1, lost=1)}, False, "not one connection could be"),

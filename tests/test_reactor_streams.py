@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gc
 import os
+import select
 import socket
 import weakref
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ from tests.pairs import (
     raw,
     server_context,
 )
-from tests.reactors import flush_errors, turn
+from tests.reactors import TIMEOUT, flush_errors, turn
 
 MIB = 1 << 20
 SMALL = (4096, 16384)
@@ -544,6 +545,33 @@ def test_writes_to_a_peer_that_has_closed(reactor: Any, link: Link) -> None:
     turn(reactor, lambda: client.lost or client.transport.write(b"anybody?"))
     assert client.lost is ConnectionLost
     assert client.told == ["made", "read closed", "lost"]
+
+
+@plain_link
+def test_what_is_written_behind_the_end_of_a_peer(reactor: Any, link: Link) -> None:
+    """That it has closed in order is read first: so it is told, though the system takes nothing more."""
+
+    def answer(client: Recorder) -> None:
+        connection = raw(client.transport).socket
+        with contextlib.suppress(BrokenPipeError):  # of a UNIX socket; on TCP it is told by a reset
+            connection.send(b"who is there?")
+        end = select.poll()
+        end.register(connection, 0)  # which is to wait for POLLHUP alone
+        assert end.poll(TIMEOUT * 1000)
+        client.transport.write(b"anybody?")
+
+    client, server = Recorder({"data": answer}), Recorder()
+    connected(reactor, link, client, server)
+    client.transport.write(b"hello")
+    turn(reactor, lambda: server.received == b"hello")
+    client.transport.pauseProducing()
+    server.transport.write(b"last words")
+    server.transport.loseConnection()
+    turn(reactor, lambda: server.lost)
+    client.transport.resumeProducing()
+    lost(reactor, client)
+    assert client.lost is ConnectionDone
+    assert client.told == ["made", "data", "lost"]
 
 
 @plain_link

@@ -211,24 +211,45 @@ def test_a_killed_worker_is_reported_in_words() -> None:
         assert process.wait(TIMEOUT) == 0
 
 
+LOOKS_BY_SIGNAL = """
+import signal
+from twisted.internet.task import Clock, LoopingCall
+from netecho.services import workers
+
+clock = Clock()
+
+class Looks(LoopingCall):
+    clock = property(lambda self: clock, lambda self, reactor: None)
+
+workers.LoopingCall = Looks
+signal.signal(signal.SIGUSR1, lambda *_: clock.advance(workers.LISTEN_INTERVAL))
+"""
+"""Has the parent look at its workers when it is sent a signal, and not as time goes by."""
+
+
 def test_a_worker_that_stands_still_is_replaced(tmp_path: pathlib.Path) -> None:
-    """It would keep its share of those who connect waiting for ever; one that is idle is left alone."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "from netecho.services import workers\nworkers.LISTEN_INTERVAL = 0.25\n"
-    )
+    """It would keep its share of those who connect waiting for ever; one that has news is left alone."""
+    (tmp_path / "sitecustomize.py").write_text(LOOKS_BY_SIGNAL)
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     with (
         contextlib.ExitStack() as stack,
-        Server("--port", "0", "--workers", "2", env=environment) as server,
+        Server("--port", "0", "--workers", "2", "-v", env=environment) as server,
     ):
         victim = pids(server)[0]
         os.kill(victim, signal.SIGSTOP)
-        waiting = [stack.enter_context(server.listener.connect()) for _ in range(PEERS)]
+        connections = [stack.enter_context(server.listener.connect()) for _ in range(PEERS)]
+        waiting = {"{}:{}".format(*connection.getsockname()): connection for connection in connections}
+        served = [waiting.pop(server.wait_for("connected")["peer"]) for _ in range(SILENT_LOOKS + 1)]
+        for connection in served:
+            server.process.send_signal(signal.SIGUSR1)
+            connection.close()
+            assert server.wait_for("disconnected")["worker"] == 1, "which has news between any two looks"
         died = server.wait_for("worker_died")
         assert died["pid"] == victim
-        assert died["reason"] == "was killed by SIGKILL: it said nothing in 1.5 s"
-        for connection in waiting:
+        assert died["reason"] == "was killed by SIGKILL: it said nothing in 30 s"
+        for connection in waiting.values():
             greet(connection)
+    assert [event["pid"] for event in server.events if event["event"] == "worker_died"] == [victim]
 
 
 def test_sigterm_drains_every_worker() -> None:

@@ -76,7 +76,7 @@ async def search(measure: Measure, view: TrialView, plan: BenchPlan, route: Rout
         route: the way to the target.
 
     Raises:
-        NetechoError: not even the first run could be made, or nothing listens at the other end.
+        NetechoError: the first run could not be made, or nothing at the other end listens or answers.
     """
     objectives = tuple(map(Objective.parse, plan.slo))
 

@@ -49,6 +49,11 @@ class Counts:
         """Exchanges whose end is not known yet."""
         return self.sent - self.completed - self.lost
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether any echo came, whatever it turned out to be."""
+        return any((self.completed, self.late, self.duplicated, self.corrupted))
+
     def to_json(self) -> dict[str, int]:
         """Return what a result says of exchanges. How many bytes they had it says elsewhere."""
         answer = dataclasses.asdict(self)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import bisect
 import collections
+import ctypes
 import itertools
 import math
 import zlib
@@ -33,6 +34,8 @@ _ENVELOPE: Final = 8
 _MOST_INFLATED: Final = 4 << 20
 """Bytes that an encoded histogram may inflate to. One of ours has 33,792 counts of 9 bytes at most and a
 header of 40: 304,168. Others' may have more digits, or reach further."""
+_STRETCH: Final = 256
+"""Counts of an encoded histogram of which it is looked at once whether there are any but 0."""
 
 
 def percentile_key(percentile: float) -> str:
@@ -232,11 +235,10 @@ class Histogram:
         try:
             _check_inflated(encoded)
             hdr = HdrHistogram.decode(encoded)
-            for index, count in enumerate(hdr.counts[:]):  # a list is four times as fast as the array
-                if count > 0:
-                    # The largest that the bucket holds: another program's may be wider than ours.
-                    value = hdr.get_value_from_index(index + 1) - 1
-                    counts[value - value % _width(value)] += count
+            for index, count in _counted(hdr.counts):
+                # The largest that the bucket holds: another program's may be wider than ours.
+                value = hdr.get_value_from_index(index + 1) - 1
+                counts[value - value % _width(value)] += count
             if statistics is not None:
                 histogram.minimum = int(statistics["min"])
                 histogram.maximum = int(statistics["max"])
@@ -268,6 +270,21 @@ def _check_inflated(encoded: str) -> None:
     compressed = base64.b64decode(encoded)[_ENVELOPE:]
     if len(zlib.decompressobj().decompress(compressed, _MOST_INFLATED + 1)) > _MOST_INFLATED:
         raise ValueError("it inflates to more than 4 MiB, and one from 1 ns to 1 h has 297 KiB at most")
+
+
+def _counted(counts: ctypes.Array[Any]) -> Iterator[tuple[int, int]]:
+    """Yield the index of each of the counts that is more than 0, and the count.
+
+    Most are 0, and of 5 digits there are 3.4 million: so they are looked at by the stretch.
+    """
+    size = ctypes.sizeof(counts) // len(counts)
+    every, nothing = bytes(counts), bytes(_STRETCH * size)
+    for start in range(0, len(counts), _STRETCH):
+        stretch = every[start * size : (start + _STRETCH) * size]
+        if stretch != nothing[: len(stretch)]:
+            for index, count in enumerate(counts[start : start + _STRETCH], start):
+                if count > 0:
+                    yield index, count
 
 
 def _width(value: int) -> int:

@@ -27,7 +27,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from netecho.errors import NoPortError
+from netecho.errors import NoFileError, NoPortError
 from netecho.measure.counts import Counts, Interval
 from netecho.measure.flows import MOST_FLOWS, FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
@@ -335,6 +335,7 @@ def observe(
         steal_share=part.steal_share,
         stalls=part.stalls,
         no_port=part.errors.get(NoPortError.kind, 0),
+        no_file=part.errors.get(NoFileError.kind, 0),
     )
 
 

@@ -83,6 +83,8 @@ class Observed:
     """When the instrument stood still; `None` in an open loop, whose lateness has it."""
     no_port: int = 0
     """How many connections had no local port to come from."""
+    no_file: int = 0
+    """How many connections there was no file descriptor for."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -155,6 +157,11 @@ def limits_of_the_client(observed: Observed) -> Iterator[str]:
             f"{humanise.count(observed.no_port, 'connection')} found no local port free: each that was "
             "closed keeps its own for a minute (TIME_WAIT); use a lower rate (-q), or have the system allow "
             "more (net.ipv4.ip_local_port_range) or use them again sooner (net.ipv4.tcp_tw_reuse=1)"
+        )
+    if observed.no_file:
+        yield (
+            f"{humanise.count(observed.no_file, 'connection')} could not be opened as this client has too "
+            "many open files; raise the limit (ulimit -Hn), or use fewer connections (-c)"
         )
     sending = observed.sending
     if (

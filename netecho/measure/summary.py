@@ -37,7 +37,7 @@ _ADDITIONS: Final = ("comparison", "search", "loaded_latency", "transport")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Connections:
-    """How many connections were asked for and what became of them."""
+    """How many connections were asked for and what became of them, in what is measured."""
 
     requested: int
     opened: int
@@ -46,7 +46,7 @@ class Connections:
     lost: int = 0
     """Ended in mid-run by the other end or the network."""
     reopened: int = 0
-    """Of those that were lost."""
+    """After they were lost."""
     churned: int = 0
     """Closed in order at the end of their lifetime, and opened anew."""
 

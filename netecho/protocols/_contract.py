@@ -72,7 +72,7 @@ class Answer:
 class IAnswerListener(Interface):
     """A Twisted protocol of a conversation in messages that is told what each answer says of its message."""
 
-    def answered(answer: Answer) -> None:
+    def answered(answer: Answer) -> None:  # noqa: N805 - an interface's methods have no self
         """Take what an answer says, as soon as it is there; the answer itself comes in its turn."""
 
 

@@ -8,7 +8,7 @@ producers to half-close, abort and TLS, is inherited.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from errno import EAGAIN, ENOBUFS
+from errno import EAGAIN, ENOBUFS, EPIPE
 from typing import Any, Final
 
 from twisted.internet import tcp
@@ -186,8 +186,9 @@ class DirectConnection(tcp.Connection):
 
     def not_sent(self, error: OSError) -> int:
         """Take why `send` has sent nothing, and return 0."""
-        if error.errno not in (EAGAIN, ENOBUFS):
-            # Twisted's way is to say so in the next turn, when nobody is in the middle of something.
+        if error.errno not in (EAGAIN, ENOBUFS, EPIPE):
+            # Twisted's way is to say so in the next turn, when nobody is in the middle of something. Of a
+            # connection that its peer has closed in order (EPIPE) that turn reads the end, as Twisted does.
             self._lost = True
         return 0
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
@@ -46,6 +46,9 @@ GRACE: Final = 5
 """How often it is not looked for after a time in which the client did not run."""
 _PAUSE_NS: Final = int(RETRY_LONGEST * SECOND)
 """For how long a server is left alone, at most, before it is asked for another connection."""
+_TURNS_TO_CLOSE: Final = 2
+"""Turns of the reactor in which connections are closed that have nothing more to send: the first may be the
+one that it is in."""
 
 
 class Benchmark:
@@ -133,6 +136,11 @@ class Benchmark:
             return Connections(self.roster.requested, counts.completed, counts.lost)
         return self.roster.counts
 
+    @property
+    def is_measuring(self) -> bool:
+        """Whether what happens now is part of the result, and not of the warm-up, which is recorded apart."""
+        return self.recorder is self.measured
+
     async def run(self) -> None:
         """Run the plan to its end, or until `interrupt`.
 
@@ -165,6 +173,8 @@ class Benchmark:
             self._close_books()
         if not self.interrupted:
             await DeferredList([one for one in partings if one is not None])
+        for _ in range(_TURNS_TO_CLOSE):  # there may be no file descriptor left for a result to be saved with
+            await deferLater(self.reactor, 0)
 
     def interrupt(self) -> None:
         """Stop now, with what has been recorded so far."""
@@ -298,12 +308,12 @@ class Benchmark:
 
     def connection_reopened(self) -> None:
         """Note that there is somebody to answer."""
-        self.roster.reopened += 1
+        self.roster.reopened += self.is_measuring
         self._connected_ns = self.clock()
 
     def connection_lost(self, connection: Connection, kind: str) -> None:
         """Count a connection that ended by itself, with what was in flight on it, and open it again."""
-        self.roster.lost += 1
+        self.roster.lost += self.is_measuring
         if not connection.flow.end(kind):
             self.recorder.failed(kind)
         if self.sending:

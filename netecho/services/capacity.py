@@ -11,7 +11,7 @@ from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.measure.trials import Found, Trial, failed, try_rate
 from netecho.plans import Target
-from netecho.services.resolving import unheard
+from netecho.services.resolving import unanswered, unheard
 
 RunAt = Callable[[float], Awaitable[Summary]]
 """Runs at a rate, in exchanges a second, and returns the result."""
@@ -52,7 +52,7 @@ class CapacitySearch:
         The result is that of the highest rate that held, or of the last run if none did, with the search.
 
         Raises:
-            NetechoError: not even the first run could be made, or nothing listens at the other end.
+            NetechoError: the first run could not be made, or nothing at the other end listens or answers.
         """
         steps = [trial.step for trial in self._trials]
         while not isinstance(rate := self._search.next(steps), Answer):
@@ -85,13 +85,14 @@ class CapacitySearch:
         return False
 
     def _check_heard(self, summary: Summary) -> None:
-        """Check that something listens: datagrams leave though nothing does, at a lower rate as well.
+        """Check that something listens, and answers: if not, it does no more at a lower rate.
 
         Raises:
-            RefusedError: it does not.
+            RefusedError: it does not listen.
+            NoReplyError: nothing came back.
         """
-        if (refused := unheard(self._target, summary)) is not None:
-            raise refused
+        if (silence := unheard(self._target, summary) or unanswered(self._target, summary)) is not None:
+            raise silence
 
     def _result(self, answer: Answer, *, interrupted: bool = False) -> Summary:
         if self._last is None:

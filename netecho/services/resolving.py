@@ -21,12 +21,15 @@ from netecho.errors import (
     ConnectError,
     ConnectTimeoutError,
     NetechoError,
+    NoFileError,
     NoPortError,
+    NoReplyError,
     RefusedError,
     ResolveError,
     UnreachableError,
     UsageError,
 )
+from netecho.measure import humanise
 from netecho.plans import Family, SocketOptions, Target
 from netecho.protocols._contract import Kind
 from netecho.services.handshake import UnverifiedError, explain
@@ -168,6 +171,8 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
             "for a minute; use fewer connections (-c), a lower rate (-q), or more ports "
             "(net.ipv4.ip_local_port_range)"
         )
+    if number in _TOO_MANY_FILES:  # of which Twisted says that it could not bind
+        return NoFileError(f"{what} failed: too many open files; raise the limit with ulimit -n")
     if bound:
         return ConnectError(f"{what} failed: cannot send from the --source address: {_words(error)}")
     if isinstance(error, twisted_error.ConnectionRefusedError) or number == errno.ECONNREFUSED:
@@ -184,8 +189,6 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         return RefusedError(f"{what} failed: there is no socket; start one with: netecho serve {target}")
     if number in (errno.EACCES, errno.EPERM):
         return ConnectError(f"{what} failed: the system does not permit it; check permissions and firewalls")
-    if number in _TOO_MANY_FILES:
-        return ConnectError(f"{what} failed: too many open files; raise the limit with ulimit -n")
     if _is_link_local(target.host) and (number == errno.EINVAL or isinstance(error, socket.gaierror)):
         return ConnectError(
             f"{what} failed: a link-local address goes with an interface of this machine, as in fe80::1%eth0"
@@ -207,6 +210,17 @@ def unheard(target: Target, summary: Summary) -> RefusedError | None:
     """Return the error that a result came to if nothing came back and the other end's system refused it."""
     heard = summary.counts.completed or RefusedError.kind not in summary.errors
     return None if heard else refusal(target)
+
+
+def unanswered(target: Target, summary: Summary) -> NoReplyError | None:
+    """Return the error that a result came to if exchanges left and nothing whatever came back."""
+    every = [summary.counts] if summary.warmup is None else [summary.counts, summary.warmup]
+    if summary.statuses or not summary.counts.sent or any(counts.is_answered for counts in every):
+        return None
+    lost = f"{humanise.count(summary.counts.sent, 'exchange')} came to nothing ({', '.join(summary.errors)})"
+    return NoReplyError(
+        f"no reply from {target}: {lost}; does an echo server listen there? (-w waits longer)"
+    )
 
 
 def _nothing_listens(target: Target) -> str:

@@ -119,7 +119,7 @@ class Retiring(Connection):
         benchmark = self._benchmark
 
         def retired() -> None:
-            benchmark.roster.churned += 1
+            benchmark.roster.churned += benchmark.is_measuring
             Deferred.fromCoroutine(self.reopen()).addErrback(benchmark.fail)
 
         if benchmark.sending:
