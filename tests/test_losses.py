@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pathlib
 
 import pytest
@@ -52,6 +53,7 @@ def test_certificate_required(scheme: str, tmp_path: pathlib.Path) -> None:
         (TruncationError(), "lost", "the peer closed the connection without close_notify: what"),
         (ConnectionLost("Said by us."), "lost", "said by us"),
         (OSError("odd"), "lost", "odd"),
+        (OSError(errno.EPERM, "Operation not permitted"), "not permitted", "Operation not permitted"),
         (
             NotHTTPError(f"{NotHTTPError.__doc__}: why"),
             "not HTTP",

@@ -56,7 +56,7 @@ def test_whom_a_client_trusts() -> None:
         for words, why in (
             ((), "signed by an authority unknown here"),
             (("--sni", "example.org"), "not for example.org"),
-            (("--alpn", "h3"), "speaks none of the protocols that we offer it; --alpn offers others"),
+            (("--alpn", "h3"), "speaks none of the protocols offered to it; --alpn NAMES offers others"),
         ):
             bad = probe(server, *words, ca=bool(words))
             assert bad.returncode == ExitStatus.FAILED

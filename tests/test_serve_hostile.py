@@ -243,20 +243,36 @@ def test_no_temporary_directory() -> None:
     assert done.stderr.count(b"\n") == 1
 
 
-def test_datagrams_at_a_link_local_address() -> None:
-    """An address with a zone can be listened on, where a machine has one."""
+def _link_local_address() -> str:
+    """Return an address of this machine that goes with an interface, and skip the test if it has none."""
     with pathlib.Path("/proc/net/if_inet6").open() as table:
         scoped = [line.split() for line in table if line.startswith("fe80")]
     if not scoped:
         pytest.skip("no interface has a link-local address")
     digits, zone = scoped[0][0], scoped[0][5]
-    host = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
-    with Server(f"udp://[{host}%{zone}]:0") as server:
-        address = socket.getaddrinfo(
-            f"{host}%{zone}", server.listener.url.rpartition(":")[2], type=socket.SOCK_DGRAM
-        )
+    return f"{socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))}%{zone}"
+
+
+def test_datagrams_at_a_link_local_address() -> None:
+    """An address with a zone can be listened on, where a machine has one."""
+    host = _link_local_address()
+    with Server(f"udp://[{host}]:0") as server:
+        port = server.listener.url.rpartition(":")[2]
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
             peer.settimeout(TIMEOUT)
             peer.connect(address[0][4])
             peer.send(b"nearby")
             assert peer.recv(10) == b"nearby"
+
+
+@pytest.mark.parametrize("scheme", ["udp", "dtls", "stamp", "quic"])
+def test_client_of_datagrams_at_a_link_local_address(scheme: str) -> None:
+    """An address with a zone can be talked to, and be what is talked from."""
+    host = _link_local_address()
+    with Server(f"{scheme}://[{host}]:0") as server:
+        trust = ["--cacert", server.listener.ca] if server.listener.ca is not None else []
+        done = netecho("client", "-n", "1", "--source", host, *trust, server.listener.url)
+        assert (done.returncode, done.stderr) == (0, b"")
+        done = netecho("client", "-n", "1", "--reactor", "epoll", *trust, server.listener.url)
+        assert (done.returncode, done.stderr) == (0, b"")

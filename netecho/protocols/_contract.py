@@ -14,8 +14,6 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from zope.interface import Interface
-
 from netecho.impairment import Harm, Impairment
 from netecho.plans import (
     MailPlan,
@@ -69,10 +67,11 @@ class Answer:
     """What stands for the echo, on a protocol that `has_receipts`."""
 
 
-class IAnswerListener(Interface):
+@typing.runtime_checkable
+class AnswerListener(typing.Protocol):
     """A Twisted protocol of a conversation in messages that is told what each answer says of its message."""
 
-    def answered(answer: Answer) -> None:  # noqa: N805 - an interface's methods have no self
+    def answered(self, answer: Answer) -> None:
         """Take what an answer says, as soon as it is there; the answer itself comes in its turn."""
 
 

@@ -12,7 +12,7 @@ from twisted.internet.protocol import DatagramProtocol, Protocol
 from twisted.python.failure import Failure
 
 from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
-from netecho.protocols._sockets import RECEIVE_SIZE, grow_buffers, is_ipv6, set_options
+from netecho.protocols._sockets import RECEIVE_SIZE, grow_buffers, is_ipv6, set_options, socket_address
 
 
 class DatagramExchanger(DatagramProtocol):
@@ -195,7 +195,28 @@ def connect_port(listen: ListenUDP, route: Route, protocol: DatagramProtocol) ->
     address = route.addresses[0]
     source = route.sockets.source or ("::" if is_ipv6(address) else "0.0.0.0")
     port = listen(0, protocol, source, RECEIVE_SIZE)
-    set_options(port.getHandle(), route.sockets)
-    grow_buffers(port.getHandle())
-    port.connect(address, route.target.port)
+    try:
+        set_options(port.getHandle(), route.sockets)
+        grow_buffers(port.getHandle())
+        _connect(port, address, route.target.port)
+    except OSError:
+        _close_unheard(port)
+        raise
     return port
+
+
+def _connect(port: Any, address: str, number: int) -> None:
+    """Connect a port; the zone of a link-local address counts, without which the system would refuse it."""
+    if "%" not in address:
+        port.connect(address, number)
+        return
+    port.getHandle().connect(socket_address(address, number))
+    port._connectedAddr = address, number  # as Twisted's `connect` does, which would leave the zone out
+
+
+def _close_unheard(port: Any) -> None:
+    """Close a port whose protocol has never been connected, and is not told of the end."""
+    port.protocol = DatagramProtocol()
+    port.protocol.noisy = False
+    port.protocol.makeConnection(port)
+    port.stopListening()

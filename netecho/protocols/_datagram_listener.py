@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,7 +14,14 @@ from netecho.protocols._contract import ListenSettings
 from netecho.protocols._datagram_server import DatagramServer
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._inherited import adopt_datagrams
-from netecho.protocols._sockets import RECEIVE_SIZE, bound_target, grow_buffers, has_unread, listen_error
+from netecho.protocols._sockets import (
+    RECEIVE_SIZE,
+    bound_target,
+    grow_buffers,
+    has_unread,
+    listen_error,
+    listen_udp,
+)
 
 DRAIN_TIME: Final = 0.25
 """Seconds that a server goes on, when it ends, while datagrams come without a pause."""
@@ -112,13 +118,4 @@ def listen_datagrams(reactor: Any, target: Target, protocol: DatagramProtocol, d
     """Listen on a host and port with a plain port of Twisted's, for `open_listener` and `open_port`."""
     if descriptor is not None:
         return adopt_datagrams(reactor, descriptor, protocol, RECEIVE_SIZE)
-    if "%" not in target.host:
-        return reactor.listenUDP(target.port, protocol, target.host, RECEIVE_SIZE)
-    # Twisted would bind without the zone, which the system refuses for a link-local address.
-    family, kind, _, _, address = socket.getaddrinfo(
-        target.host, target.port, socket.AF_INET6, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-    )[0]
-    with socket.socket(family, kind) as bound:
-        bound.setblocking(False)
-        bound.bind(address)
-        return reactor.adoptDatagramPort(bound.fileno(), family, protocol, RECEIVE_SIZE)
+    return listen_udp(reactor, target.port, protocol, target.host, RECEIVE_SIZE)

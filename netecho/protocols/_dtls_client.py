@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from twisted.python.failure import Failure
 from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
 from netecho.protocols._datagram_client import Conversation, connect_port
 from netecho.protocols._dtls_association import MINIMUM_MTU, Association, datagram_size
-from netecho.protocols._sockets import is_ipv6
+from netecho.protocols._sockets import is_ipv6, listen_udp
 
 
 class SecureConversation(Conversation):
@@ -136,7 +137,7 @@ def converse_securely(
     """Connect a protocol over DTLS; see `Adapter.converse`."""
     try:
         conversation = SecureConversation(reactor, route, protocol)
-        connect_port(reactor.listenUDP, route, conversation)
+        connect_port(functools.partial(listen_udp, reactor), route, conversation)
     except Exception:
         return fail()
     if on_connected is not None:

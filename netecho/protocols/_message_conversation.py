@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
-from netecho.protocols._contract import Answer, Exchanger, IAnswerListener, Route
+from netecho.protocols._contract import Answer, AnswerListener, Exchanger, Route
 
 
 class MessageConversation:
@@ -28,7 +28,8 @@ class MessageConversation:
     """
 
     def __init__(self, protocol: Protocol, statuses: str = "") -> None:
-        self._protocol: Any = protocol
+        self._protocol = protocol
+        self._listener = protocol if isinstance(protocol, AnswerListener) else None
         self._statuses = statuses
         self._exchanger: Any = None
         self._reactor: Any = None
@@ -96,8 +97,8 @@ class MessageConversation:
         self, sequence: int | None, payload: bytes, _: object = None, answer: Answer | None = None
     ) -> None:
         self._awaited -= 1
-        if answer is not None and IAnswerListener.providedBy(self._protocol):
-            self._protocol.answered(answer)
+        if answer is not None and self._listener is not None:
+            self._listener.answered(answer)
         if not payload and answer is not None and answer.refused:
             payload = f"{self._statuses}{answer.status}".encode()
         if sequence is None or sequence < self._next:

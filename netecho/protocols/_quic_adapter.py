@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import socket
 from typing import Any
 
@@ -19,7 +20,7 @@ from netecho.protocols._inherited import open_sockets
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._quic_client import ClientLink, ClientPort
 from netecho.protocols._quic_server import QUICListener, QUICPort
-from netecho.protocols._sockets import bound_target
+from netecho.protocols._sockets import bound_target, listen_udp
 
 
 class QUICAdapter(PlainAdapter):
@@ -64,5 +65,5 @@ class QUICAdapter(PlainAdapter):
 
     def _open_at(self, reactor: Any, route: Route) -> Deferred[ClientLink]:
         link = ClientLink(reactor, route, self.alpn)
-        link.connect(connect_port(reactor.listenUDP, route, ClientPort(link)))
+        link.connect(connect_port(functools.partial(listen_udp, reactor), route, ClientPort(link)))
         return link.opened

@@ -22,6 +22,7 @@ from twisted.internet.interfaces import (
     IReactorTCP,
     IReactorTime,
 )
+from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from netecho.errors import ListenError
@@ -108,6 +109,23 @@ def grow_buffers(port: socket.socket) -> None:
 def is_ipv6(address: str) -> bool:
     """Return whether an IP address, with or without a zone, is of version 6."""
     return ipaddress.ip_address(address.partition("%")[0]).version == 6
+
+
+def socket_address(address: str, port: int) -> Any:
+    """Return the socket address of an IPv6 address with a zone, which Python's sockets would leave out."""
+    kind, numeric = socket.SOCK_DGRAM, socket.AI_NUMERICHOST
+    return socket.getaddrinfo(address, port, socket.AF_INET6, kind, flags=numeric)[0][4]
+
+
+def listen_udp(reactor: Any, port: int, protocol: DatagramProtocol, interface: str, size: int) -> Any:
+    """Open a port as `IReactorUDP.listenUDP` does, at an address whose zone counts too."""
+    if "%" not in interface:
+        return reactor.listenUDP(port, protocol, interface, size)
+    # Twisted would bind without the zone, which the system refuses for a link-local address.
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as bound:
+        bound.setblocking(False)
+        bound.bind(socket_address(interface, port))
+        return reactor.adoptDatagramPort(bound.fileno(), socket.AF_INET6, protocol, size)
 
 
 def tcp_endpoint(reactor: Any, route: Route) -> HostnameEndpoint | TCP4ClientEndpoint | TCP6ClientEndpoint:

@@ -29,6 +29,8 @@ def end_seen(reason: Failure) -> str:
     """Return why a connection has ended, in words (Twisted would show an error of OpenSSL's as a list)."""
     if isinstance(reason.value, Error):
         return ", ".join(openssl_reasons(reason.value)) or "TLS failed"
+    if isinstance(reason.value, OSError) and reason.value.strerror:
+        return reason.value.strerror  # without its number
     return reason.getErrorMessage()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Callable
 from random import random
@@ -35,7 +36,7 @@ from netecho.protocols._dtls_client import connect_securely, converse_securely
 from netecho.protocols._dtls_server import DTLSListener, DTLSServer
 from netecho.protocols._inherited import open_sockets
 from netecho.protocols._plain_adapter import PlainAdapter
-from netecho.protocols._sockets import bound_target
+from netecho.protocols._sockets import bound_target, listen_udp
 from netecho.protocols._stream_replies import CHARGEN_PATTERN
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ class UDP(PlainAdapter):
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Exchanger]:
         """Open a socket of its own for exchanges."""
-        return connect_exchanger(reactor.listenUDP, route, DatagramExchanger(on_reply, on_lost), on_connected)
+        exchanger = DatagramExchanger(on_reply, on_lost)
+        return connect_exchanger(functools.partial(listen_udp, reactor), route, exchanger, on_connected)
 
     def converse(
         self,
@@ -146,7 +148,8 @@ class UDP(PlainAdapter):
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Protocol]:
         """Open a socket for a conversation in datagrams."""
-        return begin_conversation(reactor.listenUDP, route, Conversation(protocol), on_connected)
+        listen = functools.partial(listen_udp, reactor)
+        return begin_conversation(listen, route, Conversation(protocol), on_connected)
 
 
 class DTLS(UDP):

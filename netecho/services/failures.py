@@ -81,4 +81,5 @@ _WORDS = {
     errno.ENETUNREACH: "unreachable",
     errno.ECONNREFUSED: "refused",
     errno.EMSGSIZE: "too large",
+    errno.EPERM: "not permitted",
 }

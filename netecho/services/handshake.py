@@ -196,7 +196,7 @@ _WORDS = {
     "packet length too long": _NO_TLS,
     "record layer failure": _NO_TLS,
     "http request": _NO_TLS,
-    "no application protocol": "speaks none of the protocols that we offer it; --alpn offers others",
+    "no application protocol": "speaks none of the protocols offered to it; --alpn NAMES offers others",
     **_OF_OUR_CERTIFICATE,
     "peer did not return a certificate": "showed no client certificate",
     "protocol version": "speaks no TLS version that we do",

@@ -173,7 +173,10 @@ class ProbeBooks:
         target = self._plan.target
         if self.recorder.statuses:
             return NoReplyError(f"no echo from {target}: it answers with {', '.join(self.recorder.statuses)}")
-        return NoReplyError(f"no reply from {target}: does an echo server listen there? (-w waits longer)")
+        listens = "a reflector listen there, with the same --hmac-key or none"
+        if not self._adapter.reflects:
+            listens = "an echo server listen there"
+        return NoReplyError(f"no reply from {target}: does {listens}? (-w waits longer)")
 
     def summary(
         self,

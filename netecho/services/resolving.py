@@ -187,6 +187,8 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         return ResolveError(f"{target.host} has no address: check the name, and that name resolution works")
     if target.path is not None and number in (errno.ENOENT, errno.ENOTSOCK):
         return RefusedError(f"{what} failed: there is no socket; start one with: netecho serve {target}")
+    if target.path is None and number == errno.EACCES:  # connect(2) has it for these two alone
+        return ConnectError(f"{what} failed: it is a broadcast address, or a firewall here refuses it")
     if number in (errno.EACCES, errno.EPERM):
         return ConnectError(f"{what} failed: the system does not permit it; check permissions and firewalls")
     if _is_link_local(target.host) and (number == errno.EINVAL or isinstance(error, socket.gaierror)):

@@ -22,7 +22,7 @@ from netecho.errors import (
     RefusedMessageError,
 )
 from netecho.measure.humanise import count
-from netecho.protocols._contract import Answer, IAnswerListener, Receipt
+from netecho.protocols._contract import Answer, Receipt
 from netecho.protocols._tls import TruncationError
 from netecho.services.failures import explain_loss
 from netecho.services.standardio import InputProducer, OutputConsumer
@@ -166,7 +166,6 @@ class StreamPipe(_Piped):
             self.finish(explain_loss(reason))
 
 
-@implementer(IAnswerListener)
 class DatagramPipe(_Piped):
     """Pipe mode on messages: each block that is read from standard input is one.
 
@@ -215,7 +214,7 @@ class DatagramPipe(_Piped):
         self._go_on()
 
     def answered(self, answer: Answer) -> None:
-        """Count what will not do as an echo; it is written out like one."""
+        """Count what will not do as an echo, which is written out like one; see `AnswerListener`."""
         self._in_turn = True
         if answer.refused:
             self._refused[answer.status] += 1
