@@ -171,8 +171,8 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("serve --reply CHARGEN", {**SERVE, "reply": ReplyMode.CHARGEN}),
     ("serve --reactor fast", {**SERVE, "reactor_name": ReactorName.FAST}),
     (
-        "serve --cert c --key k --client-ca a --alpn h2,x --alpn y --tls-min 1.3 --ciphers z",
-        {**SERVE, "server_tls": ServerTLS("c", "k", "a", ("h2", "x", "y"), TLSVersion.TLS_1_3, "z")},
+        "serve --cert c --key k --client-ca a --alpn h2,x --alpn y --tls-min 1.3 --ciphers z --keylog l",
+        {**SERVE, "server_tls": ServerTLS("c", "k", "a", ("h2", "x", "y"), TLSVersion.TLS_1_3, "z", "l")},
     ),
     ("serve --mtu 1280", {**SERVE, "mtu": 1280}),
     ("serve --workers 4", {**SERVE, "workers": 4}),

@@ -74,6 +74,16 @@ Ciphers = Annotated[
     ),
 ]
 
+Keylog = Annotated[
+    str | None,
+    typer.Option(
+        "--keylog",
+        metavar="FILE",
+        rich_help_panel=TLS,
+        help="Append the sessions' secrets to this file, to decrypt captures with.",
+    ),
+]
+
 MaxConnections = Annotated[
     int | None,
     typer.Option(

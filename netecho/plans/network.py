@@ -23,6 +23,8 @@ class ServerTLS:
     minimum: TLSVersion = TLSVersion.TLS_1_2
     ciphers: str | None = None
     """An OpenSSL cipher string for TLS 1.2; Mozilla's intermediate list when not given."""
+    keylog: str | None = None
+    """Append the sessions' secrets to this file."""
 
     def __post_init__(self) -> None:
         if self.key is not None and self.certificate is None:

@@ -83,6 +83,7 @@ class ServerContext:
     """What the plan has a listener choose from; empty: what its protocol says."""
     alpn: tuple[str, ...] = ()
     """What one listener chooses from: see `offering`."""
+    keylog: BinaryIO | None = None
 
     def offering(self, alpn: tuple[str, ...], *, datagrams: bool = False) -> ServerContext:
         """Return a context for one listener.
@@ -104,7 +105,9 @@ class ServerContext:
             raise UnverifiedError(problem)
 
     def log_secret(self, line: bytes) -> None:
-        """Keep it to ourselves: a server has no key log."""
+        """See `netecho.protocols._security.Security`."""
+        if self.keylog is not None:
+            _write_secret(self.keylog, line)
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection."""
@@ -114,7 +117,9 @@ class ServerContext:
         return connection
 
     def close(self) -> None:
-        """Delete what was written for this run. To be called when the server ends."""
+        """Close the key log, and delete what was written for this run. To be called when the server ends."""
+        if self.keylog is not None:
+            self.keylog.close()
         if self.authority is not None:
             self.authority.remove()
 
@@ -191,6 +196,7 @@ def for_server(
         NetechoError: a certificate was to be made, and there is nowhere to put its authority's.
     """
     authority_made = None
+    keylog = None if plan.keylog is None else _key_log(plan.keylog, f"--keylog {plan.keylog}")
     if plan.certificate is not None:
         credentials = certificates.read_credentials(plan.certificate, plan.key)
     elif made is not None:
@@ -198,14 +204,17 @@ def for_server(
     else:
         credentials, authority_made = certificates.make_credentials(hosts, hostname)
         made = credentials
-    make = functools.partial(_server_context, plan, credentials)
+    make = functools.partial(_server_context, plan, credentials, keylog)
     context = make(SSL.TLS_METHOD)
     verifies = plan.client_ca is not None
-    return ServerContext(context, make, verifies, authority_made, made, credentials, plan.alpn)
+    return ServerContext(context, make, verifies, authority_made, made, credentials, plan.alpn, keylog=keylog)
 
 
-def _server_context(plan: ServerTLS, credentials: Credentials, method: int) -> SSL.Context:
+def _server_context(
+    plan: ServerTLS, credentials: Credentials, keylog: BinaryIO | None, method: int
+) -> SSL.Context:
     context = _context(method, plan.minimum)
+    _log_keys(context, keylog)
     try:
         ciphers = INTERMEDIATE_CIPHERS if plan.ciphers is None else plan.ciphers
         context.set_cipher_list(ciphers.encode("ascii"))
@@ -269,10 +278,11 @@ def for_client(
         context.set_alpn_protos(_protocol_names(plan.alpn))
     keylog = None
     if plan.keylog is not None:
-        keylog = _log_keys(context, plan.keylog, f"--keylog {plan.keylog}")
+        keylog = _key_log(plan.keylog, f"--keylog {plan.keylog}")
     elif environment.get("SSLKEYLOGFILE"):
         path = environment["SSLKEYLOGFILE"]
-        keylog = _log_keys(context, path, f"SSLKEYLOGFILE={path}")
+        keylog = _key_log(path, f"SSLKEYLOGFILE={path}")
+    _log_keys(context, keylog)
     server_name = None if is_address else name.encode("ascii")
     return ClientContext(context, server_name, keylog, credentials, plan.alpn, name, not plan.insecure)
 
@@ -365,8 +375,8 @@ def _show(context: SSL.Context, credentials: Credentials, path: str | None) -> N
         raise UsageError(f"--cert {path}: OpenSSL does not take it: {said}") from None
 
 
-def _log_keys(context: SSL.Context, path: str, flag: str) -> BinaryIO:
-    """Append the secrets of connections to a file that only its owner can read.
+def _key_log(path: str, flag: str) -> BinaryIO:
+    """Open a file that only its owner can read, to append the secrets of connections.
 
     The lines are as in <https://www.ietf.org/archive/id/draft-ietf-tls-keylogfile-02.html>.
     """
@@ -374,10 +384,12 @@ def _log_keys(context: SSL.Context, path: str, flag: str) -> BinaryIO:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         raise UsageError(f"{flag}: {error.strerror or error}") from None
-    log = os.fdopen(descriptor, "ab", buffering=0)
+    return os.fdopen(descriptor, "ab", buffering=0)
 
-    context.set_keylog_callback(lambda _, line: _write_secret(log, line))
-    return log
+
+def _log_keys(context: SSL.Context, log: BinaryIO | None) -> None:
+    if log is not None:
+        context.set_keylog_callback(lambda _, line: _write_secret(log, line))
 
 
 def _write_secret(log: BinaryIO, line: bytes) -> None:
