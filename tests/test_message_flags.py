@@ -137,7 +137,7 @@ def test_of_no_use() -> None:
     assert resolve_mail(tcp, None, None, None) is None
     assert resolve_mail(smtp, None, None, None) == MailPlan()
     assert resolve_mail(smtp, "<>", "a@b", None) == MailPlan("", "a@b")
-    with pytest.raises(UsageError, match="--header is for requests"):
+    with pytest.raises(UsageError, match=r"--header is for requests: add --proto http, http3 or ws$"):
         resolve_request(smtp, None, ("A: b",), None, False)
     with pytest.raises(UsageError, match="--method is for requests"):
         resolve_request(ws, "PUT", (), None, False)

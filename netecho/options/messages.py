@@ -51,13 +51,13 @@ def resolve_request(
         UsageError: they make no valid request, or the protocol has no use for them.
     """
     if not adapter.has_requests:
-        given: list[tuple[str, object]] = [("--method", method), ("--body", body), ("--http2", http2)]
-        if not adapter.begins_with_request:
-            given.append(("--header", headers))
-        for flag, value in given:
+        for flag, value in (("--method", method), ("--body", body), ("--http2", http2)):
             if value:
                 words = names_of(lambda one: one.has_requests)
                 raise UsageError(f"{flag} is for requests: add --proto {words}")
+        if headers and not adapter.begins_with_request:
+            words = names_of(lambda one: one.has_requests or one.begins_with_request)
+            raise UsageError(f"--header is for requests: add --proto {words}")
         return RequestPlan("GET", tuple(headers), upgrades=True) if headers else None
     if http2 and "h2" not in adapter.alpn:
         words = names_of(lambda one: one.has_requests and "h2" in one.alpn)
