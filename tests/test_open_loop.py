@@ -228,12 +228,22 @@ def test_max_in_flight() -> None:
     assert result["instrument"]["held_back"] == 20
 
 
-@pytest.mark.parametrize("words", [("udp://127.0.0.1:1",), ("tcp://127.0.0.1:1", "-q", "5")])
-def test_max_in_flight_is_for_datagrams_at_a_rate(words: tuple[str, ...]) -> None:
+HELD_BACK = b"--max-in-flight is for datagrams sent at a rate: add -q/--rate"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("udp://127.0.0.1:1", "--max-in-flight", "10"), HELD_BACK),
+        (("tcp://127.0.0.1:1", "-q", "5", "--max-in-flight", "10"), HELD_BACK),
+        (("tcp://127.0.0.1:1", "-q", "5", "--seed", "7"), b"--seed draws random arrivals: add --arrival"),
+    ],
+)
+def test_no_effect(words: tuple[str, ...], says: bytes) -> None:
     """What would have no effect is refused."""
-    refused = netecho("bench", *words, "--max-in-flight", "10")
+    refused = netecho("bench", *words)
     assert refused.returncode == 2
-    assert b"--max-in-flight is for datagrams sent at a rate: add -q/--rate" in refused.stderr
+    assert says in refused.stderr
 
 
 def test_equal_shares() -> None:

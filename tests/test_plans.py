@@ -444,7 +444,6 @@ CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "dura
         ({"rate_per_connection": 1.0, **CROWD}, "give it as -q/--rate"),
         ({"arrival": Arrival.POISSON}, "add -q/--rate"),
         ({"timer": Timer.HYBRID}, "--timer is how the exchanges of a rate are waited for: add -q/--rate"),
-        ({"rate": 1.0, "seed": 7}, "add --arrival poisson or uniform"),
         ({"max_in_flight": 0}, "--max-in-flight must be at least 1"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"abort_on_fail": True}, "--abort-on-fail needs an objective"),

@@ -479,7 +479,7 @@ def test_a_worker_with_nothing_to_do_says_so(tmp_path: pathlib.Path, monkeypatch
         listening.setblocking(False)
         monkeypatch.setattr(worker_serve, "FIRST_DESCRIPTOR", os.dup(listening.fileno()))
         plan = ListenPlan((Target("unix", "unix", path=path),))
-        order = {"plan": plan_json.to_json(plan), "credentials": None, "events": False}
+        order = {"plan": plan_json.to_json(plan), "files": {}, "credentials": None, "events": False}
         serving = Deferred.fromCoroutine(worker_serve.serve_share(reactor, parent, order))  # type: ignore[arg-type]
         assert parent.told == [{"serving": True}]
         reactor.pump([REPORT_INTERVAL] * 3)

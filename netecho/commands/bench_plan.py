@@ -164,6 +164,8 @@ def plan_of(
         raise UsageError(
             f"--workers {plan.workers} needs as many connections (-c) and exchanges (-n), or more"
         )
+    if plan.seed and plan.arrival is Arrival.CONSTANT:
+        raise UsageError("--seed draws random arrivals: add --arrival poisson or uniform")
     is_held_back = plan.open_loop and adapter.kind is Kind.DATAGRAM
     if plan.max_in_flight != MAX_IN_FLIGHT and not is_held_back:
         raise UsageError("--max-in-flight is for datagrams sent at a rate: add -q/--rate, on --proto udp")

@@ -164,8 +164,6 @@ class BenchPlan:
     def _check_rate(self) -> None:
         above_zero("-q/--rate", self.rate)
         above_zero("--rate-per-connection", self.rate_per_connection)
-        if self.seed and self.arrival is Arrival.CONSTANT:
-            raise UsageError("--seed draws random arrivals: add --arrival poisson or uniform")
         if self.rate is not None and self.rate_per_connection is not None:
             raise UsageError("-q/--rate is for all connections together: leave out --rate-per-connection")
         if self.rate_per_connection is not None and self.connections_stages:
