@@ -166,6 +166,7 @@ class FastReactor(EPollReactor):
             are_several = True
             outgoing.keeping = not self._is_slow
             begun = monotonic()
+        readable = EPOLLIN  # a local name is found sooner
         try:
             for fd, event in events:
                 transport = table[fd]
@@ -174,15 +175,15 @@ class FastReactor(EPollReactor):
                     continue
                 turn.current = transport
                 try:
-                    if event == EPOLLIN:
-                        in_read = True
+                    if event == readable:
                         try:
                             why = transport.receive()
                         except BaseException as failure:
-                            why, in_read = failure, False
                             log.err()
-                        if why:
-                            self._disconnectSelectable(transport, why, in_read)
+                            self._disconnectSelectable(transport, failure, False)
+                        else:
+                            if why:
+                                self._disconnectSelectable(transport, why, True)
                     else:
                         self._doReadOrWrite(transport, fd, event)
                 except KeyboardInterrupt:

@@ -59,6 +59,8 @@ class DirectConnection(tcp.Connection):
     """What is kept of this connection."""
     _most: int
     """What `bufferSize` is, found sooner."""
+    _most_kept: int
+    """Bytes that are kept at most."""
     _room: int
     """Bytes that are asked for at once."""
     _full_reads = 0
@@ -86,6 +88,7 @@ class DirectConnection(tcp.Connection):
     @bufferSize.setter
     def bufferSize(self, size: int) -> None:
         self._most = self._until_much = size
+        self._most_kept = min(size, KEPT_MOST)
         self._room = min(self._room, size)
 
     def doRead(self) -> Any:
@@ -136,8 +139,8 @@ class DirectConnection(tcp.Connection):
             outgoing = self._outgoing
             if outgoing.keeping:
                 kept = self.kept
-                size = len(kept) + len(data)
-                if (size <= self._most and size <= KEPT_MOST) or outgoing.sending:
+                size = len(kept) + len(data) if kept else len(data)
+                if size <= self._most_kept or outgoing.sending:
                     if kept:
                         self.kept = kept + data
                     else:
