@@ -15,6 +15,7 @@ from aioquic.asyncio.server import serve
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived
+from aioquic.tls import SessionTicket
 
 from tests.servers import TIMEOUT
 
@@ -39,7 +40,9 @@ class Peer:
         if ca is not None:
             configuration.load_verify_locations(ca)
         self.address = address
-        self.core = QuicConnection(configuration=configuration)
+        self.tickets: list[SessionTicket] = []
+        """Of the sessions that can be resumed."""
+        self.core = QuicConnection(configuration=configuration, session_ticket_handler=self.tickets.append)
         if not reads:
             self.core._write_connection_limits = lambda *_, **__: None  # type: ignore[method-assign]
             self.core._write_stream_limits = lambda *_, **__: None  # type: ignore[method-assign]

@@ -323,6 +323,21 @@ def test_token_that_is_not_good(wrong: str) -> None:
         assert header.packet_type is QuicPacketType.INITIAL
 
 
+def test_early_data() -> None:
+    """A session that is resumed has none: whoever repeats its first flight would be answered once more."""
+    with Server("quic://127.0.0.1:0") as server:
+        first = Peer(server.listener.address, server.listener.ca)
+        assert first.exchange(b"first") == b"first"
+        assert first.pump(lambda: first.tickets)
+        first.close()
+        again = Peer(server.listener.address, server.listener.ca, session_ticket=first.tickets[0])
+        assert again.exchange(b"again") == b"again"
+        again.close()
+        [shaken] = [event for event in again.events if isinstance(event, HandshakeCompleted)]
+        assert shaken.session_resumed
+        assert not shaken.early_data_accepted
+
+
 def test_peer_that_does_not_read() -> None:
     """It can send no more than a window, costs a bounded amount of memory, and delays nobody."""
     with Server("quic://127.0.0.1:0") as server:

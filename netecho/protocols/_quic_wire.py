@@ -182,6 +182,9 @@ class Wire(BoundedConnection):
         context = self.tls
         if not self._is_client:
             self._note_server_name(context)
+            # Nobody remembers which first flights have come: whoever repeats one that has early data would be
+            # answered again, as if its client had sent it (RFC 8446 section 8). So tickets allow none.
+            context._max_early_data = None
         if not self._security.verifies:
             return
         if self._is_client:
