@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from twisted.internet import udp
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
 
 from netecho.plans import ClientTLS, Target
 from netecho.protocols import for_target
 from netecho.protocols._contract import Route
 from netecho.services import tls
 from tests import reactors
+from tests.servers import Server
 
 NOBODY = "255.255.255.255"
 """An address to which a socket cannot be connected, unless it asks to be allowed to."""
@@ -38,3 +43,64 @@ def test_port_that_cannot_be_connected_is_closed(kind: str, target: Target) -> N
         assert told == []
 
     reactors.run(kind, scenario)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Serve all that is carried by datagrams and can be talked to."""
+    with Server("udp://127.0.0.1:0", "dtls://127.0.0.1:0", "quic://127.0.0.1:0") as running:
+        yield running
+
+
+class Heard(Protocol):
+    """Waits for what the other end says."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self._awaited: Deferred[bytes] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Have it be heard."""
+        awaited, self._awaited = self._awaited, Deferred()
+        awaited.callback(data)
+
+    def echo(self, message: bytes) -> Deferred[bytes]:
+        """Send something; fires with what is heard next."""
+        awaited = self._awaited
+        self.transport.write(message)
+        return awaited
+
+
+@pytest.mark.parametrize("kind", reactors.KINDS)
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["udp", "dtls", "quic"])
+def test_network_that_is_away_for_a_moment(
+    kind: str, number: int, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the system refuses to send is lost like any other datagram, and the conversation goes on."""
+    listener = server.listeners[number]
+    host, port = listener.address
+    refused: list[bytes] = []
+    send = udp.Port.write
+
+    def refuse(port: udp.Port, datagram: bytes, addr: Any = None) -> None:
+        monkeypatch.setattr(udp.Port, "write", send)
+        refused.append(datagram)
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    async def scenario(reactor: Any) -> None:
+        adapter, secure = listener.form
+        target = Target(listener.scheme, adapter.name, secure, host, port, is_dtls=listener.scheme == "dtls")
+        client = tls.for_client(ClientTLS(insecure=True), host, datagrams=target.is_dtls) if secure else None
+        talk = Heard()
+        await adapter.converse(reactor, Route(target, (host,), tls=client, timeout=30), talk)
+        assert await talk.echo(b"before") == b"before"
+        monkeypatch.setattr(udp.Port, "write", refuse)
+        first = talk.echo(b"away")
+        if adapter.name == "quic":
+            assert await first == b"away"  # it was sent again
+        assert await talk.echo(b"after") == b"after"
+        talk.transport.loseConnection()
+
+    reactors.run(kind, scenario)
+    assert len(refused) == 1

@@ -108,9 +108,9 @@ class Conversation(DatagramProtocol):
             self._protocol.connectionLost(reason)
 
     def write(self, datagram: bytes) -> None:
-        """Send one datagram. One that the system has no room for is lost like any other."""
+        """Send one datagram. One that the system does not send is lost like any other."""
         if not self.disconnecting:
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(OSError):
                 self.transport.write(datagram)
 
     def loseWriteConnection(self) -> None:

@@ -69,8 +69,9 @@ class SecureConversation(Conversation):
         except BlockingIOError:
             return False  # it is lost like any other
         except OSError:
-            self._end(Failure())
-            return False
+            if not self._begun:
+                self._end(Failure())
+            return False  # a network that is away for a moment ends no association
         return True
 
     def write(self, datagram: bytes) -> None:

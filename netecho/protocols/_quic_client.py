@@ -90,7 +90,9 @@ class ClientLink(Link):
         except BlockingIOError:
             pass  # it is lost like any other, and sent again
         except OSError:
-            self.lose(Failure())
+            # Later it is too: as with TCP, a network that is away for a moment ends no connection.
+            if not self._is_shaken:
+                self.lose(Failure())
 
     def received(self, datagram: bytes, _: object) -> None:
         """Take a datagram: all come from the one peer that the port is connected to."""
