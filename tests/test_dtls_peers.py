@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
 import socket
 import subprocess
@@ -143,29 +142,33 @@ def is_bound(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def serving(words: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server, whose standard output goes back to its standard input: what it gets, it sends."""
-    process = subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-    )
+def serving(words: list[str], port: int) -> Iterator[None]:
+    """Run a server, whose standard output goes back to its standard input: what it gets, it sends.
 
-    def pump() -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            while data := os.read(process.stdout.fileno(), 65_536):
-                process.stdin.write(data)
+    Each message stays one: in pipes, those that wait would become one.
+    """
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with its:
+            process = subprocess.Popen(
+                words, stdin=its.fileno(), stdout=its.fileno(), stderr=subprocess.DEVNULL
+            )
 
-    thread = threading.Thread(target=pump)
-    thread.start()
-    try:
-        while not is_bound(port):
-            assert process.poll() is None, "it did not start"
-        yield process
-    finally:
-        process.kill()
-        thread.join()
-        process.communicate()
+        def pump() -> None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                while data := ours.recv(65_536):
+                    ours.send(data)
+
+        thread = threading.Thread(target=pump)
+        thread.start()
+        try:
+            while not is_bound(port):
+                assert process.poll() is None, "it did not start"
+            yield
+        finally:
+            process.kill()
+            process.wait()
+            thread.join()
 
 
 S_SERVER = "-dtls1_2 -quiet -cert {cert} -key {key} -accept 127.0.0.1:{port}"
