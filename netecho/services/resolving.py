@@ -31,6 +31,7 @@ from netecho.errors import (
 )
 from netecho.measure import humanise
 from netecho.plans import Family, SocketOptions, Target
+from netecho.protocols import for_target
 from netecho.protocols._contract import Kind
 from netecho.services.handshake import UnverifiedError, explain
 
@@ -219,10 +220,21 @@ def unanswered(target: Target, summary: Summary) -> NoReplyError | None:
     every = [summary.counts] if summary.warmup is None else [summary.counts, summary.warmup]
     if summary.statuses or not summary.counts.sent or any(counts.is_answered for counts in every):
         return None
-    lost = f"{humanise.count(summary.counts.sent, 'exchange')} came to nothing ({', '.join(summary.errors)})"
-    return NoReplyError(
-        f"no reply from {target}: {lost}; does an echo server listen there? (-w waits longer)"
-    )
+    sent, kinds = humanise.count(summary.counts.sent, "exchange"), ", ".join(summary.errors)
+    return silence(target, f"{sent} came to nothing ({kinds}); ")
+
+
+def silence(target: Target, what: str = "") -> NoReplyError:
+    """Return the error that nothing came back from a target.
+
+    Args:
+        target: what was to answer.
+        what: says what came to nothing, and ends with a semicolon and a space.
+    """
+    listens = "an echo server listen there"
+    if for_target(target).reflects:
+        listens = "a reflector listen there, with the same --hmac-key or none"
+    return NoReplyError(f"no reply from {target}: {what}does {listens}? (-w waits longer)")
 
 
 def _nothing_listens(target: Target) -> str:
