@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from twisted.internet import udp
+from twisted.internet.error import CannotListenError
 
-from netecho.plans import ClientTLS, Target
+from netecho.plans import ClientTLS, SocketOptions, Target
 from netecho.protocols import for_target
 from netecho.protocols._contract import Route
 from netecho.services import tls
@@ -36,5 +37,17 @@ def test_port_that_cannot_be_connected_is_closed(kind: str, target: Target) -> N
         ports = [one for one in reactor.getReaders() if isinstance(one, udp.Port)]
         assert ports == []
         assert told == []
+
+    reactors.run(kind, scenario)
+
+
+@pytest.mark.parametrize("kind", reactors.KINDS)
+def test_zone_that_cannot_be_sent_from(kind: str) -> None:
+    """An address with a zone that is none of this machine's is told as one without a zone is."""
+
+    async def scenario(reactor: Any) -> None:
+        route = Route(Target("udp", "udp", host="::1"), ("::1",), SocketOptions(source="fe80::1%lo"))
+        with pytest.raises(CannotListenError):
+            await for_target(route.target).connect(reactor, route, lambda *_: None, lambda _: None)
 
     reactors.run(kind, scenario)

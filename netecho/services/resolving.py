@@ -163,9 +163,10 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         raise ValueError("a failure has an exception")
     if isinstance(error, NetechoError):
         return error
+    bound = isinstance(error, (twisted_error.ConnectBindError, twisted_error.CannotListenError))
+    error = getattr(error, "socketError", error)  # why there is no port to send datagrams from
     number = _errno(error)
     what = f"connection to {target}"
-    bound = isinstance(error, twisted_error.ConnectBindError)
     if target.path is None and number == (errno.EADDRINUSE if bound else errno.EADDRNOTAVAIL):
         return NoPortError(
             f"{what} failed: no local address or port is free for it, and a closed connection keeps its port "
@@ -265,5 +266,8 @@ def _errno(error: BaseException) -> int | None:
 def _words(error: BaseException) -> str:
     """Return one line of words for an error of the system or of Twisted."""
     number = _errno(error)
-    text = os.strerror(number) if number is not None else str(error) or type(error).__name__
+    if isinstance(error, socket.gaierror) or (number is not None and number < 0):  # a resolver has its own
+        text = str(error.args[-1])
+    else:
+        text = os.strerror(number) if number is not None else str(error) or type(error).__name__
     return text.strip().partition("\n")[0].rstrip(".")
