@@ -112,6 +112,11 @@ NEARBY = Target("quic", "quic", True, "fe80::2", 8000)
 PATH = Target("unix", "unix", path="/tmp/echo")
 
 
+def unbound(cause: OSError) -> error.CannotListenError:
+    """Return what Twisted says of a port for datagrams that cannot be opened."""
+    return error.CannotListenError("::", 0, cause)
+
+
 @pytest.mark.parametrize(
     ("problem", "target", "kind", "words"),
     [
@@ -138,6 +143,11 @@ PATH = Target("unix", "unix", path="/tmp/echo")
         (error.ConnectError(errno.EADDRNOTAVAIL), REMOTE, NoPortError, "use fewer connections"),
         (error.ConnectBindError(errno.EADDRINUSE), REMOTE, NoPortError, "use fewer connections"),
         (error.ConnectBindError(errno.EADDRNOTAVAIL), REMOTE, ConnectError, "--source"),
+        (error.ConnectBindError(socket.EAI_NONAME, "No name"), REMOTE, ConnectError, "address: No name"),
+        (unbound(OSError(errno.EMFILE, "")), NEARBY, NoFileError, "too many open files"),
+        (unbound(OSError(errno.EADDRINUSE, "")), REMOTE, NoPortError, "use fewer connections"),
+        (unbound(OSError(errno.EADDRNOTAVAIL, "")), NEARBY, ConnectError, "--source address: Cannot assign"),
+        (unbound(socket.gaierror(socket.EAI_NONAME, "No name")), REMOTE, ConnectError, "address: No name"),
         (error.UnknownHostError(), REMOTE, ResolveError, "has no address"),
         (error.ConnectionLost(), Target("tls", "tcp", True), TLSError, "perhaps it speaks no TLS"),
         (CertificateError("as it is"), REMOTE, CertificateError, "as it is"),

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from twisted.internet import udp
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Protocol
 
-from netecho.plans import ClientTLS, Target
+from netecho.plans import ClientTLS, SocketOptions, Target
 from netecho.protocols import for_target
 from netecho.protocols._contract import Route
 from netecho.services import tls
@@ -104,3 +105,15 @@ def test_network_that_is_away_for_a_moment(
 
     reactors.run(kind, scenario)
     assert len(refused) == 1
+
+
+@pytest.mark.parametrize("kind", reactors.KINDS)
+def test_zone_that_cannot_be_sent_from(kind: str) -> None:
+    """An address with a zone that is none of this machine's is told as one without a zone is."""
+
+    async def scenario(reactor: Any) -> None:
+        route = Route(Target("udp", "udp", host="::1"), ("::1",), SocketOptions(source="fe80::1%lo"))
+        with pytest.raises(CannotListenError):
+            await for_target(route.target).connect(reactor, route, lambda *_: None, lambda _: None)
+
+    reactors.run(kind, scenario)

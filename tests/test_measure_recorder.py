@@ -332,6 +332,14 @@ def test_phases() -> None:
     assert [phase.errors for phase in phases] == [{"closed": 2}] * 3
 
 
+@pytest.mark.parametrize("name", ["completed", "late", "duplicated", "corrupted"])
+def test_an_echo_of_any_kind_is_an_answer(name: str) -> None:
+    """What has left, and what came to nothing, is none."""
+    silent = Counts(sent=3, lost=3)
+    assert not silent.is_answered
+    assert dataclasses.replace(silent, **{name: 1}).is_answered
+
+
 def test_counts_add_up() -> None:
     """Counts of parts make the count of the whole."""
     names = [field.name for field in dataclasses.fields(Counts)]

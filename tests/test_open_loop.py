@@ -228,7 +228,7 @@ def test_max_in_flight() -> None:
     assert result["instrument"]["held_back"] == 20
 
 
-HELD_BACK = b"--max-in-flight is for datagrams sent at a rate: add -q/--rate"
+HELD_BACK = b"--max-in-flight is for datagrams at a rate: add -q/--rate, on --proto stamp or udp\n"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import tempfile
 import threading
 import types
 from collections.abc import Callable, Iterator
@@ -648,6 +649,13 @@ class TestFiles:
         assert negotiated is not None
         assert negotiated.peer is not None
         assert (negotiated.peer.subject, negotiated.peer.issuer) == ("(malformed)", "(malformed)")
+
+    def test_nothing_is_left_of_a_mistake(self, tmp_path: pathlib.Path, monkeypatch: Any) -> None:
+        """The authority that was made for a server is deleted if a flag is found wrong afterwards."""
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with pytest.raises(UsageError, match="--ciphers 'NONSENSE'"):
+            for_server(ServerTLS(ciphers="NONSENSE"), ["127.0.0.1"])
+        assert list(tmp_path.iterdir()) == []
 
     def test_flags(self, files: Files) -> None:
         """Words that OpenSSL, or the standard, does not take."""

@@ -103,6 +103,16 @@ def test_process_substitution(scheme: str, tmp_path: pathlib.Path) -> None:
     assert json.loads(done.stdout)["exchanges"]["completed"] == 10
 
 
+def test_process_substitution_and_a_server_of_our_own(tmp_path: pathlib.Path) -> None:
+    """That server has the key too, which has come out of the pipe by then."""
+    key = tmp_path / "key"
+    key.write_bytes(b"secret")
+    words = ["bench", "--proto", "stamp", "-n", "10", "--json", "-"]
+    done = netecho(*words, prefix=substituting(hmac_key=key))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["exchanges"]["completed"] == 10
+
+
 @pytest.mark.parametrize("scheme", ["tcp", "udp", "tls", "unix"])
 def test_exact_split(scheme: str, tmp_path: pathlib.Path) -> None:
     """As many exchanges and connections as were asked for, over all workers, of both ends."""

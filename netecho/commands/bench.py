@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import functools
@@ -25,7 +26,7 @@ from netecho.rendering.live import ProgressView, Quiet, progress_view
 from netecho.rendering.result import result_view
 from netecho.rendering.server import died_line
 from netecho.rendering.streams import escape, write_out
-from netecho.services import running, system
+from netecho.services import files, running, system
 from netecho.services.benchmark import Benchmark
 from netecho.services.embedded import EmbeddedServer
 from netecho.services.foreign_probes import ForeignProbes
@@ -68,8 +69,9 @@ def run(
 
         old = Baseline.open(baseline, fail_on_regression, plan)
     own = ["--stateful"] if adapter.reflects else []
-    if plan.hmac_key is not None:
-        own += ["--hmac-key", plan.hmac_key]
+    lent = contextlib.ExitStack()
+    if plan.embedded and plan.hmac_key is not None:
+        own += ["--hmac-key", lent.enter_context(files.readable(plan.hmac_key, "--hmac-key"))]
     if plan.proxy is not None:
         own += ["--proxy-protocol"]
     forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
@@ -134,7 +136,8 @@ def run(
             old.check_compared(summary)
         return status
 
-    return running.run(main)
+    with lent:
+        return running.run(main)
 
 
 async def _measure(

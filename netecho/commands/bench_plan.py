@@ -15,6 +15,7 @@ from netecho.options import (
     resolve_target,
     size_of,
 )
+from netecho.options.checks import names_of
 from netecho.plans import (
     MAX_IN_FLIGHT,
     Arrival,
@@ -168,7 +169,8 @@ def plan_of(
         raise UsageError("--seed draws random arrivals: add --arrival poisson or uniform")
     is_held_back = plan.open_loop and adapter.kind is Kind.DATAGRAM
     if plan.max_in_flight != MAX_IN_FLIGHT and not is_held_back:
-        raise UsageError("--max-in-flight is for datagrams sent at a rate: add -q/--rate, on --proto udp")
+        words = names_of(lambda one: one.kind is Kind.DATAGRAM)
+        raise UsageError(f"--max-in-flight is for datagrams at a rate: add -q/--rate, on --proto {words}")
     if flags["timer"] is None:
         plan = dataclasses.replace(plan, timer=_timer_for(plan, system.cpus()))
     if mode is Mode.EXCHANGE:

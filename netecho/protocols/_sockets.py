@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IHostnameResolver,
     IReactorPluggableNameResolver,
@@ -118,13 +119,20 @@ def socket_address(address: str, port: int) -> Any:
 
 
 def listen_udp(reactor: Any, port: int, protocol: DatagramProtocol, interface: str, size: int) -> Any:
-    """Open a port as `IReactorUDP.listenUDP` does, at an address whose zone counts too."""
+    """Open a port as `IReactorUDP.listenUDP` does, at an address whose zone counts too.
+
+    Raises:
+        CannotListenError: the address cannot be bound to.
+    """
     if "%" not in interface:
         return reactor.listenUDP(port, protocol, interface, size)
     # Twisted would bind without the zone, which the system refuses for a link-local address.
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as bound:
         bound.setblocking(False)
-        bound.bind(socket_address(interface, port))
+        try:
+            bound.bind(socket_address(interface, port))
+        except OSError as error:
+            raise CannotListenError(interface, port, error) from error
         return reactor.adoptDatagramPort(bound.fileno(), socket.AF_INET6, protocol, size)
 
 

@@ -24,6 +24,7 @@ from netecho.measure.summary import Connections, Summary, brief, latencies_of
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Receipt
 from netecho.services.conclusion import plan_of_result
+from netecho.services.resolving import silence
 
 if TYPE_CHECKING:
     from netecho.measure.oneway import Reflection
@@ -173,10 +174,7 @@ class ProbeBooks:
         target = self._plan.target
         if self.recorder.statuses:
             return NoReplyError(f"no echo from {target}: it answers with {', '.join(self.recorder.statuses)}")
-        listens = "a reflector listen there, with the same --hmac-key or none"
-        if not self._adapter.reflects:
-            listens = "an echo server listen there"
-        return NoReplyError(f"no reply from {target}: does {listens}? (-w waits longer)")
+        return silence(target)
 
     def summary(
         self,

@@ -31,6 +31,7 @@ from netecho.errors import (
 )
 from netecho.measure import humanise
 from netecho.plans import Family, SocketOptions, Target
+from netecho.protocols import for_target
 from netecho.protocols._contract import Kind
 from netecho.services.handshake import UnverifiedError, explain
 
@@ -162,9 +163,10 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         raise ValueError("a failure has an exception")
     if isinstance(error, NetechoError):
         return error
+    bound = isinstance(error, (twisted_error.ConnectBindError, twisted_error.CannotListenError))
+    error = getattr(error, "socketError", error)  # why there is no port to send datagrams from
     number = _errno(error)
     what = f"connection to {target}"
-    bound = isinstance(error, twisted_error.ConnectBindError)
     if target.path is None and number == (errno.EADDRINUSE if bound else errno.EADDRNOTAVAIL):
         return NoPortError(
             f"{what} failed: no local address or port is free for it, and a closed connection keeps its port "
@@ -219,10 +221,21 @@ def unanswered(target: Target, summary: Summary) -> NoReplyError | None:
     every = [summary.counts] if summary.warmup is None else [summary.counts, summary.warmup]
     if summary.statuses or not summary.counts.sent or any(counts.is_answered for counts in every):
         return None
-    lost = f"{humanise.count(summary.counts.sent, 'exchange')} came to nothing ({', '.join(summary.errors)})"
-    return NoReplyError(
-        f"no reply from {target}: {lost}; does an echo server listen there? (-w waits longer)"
-    )
+    sent, kinds = humanise.count(summary.counts.sent, "exchange"), ", ".join(summary.errors)
+    return silence(target, f"{sent} came to nothing ({kinds}); ")
+
+
+def silence(target: Target, what: str = "") -> NoReplyError:
+    """Return the error that nothing came back from a target.
+
+    Args:
+        target: what was to answer.
+        what: says what came to nothing, and ends with a semicolon and a space.
+    """
+    listens = "an echo server listen there"
+    if for_target(target).reflects:
+        listens = "a reflector listen there, with the same --hmac-key or none"
+    return NoReplyError(f"no reply from {target}: {what}does {listens}? (-w waits longer)")
 
 
 def _nothing_listens(target: Target) -> str:
@@ -253,5 +266,8 @@ def _errno(error: BaseException) -> int | None:
 def _words(error: BaseException) -> str:
     """Return one line of words for an error of the system or of Twisted."""
     number = _errno(error)
-    text = os.strerror(number) if number is not None else str(error) or type(error).__name__
+    if isinstance(error, socket.gaierror) or (number is not None and number < 0):  # a resolver has its own
+        text = str(error.args[-1])
+    else:
+        text = os.strerror(number) if number is not None else str(error) or type(error).__name__
     return text.strip().partition("\n")[0].rstrip(".")

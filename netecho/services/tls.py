@@ -205,7 +205,12 @@ def for_server(
         credentials, authority_made = certificates.make_credentials(hosts, hostname)
         made = credentials
     make = functools.partial(_server_context, plan, credentials, keylog)
-    context = make(SSL.TLS_METHOD)
+    try:
+        context = make(SSL.TLS_METHOD)
+    except BaseException:
+        if authority_made is not None:
+            authority_made.remove()
+        raise
     verifies = plan.client_ca is not None
     return ServerContext(context, make, verifies, authority_made, made, credentials, plan.alpn, keylog=keylog)
 
