@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ import trustme
 
 from tests.benches import bench, checked, echo, running, serving
 from tests.peers import need
-from tests.servers import ROOT, TIMEOUT, Server, netecho
+from tests.servers import ROOT, TIMEOUT, Listening, Server, netecho
 from tests.test_bench_peers import certificate, free_port, peer  # noqa: F401 - a fixture
 
 PIECES = ("resolve", "connect", "handshake", "handshake_resumed", "first_byte")
@@ -41,33 +42,38 @@ def all_opened(result: dict[str, Any], number: int, places: int = 1) -> None:
     assert result["throughput"]["bytes_sent"] == result["throughput"]["bytes_received"] == 0
 
 
-@pytest.mark.parametrize(
-    ("scheme", "load"),
-    [("tcp", "-n 50 -c 4"), ("tcp", "-q 200 -z 250ms -c 4"), ("unix", "-n 50 -c 4"), ("tls", "-n 50 -c 4")],
-)
-def test_connects(scheme: str, load: str, tmp_path: pathlib.Path) -> None:
-    """The server has as many connections as the result, in a closed loop and in an open one."""
-    url = f"unix:{tmp_path}/echo" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
-    with Server(url) as server:
-        result = bench(server.listener.url, "--mode", "connect", *load.split())
-        assert server.end()["connections"] == 50
-    all_opened(result, 50, 4)
-    assert pieces(result) == {"connect": 50}  # without its handshake even where TLS is spoken
-    assert result["plan"]["mode"] == "connect"
-    assert result["latency_ns"]["response"]["max"] >= result["latency_ns"]["connect"]["max"]
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Serve whoever does not count the server's connections."""
+    with Server("tcp://localhost:0", "tls://127.0.0.1:0") as server:
+        yield server
 
 
-@pytest.mark.parametrize(
-    ("scheme", "mode"), [("http", "connect"), ("ws", "connect"), ("smtp", "connect"), ("http3", "handshake")]
-)
-def test_connections_for_messages(scheme: str, mode: str) -> None:
+def test_connects(tmp_path: pathlib.Path) -> None:
+    """The server has as many connections as the results, in a closed loop and in an open one."""
+    with Server("tcp://127.0.0.1:0", f"unix:{tmp_path}/echo", "tls://127.0.0.1:0") as server:
+        tcp, unix, tls = server.listeners
+        loads = ((tcp, "-n 50"), (tcp, "-q 200 -z 250ms"), (unix, "-n 50"), (tls, "-n 50"))
+        for listener, load in loads:
+            result = bench(listener.url, "--mode", "connect", "-c", "4", *load.split())
+            all_opened(result, 50, 4)
+            assert pieces(result) == {"connect": 50}  # without its handshake even where TLS is spoken
+            assert result["plan"]["mode"] == "connect"
+            assert result["latency_ns"]["response"]["max"] >= result["latency_ns"]["connect"]["max"]
+        assert server.end()["connections"] == 50 * len(loads)
+
+
+def test_connections_for_messages() -> None:
     """A connection that carries messages ends as others do, and the next one is opened."""
-    with Server(f"{scheme}://127.0.0.1:0") as server:
-        trust = ["--cacert", server.listener.ca] if server.listener.ca else []
-        result = bench(server.listener.url, "--mode", mode, "-n", "12", "-c", "2", *trust)
-        assert server.end()["connections"] == 12
-    all_opened(result, 12, 2)
-    assert pieces(result)[mode] == 12
+    modes = {"http": "connect", "ws": "connect", "smtp": "connect", "http3": "handshake"}
+    with Server(*(f"{scheme}://127.0.0.1:0" for scheme in modes)) as server:
+        for listener in server.listeners:
+            mode = modes[listener.scheme]
+            trust = ["--cacert", listener.ca] if listener.ca else []
+            result = bench(listener.url, "--mode", mode, "-n", "12", "-c", "2", *trust)
+            all_opened(result, 12, 2)
+            assert pieces(result)[mode] == 12
+        assert server.end()["connections"] == 12 * len(modes)
 
 
 @pytest.mark.parametrize(
@@ -81,36 +87,33 @@ def test_connects_to_others(words: str) -> None:
         all_opened(bench(url, "--mode", "connect", "-n", "20", "-c", "2"), 20, 2)
 
 
-def test_names_are_resolved_each_time() -> None:
+def test_names_are_resolved_each_time(server: Server) -> None:
     """So much of a connection's cost is that of its name; in exchanges it is paid once."""
-    with Server("tcp://localhost:0") as server:
-        url = f"tcp://localhost:{server.listener.address[1]}"
-        result = bench(url, "--mode", "connect", "-n", "10")
-        all_opened(result, 10)
-        assert pieces(result) == {"resolve": 10, "connect": 10}
-        exchanges = bench(url, "-n", "10", "-c", "2", "--workers", "2")
-        assert pieces(exchanges) == {"resolve": 1, "connect": 2, "first_byte": 2}
+    url = f"tcp://localhost:{server.listener.address[1]}"
+    result = bench(url, "--mode", "connect", "-n", "10")
+    all_opened(result, 10)
+    assert pieces(result) == {"resolve": 10, "connect": 10}
+    exchanges = bench(url, "-n", "10", "-c", "2", "--workers", "2")
+    assert pieces(exchanges) == {"resolve": 1, "connect": 2, "first_byte": 2}
 
 
-@pytest.mark.parametrize(
-    ("words", "resumed"),
-    [
-        ("-n 40 -c 4", 0),
-        ("-q 400 -z 100ms -c 1 --resume", 39),
-        ("-n 40 -c 4 --resume --workers 2", 36),
-    ],
-)
-def test_handshakes(words: str, resumed: int) -> None:
+def test_handshakes() -> None:
     """The first in each place is in full, and those after it as they were asked for."""
+    loads = [
+        ("-n 40 -c 4", 4, 0),
+        ("-q 400 -z 100ms -c 1 --resume", 1, 39),
+        ("-n 40 -c 4 --resume --workers 2", 4, 36),
+    ]
     with Server("tls://127.0.0.1:0") as server:
         assert server.listener.ca is not None
         trust = ["--cacert", server.listener.ca]
-        result = bench(server.listener.url, "--mode", "handshake", *words.split(), *trust)
-        assert server.end()["connections"] == 40
-    all_opened(result, 40, int(words.partition("-c ")[2].split()[0]))
-    counted = {"connect": 40, "handshake": 40 - resumed, "handshake_resumed": resumed}
-    assert pieces(result) == {name: count for name, count in counted.items() if count}
-    assert result["plan"]["resume"] is ("--resume" in words.split())
+        for words, places, resumed in loads:
+            result = bench(server.listener.url, "--mode", "handshake", *words.split(), *trust)
+            all_opened(result, 40, places)
+            counted = {"connect": 40, "handshake": 40 - resumed, "handshake_resumed": resumed}
+            assert pieces(result) == {name: count for name, count in counted.items() if count}
+            assert result["plan"]["resume"] is ("--resume" in words.split())
+        assert server.end()["connections"] == 40 * len(loads)
 
 
 @pytest.mark.parametrize(
@@ -155,13 +158,23 @@ def test_openssl_counts_the_same(
     assert counted["handshake"] == (1 if resume else 6)
 
 
-def test_certificates_are_verified() -> None:
+def test_certificates_are_verified(server: Server) -> None:
     """A handshake that fails is counted by why it did; if all do, that is all there is to say."""
-    with Server("tls://127.0.0.1:0") as server:
-        done = netecho("bench", server.listener.url, "--mode", "handshake", "-n", "3", "-c", "2", "--quiet")
+    url = server.listeners[1].url
+    done = netecho("bench", url, "--mode", "handshake", "-n", "3", "-c", "2", "--quiet")
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"--cacert FILE trusts" in done.stderr
     assert done.stderr.count(b"\n") == 1
+
+
+@pytest.fixture(scope="module")
+def reluctant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Listening]]:
+    """Serve those only who have a certificate, in every protocol with handshakes."""
+    clients = tmp_path_factory.mktemp("authority") / "clients.pem"
+    trustme.CA().cert_pem.write_to_path(str(clients))
+    schemes = ["tls", "https", "wss", "smtps", "quic", "http3"]
+    with Server(*(f"{scheme}://127.0.0.1:0" for scheme in schemes), "--client-ca", str(clients)) as server:
+        yield {listener.scheme: listener for listener in server.listeners}
 
 
 @pytest.mark.parametrize(
@@ -176,12 +189,13 @@ def test_certificates_are_verified() -> None:
         ("http3", []),
     ],
 )
-def test_refused_after_our_end_of_a_handshake(scheme: str, words: list[str], tmp_path: pathlib.Path) -> None:
+def test_refused_after_our_end_of_a_handshake(
+    scheme: str, words: list[str], reluctant: dict[str, Listening]
+) -> None:
     """In TLS 1.3 a server says that it wants a certificate when our end of the handshake is over."""
-    trustme.CA().cert_pem.write_to_path(str(tmp_path / "clients.pem"))
-    with Server(f"{scheme}://127.0.0.1:0", "--client-ca", str(tmp_path / "clients.pem")) as server:
-        asked = ["-n", "3", "--cacert", str(server.listener.ca), *words]
-        done = netecho("bench", server.listener.url, "--mode", "handshake", *asked, "--quiet")
+    listener = reluctant[scheme]
+    asked = ["-n", "3", "--cacert", str(listener.ca), *words]
+    done = netecho("bench", listener.url, "--mode", "handshake", *asked, "--quiet")
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"wants a client certificate; give one with --cert" in done.stderr
     assert done.stderr.count(b"\n") == 1
@@ -272,15 +286,14 @@ def test_warm_up_is_apart() -> None:
     assert opened == 20 + result["warmup"]["completed"] > 20
 
 
-def test_interrupted() -> None:
+def test_interrupted(server: Server) -> None:
     """Ctrl-C leaves what has been measured, and what was under way in flight."""
-    with Server("tcp://127.0.0.1:0") as server:
-        words = [server.listener.url, "--mode", "connect", "-c", "5", "-z", "1h", "--json", "-"]
-        with running(*words) as process:
-            assert process.stderr is not None
-            assert process.stderr.readline()
-            process.send_signal(signal.SIGINT)
-            out, complaints = process.communicate(timeout=TIMEOUT)
+    words = [server.listener.url, "--mode", "connect", "-c", "5", "-z", "1h", "--json", "-"]
+    with running(*words) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, complaints = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, complaints) == (130, b"")
     result = checked(json.loads(out))
     assert result["exchanges"]["completed"] > 0

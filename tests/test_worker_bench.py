@@ -78,6 +78,13 @@ class Bench:
         return result
 
 
+@pytest.fixture(scope="module")
+def urls() -> Iterator[dict[str, str]]:
+    """Serve without haste, so that loads which are not about speed leave the processor to others."""
+    with Server("tcp://127.0.0.1:0", "udp://127.0.0.1:0", "--delay", "10ms~5ms") as server:
+        yield {listener.scheme: listener.url for listener in server.listeners}
+
+
 def substituting(**contents: pathlib.Path) -> list[str]:
     """Return the beginning of a command that has flags with files in process substitutions at its end."""
     flags = " ".join(f"--{flag.replace('_', '-')} <(cat {path})" for flag, path in contents.items())
@@ -113,23 +120,23 @@ def test_process_substitution_and_a_server_of_our_own(tmp_path: pathlib.Path) ->
     assert json.loads(done.stdout)["exchanges"]["completed"] == 10
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "udp", "tls", "unix"])
-def test_exact_split(scheme: str, tmp_path: pathlib.Path) -> None:
+def test_exact_split(tmp_path: pathlib.Path) -> None:
     """As many exchanges and connections as were asked for, over all workers, of both ends."""
-    url = f"unix:{tmp_path / 'echo'}" if scheme == "unix" else f"{scheme}://127.0.0.1:0"
-    with Server(url, "--workers", "2") as server:
-        trust = [] if server.listener.ca is None else ["--cacert", server.listener.ca]
-        words = ["--workers", "2", "-n", "1001", "-c", "7", "--pipeline", "3", *trust]
-        result = bench(server.listener.url, *words)
-        assert server.end()["bytes_received"] == SIZE * 1001
-    all_good(result, 1001, connections=7)
-    assert result["plan"]["workers"] == 2
-    assert result["instrument"]["workers"] == 2
-    shares = result["instrument"]["cpu_share_per_worker"]
-    assert len(shares) == 2
-    assert result["instrument"]["cpu_share"] == max(shares)
-    assert not result["partial"]
-    assert result["latency_ns"]["connect"]["count"] == 7
+    urls = ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "tls://127.0.0.1:0", f"unix:{tmp_path / 'echo'}"]
+    with Server(*urls, "--workers", "2") as server:
+        for listener in server.listeners:
+            trust = [] if listener.ca is None else ["--cacert", listener.ca]
+            words = ["--workers", "2", "-n", "1001", "-c", "7", "--pipeline", "3", *trust]
+            result = bench(listener.url, *words)
+            all_good(result, 1001, connections=7)
+            assert result["plan"]["workers"] == 2
+            assert result["instrument"]["workers"] == 2
+            shares = result["instrument"]["cpu_share_per_worker"]
+            assert len(shares) == 2
+            assert result["instrument"]["cpu_share"] == max(shares)
+            assert not result["partial"]
+            assert result["latency_ns"]["connect"]["count"] == 7
+        assert server.end()["bytes_received"] == SIZE * 1001 * len(urls)
 
 
 SPY = """
@@ -149,18 +156,17 @@ sys.exit(program.run(sys.argv[2:]))
 """Runs netecho, and keeps what each worker has told."""
 
 
-def test_the_whole_is_the_sum_of_its_parts(tmp_path: pathlib.Path) -> None:
+def test_the_whole_is_the_sum_of_its_parts(urls: dict[str, str], tmp_path: pathlib.Path) -> None:
     """Every count and every bucket of every histogram is what the workers' add up to."""
     kept, saved = tmp_path / "parts.json", tmp_path / "result.json"
-    with Server("tcp://127.0.0.1:0", "--workers", "2") as server:
-        words = ["bench", server.listener.url, "--workers", "2", "-c", "5", "-z", "1500ms", "--quiet"]
-        done = subprocess.run(
-            [sys.executable, "-c", SPY, str(kept), *words, "--warmup", "200ms", "--json", str(saved)],
-            capture_output=True,
-            timeout=TIMEOUT,
-            check=False,
-            cwd=ROOT,
-        )
+    words = ["bench", urls["tcp"], "--workers", "2", "-c", "5", "-z", "1500ms", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", SPY, str(kept), *words, "--warmup", "200ms", "--json", str(saved)],
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=False,
+        cwd=ROOT,
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     parts = [Part.from_json(part) for part in json.loads(kept.read_text())]
     result = checked(json.loads(saved.read_text()))
@@ -181,15 +187,14 @@ def test_the_whole_is_the_sum_of_its_parts(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_killed_worker(scheme: str) -> None:
+def test_killed_worker(urls: dict[str, str], scheme: str) -> None:
     """The result is written, without what the dead had not told, and says so; everything still adds up."""
-    with Server(f"{scheme}://127.0.0.1:0") as server:
-        with Bench(server.listener.url, "-c", "4", "-z", "3s") as run:
-            interval = run.wait_for("interval", "measuring")
-            os.kill(run.pids[1], signal.SIGKILL)
-            says = f"worker 1 (process {run.pids[1]}) was killed by SIGKILL\n"
-            result = run.result(1, says.encode())
-        assert [one["worker"] for one in run.died] == [1]
+    with Bench(urls[scheme], "-c", "4", "-z", "3s") as run:
+        interval = run.wait_for("interval", "measuring")
+        os.kill(run.pids[1], signal.SIGKILL)
+        says = f"worker 1 (process {run.pids[1]}) was killed by SIGKILL\n"
+        result = run.result(1, says.encode())
+    assert [one["worker"] for one in run.died] == [1]
     assert result["partial"]
     assert (result["instrument"]["workers"], result["instrument"]["workers_died"]) == (2, 1)
     assert result["exchanges"]["completed"] >= interval["completed"] > 0
@@ -201,12 +206,9 @@ def test_killed_worker(scheme: str) -> None:
     assert any("1 of 2 workers died" in caveat for caveat in result["caveats"])
 
 
-def test_killed_while_connecting() -> None:
+def test_killed_while_connecting(urls: dict[str, str]) -> None:
     """A worker that dies before all begin does not keep the other from it."""
-    with (
-        Server("tcp://127.0.0.1:0") as server,
-        Bench(server.listener.url, "-c", "6", "--connect-rate", "4", "-n", "60") as run,
-    ):
+    with Bench(urls["tcp"], "-c", "6", "--connect-rate", "4", "-n", "60") as run:
         os.kill(run.pids[0], signal.SIGKILL)
         says = f"worker 0 (process {run.pids[0]}) was killed by SIGKILL\n"
         result = run.result(1, says.encode())
@@ -217,12 +219,9 @@ def test_killed_while_connecting() -> None:
 
 
 @pytest.mark.parametrize("group", [False, True])
-def test_interrupted(group: bool) -> None:
+def test_interrupted(urls: dict[str, str], group: bool) -> None:
     """Ctrl-C, whether the workers get it too or not, ends all with the results so far."""
-    with (
-        Server("tcp://127.0.0.1:0") as server,
-        Bench(server.listener.url, "-c", "4", "-z", "1h", start_new_session=True) as run,
-    ):
+    with Bench(urls["tcp"], "-c", "4", "-z", "1h", start_new_session=True) as run:
         run.wait_for("interval", "measuring")
         if group:
             os.killpg(run.process.pid, signal.SIGINT)
@@ -235,12 +234,9 @@ def test_interrupted(group: bool) -> None:
     assert result["exchanges"]["errors"] == {}
 
 
-def test_interrupted_while_connecting() -> None:
+def test_interrupted_while_connecting(urls: dict[str, str]) -> None:
     """Nothing was sent yet, and the result says so."""
-    with (
-        Server("tcp://127.0.0.1:0") as server,
-        Bench(server.listener.url, "-c", "1000", "--connect-rate", "1", "-n", "2000") as run,
-    ):
+    with Bench(urls["tcp"], "-c", "1000", "--connect-rate", "1", "-n", "2000") as run:
         run.process.send_signal(signal.SIGINT)
         result = run.result(130)
     assert result["interrupted"]
@@ -296,11 +292,10 @@ def test_workers_with_half_open_connections_end_with_their_parent(full_server: s
         assert ended(workers)
 
 
-def test_workers_end_with_their_parent() -> None:
+def test_workers_end_with_their_parent(urls: dict[str, str]) -> None:
     """However it ends: killed, it can tell them nothing."""
     with (
-        Server("tcp://127.0.0.1:0") as server,
-        Bench(server.listener.url, "-c", "2", "-z", "1h") as run,
+        Bench(urls["tcp"], "-c", "2", "-z", "1h") as run,
         watched(run.pids.values()) as workers,
     ):
         run.wait_for("interval", "measuring")
@@ -308,11 +303,10 @@ def test_workers_end_with_their_parent() -> None:
         assert ended(workers)
 
 
-def test_intervals_as_they_happen() -> None:
+def test_intervals_as_they_happen(urls: dict[str, str]) -> None:
     """Each interval is told once, for all workers together, and is the one in the result."""
-    with Server("tcp://127.0.0.1:0") as server:
-        words = ["-c", "2", "-z", "2500ms", "--warmup", "1500ms", "--workers", "2", "--quiet"]
-        done = netecho("bench", server.listener.url, *words, "--json-stream")
+    words = ["-c", "2", "-z", "2500ms", "--warmup", "1500ms", "--workers", "2", "--quiet"]
+    done = netecho("bench", urls["tcp"], *words, "--json-stream")
     assert (done.returncode, done.stderr) == (0, b"")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     result = checked(events[-1]["result"])
@@ -348,38 +342,34 @@ def test_mistakes(words: list[str], says: str) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
-def test_open_loop() -> None:
+def test_open_loop(urls: dict[str, str]) -> None:
     """One schedule is shared out: as much is due, and leaves, as without workers."""
-    with Server("tcp://127.0.0.1:0") as server:
-        words = ["--workers", "2", "-c", "4", "-q", "500", "-n", "301", "--arrival", "poisson"]
-        result = bench(server.listener.url, *words)
+    words = ["--workers", "2", "-c", "4", "-q", "500", "-n", "301", "--arrival", "poisson"]
+    result = bench(urls["tcp"], *words)
     all_good(result, 301, connections=4)
     assert result["plan"]["rate_per_s"] == 500
     assert result["instrument"]["due"] == 301
     assert result["latency_ns"]["service"]["count"] == 301
 
 
-def test_objectives() -> None:
+def test_objectives(urls: dict[str, str]) -> None:
     """They are judged by what all workers recorded together."""
-    with Server("tcp://127.0.0.1:0") as server:
-        words = ["--workers", "2", "-c", "4", "-n", "301", "--slo", "lost==0", "--slo", "max<1ns"]
-        result = bench(server.listener.url, *words, status=99)
+    words = ["--workers", "2", "-c", "4", "-n", "301", "--slo", "lost==0", "--slo", "max<1ns"]
+    result = bench(urls["tcp"], *words, status=99)
     assert [one["passed"] for one in result["slo"]] == [True, False]
 
 
-def test_objective_that_no_worker_meets_alone() -> None:
+def test_objective_that_no_worker_meets_alone(urls: dict[str, str]) -> None:
     """Nobody gives up what all together reach."""
-    with Server("tcp://127.0.0.1:0") as server:
-        words = ["--workers", "2", "-c", "2", "-z", "2500ms", "-q", "200"]
-        result = bench(server.listener.url, *words, "--slo", "rate>=150", "--abort-on-fail")
+    words = ["--workers", "2", "-c", "2", "-z", "2500ms", "-q", "200"]
+    result = bench(urls["tcp"], *words, "--slo", "rate>=150", "--abort-on-fail")
     assert result["exchanges"]["sent"] == result["instrument"]["due"] == 500
 
 
-def test_objective_out_of_reach() -> None:
+def test_objective_out_of_reach(urls: dict[str, str]) -> None:
     """All workers end when an objective is lost for all together."""
-    with Server("tcp://127.0.0.1:0") as server:
-        words = ["--workers", "2", "-c", "2", "-z", "1h", "--slo", "max<1ns", "--abort-on-fail"]
-        result = bench(server.listener.url, *words, status=99)
+    words = ["--workers", "2", "-c", "2", "-z", "1h", "--slo", "max<1ns", "--abort-on-fail"]
+    result = bench(urls["tcp"], *words, status=99)
     assert result["exchanges"]["completed"] > 0
     assert any("ended early" in caveat for caveat in result["caveats"])
 
