@@ -8,7 +8,7 @@ import datetime
 import functools
 import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from netecho import protocols
@@ -33,8 +33,8 @@ from netecho.services.foreign_probes import ForeignProbes
 from netecho.services.handshake import explain_refusal
 from netecho.services.intervals import OnInterval, OnProgress
 from netecho.services.loaded_latency import LoadedLatencyRun
-from netecho.services.resolving import unheard
 from netecho.services.routing import find_route
+from netecho.services.silence import unheard
 from netecho.services.worker_bench import BenchWorkers
 from netecho.services.workers import OnWorker
 
@@ -68,12 +68,6 @@ def run(
         from netecho.commands.baseline import Baseline
 
         old = Baseline.open(baseline, fail_on_regression, plan)
-    own = ["--stateful"] if adapter.reflects else []
-    lent = contextlib.ExitStack()
-    if plan.embedded and plan.hmac_key is not None:
-        own += ["--hmac-key", lent.enter_context(files.readable(plan.hmac_key, "--hmac-key"))]
-    if plan.proxy is not None:
-        own += ["--proxy-protocol"]
     forms = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
     stream = JSONStream(sys.stdout) if json_stream else None
     show = None if json_stream or forms.take_stdout else result_view(sys.stdout)
@@ -136,8 +130,21 @@ def run(
             old.check_compared(summary)
         return status
 
-    with lent:
+    with _own_flags(plan, adapter) as own:
         return running.run(main)
+
+
+@contextlib.contextmanager
+def _own_flags(plan: BenchPlan, adapter: Adapter) -> Iterator[list[str]]:
+    """Have the flags for a server of our own; it lives no longer than the files that they name."""
+    flags = ["--stateful"] if adapter.reflects else []
+    if plan.proxy is not None:
+        flags += ["--proxy-protocol"]
+    if not plan.embedded or plan.hmac_key is None:
+        yield flags
+        return
+    with files.readable(plan.hmac_key, "--hmac-key") as key:
+        yield [*flags, "--hmac-key", key]
 
 
 async def _measure(

@@ -67,14 +67,6 @@ class Answer:
     """What stands for the echo, on a protocol that `has_receipts`."""
 
 
-@typing.runtime_checkable
-class AnswerListener(typing.Protocol):
-    """A Twisted protocol of a conversation in messages that is told what each answer says of its message."""
-
-    def answered(self, answer: Answer) -> None:
-        """Take what an answer says, as soon as it is there; the answer itself comes in its turn."""
-
-
 class OnReply(typing.Protocol):
     """Called once per echo."""
 

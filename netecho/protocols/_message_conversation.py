@@ -6,6 +6,7 @@ overtakes a large one.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,15 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
-from netecho.protocols._contract import Answer, AnswerListener, Exchanger, Route
+from netecho.protocols._contract import Answer, Exchanger, Route
+
+
+@typing.runtime_checkable
+class AnswerListener(typing.Protocol):
+    """A Twisted protocol of a conversation in messages that is told what each answer says of its message."""
+
+    def answered(self, answer: Answer) -> None:
+        """Take what an answer says, as soon as it is there; the answer itself comes in its turn."""
 
 
 class MessageConversation:

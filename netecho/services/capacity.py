@@ -11,7 +11,7 @@ from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.measure.trials import Found, Trial, failed, try_rate
 from netecho.plans import Target
-from netecho.services.resolving import unanswered, unheard
+from netecho.services.silence import unanswered, unheard
 
 RunAt = Callable[[float], Awaitable[Summary]]
 """Runs at a rate, in exchanges a second, and returns the result."""

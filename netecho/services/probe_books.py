@@ -24,7 +24,7 @@ from netecho.measure.summary import Connections, Summary, brief, latencies_of
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Receipt
 from netecho.services.conclusion import plan_of_result
-from netecho.services.resolving import silence
+from netecho.services.silence import silence
 
 if TYPE_CHECKING:
     from netecho.measure.oneway import Reflection

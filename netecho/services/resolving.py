@@ -6,7 +6,7 @@ import errno
 import ipaddress
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import error as twisted_error
@@ -23,20 +23,14 @@ from netecho.errors import (
     NetechoError,
     NoFileError,
     NoPortError,
-    NoReplyError,
     RefusedError,
     ResolveError,
     UnreachableError,
     UsageError,
 )
-from netecho.measure import humanise
 from netecho.plans import Family, SocketOptions, Target
-from netecho.protocols import for_target
 from netecho.protocols._contract import Kind
 from netecho.services.handshake import UnverifiedError, explain
-
-if TYPE_CHECKING:
-    from netecho.measure.summary import Summary
 
 _ADDRESS_TYPES: dict[Family, tuple[type, ...]] = {
     Family.ANY: (IPv4Address, IPv6Address),
@@ -208,34 +202,6 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
 def refusal(target: Target) -> RefusedError:
     """Return the error that datagrams to a target came to: the other end's system refused them."""
     return RefusedError(f"{target} refused: {_nothing_listens(target)}")
-
-
-def unheard(target: Target, summary: Summary) -> RefusedError | None:
-    """Return the error that a result came to if nothing came back and the other end's system refused it."""
-    heard = summary.counts.completed or RefusedError.kind not in summary.errors
-    return None if heard else refusal(target)
-
-
-def unanswered(target: Target, summary: Summary) -> NoReplyError | None:
-    """Return the error that a result came to if exchanges left and nothing whatever came back."""
-    every = [summary.counts] if summary.warmup is None else [summary.counts, summary.warmup]
-    if summary.statuses or not summary.counts.sent or any(counts.is_answered for counts in every):
-        return None
-    sent, kinds = humanise.count(summary.counts.sent, "exchange"), ", ".join(summary.errors)
-    return silence(target, f"{sent} came to nothing ({kinds}); ")
-
-
-def silence(target: Target, what: str = "") -> NoReplyError:
-    """Return the error that nothing came back from a target.
-
-    Args:
-        target: what was to answer.
-        what: says what came to nothing, and ends with a semicolon and a space.
-    """
-    listens = "an echo server listen there"
-    if for_target(target).reflects:
-        listens = "a reflector listen there, with the same --hmac-key or none"
-    return NoReplyError(f"no reply from {target}: {what}does {listens}? (-w waits longer)")
 
 
 def _nothing_listens(target: Target) -> str:

@@ -6,13 +6,12 @@ found when the context is made, before anything listens or connects.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import ipaddress
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import idna
 from cryptography import x509
@@ -40,6 +39,7 @@ from netecho.services.handshake import (
     name_problem,
     verification,
 )
+from netecho.services.keylog import KeyLog
 
 if TYPE_CHECKING:
     from netecho.services.certificates import Credentials, LocalAuthority
@@ -83,7 +83,7 @@ class ServerContext:
     """What the plan has a listener choose from; empty: what its protocol says."""
     alpn: tuple[str, ...] = ()
     """What one listener chooses from: see `offering`."""
-    keylog: BinaryIO | None = None
+    keylog: KeyLog | None = None
 
     def offering(self, alpn: tuple[str, ...], *, datagrams: bool = False) -> ServerContext:
         """Return a context for one listener.
@@ -107,7 +107,7 @@ class ServerContext:
     def log_secret(self, line: bytes) -> None:
         """See `netecho.protocols._security.Security`."""
         if self.keylog is not None:
-            _write_secret(self.keylog, line)
+            self.keylog.write(line)
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection."""
@@ -135,7 +135,7 @@ class ClientContext:
     context: SSL.Context
     server_name: bytes | None
     """Sent as SNI; `None` for an address, which RFC 6066 section 3 does not permit there."""
-    keylog: BinaryIO | None = None
+    keylog: KeyLog | None = None
     identity: Credentials | None = None
     alpn: tuple[str, ...] = ()
     name: str = ""
@@ -158,7 +158,7 @@ class ClientContext:
     def log_secret(self, line: bytes) -> None:
         """See `netecho.protocols._security.Security`."""
         if self.keylog is not None:
-            _write_secret(self.keylog, line)
+            self.keylog.write(line)
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return a new connection."""
@@ -196,7 +196,7 @@ def for_server(
         NetechoError: a certificate was to be made, and there is nowhere to put its authority's.
     """
     authority_made = None
-    keylog = None if plan.keylog is None else _key_log(plan.keylog, f"--keylog {plan.keylog}")
+    keylog = None if plan.keylog is None else KeyLog(plan.keylog, f"--keylog {plan.keylog}")
     if plan.certificate is not None:
         credentials = certificates.read_credentials(plan.certificate, plan.key)
     elif made is not None:
@@ -216,10 +216,11 @@ def for_server(
 
 
 def _server_context(
-    plan: ServerTLS, credentials: Credentials, keylog: BinaryIO | None, method: int
+    plan: ServerTLS, credentials: Credentials, keylog: KeyLog | None, method: int
 ) -> SSL.Context:
     context = _context(method, plan.minimum)
-    _log_keys(context, keylog)
+    if keylog is not None:
+        keylog.attach(context)
     try:
         ciphers = INTERMEDIATE_CIPHERS if plan.ciphers is None else plan.ciphers
         context.set_cipher_list(ciphers.encode("ascii"))
@@ -283,11 +284,12 @@ def for_client(
         context.set_alpn_protos(_protocol_names(plan.alpn))
     keylog = None
     if plan.keylog is not None:
-        keylog = _key_log(plan.keylog, f"--keylog {plan.keylog}")
+        keylog = KeyLog(plan.keylog, f"--keylog {plan.keylog}")
     elif environment.get("SSLKEYLOGFILE"):
         path = environment["SSLKEYLOGFILE"]
-        keylog = _key_log(path, f"SSLKEYLOGFILE={path}")
-    _log_keys(context, keylog)
+        keylog = KeyLog(path, f"SSLKEYLOGFILE={path}")
+    if keylog is not None:
+        keylog.attach(context)
     server_name = None if is_address else name.encode("ascii")
     return ClientContext(context, server_name, keylog, credentials, plan.alpn, name, not plan.insecure)
 
@@ -378,26 +380,3 @@ def _show(context: SSL.Context, credentials: Credentials, path: str | None) -> N
         reasons = [] if isinstance(error, TypeError) or not error.args else error.args[0]
         said = ", ".join(str(entry[-1]) for entry in reasons) or "not a key that TLS can use"
         raise UsageError(f"--cert {path}: OpenSSL does not take it: {said}") from None
-
-
-def _key_log(path: str, flag: str) -> BinaryIO:
-    """Open a file that only its owner can read, to append the secrets of connections.
-
-    The lines are as in <https://www.ietf.org/archive/id/draft-ietf-tls-keylogfile-02.html>.
-    """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise UsageError(f"{flag}: {error.strerror or error}") from None
-    return os.fdopen(descriptor, "ab", buffering=0)
-
-
-def _log_keys(context: SSL.Context, log: BinaryIO | None) -> None:
-    if log is not None:
-        context.set_keylog_callback(lambda _, line: _write_secret(log, line))
-
-
-def _write_secret(log: BinaryIO, line: bytes) -> None:
-    # A full disk is no reason to fail in the middle of OpenSSL, and a closed log none either.
-    with contextlib.suppress(OSError, ValueError):
-        log.write(line + b"\n")

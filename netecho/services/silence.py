@@ -1,0 +1,42 @@
+"""What to say where nothing came back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netecho.errors import NoReplyError, RefusedError
+from netecho.measure import humanise
+from netecho.protocols import for_target
+from netecho.services.resolving import refusal
+
+if TYPE_CHECKING:
+    from netecho.measure.summary import Summary
+    from netecho.plans import Target
+
+
+def unheard(target: Target, summary: Summary) -> RefusedError | None:
+    """Return the error that a result came to if nothing came back and the other end's system refused it."""
+    heard = summary.counts.completed or RefusedError.kind not in summary.errors
+    return None if heard else refusal(target)
+
+
+def unanswered(target: Target, summary: Summary) -> NoReplyError | None:
+    """Return the error that a result came to if exchanges left and nothing whatever came back."""
+    every = [summary.counts] if summary.warmup is None else [summary.counts, summary.warmup]
+    if summary.statuses or not summary.counts.sent or any(counts.is_answered for counts in every):
+        return None
+    sent, kinds = humanise.count(summary.counts.sent, "exchange"), ", ".join(summary.errors)
+    return silence(target, f"{sent} came to nothing ({kinds}); ")
+
+
+def silence(target: Target, what: str = "") -> NoReplyError:
+    """Return the error that nothing came back from a target.
+
+    Args:
+        target: what was to answer.
+        what: says what came to nothing, and ends with a semicolon and a space.
+    """
+    listens = "an echo server listen there"
+    if for_target(target).reflects:
+        listens = "a reflector listen there, with the same --hmac-key or none"
+    return NoReplyError(f"no reply from {target}: {what}does {listens}? (-w waits longer)")
