@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import socket
@@ -10,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from websockets.asyncio.client import connect as async_connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.sync.client import connect
 
@@ -45,18 +47,25 @@ def trusting(listening: Listening) -> ssl.SSLContext | None:
 
 def test_websockets_client(listening: Listening) -> None:
     """The `websockets` package's client gets its messages back, in frames or fragments, deflated too."""
-    with connect(
-        f"{listening.url}?x=y", ssl=trusting(listening), max_size=None, open_timeout=TIMEOUT
-    ) as client:
-        for message in ("", "\xe9" * 1000, b"", os.urandom(70_000)):
-            client.send(message)
-            assert client.recv(TIMEOUT) == message
-        client.send(iter(["frag", "mented"]))
-        assert client.recv(TIMEOUT) == "fragmented"
-        assert client.ping(b"?").wait(TIMEOUT)
-        assert client.response is not None
-        assert "permessage-deflate" in client.response.headers["Sec-WebSocket-Extensions"]
-    assert client.close_code == 1000
+
+    async def converse() -> None:
+        url, context = f"{listening.url}?x=y", trusting(listening)
+        # Not by the client with threads: see `test_ws_peers.test_websockets_client`.
+        async with (
+            asyncio.timeout(TIMEOUT),
+            async_connect(url, ssl=context, max_size=None, open_timeout=TIMEOUT) as client,
+        ):
+            for message in ("", "\xe9" * 1000, b"", os.urandom(70_000)):
+                await client.send(message)
+                assert await client.recv() == message
+            await client.send(iter(["frag", "mented"]))
+            assert await client.recv() == "fragmented"
+            await (await client.ping(b"?"))
+            assert client.response is not None
+            assert "permessage-deflate" in client.response.headers["Sec-WebSocket-Extensions"]
+        assert client.close_code == 1000
+
+    asyncio.run(converse())
 
 
 def test_websocat(listening: Listening) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect as async_connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError
 from websockets.sync.client import connect
 from websockets.sync.server import Server as LibraryServer
@@ -48,26 +50,36 @@ def trusting(listening: Listening) -> ssl.SSLContext | None:
 @pytest.mark.parametrize("compression", ["deflate", None])
 def test_websockets_client(listening: Listening, compression: Any) -> None:
     """Messages of both kinds and all sizes come back to the `websockets` package's client as they were."""
-    with connect(
-        f"{listening.url}/any/path?x=y",
-        ssl=trusting(listening),
-        compression=compression,
-        max_size=None,
-        open_timeout=TIMEOUT,
-    ) as client:
-        for size in (0, 1, 125, 126, 65_535, 65_536, MIB):
-            for message in ("\xe9" * (size // 2), os.urandom(size)):
-                client.send(message)
-                assert client.recv(TIMEOUT) == message
-        client.send(iter(["frag", "men", "", "ted"]))
-        assert client.recv(TIMEOUT) == "fragmented"
-        for number in range(1000):
-            client.send(str(number))
-        assert [client.recv(TIMEOUT) for _ in range(1000)] == [str(number) for number in range(1000)]
-        assert client.ping(b"?").wait(TIMEOUT)
-        extensions = client.response.headers.get("Sec-WebSocket-Extensions")  # type: ignore[union-attr]
-        assert (extensions is not None) == (compression is not None)
-    assert client.close_code == 1000
+
+    async def converse() -> None:
+        # Not by the client with threads: it reads and writes at the same time through one `ssl` socket, which
+        # is not made for that before Python 3.13, and now and then its first request is lost.
+        async with (
+            asyncio.timeout(TIMEOUT),
+            async_connect(
+                f"{listening.url}/any/path?x=y",
+                ssl=trusting(listening),
+                compression=compression,
+                max_size=None,
+                open_timeout=TIMEOUT,
+            ) as client,
+        ):
+            for size in (0, 1, 125, 126, 65_535, 65_536, MIB):
+                for message in ("\xe9" * (size // 2), os.urandom(size)):
+                    await client.send(message)
+                    assert await client.recv() == message
+            await client.send(iter(["frag", "men", "", "ted"]))
+            assert await client.recv() == "fragmented"
+            for number in range(1000):
+                await client.send(str(number))
+            assert [await client.recv() for _ in range(1000)] == [str(number) for number in range(1000)]
+            await (await client.ping(b"?"))
+            assert client.response is not None
+            extensions = client.response.headers.get("Sec-WebSocket-Extensions")
+            assert (extensions is not None) == (compression is not None)
+        assert client.close_code == 1000
+
+    asyncio.run(converse())
 
 
 def test_too_large_for_us(server: Server) -> None:
