@@ -76,7 +76,8 @@ def test_recordings_and_lines_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is not JSON"),
+        ("", "holds no result: the run that wrote it may have been cut short"),
+        ("\n \n", "holds no result"),
         ("not json", "is not JSON"),
         ('{"a": 1}\n{"b"\n', "is not JSON"),
         ("{}", "is not a result: its schema is None"),

@@ -219,6 +219,8 @@ def _text(name: str, stdin: IO[str] | None) -> str:
 
 def _objects(text: str) -> Iterator[Any]:
     """Yield what should be results."""
+    if not text.strip():
+        return
     try:
         values = [_parse(text)]
     except json_module.JSONDecodeError:
