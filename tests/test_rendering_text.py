@@ -264,6 +264,33 @@ def test_text_from_a_file_cannot_command_the_terminal() -> None:
     assert "\\x1b[2Jevil" in text
 
 
+@pytest.mark.parametrize("rate", [10**400, 1e300, -5, 0, True, "1k"], ids=lambda rate: str(rate)[:9])
+def test_a_rate_from_a_file_that_is_none_is_left_out(rate: object) -> None:
+    """The number of no run."""
+    plan = {**samples.bench().plan, "rate_per_s": rate}
+    assert "closed loop, 500 connections" in text_of(samples.bench(plan=plan))
+
+
+def with_comparison(**changes: object) -> Summary:
+    """Return a result that was compared with a baseline, as a file has it."""
+    change = {"metric": "p50", "old": 100, "new": 120, "low": 1.1, "high": 1.3, "confidence": 0.99}
+    told = {"changes": [change], "unknown": {}, "method": "Student's t of runs", "caveats": []}
+    return samples.bench(comparison={**told, "baseline": "old.json", "allowed": 0.05, **changes})
+
+
+def test_a_saved_comparison_says_what_was_allowed() -> None:
+    """Other programs write 0.0 as 0."""
+    assert "✘ p50 slower by more than 5%" in text_of(with_comparison())
+    assert "✘ p50 slower by more than 0%" in text_of(with_comparison(allowed=0))
+    assert "by more than" not in text_of(with_comparison(allowed=None))
+
+
+@pytest.mark.parametrize("allowed", [[], 10**400, "much"], ids=["list", "huge", "word"])
+def test_a_saved_comparison_that_says_anything_is_left_out(allowed: object) -> None:
+    """As is one that is none."""
+    assert text_of(with_comparison(allowed=allowed)) == text_of(samples.bench())
+
+
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 

@@ -282,14 +282,10 @@ def _comparison(summary: Summary) -> Iterator[RenderableType]:
     if told is None:
         return
     try:
-        read = Comparison.from_json(told)
-    except ValueError:  # it has come from a file that says anything
+        read, allowed = Comparison.from_json(told), told.get("allowed")
+        share = None if allowed is None else float(allowed)
+    except (ValueError, TypeError, OverflowError):  # it has come from a file that says anything
         return
     if read.changes:
-        allowed = told.get("allowed")
         yield ""
-        yield from comparison.parts(
-            read,
-            (str(told.get("baseline")), "this run"),
-            allowed if isinstance(allowed, float) else None,
-        )
+        yield from comparison.parts(read, (str(told.get("baseline")), "this run"), share)
