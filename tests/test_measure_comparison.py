@@ -273,7 +273,7 @@ def test_a_pause_between_runs_that_are_added_up_is_no_part_of_them() -> None:
 
 
 def test_probes_are_compared_as_runs_only() -> None:
-    """Their results do not say what came when, however long they go on: that is not to be called too short."""
+    """Their results do not say what came when, however long they are: they are not to be called too short."""
     words = "a run of client is kept as a whole only, and not how it went on: compare 5 or more of them"
     run = samples.probes(200)
     comparison = compare([run], [run])

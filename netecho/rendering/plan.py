@@ -25,8 +25,9 @@ def whole_number(values: Mapping[str, Any], key: str) -> int | None:
 def _rate(plan: Mapping[str, Any], key: str) -> float | None:
     """Return a rate from a plan; `None` if there is none there that is."""
     value = plan.get(key)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and 0 < value < _FASTEST else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value if 0 < value < _FASTEST else None
 
 
 def opened(plan: Mapping[str, Any]) -> str | None:
