@@ -341,6 +341,18 @@ def test_an_open_loop(width: int) -> None:
         assert words in text
 
 
+@pytest.mark.parametrize("width", [26, 39, 40])
+@pytest.mark.parametrize(
+    "summary", [samples.bench(), samples.troubled(), open_loop()], ids=["good", "bad", "open"]
+)
+def test_nothing_is_cut_where_there_is_little_room(summary: Summary, width: int) -> None:
+    """A word too long for its line goes on in the next, and a histogram without room is not there."""
+    text = text_of(summary, width)
+    assert "…" not in text
+    assert all(cell_len(line) <= width for line in text.splitlines())
+    assert ("from response time" in text) is (width >= 40)
+
+
 def test_a_width_of_nothing_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal of 0 columns is one that has not told its size."""
     as_ever = io.StringIO()

@@ -126,7 +126,7 @@ def _percent(ratio: float) -> str:
 def _verdict(comparison: Comparison, allowed: float | None) -> Table:
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True)
-    grid.add_column()
+    grid.add_column(overflow="fold")
     if allowed is not None:
         regressions = [escape(change.metric) for change in comparison.regressions(allowed)]
         by = f"more than {100 * allowed:g}%"

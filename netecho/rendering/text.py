@@ -128,7 +128,7 @@ def _target(summary: Summary) -> str:
 def _facts(summary: Summary, console: Console) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
-    grid.add_column()
+    grid.add_column(overflow="fold")
     grid.add_row("rate", _rate(summary))
     series = _rates_over_time(summary)
     if len(series) >= _FEWEST_INTERVALS:
