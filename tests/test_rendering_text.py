@@ -20,6 +20,7 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.oneway import Offset
 from netecho.measure.reflected import Reflected
+from netecho.measure.results import merge_results
 from netecho.measure.sending import Sending
 from netecho.measure.summary import IntervalSummary, Summary
 from netecho.plans import SECOND, Arrival, BenchPlan, Stage, Target
@@ -97,6 +98,17 @@ def test_the_wait_for_what_is_lost_is_no_rate(took: int) -> None:
     text = text_of(dataclasses.replace(summary, intervals=(*summary.intervals, *waiting)))
     assert ("  45.0k/s to 46.8k/s" in text) == (took == 10 * SECOND)
     assert ("  0/s to 46.8k/s" in text) == (took == 13 * SECOND)
+
+
+def test_the_rates_of_runs_that_were_added_up() -> None:
+    """All of them are shown, however long the pauses between them were."""
+    first = samples.bench(sending=Sending(9, 9, 10 * SECOND, 10 * SECOND))
+    second = dataclasses.replace(
+        first,
+        started="2026-03-01T13:00:00+00:00",
+        intervals=tuple(dataclasses.replace(one, completed=60_000) for one in first.intervals),
+    )
+    assert "  45.0k/s to 60.0k/s" in text_of(merge_results([first, second]))
 
 
 def test_several_workers_at_a_glance() -> None:

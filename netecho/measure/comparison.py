@@ -31,20 +31,20 @@ Nothing here is drawn by lot: the same results always compare the same.
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
 import enum
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from netecho.measure import circumstances, humanise, student
 from netecho.measure.histogram import Histogram, percentile_key
+from netecho.measure.pauses import Pauses
 from netecho.measure.reading import checked
 from netecho.measure.segments import GRID_NS
-from netecho.measure.summary import IntervalSummary, Summary
+from netecho.measure.summary import Summary
 
 SCHEMA: Final = "netecho.comparison/1"
 CONFIDENCE: Final = 0.99
@@ -221,9 +221,7 @@ class _Run:
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
         self._histograms: dict[int, list[Histogram]] = {}
-        pauses = list(_pauses(summary.intervals))
-        self._pause_ends = [end_ns for end_ns, _ in pauses]
-        self._paused_ns = [0, *(paused_ns for _, paused_ns in pauses)]
+        self._pauses = Pauses(summary.intervals)
 
     def whole(self, percentile: float | None) -> float:
         """Return a percentile of the run's response times, or its throughput for `None`."""
@@ -277,24 +275,11 @@ class _Run:
         """
         elapsed_ns = self._summary.elapsed_ns
         begin_ns, end_ns = (
-            min(self._under_way_ns(time_ns), elapsed_ns) for time_ns in (start_ns, start_ns + length_ns)
+            min(self._pauses.under_way_ns(time_ns), elapsed_ns)
+            for time_ns in (start_ns, start_ns + length_ns)
         )
         part = (begin_ns + end_ns) // 2 * parts // max(1, elapsed_ns)
         return min(part, parts - 1), end_ns - begin_ns
-
-    def _under_way_ns(self, time_ns: int) -> int:
-        """Return for how long the run has been under way at a time."""
-        return time_ns - self._paused_ns[bisect.bisect_right(self._pause_ends, time_ns)]
-
-
-def _pauses(intervals: Sequence[IntervalSummary]) -> Iterator[tuple[int, int]]:
-    """Yield when each pause ended, and for how long there have been any: of several runs added up to one."""
-    until_ns = paused_ns = 0
-    for one in sorted(intervals, key=lambda interval: interval.start_ns):
-        if one.start_ns > until_ns:
-            paused_ns += one.start_ns - until_ns
-            yield one.start_ns, paused_ns
-        until_ns = max(until_ns, one.start_ns + one.length_ns)
 
 
 def _scatter_of_runs(old: Sequence[_Run], new: Sequence[_Run], percentile: float | None) -> tuple[float, int]:

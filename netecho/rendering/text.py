@@ -15,6 +15,7 @@ from rich.text import Text
 
 from netecho.measure import humanise
 from netecho.measure.comparison import Comparison
+from netecho.measure.pauses import Pauses
 from netecho.measure.responsiveness import LoadedLatency
 from netecho.measure.sending import Sending
 from netecho.measure.setup import PIECES
@@ -164,11 +165,12 @@ def _rates_over_time(summary: Summary) -> list[float]:
     longest_ns = max((interval.length_ns for interval in summary.intervals), default=0)
     sending = summary.sending
     end_ns = math.inf if sending is None else max(sending.planned_ns, sending.took_ns)
+    pauses = Pauses(summary.intervals)
     return [
         interval.exchanges_per_s
         for interval in summary.intervals
         if interval.length_ns >= longest_ns * _SLIVER_SHARE
-        and interval.start_ns + interval.length_ns / 2 <= end_ns
+        and pauses.under_way_ns(interval.start_ns) + interval.length_ns / 2 <= end_ns
     ]
 
 
