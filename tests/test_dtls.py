@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.impairment import Delay, Impairment
-from netecho.plans import ClientTLS, ServerTLS, Target
+from netecho.plans import ClientTLS, ReplyMode, ServerTLS, Target
 from netecho.protocols._contract import Listener, ListenSettings, Route, Totals
 from netecho.protocols._dtls_client import UNANSWERED, AssociationPort
 from netecho.services import tls
@@ -204,7 +204,6 @@ def test_server_that_has_forgotten_us() -> None:
             route = doubting(path.address, trusting_anybody(), lambda: replaced.callback(None))
             exchanges = Exchanges(reactor, route)
             await exchanges.open()
-            assert await exchanges.exchange(b"first") == b"first"
             for listener in listeners[1:]:
                 path.lead_to((DTLS.host, listener.target.port))
                 exchanges.shout()
@@ -214,6 +213,32 @@ def test_server_that_has_forgotten_us() -> None:
             exchanges.close()
         assert [each.connections for each in totals] == [1, 1, 1]
         await gatherResults([listener.drain() for listener in listeners])
+
+    reactors.run("fast", scenario)
+
+
+def test_server_that_answers_nothing() -> None:
+    """It is shaken hands with anew too, but each time after twice as long."""
+
+    async def scenario(reactor: Any) -> None:
+        totals = Totals()
+        listener, client = await listen(reactor, totals, reply=ReplyMode.DISCARD)
+        replaced: Deferred[None] = Deferred()
+        address = (DTLS.host, listener.target.port)
+        exchanges = Exchanges(reactor, doubting(address, client, lambda: replaced.callback(None)))
+        await exchanges.open()
+        took = []
+        for _ in range(2):
+            begun = reactor.seconds()
+            exchanges.shout()
+            await replaced
+            replaced = Deferred()  # for the next
+            took.append(reactor.seconds() - begun)
+        assert took[0] > 1.0
+        assert took[1] > 2.0
+        assert totals.connections == 3
+        exchanges.close()
+        await listener.drain()
 
     reactors.run("fast", scenario)
 

@@ -32,7 +32,8 @@ PATIENCE: Final = 1.0
 """Seconds of silence before it is doubted, or the route's timeout if that is longer: as long as a flight of a
 handshake is waited for (RFC 6347 section 4.2.4.1)."""
 _LOOKS: Final = 4
-"""How often it is looked for silence in that time."""
+_MOST_LOOKS: Final = 8 * _LOOKS
+"""How often it is looked for silence in that time, and in the longest."""
 
 
 class AssociationPort(DatagramProtocol):
@@ -156,9 +157,10 @@ class SecureConversation(MessageTransport):
         """The timer of the next look for silence, or of the next attempt to end it."""
         self._unanswered = 0
         """Messages sent since one came."""
-        self._has_heard = False
-        """Whether any has ever come: who answers nothing is not silent."""
         self._silent_looks = 0
+        self._most_silent = _LOOKS
+        """After how many silent looks the association is doubted: twice as many after each one that brought
+        nothing, as there are servers that answer nothing."""
         self._is_paused = False
 
     def _new_port(self) -> AssociationPort:
@@ -182,7 +184,7 @@ class SecureConversation(MessageTransport):
 
     def _received(self, message: bytes) -> None:
         self._unanswered = self._silent_looks = 0
-        self._has_heard = True
+        self._most_silent = _LOOKS
         self._backoff.reset()
         if self._successor is not None:
             self._give_up_successor()
@@ -208,7 +210,7 @@ class SecureConversation(MessageTransport):
             self._silent_looks = 0
             return  # the next message has it looked for again
         self._silent_looks += 1
-        if self._has_heard and self._silent_looks > _LOOKS and self._unanswered >= UNANSWERED:
+        if self._silent_looks > self._most_silent and self._unanswered >= UNANSWERED:
             self._begin_anew()
         else:
             self._look_later()
@@ -238,6 +240,7 @@ class SecureConversation(MessageTransport):
             self.transport.pauseProducing()
         former.close()
         self._unanswered = self._silent_looks = 0
+        self._most_silent = min(2 * self._most_silent, _MOST_LOOKS)
         if self._route.on_reopened is not None:
             self._route.on_reopened()
 
