@@ -187,6 +187,7 @@ class ProbeBooks:
         *,
         interrupted: bool,
         lost: int,
+        reopened: int,
         transport: Mapping[str, Any] | None,
     ) -> Summary:
         """Return what the run means.
@@ -197,6 +198,7 @@ class ProbeBooks:
             instrument: what counts the processor time, from when it began.
             interrupted: it was ended before its time.
             lost: how many connections were.
+            reopened: how often there was a new one in the place of one that was.
             transport: what TLS came to.
         """
         self._count_lateness()
@@ -230,7 +232,7 @@ class ProbeBooks:
             interrupted=interrupted,
             system=system,
             plan=plan_of_result(self._plan, self._adapter),
-            connections=Connections(requested=1, opened=1, failed=0, lost=lost),
+            connections=Connections(requested=1, opened=1, failed=0, lost=lost, reopened=reopened),
             counts=self.counts,
             errors=dict(recorder.errors),
             statuses=dict(recorder.statuses),
