@@ -120,6 +120,16 @@ def test_process_substitution_and_a_server_of_our_own(tmp_path: pathlib.Path) ->
     assert json.loads(done.stdout)["exchanges"]["completed"] == 10
 
 
+def test_a_descriptor_above_the_limit() -> None:
+    """What was open before the limit on descriptors was lowered keeps nobody from starting children."""
+    lower = (
+        "import os, resource, sys; os.dup2(0, 100); "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    result = bench("-n", "10", "--workers", "2", "-c", "2", prefix=[sys.executable, "-c", lower])
+    all_good(result, 10, connections=2)
+
+
 def test_exact_split(tmp_path: pathlib.Path) -> None:
     """As many exchanges and connections as were asked for, over all workers, of both ends."""
     urls = ["tcp://127.0.0.1:0", "udp://127.0.0.1:0", "tls://127.0.0.1:0", f"unix:{tmp_path / 'echo'}"]
