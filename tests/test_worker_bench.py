@@ -24,7 +24,7 @@ from netecho.plans import BenchPlan, Target
 from netecho.services.worker_bench import _Member
 from netecho.services.worker_progress import Board
 from netecho.services.workers import LISTEN_INTERVAL, SILENT_LOOKS
-from tests.benches import SIZE, all_good, bench, checked, told
+from tests.benches import SIZE, all_good, bench, checked, running, told
 from tests.children import ended, watched
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho
 from tests.test_bench_peers import free_port
@@ -118,6 +118,19 @@ def test_process_substitution_and_a_server_of_our_own(tmp_path: pathlib.Path) ->
     done = netecho(*words, prefix=substituting(hmac_key=key))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["exchanges"]["completed"] == 10
+
+
+def test_a_key_log_that_is_a_pipe() -> None:
+    """Every worker writes to it, though a shell gives such a pipe to the first process alone."""
+    read, write = os.pipe()
+    with open(read, "rb") as pipe:
+        words = ["--tls", "-n", "2", "-c", "2", "--workers", "2", "--keylog", f"/dev/fd/{write}"]
+        with running(*words, pass_fds=[write]) as process:
+            os.close(write)
+            _, complaints = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 0, complaints
+        secrets = [line.split()[1] for line in pipe if line.startswith(b"CLIENT_TRAFFIC_SECRET_0 ")]
+    assert len(set(secrets)) == 2
 
 
 def test_a_descriptor_above_the_limit() -> None:
