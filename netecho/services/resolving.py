@@ -87,7 +87,7 @@ async def resolve(
         kind: what will be sent there.
 
     Raises:
-        ResolveError: the host has no address of the family asked for.
+        ResolveError: the host has no address of the family asked for, or nobody can look for it.
         UsageError: the host is an address of the other family.
     """
     family = _family(sockets)
@@ -105,6 +105,8 @@ async def resolve(
         _ADDRESS_TYPES[family],
         "UDP" if kind is Kind.DATAGRAM else "TCP",
     )
+    if not found.complete.called and _lacks_threads(reactor):
+        raise ResolveError(f"{host} cannot be resolved: the system has no room for another thread")
     addresses = await found.complete
     _end_threads(reactor)
     if not addresses:
@@ -113,6 +115,11 @@ async def resolve(
     if kind is Kind.DATAGRAM:
         addresses.sort(key=lambda address: ":" in address)
     return tuple(addresses)
+
+
+def _lacks_threads(reactor: Any) -> bool:
+    """Return whether a name is resolved in threads and there is none, of which Twisted says nothing."""
+    return IReactorThreads.providedBy(reactor) and not reactor.getThreadPool().workers
 
 
 def _end_threads(reactor: Any) -> None:
