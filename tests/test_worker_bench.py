@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ from twisted.python.failure import Failure
 from netecho.measure.histogram import Histogram
 from netecho.measure.merging import Part
 from netecho.plans import BenchPlan, Target
+from netecho.rendering.server import died_line
 from netecho.services.worker_bench import _Member
 from netecho.services.worker_progress import Board
 from netecho.services.workers import LISTEN_INTERVAL, SILENT_LOOKS
@@ -131,6 +133,21 @@ def test_a_key_log_that_is_a_pipe() -> None:
         assert process.returncode == 0, complaints
         secrets = [line.split()[1] for line in pipe if line.startswith(b"CLIENT_TRAFFIC_SECRET_0 ")]
     assert len(set(secrets)) == 2
+
+
+def test_a_worker_that_is_refused() -> None:
+    """A line says so, and of no process; the others do their share."""
+    told: list[tuple[str, dict[str, Any]]] = []
+    plan = BenchPlan(Target(port=1))
+    reactor = Spawning()
+    reactor.refusal = OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    member = _Member(reactor, 1, plan, Board(plan, 2, lambda _: None), lambda *event: told.append(event))
+    member.start({})
+    assert member.ended.called
+    [(name, particulars)] = told
+    assert name == "worker_died"
+    says = "worker 1 was refused by the system: Resource temporarily unavailable"
+    assert died_line(particulars) == says
 
 
 def test_a_descriptor_above_the_limit() -> None:
