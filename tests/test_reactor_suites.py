@@ -31,6 +31,7 @@ REACTORS: Final = ["twisted.internet.test"]
 TRANSPORTS: Final = [
     "twisted.protocols.test.test_tls",
     "twisted.test.test_internet",
+    "twisted.test.test_sip",
     "twisted.test.test_ssl",
     "twisted.test.test_stdio",
     "twisted.test.test_tcp",
@@ -225,6 +226,7 @@ def test_only_chance_is_excused(epoll: list[Outcome], fast: list[Outcome], settl
                 "": 1500,
                 "twisted.protocols.test.test_tls.": 45,
                 "twisted.test.test_internet.": 60,
+                "twisted.test.test_sip.": 45,
                 "twisted.test.test_ssl.": 14,
                 "twisted.test.test_stdio.": 10,
                 "twisted.test.test_tcp.": 30,
