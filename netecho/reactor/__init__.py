@@ -34,8 +34,6 @@ def install() -> Any:
     Raises:
         ReactorAlreadyInstalledError: something has imported `twisted.internet.reactor` already.
     """
-    from twisted.internet.main import installReactor
-
     if not hasattr(select, "epoll"):  # macOS, the BSDs, Windows
         from twisted.internet import default
 
@@ -43,8 +41,6 @@ def install() -> Any:
         from twisted.internet import reactor
 
         return reactor
-    from netecho.reactor.fast import FastReactor
+    from netecho.reactor import fast
 
-    fast = FastReactor()
-    installReactor(fast)
-    return fast
+    return fast.install()
