@@ -47,6 +47,8 @@ def run(arguments: list[str]) -> int:
         return _complain(
             context.command_path if context else "netecho", _in_our_words(error), ExitStatus.USAGE
         )
+    except MemoryError:
+        return _complain("netecho", "out of memory", ExitStatus.FAILED)
     except Exception as error:
         if is_debugging():
             traceback.print_exc()

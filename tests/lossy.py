@@ -53,6 +53,10 @@ class LossyPath:
         host, port = self._front.getsockname()
         return host, port
 
+    def lead_to(self, server: Address) -> None:
+        """Lead to another server from now on, as if it had taken the first one's place."""
+        self._server = server
+
     def __enter__(self) -> Self:
         """Begin to carry."""
         self._thread.start()

@@ -479,6 +479,7 @@ def test_mistakes(line: str, expected: str, install: Install, capsys: pytest.Cap
         (FileNotFoundError(2, "No such file", "a\tb"), 1, "netecho: a\\tb: No such file\n"),
         (OSError("odd"), 1, "netecho: odd\n"),
         (BrokenPipeError(), 1, ""),
+        (MemoryError(), 1, "netecho: out of memory\n"),
         (KeyboardInterrupt(), 130, ""),
         (SystemExit(4), 4, ""),
         (SystemExit(), 0, ""),

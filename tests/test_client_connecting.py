@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pathlib
 import socket
 import subprocess
@@ -110,6 +111,7 @@ def test_no_address(host: str, family: Family, kind: type[NetechoError], words: 
 REMOTE = Target(host="192.0.2.1")
 NEARBY = Target("quic", "quic", True, "fe80::2", 8000)
 PATH = Target("unix", "unix", path="/tmp/echo")
+IN_THE_WAY = Target("unix", "unix", path=os.path.dirname(__file__))
 
 
 def unbound(cause: OSError) -> error.CannotListenError:
@@ -130,6 +132,7 @@ def unbound(cause: OSError) -> error.CannotListenError:
         ),
         (error.ConnectionRefusedError(), REMOTE, RefusedError, "or a firewall refuses it"),
         (error.ConnectionRefusedError(), PATH, RefusedError, "netecho serve unix:/tmp/echo"),
+        (error.ConnectionRefusedError(), IN_THE_WAY, ConnectError, "failed: what is there is no socket"),
         (error.ConnectError(errno.ENOENT), PATH, RefusedError, "there is no socket"),
         (error.TCPTimedOutError(), REMOTE, ConnectTimeoutError, "timed out"),
         (error.TimeoutError(), REMOTE, ConnectTimeoutError, "-w"),

@@ -127,6 +127,29 @@ def test_paced_without_drift() -> None:
     assert probing.run.exit_status is ExitStatus.GOOD
 
 
+def test_what_is_lost_is_waited_for_in_no_rate() -> None:
+    """The time that a result is of ends with the load, and not when the last lost probe is given up."""
+    probing = Probing(Kind.DATAGRAM, count=3, interval_ns=100 * MILLISECOND, timeout_ns=5 * SECOND, size=64)
+    probing.answer(0)
+    probing.clock.advance(0.1)
+    probing.answer(1)
+    probing.clock.advance(0.1)
+    probing.clock.advance(5)
+    summary = probing.summary
+    assert summary is not None
+    assert (summary.counts.completed, summary.counts.lost) == (2, 1)
+    assert summary.elapsed_ns == 200 * MILLISECOND
+    assert summary.exchanges_per_s == 10
+
+
+def test_without_a_reply_the_time_is_all_that_was_waited() -> None:
+    """Nothing came back, so that all of it was waiting."""
+    probing = Probing(Kind.DATAGRAM, count=1, timeout_ns=5 * SECOND, size=64)
+    probing.clock.advance(5)
+    assert probing.summary is not None
+    assert probing.summary.elapsed_ns == 5 * SECOND
+
+
 def test_duration_ends_it() -> None:
     """Nothing is sent at the end of the duration or after it, and the last reply ends the run."""
     probing = Probing(duration_ns=SECOND, interval_ns=400 * MILLISECOND)

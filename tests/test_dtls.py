@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
+import json
 import pathlib
+import signal
 import socket
 import struct
+import subprocess
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.impairment import Delay, Impairment
-from netecho.plans import ClientTLS, ServerTLS, Target
+from netecho.plans import ClientTLS, ReplyMode, ServerTLS, Target
 from netecho.protocols._contract import Listener, ListenSettings, Route, Totals
-from netecho.protocols._dtls_client import SecureConversation
+from netecho.protocols._dtls_client import UNANSWERED, AssociationPort
 from netecho.services import tls
+from netecho.services.handshake import UnverifiedError
 from tests import reactors
 from tests.associations import Peer
-from tests.benches import bench
+from tests.benches import bench, checked
 from tests.lossy import LossyPath
-from tests.servers import TIMEOUT, Server, netecho
+from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho
 
 DTLS = Target("dtls", "udp", True, port=0, is_dtls=True)
 IP_PKTINFO = 8
@@ -91,20 +97,19 @@ class Exchanges:
         self._exchanger.send(0, payload)
         return await awaited
 
+    @property
+    def has_doubts(self) -> bool:
+        """Whether a new association is being made beside the one that there is."""
+        return self._exchanger.transport._successor is not None
+
+    def shout(self) -> None:
+        """Send as much as must be unanswered for an association to be doubted, and wait for nothing."""
+        for _ in range(UNANSWERED):
+            self._exchanger.send(0, b"anybody there?")
+
     def close(self) -> None:
         """End it."""
         self._exchanger.close()
-
-
-class Recorded(Protocol):
-    """Takes note of why it is lost."""
-
-    def __init__(self) -> None:
-        self.reasons: list[object] = []
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note it."""
-        self.reasons.append(reason.type)
 
 
 def test_lost_flights() -> None:
@@ -155,24 +160,178 @@ def test_socket_closed_by_the_reactor(begun: bool) -> None:
 
     async def scenario(reactor: Any) -> None:
         listener, client = await listen(reactor, Totals())
-        protocol = Recorded()
-        conversation = SecureConversation(
-            reactor, route_to((DTLS.host, listener.target.port), client), protocol
+        reasons: list[object] = []
+        association = AssociationPort(
+            reactor,
+            route_to((DTLS.host, listener.target.port), client),
+            lambda _: None,
+            lambda reason: reasons.append(reason.type),
         )
-        port = reactor.listenUDP(0, conversation, DTLS.host)
+        port = reactor.listenUDP(0, association, DTLS.host)
         port.connect(DTLS.host, listener.target.port)
-        completed = conversation.shake_hands()
+        completed = association.shake_hands()
         if begun:
             await completed
         port.connectionLost()
         if begun:
-            assert protocol.reasons == [ConnectionRefusedError]
+            assert reasons == [ConnectionRefusedError]
         else:
             with pytest.raises(ConnectionRefusedError):
                 await completed
         await listener.drain()
 
     reactors.run("fast", scenario)
+
+
+def doubting(address: tuple[str, int], client: Any, on_reopened: Callable[[], object]) -> Route:
+    """Return the way to a server whose silence is not borne for long, and ends by another association."""
+    return dataclasses.replace(route_to(address, client), timeout=1.0, on_reopened=on_reopened)
+
+
+def trusting_anybody() -> Any:
+    """Return what a client shakes hands with that asks for no certificate."""
+    return tls.for_client(ClientTLS(insecure=True), DTLS.host, datagrams=True)
+
+
+def test_server_that_has_forgotten_us() -> None:
+    """One that drops what we say, as it was started anew, is shaken hands with anew, again and again."""
+
+    async def scenario(reactor: Any) -> None:
+        totals = [Totals() for _ in range(3)]
+        listeners = [(await listen(reactor, each))[0] for each in totals]
+        with LossyPath((DTLS.host, listeners[0].target.port)) as path:
+            replaced: Deferred[None] = Deferred()
+            route = doubting(path.address, trusting_anybody(), lambda: replaced.callback(None))
+            exchanges = Exchanges(reactor, route)
+            await exchanges.open()
+            for listener in listeners[1:]:
+                path.lead_to((DTLS.host, listener.target.port))
+                exchanges.shout()
+                await replaced
+                replaced = Deferred()  # for the next
+                assert await exchanges.exchange(b"again") == b"again"
+            exchanges.close()
+        assert [each.connections for each in totals] == [1, 1, 1]
+        await gatherResults([listener.drain() for listener in listeners])
+
+    reactors.run("fast", scenario)
+
+
+def test_server_that_answers_nothing() -> None:
+    """It is shaken hands with anew too, but each time after twice as long."""
+
+    async def scenario(reactor: Any) -> None:
+        totals = Totals()
+        listener, client = await listen(reactor, totals, reply=ReplyMode.DISCARD)
+        replaced: Deferred[None] = Deferred()
+        address = (DTLS.host, listener.target.port)
+        exchanges = Exchanges(reactor, doubting(address, client, lambda: replaced.callback(None)))
+        await exchanges.open()
+        took = []
+        for _ in range(2):
+            begun = reactor.seconds()
+            exchanges.shout()
+            await replaced
+            replaced = Deferred()  # for the next
+            took.append(reactor.seconds() - begun)
+        assert took[0] > 1.0
+        assert took[1] > 2.0
+        assert totals.connections == 3
+        exchanges.close()
+        await listener.drain()
+
+    reactors.run("fast", scenario)
+
+
+def test_gap_in_the_path() -> None:
+    """An association that has been doubted stays if its server answers before another one is complete."""
+
+    async def scenario(reactor: Any) -> None:
+        totals = Totals()
+        listener, client = await listen(reactor, totals)
+        is_whole = True
+        begun: Deferred[None] = Deferred()
+
+        def loses(place: int) -> bool:
+            if is_whole:
+                return False
+            if place == 0:  # of another port
+                reactor.callFromThread(begun.callback, None)
+            return not begun.called or place < UNANSWERED
+
+        with LossyPath((DTLS.host, listener.target.port), out=loses) as path:
+            replaced: Deferred[None] = Deferred()
+            exchanges = Exchanges(reactor, doubting(path.address, client, lambda: replaced.callback(None)))
+            await exchanges.open()
+            assert await exchanges.exchange(b"before") == b"before"
+            is_whole = False
+            exchanges.shout()
+            await begun
+            assert exchanges.has_doubts
+            assert await exchanges.exchange(b"after") == b"after"
+            assert not exchanges.has_doubts
+            exchanges.close()
+        assert not replaced.called
+        assert totals.connections == 1
+        await listener.drain()
+
+    reactors.run("fast", scenario)
+
+
+def test_server_that_cannot_be_trusted_any_more() -> None:
+    """If the server in the place of one that fell silent shows another certificate, that is the end."""
+
+    async def scenario(reactor: Any) -> None:
+        listener, client = await listen(reactor, Totals())
+        other, _ = await listen(reactor, Totals())
+        with LossyPath((DTLS.host, listener.target.port)) as path:
+            exchanges = Exchanges(reactor, doubting(path.address, client, lambda: None))
+            await exchanges.open()
+            assert await exchanges.exchange(b"here") == b"here"
+            path.lead_to((DTLS.host, other.target.port))
+            exchanges.shout()
+            assert await exchanges.lost is UnverifiedError
+        await gatherResults([listener.drain(), other.drain()])
+
+    reactors.run("fast", scenario)
+
+
+LOADS = [
+    ("bench -c 2 -q 400 -n 1600 -w 1s", 2),
+    ("client -n 400 -i 10ms -w 1s", 1),
+    ("bench -c 2 -q 400 -n 1600 -w 1s --no-reconnect", 0),
+]
+
+
+@pytest.mark.parametrize(("words", "reopened"), LOADS, ids=["bench", "client", "not"])
+def test_restart(words: str, reopened: int) -> None:
+    """A server that is killed, with another in its place, costs what was under way, and no more."""
+    under_way = threading.Event()
+
+    def loses(place: int) -> bool:
+        if place == 100:
+            under_way.set()
+        return False
+
+    url = "dtls://127.0.0.1:0"
+    with (
+        Server(url) as heir,
+        Server(url) as server,
+        LossyPath(server.listener.address, out=loses) as path,
+    ):
+        command = [*COMMAND, *words.split(), "dtls://{}:{}".format(*path.address), "-k", "--json", "-"]
+        with subprocess.Popen([*command, "--quiet"], stdout=subprocess.PIPE, cwd=ROOT) as client:
+            assert under_way.wait(TIMEOUT)
+            server.status = -signal.SIGKILL
+            server.tell(signal.SIGKILL)
+            path.lead_to(heir.listener.address)
+            output, _ = client.communicate(timeout=TIMEOUT)
+        assert heir.end()["connections"] == reopened
+    result = checked(json.loads(output))
+    assert result["connections"]["lost"] == result["connections"]["reopened"] == reopened
+    exchanges = result["exchanges"]
+    assert exchanges["lost"] == exchanges["errors"]["timeout"] > 0
+    assert exchanges["in_flight"] == 0
 
 
 @pytest.fixture(scope="module")

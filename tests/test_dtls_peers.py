@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import pathlib
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import trustme
 
 from tests.lossy import LossyPath
 from tests.peers import need
-from tests.servers import TIMEOUT, Server, netecho
+from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho
 from tests.test_serve_peers import Dialogue
 
 S_CLIENT = "{openssl} s_client -dtls1_2 -quiet -verify_quiet -verify_return_error -CAfile {ca} -connect {at}"
@@ -198,6 +199,33 @@ def test_openssl_server(files: Files, server: str, client: str) -> None:
     assert b"3 sent, 3 received" in done.stdout
     if "--mtu" in client:
         assert max(path.sizes) <= 400 - 28
+
+
+@pytest.mark.parametrize("cookies", ["", "-listen"])
+def test_openssl_server_that_is_started_again(files: Files, cookies: str) -> None:
+    """A server that is killed and started again at the same port is shaken hands with anew."""
+    port = free_port()
+    places = {"cert": files.cert, "key": files.key, "port": str(port)}
+    words = [need("openssl"), "s_server", *f"{S_SERVER} {cookies}".format_map(places).split()]
+    under_way = threading.Event()
+
+    def loses(place: int) -> bool:
+        if place == 20:
+            under_way.set()
+        return False
+
+    with LossyPath(("127.0.0.1", port), out=loses) as path, contextlib.ExitStack() as first:
+        first.enter_context(serving(words, port))
+        url = "dtls://{}:{}".format(*path.address)
+        flags = ["--cacert", files.ca, "-n", "300", "-i", "10ms", "-w", "1s", "--quiet", "--json", "-"]
+        with subprocess.Popen([*COMMAND, "client", url, *flags], stdout=subprocess.PIPE, cwd=ROOT) as client:
+            assert under_way.wait(TIMEOUT)
+            first.close()
+            with serving(words, port):
+                output, _ = client.communicate(timeout=TIMEOUT)
+    result = json.loads(output)
+    assert result["connections"]["reopened"] == 1
+    assert result["exchanges"]["completed"] > 100
 
 
 def test_openssl_server_through_losses(files: Files) -> None:

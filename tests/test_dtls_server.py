@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import struct
+import weakref
 
 import pytest
 from twisted.internet.error import ConnectionDone
@@ -175,6 +177,26 @@ def test_a_handshake_has_a_deadline() -> None:
     assert wire.totals.open == 0
     assert not wire.clock.getDelayedCalls()
     assert "took too long" in wire.ends()[-1]
+
+
+@pytest.mark.parametrize("completes", [False, True])
+def test_a_peer_that_is_forgotten_is_gone(completes: bool) -> None:
+    """Its OpenSSL side is let go of at once, and does not wait for the garbage collector: it is large."""
+    wire = Wire()
+    peer = Peer()
+    if completes:
+        wire.connect(peer)
+    else:
+        wire.ask(peer.hello_with_cookie(wire), peer.address)
+    connection = weakref.ref(wire.server._peers[peer.address].association.connection)
+    gc.collect()
+    gc.disable()
+    try:
+        wire.clock.pump([IDLE_TIMEOUT + 1])
+        assert wire.totals.open == 0
+        assert connection() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("idle", [None, 7.0])

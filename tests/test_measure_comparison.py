@@ -24,6 +24,7 @@ from netecho.measure.comparison import (
 )
 from netecho.measure.counts import Counts
 from netecho.measure.histogram import Histogram
+from netecho.measure.results import merge_results
 from netecho.measure.summary import Summary
 from netecho.plans import SECOND
 from tests import samples
@@ -246,6 +247,42 @@ def test_a_short_end_belongs_to_the_last_quarter() -> None:
     assert {change.verdict for change in comparison.changes} == {Verdict.NONE}
 
 
+def test_the_wait_for_what_is_lost_is_no_part_of_a_rate() -> None:
+    """It comes after the last echo, and would be a quarter in which next to nothing came back."""
+    second = samples.latencies(4_000)
+    whole = samples.by_the_second([second] * 4)
+    waiting = samples.by_the_second([second] * 4 + [Histogram()] * 5)
+    waiting = dataclasses.replace(waiting, elapsed_ns=whole.elapsed_ns)
+    change = change_of(compare([whole], [waiting]), "throughput")
+    assert (change.low, change.high) == pytest.approx((0.999, 1.001), abs=1e-6)
+
+
+def test_a_pause_between_runs_that_are_added_up_is_no_part_of_them() -> None:
+    """An hour between two runs of four seconds leaves eight, which have halves and quarters."""
+    second = samples.latencies(4_000)
+    runs = [
+        dataclasses.replace(samples.by_the_second([second] * 4), started=f"2026-03-01T{hour}:00:00+00:00")
+        for hour in (12, 13)
+    ]
+    merged = merge_results(runs)
+    assert merged.elapsed_ns == 8 * SECOND
+    comparison = compare([samples.by_the_second([second] * 8)], [merged])
+    assert not comparison.unknown
+    assert {change.ratio for change in comparison.changes} == {1.0}
+    assert all(change.high < 1.01 for change in comparison.changes)
+
+
+def test_probes_are_compared_as_runs_only() -> None:
+    """Their results do not say what came when, however long they are: they are not to be called too short."""
+    words = "a run of client is kept as a whole only, and not how it went on: compare 5 or more of them"
+    run = samples.probes(200)
+    comparison = compare([run], [run])
+    assert not comparison.changes
+    assert all(reason.startswith(words) for reason in comparison.unknown.values())
+    assert len(comparison.unknown) == 4
+    assert change_of(compare([run] * 3, [run] * 2), "p50").ratio == pytest.approx(1)
+
+
 def without_echoes() -> Summary:
     """Return a run in which nothing came back for a quarter of the time."""
     return samples.by_the_second([samples.latencies(4_000)] * 3 + [Histogram(), samples.latencies(4_000)] * 2)
@@ -394,6 +431,9 @@ def test_json_is_read_again() -> None:
     assert again.to_json() == comparison.to_json()
 
 
+HUGE = {"metric": "p50", "old": 10**400, "new": 1, "low": 1, "high": 1, "confidence": 0.99}
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -401,6 +441,7 @@ def test_json_is_read_again() -> None:
         {"changes": [{"metric": "p50"}]},
         {"changes": [{"metric": "p50", "old": 0, "new": 1, "low": 1, "high": 1, "confidence": 0.99}]},
         {"changes": [{"metric": 50, "old": 1, "new": 1, "low": 1, "high": 1, "confidence": 0.99}]},
+        {"changes": [HUGE]},
         {"unknown": []},
         {"method": "a guess"},
     ],

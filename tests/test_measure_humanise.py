@@ -58,6 +58,8 @@ def test_durations(nanoseconds: float, text: str) -> None:
         (humanise.share(9_999, 10_000), ">99.9%"),
         (humanise.share(10**7 - 1, 10**7), ">99.999%"),
         (humanise.share(3, 3), "100%"),
+        (humanise.share(3, 2), "150.0%"),
+        (humanise.share(3000, 2), "150,000.0%"),
     ],
 )
 def test_numbers_with_units(text: str, expected: str) -> None:

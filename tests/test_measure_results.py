@@ -75,6 +75,35 @@ def test_one_after_the_other() -> None:
     assert [one.start_ns for one in merged.segments] == [2 * SECOND, 62 * SECOND]
 
 
+def test_the_wait_for_what_is_lost_is_no_interval_in_the_midst() -> None:
+    """What was found out in it stays counted, in the last interval of the run; nothing came back then."""
+    intervals = (
+        *(IntervalSummary(second * SECOND, SECOND, 5, 1, BRIEF) for second in range(2)),
+        IntervalSummary(2 * SECOND, SECOND, 2, 3, BRIEF),
+        IntervalSummary(3 * SECOND, SECOND, 0, 4, None),
+        IntervalSummary(4 * SECOND, SECOND, 0, 0, None),
+    )
+    lossy = {"elapsed_ns": 2 * SECOND + SECOND // 2, "intervals": intervals}
+    merged = merge_results([result(AT_NOON, 3, **lossy), result(A_MINUTE_LATER, 4, **lossy)])
+    kept = [(0, 5, 1), (1, 5, 1), (2, 2, 7)]
+    assert [(one.start_ns // SECOND, one.completed, one.errors) for one in merged.intervals] == [
+        (start + second, completed, errors) for start in (0, 60) for second, completed, errors in kept
+    ]
+    assert [one.length_ns for one in merged.intervals] == [SECOND, SECOND, SECOND // 2] * 2
+    again = merge_results([merged, result("2026-03-01T12:02:00+00:00", 5, **lossy)])
+    assert again.intervals[: len(merged.intervals)] == merged.intervals
+    assert len(again.intervals) == 9
+
+
+def test_a_run_without_an_echo_keeps_its_intervals() -> None:
+    """None of them is of a load that got any answer."""
+    intervals = (IntervalSummary(0, SECOND, 0, 4, None),)
+    silent = result(
+        AT_NOON, counts=Counts(4, 0, 4), latencies={}, segments=(), intervals=intervals, elapsed_ns=0
+    )
+    assert merge_results([silent]).intervals == intervals
+
+
 @pytest.mark.parametrize(("second", "rate"), [(AT_NOON, 200), (A_MINUTE_LATER, 100)])
 def test_schedules(second: str, rate: float) -> None:
     """Beside each other their rates add up; one after the other their times do."""

@@ -80,6 +80,8 @@ NOT_LOCATIONS = {
     "host:8_0": "is not a URL or host",
     "host:８０": "is not a URL or host",  # noqa: RUF001
     "unix:sock": "unix:/path",
+    "unix:@sock": "abstract name, which is not supported: write unix:/path",
+    "@sock": "abstract name",
     "[::1": "is not a URL or host",
     "[::1]80": "is not a URL or host",
     "1://host": "is not a URL or host",

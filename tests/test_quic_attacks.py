@@ -225,7 +225,6 @@ VERSIONS = {
     "truncated negotiation": (b"\xc0" + bytes(4) + NAMES + bytes(1201), False),
     "first version, no fixed bit": (b"\x80\0\0\0\1" + NAMES + bytes(1200), False),
     "first version, long IDs": (b"\xc0\0\0\0\1" + LONGEST + bytes(1200), False),
-    "short header": (b"\x40abcdefgh" + bytes(1300), False),
     "IDs cut off": (b"\xc0" + UNKNOWN + b"\xff" * 200, False),
     "empty": (b"", False),
     "text": (b"hello", False),

@@ -156,6 +156,20 @@ def test_default(script: str) -> None:
     assert python(script).stdout.split() == ["FastReactor", "True"]
 
 
+INSTALLED = """
+from twisted.python.reflect import namedAny
+namedAny("netecho.reactor.fast").install()
+from twisted.internet import reactor
+print(reactor.__module__, type(reactor).__name__)
+"""
+
+
+@pytest.mark.skipif(ReactorName.FAST not in running.available(), reason="this system has no epoll")
+def test_installed_by_its_module() -> None:
+    """The module of a reactor's class installs it: so do those who know no more of it than that."""
+    assert python(INSTALLED).stdout.split() == ["netecho.reactor.fast", "FastReactor"]
+
+
 WITHOUT_EPOLL = """
 import select, sys
 for name in [name for name in vars(select) if name.lower().startswith("epoll")]:

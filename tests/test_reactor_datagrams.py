@@ -175,6 +175,22 @@ def test_long_datagrams_are_cut(reactor: Any, peers: Peers) -> None:
     assert recorder.received == [b"0123456789", b"0123456789", b"next"]
 
 
+@pytest.mark.parametrize("size", [4, 20])
+def test_change_of_what_is_cut(reactor: Any, peers: Peers, size: int) -> None:
+    """How much of a datagram comes may be changed at any time; other ports go on as they were."""
+    port = listen(reactor, recorder := Recorder(), size=10)
+    other = listen(reactor, same := Recorder(), size=10)
+    send(peers(port), [b"0123456789abc"])
+    turn(reactor, lambda: recorder.received)
+    port.maxPacketSize = size
+    for each in (port, other):
+        send(peers(each), [b"0123456789abc"])
+    turn(reactor, lambda: len(recorder.received) == 2 and same.received)
+    assert recorder.received == [b"0123456789", b"0123456789abc"[:size]]
+    assert same.received == [b"0123456789"]
+    assert port.maxPacketSize == size
+
+
 def test_ipv6(reactor: Any, peers: Peers) -> None:
     """Over IPv6 a source is a host and a port too, and an answer finds its way to it."""
     port = listen(reactor, recorder := Recorder(), "::1")

@@ -11,6 +11,7 @@ import socket
 import weakref
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from twisted.internet.abstract import FileDescriptor
@@ -205,6 +206,20 @@ def test_nothing_is_written_after_an_abort(reactor: Any, link: Link) -> None:
     assert server.received == b"before"
     assert client.lost is (ConnectionLost if link in (TLS, SSL_BY_REACTOR) else ConnectionAborted)
     assert client.told.count("lost") == server.told.count("lost") == 1
+
+
+def test_abort_is_no_end_in_order(reactor: Any) -> None:
+    """A peer in TLS of one that aborts is not told that all has come, which close_notify would say."""
+    client, server = Recorder(), Recorder()
+    connected(reactor, SSL_BY_REACTOR, client, server)
+    server.transport.write(b"half of it")
+    turn(reactor, lambda: client.received)
+    connection = raw(server.transport)
+    connection.socket = watched = mock.Mock(wraps=connection.socket)
+    server.transport.abortConnection()
+    lost(reactor, client, server)
+    watched.send.assert_not_called()
+    assert client.lost is server.lost is ConnectionLost
 
 
 @plain_link

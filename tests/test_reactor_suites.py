@@ -34,13 +34,17 @@ WAITS: Final = [
 """Those of them where it matters how the reactor waits."""
 TRANSPORTS: Final = [
     "twisted.protocols.test.test_tls",
+    "twisted.test.test_internet",
+    "twisted.test.test_sip",
     "twisted.test.test_ssl",
+    "twisted.test.test_stdio",
     "twisted.test.test_tcp",
+    "twisted.test.test_threads",
     "twisted.test.test_udp",
     "twisted.test.test_unix",
     "twisted.web.test",
 ]
-"""What uses the global reactor."""
+"""What uses the global reactor, and what runs children on one of the same kind."""
 SECURE: Final = [
     "twisted.internet.test.test_newtls",
     "twisted.internet.test.test_tls",
@@ -223,10 +227,14 @@ def test_only_chance_is_excused(epoll: list[Outcome], fast: list[Outcome], settl
             "fast",
             TRANSPORTS,
             {
-                "": 1400,
+                "": 1500,
                 "twisted.protocols.test.test_tls.": 45,
+                "twisted.test.test_internet.": 60,
+                "twisted.test.test_sip.": 45,
                 "twisted.test.test_ssl.": 14,
+                "twisted.test.test_stdio.": 10,
                 "twisted.test.test_tcp.": 30,
+                "twisted.test.test_threads.": 14,
                 "twisted.test.test_udp.": 20,
                 "twisted.test.test_unix.": 8,
                 "twisted.web.test.test_http.": 200,

@@ -28,10 +28,12 @@ from twisted.python.threadable import isInIOThread
 from netecho.reactor.timers import NEAR, Alarm
 from tests.pairs import TCP, Listening, Recorder
 from tests.peers import need
-from tests.reactors import KINDS, fresh, run
+from tests.reactors import KINDS, TIMEOUT, fresh, run
 from tests.servers import ROOT
 
 on_both = pytest.mark.parametrize("kind", KINDS)
+_RESOLUTION = 1e-6
+"""Seconds that are more than a float can be wrong by which counts them from 1970."""
 
 
 def rounded(timeout: float) -> int:
@@ -332,17 +334,36 @@ def test_turning_by_hand(kind: str) -> None:
         far.cancel()
 
 
-def test_time_is_monotonic() -> None:
-    """`seconds` is the system's monotonic clock, for delayed calls too, and only goes on."""
+def test_time_counts_from_the_epoch() -> None:
+    """`seconds` begins with what the wall clock says, and only goes on; calls are due by it."""
+    before = time.time()
     with fresh("fast") as reactor:
-        before = time.monotonic()
         readings = [reactor.seconds() for _ in range(1000)]
-        after = time.monotonic()
         assert readings == sorted(readings)
-        assert before <= readings[0] <= readings[-1] <= after
+        assert before - _RESOLUTION <= readings[0]
+        assert readings[-1] <= time.time() + _RESOLUTION
         call = reactor.callLater(5, lambda: None)
-        assert after + 5 <= call.getTime() <= time.monotonic() + 5
+        assert readings[-1] + 5 <= call.getTime() <= reactor.seconds() + 5
         call.cancel()
+
+
+@on_both
+def test_clock_of_a_program(kind: str) -> None:
+    """A program may set another clock: calls are due by that one."""
+    begun = time.monotonic()
+
+    async def scenario(reactor: Any) -> float:
+        reactor.seconds = lambda: begun + 1e6 + 10 * (time.monotonic() - begun)
+        called: Deferred[None] = task.deferLater(reactor, 1.0)
+        too_late = threading.Timer(TIMEOUT / 2, reactor.callFromThread, [called.cancel])
+        too_late.start()
+        try:
+            await called
+        finally:
+            too_late.cancel()
+        return time.monotonic() - begun
+
+    assert run(kind, scenario, timeout=10 * TIMEOUT) >= 0.1
 
 
 _JUMP = """

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trustme
 from OpenSSL import SSL
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.internet.task import Clock
@@ -83,6 +83,29 @@ def test_what_cannot_be_encrypted_ends_the_connection(kind: type[TLSMemoryBIOPro
     client.connectionLost(Failure(ConnectionDone()))
     assert end.reason.check(SSL.Error), end.reason
     assert "protocol is shutdown" in str(end.reason.value)
+
+
+@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+@pytest.mark.parametrize("kind", [BufferingTLSTransport, DirectTLSTransport])
+def test_end_behind_what_is_unread(kind: type[TLSMemoryBIOProtocol], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who fails over a record is given those behind it, and told that no close_notify came."""
+    clock = Clock()
+    client, server = handshaken(kind, clock)
+    for record in b"one, ", b"two, ", b"three":
+        client[0].write(record)
+        clock.advance(0)
+    end = server[0].wrappedProtocol
+
+    def fail(data: bytes) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(end, "dataReceived", fail)
+    with pytest.raises(ZeroDivisionError):
+        carry(client, server)
+    server[0].connectionLost(Failure(ConnectionDone()))
+    assert end.received == b"two, three"
+    assert end.reason.check(ConnectionLost), end.reason
 
 
 @pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")

@@ -105,6 +105,12 @@ def test_verdicts_are_not_cut_off() -> None:
     assert "shown" in text
 
 
+def test_nothing_is_faster_by_all_of_it() -> None:
+    """A bound is not rounded to no time at all."""
+    apart = Change("p99", 1_000_000, 380_000, 0.0004, 357.0, 0.99)
+    assert "<-99.9% to 357 times" in text_of(Comparison((apart,), {}, Method.STRETCHES, ()))
+
+
 @pytest.mark.parametrize("width", [50, 40, 30])
 def test_no_number_is_cut_where_a_table_has_no_room(width: int) -> None:
     """It is said in sentences then."""

@@ -20,6 +20,7 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.oneway import Offset
 from netecho.measure.reflected import Reflected
+from netecho.measure.results import merge_results
 from netecho.measure.sending import Sending
 from netecho.measure.summary import IntervalSummary, Summary
 from netecho.plans import SECOND, Arrival, BenchPlan, Stage, Target
@@ -97,6 +98,17 @@ def test_the_wait_for_what_is_lost_is_no_rate(took: int) -> None:
     text = text_of(dataclasses.replace(summary, intervals=(*summary.intervals, *waiting)))
     assert ("  45.0k/s to 46.8k/s" in text) == (took == 10 * SECOND)
     assert ("  0/s to 46.8k/s" in text) == (took == 13 * SECOND)
+
+
+def test_the_rates_of_runs_that_were_added_up() -> None:
+    """All of them are shown, however long the pauses between them were."""
+    first = samples.bench(sending=Sending(9, 9, 10 * SECOND, 10 * SECOND))
+    second = dataclasses.replace(
+        first,
+        started="2026-03-01T13:00:00+00:00",
+        intervals=tuple(dataclasses.replace(one, completed=60_000) for one in first.intervals),
+    )
+    assert "  45.0k/s to 60.0k/s" in text_of(merge_results([first, second]))
 
 
 def test_several_workers_at_a_glance() -> None:
@@ -264,6 +276,33 @@ def test_text_from_a_file_cannot_command_the_terminal() -> None:
     assert "\\x1b[2Jevil" in text
 
 
+@pytest.mark.parametrize("rate", [10**400, 1e300, -5, 0, True, "1k"], ids=lambda rate: str(rate)[:9])
+def test_a_rate_from_a_file_that_is_none_is_left_out(rate: object) -> None:
+    """The number of no run."""
+    plan = {**samples.bench().plan, "rate_per_s": rate}
+    assert "closed loop, 500 connections" in text_of(samples.bench(plan=plan))
+
+
+def with_comparison(**changes: object) -> Summary:
+    """Return a result that was compared with a baseline, as a file has it."""
+    change = {"metric": "p50", "old": 100, "new": 120, "low": 1.1, "high": 1.3, "confidence": 0.99}
+    told = {"changes": [change], "unknown": {}, "method": "Student's t of runs", "caveats": []}
+    return samples.bench(comparison={**told, "baseline": "old.json", "allowed": 0.05, **changes})
+
+
+def test_a_saved_comparison_says_what_was_allowed() -> None:
+    """Other programs write 0.0 as 0."""
+    assert "✘ p50 slower by more than 5%" in text_of(with_comparison())
+    assert "✘ p50 slower by more than 0%" in text_of(with_comparison(allowed=0))
+    assert "by more than" not in text_of(with_comparison(allowed=None))
+
+
+@pytest.mark.parametrize("allowed", [[], 10**400, "much"], ids=["list", "huge", "word"])
+def test_a_saved_comparison_that_says_anything_is_left_out(allowed: object) -> None:
+    """As is one that is none."""
+    assert text_of(with_comparison(allowed=allowed)) == text_of(samples.bench())
+
+
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 
@@ -312,6 +351,18 @@ def test_an_open_loop(width: int) -> None:
         "✘ calm>3: observed 2",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize("width", [26, 39, 40])
+@pytest.mark.parametrize(
+    "summary", [samples.bench(), samples.troubled(), open_loop()], ids=["good", "bad", "open"]
+)
+def test_nothing_is_cut_where_there_is_little_room(summary: Summary, width: int) -> None:
+    """A word too long for its line goes on in the next, and a histogram without room is not there."""
+    text = text_of(summary, width)
+    assert "…" not in text
+    assert all(cell_len(line) <= width for line in text.splitlines())
+    assert ("from response time" in text) is (width >= 40)
 
 
 def test_a_width_of_nothing_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

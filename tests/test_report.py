@@ -63,6 +63,29 @@ def test_standard_input_and_every_other_form(tmp_path: pathlib.Path) -> None:
     assert copy.read_text() == original
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_files_are_read_as_what_they_are(tmp_path: pathlib.Path, encoding: str) -> None:
+    """With a mark or none, whatever people type in; PowerShell redirects in UTF-16, with CRLF."""
+    text = to_json_text(samples.bench(system={**samples.bench().system, "host": "zürich"}))
+    content = (
+        json.dumps(json.loads(text), indent=2, ensure_ascii=False).replace("\n", "\r\n").encode(encoding)
+    )
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    for name in (str(path), "-"):
+        stdout = io.StringIO()
+        stdin = io.TextIOWrapper(io.BytesIO(content), "cp1252")
+        assert report.run([name], json="-", stdin=stdin, stdout=stdout) == ExitStatus.GOOD
+        assert stdout.getvalue() == text
+
+
+def test_a_device_without_an_end_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not all of it is read."""
+    monkeypatch.setattr(report, "_LARGEST", 4 << 20)
+    with pytest.raises(UsageError, match=r"'/dev/zero' cannot be read: it is larger than 4.00 MiB"):
+        run("/dev/zero")
+
+
 def test_recordings_and_lines_are_read() -> None:
     """`--json-stream` ends in the result; several results are one on each line."""
     stream = '{"event": "listening"}\n{"event": "interval"}\n' + json.dumps(
@@ -76,7 +99,8 @@ def test_recordings_and_lines_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is not JSON"),
+        ("", "holds no result: the run that wrote it may have been cut short"),
+        ("\n \n", "holds no result"),
         ("not json", "is not JSON"),
         ('{"a": 1}\n{"b"\n', "is not JSON"),
         ("{}", "is not a result: its schema is None"),

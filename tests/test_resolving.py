@@ -1,10 +1,14 @@
-"""What a resolved name leaves behind."""
+"""How a name is resolved in threads: what that leaves behind, and what if there can be none."""
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
+import pytest
+
+from netecho.errors import ResolveError
 from netecho.plans import SocketOptions
 from netecho.services.resolving import resolve
 from tests import reactors
@@ -36,3 +40,21 @@ def test_no_thread_is_left() -> None:
     assert "127.0.0.1" in first
     assert second == first
     assert len(seen) == 2
+
+
+def test_no_room_for_a_thread() -> None:
+    """That is an error, of which Twisted's resolver says nothing: it would be waited for without end."""
+
+    def refuse(*_: Any, **__: Any) -> threading.Thread:
+        raise RuntimeError("can't start new thread")
+
+    async def resolve_without_threads(reactor: Any) -> tuple[str, ...]:
+        reactor.getThreadPool().threadFactory = refuse
+        try:
+            return await resolve(reactor, "localhost", 80, SocketOptions())
+        finally:
+            gc.collect()  # Twisted logs the refusal when it forgets the resolution
+            assert len(reactors.flush_errors(reactor, RuntimeError)) == 1
+
+    with pytest.raises(ResolveError, match="localhost cannot be resolved: the system has no room"):
+        reactors.run("fast", resolve_without_threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -21,10 +22,11 @@ from twisted.python.failure import Failure
 from netecho.measure.histogram import Histogram
 from netecho.measure.merging import Part
 from netecho.plans import BenchPlan, Target
+from netecho.rendering.server import died_line
 from netecho.services.worker_bench import _Member
 from netecho.services.worker_progress import Board
 from netecho.services.workers import LISTEN_INTERVAL, SILENT_LOOKS
-from tests.benches import SIZE, all_good, bench, checked, told
+from tests.benches import SIZE, all_good, bench, checked, running, told
 from tests.children import ended, watched
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho
 from tests.test_bench_peers import free_port
@@ -118,6 +120,44 @@ def test_process_substitution_and_a_server_of_our_own(tmp_path: pathlib.Path) ->
     done = netecho(*words, prefix=substituting(hmac_key=key))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["exchanges"]["completed"] == 10
+
+
+def test_a_key_log_that_is_a_pipe() -> None:
+    """Every worker writes to it, though a shell gives such a pipe to the first process alone."""
+    read, write = os.pipe()
+    with open(read, "rb") as pipe:
+        words = ["--tls", "-n", "2", "-c", "2", "--workers", "2", "--keylog", f"/dev/fd/{write}"]
+        with running(*words, pass_fds=[write]) as process:
+            os.close(write)
+            _, complaints = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 0, complaints
+        secrets = [line.split()[1] for line in pipe if line.startswith(b"CLIENT_TRAFFIC_SECRET_0 ")]
+    assert len(set(secrets)) == 2
+
+
+def test_a_worker_that_is_refused() -> None:
+    """A line says so, and of no process; the others do their share."""
+    told: list[tuple[str, dict[str, Any]]] = []
+    plan = BenchPlan(Target(port=1))
+    reactor = Spawning()
+    reactor.refusal = OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    member = _Member(reactor, 1, plan, Board(plan, 2, lambda _: None), lambda *event: told.append(event))
+    member.start({})
+    assert member.ended.called
+    [(name, particulars)] = told
+    assert name == "worker_died"
+    says = "worker 1 was refused by the system: Resource temporarily unavailable"
+    assert died_line(particulars) == says
+
+
+def test_a_descriptor_above_the_limit() -> None:
+    """What was open before the limit on descriptors was lowered keeps nobody from starting children."""
+    lower = (
+        "import os, resource, sys; os.dup2(0, 100); "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    result = bench("-n", "10", "--workers", "2", "-c", "2", prefix=[sys.executable, "-c", lower])
+    all_good(result, 10, connections=2)
 
 
 def test_exact_split(tmp_path: pathlib.Path) -> None:

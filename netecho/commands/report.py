@@ -11,7 +11,7 @@ from typing import IO, Any, Final
 
 from netecho.errors import ExitStatus, UsageError
 from netecho.measure import comparison as comparing
-from netecho.measure import hdrlog
+from netecho.measure import hdrlog, humanise
 from netecho.measure.results import merge_results
 from netecho.measure.summary import Summary
 from netecho.rendering.comparison import show_comparison
@@ -22,6 +22,9 @@ from netecho.rendering.streams import escape, write_out
 from netecho.rendering.text import show
 
 _STANDARD_INPUT: Final = "-"
+_LARGEST: Final = 1 << 30
+"""Bytes in a file, at most: ten thousand results have less, and a device may have no end."""
+_PIECE: Final = 1 << 20
 
 
 def run(
@@ -210,15 +213,29 @@ def label_of(name: str) -> str:
 
 def _text(name: str, stdin: IO[str] | None) -> str:
     if name != _STANDARD_INPUT:
-        with open(name, encoding="utf-8-sig") as file:
-            return file.read()
+        with open(name, "rb") as file:
+            return _decoded(file)
     if stdin is None:
         raise OSError(0, "it is closed")
-    return stdin.read()
+    # The encoding of standard input is that of what people type, and not of files.
+    binary: IO[bytes] | None = getattr(stdin, "buffer", None)
+    return stdin.read() if binary is None else _decoded(binary)
+
+
+def _decoded(file: IO[bytes]) -> str:
+    """Return the text in a file: in UTF-8, or in UTF-16, as some shells redirect what a program writes."""
+    content = bytearray()
+    while part := file.read(_PIECE):
+        content += part
+        if len(content) > _LARGEST:
+            raise OSError(0, f"it is larger than {humanise.size(_LARGEST)}")
+    return content.decode(json_module.detect_encoding(content))
 
 
 def _objects(text: str) -> Iterator[Any]:
     """Yield what should be results."""
+    if not text.strip():
+        return
     try:
         values = [_parse(text)]
     except json_module.JSONDecodeError:

@@ -41,6 +41,7 @@ from typing import Any, Final
 
 from netecho.measure import circumstances, humanise, student
 from netecho.measure.histogram import Histogram, percentile_key
+from netecho.measure.pauses import Pauses
 from netecho.measure.reading import checked
 from netecho.measure.segments import GRID_NS
 from netecho.measure.summary import Summary
@@ -166,7 +167,7 @@ class Comparison:
                 Method(comparison["method"]),
                 tuple(map(str, comparison["caveats"])),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a comparison: {error!r}") from error
 
     def regressions(self, by: float) -> tuple[Change, ...]:
@@ -220,6 +221,7 @@ class _Run:
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
         self._histograms: dict[int, list[Histogram]] = {}
+        self._pauses = Pauses(summary.intervals)
 
     def whole(self, percentile: float | None) -> float:
         """Return a percentile of the run's response times, or its throughput for `None`."""
@@ -229,6 +231,11 @@ class _Run:
 
     def stretches(self, percentile: float | None, parts: int) -> list[float]:
         """Return the same of each of so many equal parts of the run."""
+        if "response" in self._summary.latencies and not self._summary.intervals:
+            raise _UnknownError(
+                f"a run of {self._summary.command} is kept as a whole only, and not how it went on: compare "
+                f"{_FEWEST_RUNS} or more of them, old and new together"
+            )
         if percentile is None:
             return [_log(rate, parts) for rate in self._rates(parts)]
         if parts not in self._histograms:
@@ -246,24 +253,33 @@ class _Run:
             )
         divided = [Histogram() for _ in range(parts)]
         for one in segments:
-            divided[self._part_of(one.start_ns, one.length_ns, parts)].add(one.response)
+            part, _ = self._place(one.start_ns, one.length_ns, parts)
+            divided[part].add(one.response)
         return divided
 
     def _rates(self, parts: int) -> list[float]:
         completed, length_ns = [0] * parts, [0] * parts
         for one in self._summary.intervals:
-            part = self._part_of(one.start_ns, one.length_ns, parts)
+            part, within_ns = self._place(one.start_ns, one.length_ns, parts)
             completed[part] += one.completed
-            length_ns[part] += one.length_ns
+            length_ns[part] += within_ns
         return [
             number * 1e9 / length if length else 0.0
             for number, length in zip(completed, length_ns, strict=True)
         ]
 
-    def _part_of(self, start_ns: int, length_ns: int, parts: int) -> int:
-        """Return in which part the middle of a stretch of time lies."""
-        middle_ns = start_ns + length_ns // 2
-        return min(middle_ns * parts // max(1, self._summary.elapsed_ns), parts - 1)
+    def _place(self, start_ns: int, length_ns: int, parts: int) -> tuple[int, int]:
+        """Return in which part the middle of a stretch of time lies, and how much of it is of the run.
+
+        What is not is the wait for what is lost, after the last echo.
+        """
+        elapsed_ns = self._summary.elapsed_ns
+        begin_ns, end_ns = (
+            min(self._pauses.under_way_ns(time_ns), elapsed_ns)
+            for time_ns in (start_ns, start_ns + length_ns)
+        )
+        part = (begin_ns + end_ns) // 2 * parts // max(1, elapsed_ns)
+        return min(part, parts - 1), end_ns - begin_ns
 
 
 def _scatter_of_runs(old: Sequence[_Run], new: Sequence[_Run], percentile: float | None) -> tuple[float, int]:

@@ -60,8 +60,10 @@ def count(number: int, noun: str = "", plural: str | None = None) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """Return a percentage that is `0%` and `100%` only when it is exactly that."""
+    """Return a percentage that is `0%` and `100%` only when it is exactly that, and may be more."""
     percent = 100 * part / whole if whole else 0.0
+    if percent > 100:
+        return f"{percent:,.1f}%"
     if part in (0, whole):
         return f"{percent:.0f}%"
     if percent < 0.001:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from netecho.measure import circumstances
 from netecho.measure.counts import Interval
 from netecho.measure.merging import Part, merge, summarise
+from netecho.measure.pauses import Pauses
 from netecho.measure.quality import Judgement
 from netecho.measure.reflected import Reflected
 from netecho.measure.segments import GRID_NS, Segment, align, place_of
@@ -140,10 +141,32 @@ def _plan(plans: Sequence[Mapping[str, Any]], *, side_by_side: bool) -> dict[str
 def _intervals(starts: Sequence[int], summaries: Sequence[Summary]) -> tuple[IntervalSummary, ...]:
     places: dict[int, list[IntervalSummary]] = {}
     for start, summary in zip(starts, summaries, strict=True):
-        for one in summary.intervals:
+        for one in _of_the_load(summary):
             moved = dataclasses.replace(one, start_ns=one.start_ns + start)
             places.setdefault(place_of(moved.start_ns), []).append(moved)
     return tuple(_sum(places[place]) for place in sorted(places))
+
+
+def _of_the_load(summary: Summary) -> tuple[IntervalSummary, ...]:
+    """Return the intervals of a run up to its last echo.
+
+    What was found out later, in the wait for what was lost, is in the last of them: in the midst of others
+    the wait would look like time in which nothing came back.
+    """
+    elapsed_ns, pauses = summary.elapsed_ns, Pauses(summary.intervals)
+    number = sum(pauses.under_way_ns(one.start_ns) < elapsed_ns for one in summary.intervals)
+    if not number:
+        return summary.intervals
+    last, *after = summary.intervals[number - 1 :]
+    return (
+        *summary.intervals[: number - 1],
+        dataclasses.replace(
+            last,
+            length_ns=min(last.length_ns, elapsed_ns - pauses.under_way_ns(last.start_ns)),
+            completed=last.completed + sum(one.completed for one in after),
+            errors=last.errors + sum(one.errors for one in after),
+        ),
+    )
 
 
 def _sum(intervals: Sequence[IntervalSummary]) -> IntervalSummary:

@@ -205,5 +205,5 @@ class Found:
                 checked(found, "answer", str),
                 tuple(map(Trial.from_json, found["steps"])),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a search: {error!r}") from error

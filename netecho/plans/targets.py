@@ -41,6 +41,8 @@ class Location:
             raise UsageError(f"{text!r} is not a URL or host")
         if text.startswith(("/", "./", "../")) and not text.startswith("//"):
             return cls(path=text)
+        if text.startswith(("@", "unix:@")):
+            raise UsageError(f"{text!r} is an abstract name, which is not supported: write unix:/path")
         head, _, rest = text.partition(":")
         if head and rest.startswith("///"):
             return cls(scheme=head.lower(), path=rest[2:])

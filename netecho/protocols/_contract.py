@@ -141,6 +141,9 @@ class Route:
     """Connections begin in clear, and `tls` is for what follows, on a protocol that `upgrades`."""
     multiplex: MultiplexPlan = dataclasses.field(default_factory=MultiplexPlan)
     """How streams are used, on a protocol that `multiplexes`."""
+    on_reopened: Callable[[], object] | None = None
+    """Called when an exchanger or a conversation has put a new connection in the place of its own, which had
+    fallen silent, where a protocol can tell no other end of it. `None`: it is not to."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -69,14 +69,14 @@ def _ignore(*_: object) -> None:
     """Take an echo that nobody waits for any more."""
 
 
-class Conversation(DatagramProtocol):
-    """Lets a protocol for streams talk in datagrams: each `write` sends one, each `dataReceived` is one.
+class MessageTransport:
+    """The transport of a protocol for streams that talks in messages: an `ITransport`, as far as it can be.
 
-    It is the transport of that protocol: an `ITransport` as far as that makes sense for datagrams.
+    Each `write` sends one message, each `dataReceived` is one.
     """
 
     transport: Any
-    noisy = False
+    """The port."""
     disconnecting = False
 
     def __init__(self, protocol: Protocol) -> None:
@@ -87,18 +87,6 @@ class Conversation(DatagramProtocol):
         transport: Any = self
         self._protocol.makeConnection(transport)
         return self._protocol
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Pass a datagram on."""
-        self._protocol.dataReceived(datagram)
-
-    def connectionRefused(self) -> None:
-        """The other end's system says that nothing listens."""
-        self._end(Failure(ConnectionRefusedError("port unreachable")))
-
-    def stopProtocol(self) -> None:
-        """The reactor has closed the socket: Twisted's epoll reactor does so at an ICMP error while idle."""
-        self.connectionRefused()
 
     def _end(self, reason: Failure) -> None:
         if not self.disconnecting:
@@ -143,6 +131,24 @@ class Conversation(DatagramProtocol):
     def getHost(self) -> Any:
         """Return our address."""
         return self.transport.getHost()
+
+
+class Conversation(MessageTransport, DatagramProtocol):
+    """Lets a protocol for streams talk in datagrams."""
+
+    noisy = False
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Pass a datagram on."""
+        self._protocol.dataReceived(datagram)
+
+    def connectionRefused(self) -> None:
+        """The other end's system says that nothing listens."""
+        self._end(Failure(ConnectionRefusedError("port unreachable")))
+
+    def stopProtocol(self) -> None:
+        """The reactor has closed the socket: Twisted's epoll reactor does so at an ICMP error while idle."""
+        self.connectionRefused()
 
 
 ListenUDP = Callable[[int, DatagramProtocol, str, int], Any]

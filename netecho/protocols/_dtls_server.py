@@ -115,8 +115,9 @@ class Peer:
 
     def release(self) -> int:
         """Stop its timer; return how long there was an association, in nanoseconds."""
-        if self._watch.active():
-            self._watch.cancel()
+        watch, self._watch = self._watch, None  # which refers to this peer even when its time is over
+        if watch.active():
+            watch.cancel()
         elapsed: float = self._server.seconds() - self._begun
         return round(elapsed * 1e9)
 

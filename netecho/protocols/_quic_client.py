@@ -155,6 +155,10 @@ class ClientLink(Link):
             return Failure(self.wire.refusal)
         if (said := alert(why.error_code)) is not None and why.frame_type is not None:
             return Failure(said)
+        if self.wire.is_reset:
+            return Failure(
+                ConnectionLost(OSError(errno.ECONNRESET, "the other end does not know it any more"))
+            )
         words = why.reason_phrase.rstrip(".")
         if words == "Idle timeout":
             return Failure(ConnectionLost(OSError(errno.ETIMEDOUT, "the other end has fallen silent")))

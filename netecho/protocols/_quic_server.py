@@ -39,6 +39,7 @@ from netecho.protocols._datagram_server import DatagramServer, peer_text
 from netecho.protocols._handshakes import Handshakes
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._quic_link import Address
+from netecho.protocols._quic_resets import Resets
 from netecho.protocols._quic_server_link import ServerLink
 from netecho.protocols._quic_wire import IDLE, Wire, configuration
 
@@ -125,6 +126,8 @@ class QUICPort(DatagramServer):
         self._mark = os.urandom(_MARK_SIZE)
         """What our Retry tokens begin with. Any other token may be one that a former server here gave in a
         NEW_TOKEN frame, and proves no address to us (RFC 9000 section 8.1.3)."""
+        self._resets: Resets | None = None
+        """What answers packets of connections that are not known; `None`: nothing does."""
         self._tickets: collections.OrderedDict[bytes, SessionTicket] = collections.OrderedDict()
         self._has_refused = False
         """The event that there is no room has been reported, and there has been none since."""
@@ -136,6 +139,16 @@ class QUICPort(DatagramServer):
         """Connections whose handshake is complete."""
         self.opening: Handshakes[ServerLink] = Handshakes(MOST_HANDSHAKES)
         """Those whose handshake is under way."""
+
+    def startProtocol(self) -> None:
+        """Know how to say that a connection is unknown, now that the address is known.
+
+        One of several processes cannot say so: a packet from a new address may be another's.
+        """
+        identity = self.settings.tls.identity
+        if identity is not None and self.settings.descriptor is None:
+            address = address_text(self.transport.getHost())
+            self._resets = Resets(identity.key, address, self.reactor.seconds)
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Give a datagram to its connection, or begin one with it."""
@@ -154,13 +167,24 @@ class QUICPort(DatagramServer):
                 self.drop(why, addr[:2])  # nobody gets round this by beginning elsewhere and moving there
             else:
                 link.received(datagram, addr[:2])
-        elif len(datagram) >= SMALLEST_MAX_DATAGRAM_SIZE and header.version is not None:
+        elif header.version is None:
+            self._reset(header.destination_cid, len(datagram), addr[:2])
+        elif len(datagram) >= SMALLEST_MAX_DATAGRAM_SIZE:
             if self._negotiate(datagram, addr[:2]):
                 return
             if (why := self.objection(addr[:2])) is not None:
                 self.drop(why, addr[:2])
             elif header.packet_type is QuicPacketType.INITIAL and len(header.destination_cid) >= _ID_SIZE:
                 self._begin(datagram, header, addr[:2])
+
+    def _reset(self, connection_id: bytes, size: int, source: Address) -> None:
+        """Answer a packet of a connection that is not known: a former server here may have had it."""
+        if self._resets is None:
+            return
+        if (why := self.objection(source)) is not None:
+            self.drop(why, source)
+        elif (answer := self._resets.answer(connection_id, size)) is not None:
+            self.send_datagram(answer, source)
 
     def _negotiate(self, datagram: bytes, source: Address) -> bool:
         """Answer a datagram of an unknown version with those known here; return whether it was one.
@@ -213,6 +237,7 @@ class QUICPort(DatagramServer):
         wire = Wire(
             self._configuration,
             self.settings.tls,
+            None if self._resets is None else self._resets.token,
             original_destination_connection_id=original,
             retry_source_connection_id=retried,
             # A session that is resumed shows no certificate.

@@ -10,21 +10,23 @@ key.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import END_STATES, Limit
+from aioquic.quic.connection import END_STATES, Limit, QuicConnectionId
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicProtocolVersion
 from OpenSSL import SSL
 
 from netecho.protocols._quic_bounds import BoundedConnection
 from netecho.protocols._quic_qlog import Log, Trace
+from netecho.protocols._quic_resets import SMALLEST, TOKEN_SIZE
 from netecho.protocols._security import Agreement, Security
 
 WINDOW: Final = 2 << 20
@@ -140,12 +142,24 @@ class Wire(BoundedConnection):
     Args:
         settings: see `configuration`.
         security: how this end speaks TLS.
+        reset_token: returns the token of a connection ID of ours, with which we may once say that we do not
+            know the connection any more; `None`: we never say so.
         more: what else aioquic's `QuicConnection` takes.
     """
 
-    def __init__(self, settings: QuicConfiguration, security: Security, **more: Any) -> None:
+    def __init__(
+        self,
+        settings: QuicConfiguration,
+        security: Security,
+        reset_token: Callable[[bytes], bytes] | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(configuration=settings, **more)
         self._security = security
+        self._reset_token = reset_token
+        self._give_reset_tokens(self._host_cids)
+        self.is_reset = False
+        """Whether the other end has said that it does not know the connection (a stateless reset)."""
         self._problem: str | None = None
         self._asked_for: str | None = None
         self.refusal: Exception | None = None
@@ -251,8 +265,33 @@ class Wire(BoundedConnection):
         """Whether both ends know that the handshake is complete (RFC 9001 section 4.1.2)."""
         return self._handshake_confirmed
 
+    # Stateless resets (RFC 9000 section 10.3): aioquic keeps tokens, but neither sends nor understands them.
+
+    def _give_reset_tokens(self, ours: Sequence[QuicConnectionId]) -> None:
+        if self._reset_token is not None:
+            for one in ours:
+                one.stateless_reset_token = self._reset_token(one.cid)
+
+    def _replenish_connection_ids(self) -> None:
+        known = len(self._host_cids)
+        super()._replenish_connection_ids()
+        self._give_reset_tokens(self._host_cids[known:])
+
+    def _resets(self, datagram: bytes) -> bool:
+        """Return whether a datagram ends in the token of a connection ID that we use for the other end."""
+        last = datagram[-TOKEN_SIZE:]
+        used = [self._peer_cid, *[path.peer_cid for path in self._network_paths if path.peer_cid is not None]]
+        return len(datagram) >= SMALLEST and any(
+            hmac.compare_digest(last, one.stateless_reset_token) for one in used
+        )
+
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
         """Take a datagram."""
+        if self._state not in END_STATES and self._resets(data):
+            self.is_reset = True
+            self._close_event = ConnectionTerminated(NO_ERROR, QuicFrameType.PADDING, "stateless reset")
+            self._close_begin(is_initiator=False, now=now)
+            return
         super().receive_datagram(data, addr, now)
         trace = self._quic_logger
         if isinstance(trace, Trace) and self._network_paths and self._network_paths[0].is_validated:

@@ -109,13 +109,6 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
         self._shutdownTLS()
 
     @override
-    def abortConnection(self) -> None:
-        """Disconnect at once; what has not been sent is lost."""
-        self._aborted = True
-        self.disconnecting = True
-        self.transport.abortConnection()
-
-    @override
     def failVerification(self, reason: Failure) -> None:
         """Remember why the peer's certificate is refused, for the wrapped protocol's `connectionLost`.
 

@@ -38,8 +38,6 @@ def install(*, busy_poll: float = 0.0) -> Any:
     Raises:
         ReactorAlreadyInstalledError: something has imported `twisted.internet.reactor` already.
     """
-    from twisted.internet.main import installReactor
-
     if not hasattr(select, "epoll"):  # macOS, the BSDs, Windows
         from twisted.internet import default
 
@@ -47,8 +45,6 @@ def install(*, busy_poll: float = 0.0) -> Any:
         from twisted.internet import reactor
 
         return reactor
-    from netecho.reactor.fast import FastReactor
+    from netecho.reactor import fast
 
-    fast = FastReactor(busy_poll)
-    installReactor(fast)
-    return fast
+    return fast.install(busy_poll=busy_poll)

@@ -148,13 +148,29 @@ class Port(udp.Port):
     """Where the last datagram came from, if it came alone and to a connected port; then the next may too."""
     _lone = 0
     """How many more datagrams are read one by one before a batch is tried again."""
+    _longest: int
+    """What `maxPacketSize` is, found sooner."""
+
+    @property
+    def maxPacketSize(self) -> int:
+        """Bytes of a datagram that are received; of a longer one, the beginning. A program may change it."""
+        return self._longest
+
+    @maxPacketSize.setter
+    def maxPacketSize(self, size: int) -> None:
+        self._longest = size
+        if self.connected:
+            self._choose_shelf()
+
+    def _choose_shelf(self) -> None:
+        self._shelf = _shelves[self._room, self.addressFamily, min(self._longest, LARGEST)]
 
     def _bindSocket(self) -> None:
         super()._bindSocket()
         takes_batches = hasattr(self.protocol, "datagramsReceived")
         self._room = AddressedMessages if takes_batches and note_destinations(self.socket) else Messages
         self._lone = 0
-        self._shelf = _shelves[self._room, self.addressFamily, min(self.maxPacketSize, LARGEST)]
+        self._choose_shelf()
         if segments(self.socket):
             self.longest_segment = LARGEST_SUM // 2
 
@@ -174,7 +190,7 @@ class Port(udp.Port):
         try:
             messages = shelf.pop()
         except IndexError:  # no look first whether there is one: reactors in other threads take from it too
-            messages = self._room(self.addressFamily, self.maxPacketSize)
+            messages = self._room(self.addressFamily, self._longest)
         try:
             if hasattr(self.protocol, "datagramsReceived"):
                 self._read_batch(messages)
@@ -218,7 +234,7 @@ class Port(udp.Port):
         """Deliver one datagram: to receive a lone one by recv(2) costs less than in a batch."""
         self._lone -= 1
         try:
-            datagram = self.socket.recv(self.maxPacketSize)
+            datagram = self.socket.recv(self._longest)
         except BlockingIOError:
             return
         except ConnectionRefusedError:

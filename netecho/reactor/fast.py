@@ -8,12 +8,13 @@ import socket
 from collections.abc import Mapping
 from functools import partial
 from select import EPOLLERR, EPOLLET, EPOLLIN
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Final
 
 from twisted.internet import error
 from twisted.internet.base import _topHandler
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.main import installReactor
 from twisted.python import log
 
 from netecho.reactor import datagrams, streams, unixstreams
@@ -70,7 +71,8 @@ class Watched(dict[int, Any]):
 class FastReactor(EPollReactor):
     """Twisted's epoll reactor with its hot paths replaced; see `netecho.reactor`.
 
-    `seconds` is monotonic, so that no delayed call moves when the wall clock is set (twisted#2424).
+    `seconds` counts from 1970, as `IDelayedCall.getTime` has to, by what the wall clock said when the reactor
+    was made. From then on it is monotonic: no delayed call moves when that clock is set (twisted#2424).
 
     Args:
         busy_poll: for how many seconds it waits awake before it sleeps, where that helps; see `BusyPoll`.
@@ -81,11 +83,10 @@ class FastReactor(EPollReactor):
     KEPT_LONGEST = 0.01
     """Seconds that a turn's events may take; if they take longer, what is written in the next is not kept."""
 
-    seconds = staticmethod(monotonic)
-
     _selectables: Watched
 
     def __init__(self, busy_poll: float = 0.0) -> None:
+        self._monotonic_epoch = time() - monotonic()
         self._turn = TurnContext()
         self.outgoing = Outgoing()
         self._is_slow = False
@@ -99,6 +100,10 @@ class FastReactor(EPollReactor):
             self._alarm = Alarm()
             self._selectables.make_room(self._alarm.fileno())
             self._poller.register(self._alarm.fileno(), EPOLLIN | EPOLLET)
+
+    def seconds(self) -> float:
+        """See `IReactorTime.seconds`."""
+        return monotonic() + self._monotonic_epoch
 
     def mainLoop(self) -> None:
         """Run until `stop`: what is due, then what has happened, again and again."""
@@ -118,7 +123,7 @@ class FastReactor(EPollReactor):
                     if self._newTimedCalls or self.threadCallQueue or self._justStopped:
                         timeout = 0.0
                     elif self._pendingTimedCalls:
-                        timeout = self._pendingTimedCalls[0].time - monotonic()
+                        timeout = self._pendingTimedCalls[0].time - self.seconds()
                         if timeout > LONGEST:
                             timeout = LONGEST
                     else:
@@ -336,3 +341,17 @@ class FastReactor(EPollReactor):
     def _check_family(self, family: Any) -> None:
         if family not in self._supportedAddressFamilies:
             raise error.UnsupportedAddressFamily(family)
+
+
+def install(*, busy_poll: float = 0.0) -> FastReactor:
+    """Install it as the global reactor, and return it; see `netecho.reactor.install`.
+
+    What runs children on a parent's reactor, as Twisted's own tests do, calls the `install` of the module
+    that has its class.
+
+    Raises:
+        ReactorAlreadyInstalledError: something has imported `twisted.internet.reactor` already.
+    """
+    reactor = FastReactor(busy_poll)
+    installReactor(reactor)
+    return reactor

@@ -203,9 +203,13 @@ class DirectTLSTransport(BufferingTLSTransport):
         self.write = self._traffic.write  # type: ignore[method-assign]
 
     def abortConnection(self) -> None:
-        """Disconnect at once, and deliver nothing more."""
-        self._traffic.muted = True
-        super().abortConnection()
+        """Disconnect at once, deliver nothing more, and send nothing more.
+
+        A close_notify, which Twisted's own writes here and the transport beneath then drops, would be sent at
+        once here, and have the peer take what it has for all that there was.
+        """
+        self._aborted = self.disconnecting = self._traffic.muted = True
+        self.transport.abortConnection()
 
     def _checkHandshakeStatus(self) -> None:
         super()._checkHandshakeStatus()
@@ -229,6 +233,9 @@ class DirectTLSTransport(BufferingTLSTransport):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See `IProtocol.connectionLost`: the transport beneath has ended."""
         self._traffic.close()
+        if self._traffic.records is not None and not self._traffic.lost:
+            # After an exception, or within an event, something is unread. Only behind that is an end found.
+            self._traffic.received(b"")
         TLSMemoryBIOProtocol.connectionLost(self, reason)
         self._traffic.forget()
         self.write = self.dataReceived = _discard  # type: ignore[method-assign]

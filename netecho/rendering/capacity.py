@@ -41,7 +41,7 @@ def parts(found: Found) -> Iterator[RenderableType]:
     held = found.rate is not None and found.confirmed
     verdict = Table.grid(padding=(0, 1, 0, 0))
     verdict.add_column(no_wrap=True)
-    verdict.add_column()
+    verdict.add_column(overflow="fold")
     verdict.add_row(Text("✔", "green") if held else Text("✘", "bold red"), Text(escape(found.words), "bold"))
     if found.limited_by == "client":
         verdict.add_row(Text("✘", "bold red"), Text("it is the limit of this client", "bold red"))

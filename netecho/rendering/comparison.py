@@ -23,6 +23,8 @@ _ANY_WIDTH: Final = 1_000
 _STYLES: Final = {Verdict.FASTER: "green", Verdict.SLOWER: "bold red", Verdict.NONE: "dim"}
 _MOST_AS_PERCENT: Final = 10.0
 """A ratio from which on it is shown as a multiple."""
+_LEAST_AS_PERCENT: Final = 0.0005
+"""A ratio below which it would be rounded to nothing."""
 
 
 def show_comparison(
@@ -116,13 +118,15 @@ def _interval(change: Change) -> str:
 def _percent(ratio: float) -> str:
     if ratio >= _MOST_AS_PERCENT:
         return f"{ratio:,.0f} times"
+    if ratio < _LEAST_AS_PERCENT:  # nothing ever takes 100% less time
+        return "<-99.9%"
     return f"{100 * (ratio - 1):+.1f}%"
 
 
 def _verdict(comparison: Comparison, allowed: float | None) -> Table:
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True)
-    grid.add_column()
+    grid.add_column(overflow="fold")
     if allowed is not None:
         regressions = [escape(change.metric) for change in comparison.regressions(allowed)]
         by = f"more than {100 * allowed:g}%"

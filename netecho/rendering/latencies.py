@@ -59,8 +59,8 @@ def statistics_and_histogram(summary: Summary, console: Console) -> RenderableTy
 def histogram_below(
     response: Histogram, console: Console, counted: str = "echoes"
 ) -> Iterator[RenderableType]:
-    """Yield a histogram to stand under what is above it, if it has samples enough to show anything."""
-    if response.count >= _FEWEST_SAMPLES:
+    """Yield a histogram to stand under what is above it, if it has samples and room to show anything."""
+    if response.count >= _FEWEST_SAMPLES and console.width >= _LEAST_HISTOGRAM_WIDTH:
         yield ""
         yield _histogram(response, console, min(console.width, _WIDEST_HISTOGRAM), counted)
 

@@ -35,7 +35,7 @@ def parts(latency: LoadedLatency) -> Iterator[RenderableType]:
     yield ""
     lines = Table.grid(padding=(0, 1, 0, 0))
     lines.add_column(style="dim", width=_LABEL_WIDTH - 1, no_wrap=True)
-    lines.add_column()
+    lines.add_column(overflow="fold")
     ratio = "not known" if latency.ratio is None else f"{latency.ratio:,.1f} times as long at p50"
     lines.add_row("under load", Text(ratio, "bold"))
     lines.add_row("responsiveness", _responsiveness(latency))

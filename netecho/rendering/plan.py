@@ -12,11 +12,22 @@ from netecho.rendering.streams import escape
 _OPENED: Final[Mapping[str, str]] = {Mode.CONNECT: "connections", Mode.HANDSHAKE: "handshakes"}
 """What exchanges are, where they are no messages."""
 
+_FASTEST: Final = 1e12
+"""Rates in a file that nothing comes near to are not believed."""
+
 
 def whole_number(values: Mapping[str, Any], key: str) -> int | None:
     """Return a whole number from a plan; `None` if it has no such number there."""
     value = values.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 63 else None
+
+
+def _rate(plan: Mapping[str, Any], key: str) -> float | None:
+    """Return a rate from a plan; `None` if there is none there that is."""
+    value = plan.get(key)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value if 0 < value < _FASTEST else None
 
 
 def opened(plan: Mapping[str, Any]) -> str | None:
@@ -29,8 +40,7 @@ def what_was_run(plan: Mapping[str, Any]) -> str:
     """Return a plan in words, on one line."""
     words = [f"{escape(plan.get('model', 'closed'))} loop"]
     for key, more in (("rate_per_s", ""), ("rate_per_connection_per_s", " on each connection")):
-        rate = plan.get(key)
-        if isinstance(rate, (int, float)):
+        if (rate := _rate(plan, key)) is not None:
             words[0] += f" at {humanise.rate(rate)}{more}"
     kind = opened(plan)
     if (connections := whole_number(plan, "connections")) is not None:

@@ -128,7 +128,10 @@ def _quoted(text: str) -> str:
 
 def died_line(particulars: Mapping[str, Any]) -> str:
     """Return what a `worker_died` event says, in a line."""
-    line = f"worker {particulars['worker']} (process {particulars['pid']}) {escape(particulars['reason'])}"
+    process = (
+        f" (process {particulars['pid']})" if particulars["pid"] else ""
+    )  # one that was refused has none
+    line = f"worker {particulars['worker']}{process} {escape(particulars['reason'])}"
     pause_ns = particulars.get("restart_ns")
     return line if pause_ns is None else f"{line}; another one starts in {humanise.duration(pause_ns)}"
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from netecho.measure import humanise
 from netecho.measure.comparison import Comparison
+from netecho.measure.pauses import Pauses
 from netecho.measure.responsiveness import LoadedLatency
 from netecho.measure.sending import Sending
 from netecho.measure.setup import PIECES
@@ -128,7 +129,7 @@ def _target(summary: Summary) -> str:
 def _facts(summary: Summary, console: Console) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", width=_LABEL_WIDTH, no_wrap=True)
-    grid.add_column()
+    grid.add_column(overflow="fold")
     grid.add_row("rate", _rate(summary))
     series = _rates_over_time(summary)
     if len(series) >= _FEWEST_INTERVALS:
@@ -164,11 +165,12 @@ def _rates_over_time(summary: Summary) -> list[float]:
     longest_ns = max((interval.length_ns for interval in summary.intervals), default=0)
     sending = summary.sending
     end_ns = math.inf if sending is None else max(sending.planned_ns, sending.took_ns)
+    pauses = Pauses(summary.intervals)
     return [
         interval.exchanges_per_s
         for interval in summary.intervals
         if interval.length_ns >= longest_ns * _SLIVER_SHARE
-        and interval.start_ns + interval.length_ns / 2 <= end_ns
+        and pauses.under_way_ns(interval.start_ns) + interval.length_ns / 2 <= end_ns
     ]
 
 
@@ -282,14 +284,10 @@ def _comparison(summary: Summary) -> Iterator[RenderableType]:
     if told is None:
         return
     try:
-        read = Comparison.from_json(told)
-    except ValueError:  # it has come from a file that says anything
+        read, allowed = Comparison.from_json(told), told.get("allowed")
+        share = None if allowed is None else float(allowed)
+    except (ValueError, TypeError, OverflowError):  # it has come from a file that says anything
         return
     if read.changes:
-        allowed = told.get("allowed")
         yield ""
-        yield from comparison.parts(
-            read,
-            (str(told.get("baseline")), "this run"),
-            allowed if isinstance(allowed, float) else None,
-        )
+        yield from comparison.parts(read, (str(told.get("baseline")), "this run"), share)

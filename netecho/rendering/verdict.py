@@ -18,7 +18,7 @@ def marks(summary: Summary) -> RenderableType:
     """Return a line for each objective, for whether to trust the result, and for each caveat."""
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True)
-    grid.add_column()
+    grid.add_column(overflow="fold")
     for objective in summary.slo:
         passed = objective.get("passed") is True
         grid.add_row(

@@ -19,6 +19,7 @@ from netecho.measure.payload import PERIOD
 from netecho.measure.recorder import Recorder
 from netecho.measure.reflected_flow import ReflectedFlow
 from netecho.measure.setup import CONNECT, FIRST_BYTE, HANDSHAKE, HANDSHAKE_RESUMED
+from netecho.protocols._backoff import Backoff
 from netecho.protocols._contract import Kind, Receipt
 from netecho.protocols._first_byte import tell_first_byte
 from netecho.services.failures import loss_kind
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from netecho.measure.oneway import Reflection
     from netecho.protocols._contract import Answer, OnReply
     from netecho.services.benchmark import Benchmark
-
-RETRY_FIRST: Final = 0.05
-RETRY_LONGEST: Final = 1.0
-"""Seconds before a lost connection is opened again: twice as long after each that brought no echo."""
 
 _ENDS: Final = (Outcome.COMPLETED, Outcome.CORRUPTED)
 """What an echo that ends an exchange turns out to be."""
@@ -65,7 +62,7 @@ class Connection:
         """The payloads, if they repeat and there is no end to them but that of the run."""
         self._exchanger: Any = None  # an Exchanger, or None
         self._route = benchmark.route_of_one()
-        self._retry_after = RETRY_FIRST
+        self.backoff = Backoff()
         self.flow = Flow(benchmark.recorder)
         self._earlier: FlowTotal | None = None
         """What became of datagrams in this phase before the connection was last opened."""
@@ -257,10 +254,10 @@ class Connection:
     def reopen_later(self) -> None:
         """Connect again after a pause, and go on sending."""
         if self.flow.highest >= 0:
-            self._retry_after = RETRY_FIRST
+            self.backoff.reset()
 
         async def reopen() -> None:
-            if await self.reopen(self._next_pause()):
+            if await self.reopen(self.backoff.pause()):
                 self._benchmark.connection_reopened()
 
         Deferred.fromCoroutine(reopen())
@@ -293,11 +290,6 @@ class Connection:
     def retire(self, retired: Callable[[], object]) -> None:
         """See `netecho.services.retiring.Retiring`, which connections are where they retire."""
         raise NotImplementedError
-
-    def _next_pause(self) -> float:
-        """Return for how many seconds to leave the other end alone."""
-        pause, self._retry_after = self._retry_after, min(2 * self._retry_after, RETRY_LONGEST)
-        return pause
 
     def close(self) -> Deferred[None] | None:
         """End the connection; see `Exchanger.close` for what is returned."""

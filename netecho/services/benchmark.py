@@ -29,8 +29,9 @@ from netecho.measure.recorder import Recorder
 from netecho.measure.setup import RESOLVE
 from netecho.measure.summary import Connections, Summary
 from netecho.plans import SECOND, BenchPlan, Mode, Verify
+from netecho.protocols._backoff import LONGEST
 from netecho.protocols._contract import Adapter, Kind, Route
-from netecho.services.bench_connection import RETRY_LONGEST, Connection
+from netecho.services.bench_connection import Connection
 from netecho.services.conclusion import conclude
 from netecho.services.connection_ramp import ConnectionRamp, kinds_of
 from netecho.services.handshake import describe
@@ -44,7 +45,7 @@ SWEEPS_PER_TIMEOUT: Final = 20
 """How often in one timeout its expiry is looked for."""
 GRACE: Final = 5
 """How often it is not looked for after a time in which the client did not run."""
-_PAUSE_NS: Final = int(RETRY_LONGEST * SECOND)
+_PAUSE_NS: Final = int(LONGEST * SECOND)
 """For how long a server is left alone, at most, before it is asked for another connection."""
 _TURNS_TO_CLOSE: Final = 2
 """Turns of the reactor in which connections are closed that have nothing more to send: the first may be the
@@ -209,9 +210,9 @@ class Benchmark:
 
     def route_of_one(self) -> Route:
         """Return the way that one connection takes, and those that come after it in its place."""
-        if not self.plan.resume:
-            return self.route
-        return dataclasses.replace(self.route, tls=ResumingContext(self.route.tls))
+        context = ResumingContext(self.route.tls) if self.plan.resume else self.route.tls
+        on_reopened = self._connection_replaced if self.plan.reconnect else None
+        return dataclasses.replace(self.route, tls=context, on_reopened=on_reopened)
 
     def _new(self, number: int) -> Connection:
         return self._looped(self, number) if self._open_loop is None else self._open_loop.connection(number)
@@ -310,6 +311,11 @@ class Benchmark:
         """Note that there is somebody to answer."""
         self.roster.reopened += self.is_measuring
         self._connected_ns = self.clock()
+
+    def _connection_replaced(self) -> None:
+        """Count a connection that fell silent, and the new one in its place; what was in flight times out."""
+        self.roster.lost += self.is_measuring
+        self.connection_reopened()
 
     def connection_lost(self, connection: Connection, kind: str) -> None:
         """Count a connection that ended by itself, with what was in flight on it, and open it again."""

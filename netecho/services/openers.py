@@ -25,7 +25,7 @@ from netecho.measure.flow import Flow
 from netecho.measure.setup import CONNECT, HANDSHAKE, HANDSHAKE_RESUMED, RESOLVE, Setup
 from netecho.plans import Mode
 from netecho.protocols._contract import Route
-from netecho.services.bench_connection import RETRY_FIRST, Connection
+from netecho.services.bench_connection import Connection
 from netecho.services.open_loop import PacedConnection
 from netecho.services.opening import Opening
 from netecho.services.resolving import connect_failure, is_name, resolve
@@ -110,10 +110,10 @@ class Opener(Connection):
             self._answered = False
             # Nobody is helped by being asked at once again. A schedule asks when it says, but not in this
             # very turn, in which it may be sending.
-            await deferLater(benchmark.reactor, 0.0 if benchmark.plan.open_loop else self._next_pause())
+            await deferLater(benchmark.reactor, 0.0 if benchmark.plan.open_loop else self.backoff.pause())
         else:
             self._answered = True
-            self._retry_after = RETRY_FIRST
+            self.backoff.reset()
             flow.replied(0, ended_ns, 0)
             if self._with_tls:
                 ended_ns = self._clock()

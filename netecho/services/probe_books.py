@@ -63,6 +63,8 @@ class ProbeBooks:
         self._late_samples: list[int] = []
         self._begun_ns = 0
         self._ended_ns = 0
+        self._over_ns = 0
+        """When the end of all that has left was known: to wait for what is lost is no part of the load."""
 
     @property
     def counts(self) -> Counts:
@@ -81,7 +83,7 @@ class ProbeBooks:
 
     def begin(self, now_ns: int) -> None:
         """Have the schedule begin."""
-        self._begun_ns = self._ended_ns = now_ns
+        self._begun_ns = self._ended_ns = self._over_ns = now_ns
 
     def end(self, now_ns: int) -> None:
         """Have the run end now, and not when the last thing happened."""
@@ -95,6 +97,7 @@ class ProbeBooks:
     def send(self, due_ns: int, now_ns: int) -> tuple[int, bytes]:
         """Count the next probe as sent now; return its number and its payload."""
         self._late_samples.append(now_ns - due_ns)
+        self._ended_ns = now_ns
         sequence = self._flow.sent(due_ns, now_ns, self._payload.size)
         return sequence, self._payload.make(sequence)
 
@@ -156,7 +159,7 @@ class ProbeBooks:
     def give_up(self, now_ns: int) -> None:
         """Count as lost what has waited too long by now."""
         for sequence in self._flow.give_up(now_ns - self._plan.timeout_ns + 1):
-            self._ended_ns = now_ns
+            self._over_ns = now_ns
             self._on_probe(ProbeReply(sequence, None, self._payload.size, None))
 
     def lose(self, kind: str, now_ns: int) -> None:
@@ -184,6 +187,7 @@ class ProbeBooks:
         *,
         interrupted: bool,
         lost: int,
+        reopened: int,
         transport: Mapping[str, Any] | None,
     ) -> Summary:
         """Return what the run means.
@@ -194,13 +198,15 @@ class ProbeBooks:
             instrument: what counts the processor time, from when it began.
             interrupted: it was ended before its time.
             lost: how many connections were.
+            reopened: how often there was a new one in the place of one that was.
             transport: what TLS came to.
         """
         self._count_lateness()
-        elapsed = self._ended_ns - self._begun_ns
+        over_ns = max(self._over_ns, self._ended_ns)
+        under_way_ns = over_ns - self._begun_ns
         cpu_share = steal_share = None
-        if elapsed >= _MEANINGFUL_ELAPSED:
-            cpu_share, steal_share = instrument.cpu_share(elapsed), instrument.steal_share()
+        if under_way_ns >= _MEANINGFUL_ELAPSED:
+            cpu_share, steal_share = instrument.cpu_share(under_way_ns), instrument.steal_share()
         flow, recorder = self._flow, self.recorder
         datagrams = datagrams_of([FlowTotal.of(0, flow)] if isinstance(flow, DatagramFlow) else [])
         recorder.one_way.losses = datagrams.losses or Losses()
@@ -222,11 +228,11 @@ class ProbeBooks:
         return Summary(
             command="client",
             started=started,
-            elapsed_ns=elapsed,
+            elapsed_ns=(self._ended_ns if self.counts.completed else over_ns) - self._begun_ns,
             interrupted=interrupted,
             system=system,
             plan=plan_of_result(self._plan, self._adapter),
-            connections=Connections(requested=1, opened=1, failed=0, lost=lost),
+            connections=Connections(requested=1, opened=1, failed=0, lost=lost, reopened=reopened),
             counts=self.counts,
             errors=dict(recorder.errors),
             statuses=dict(recorder.statuses),

@@ -6,6 +6,7 @@ held it up. What was sent and what came of it is in its books: `netecho.services
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Mapping
@@ -76,7 +77,7 @@ class ProbeRun:
         self._reactor = reactor
         self._plan = plan
         self._adapter = adapter
-        self._route = route
+        self._route = dataclasses.replace(route, on_reopened=self._connection_replaced)
         self._clock = clock
         self._on_interval = on_interval
         self._books = ProbeBooks(plan, adapter, on_probe, key)
@@ -90,7 +91,7 @@ class ProbeRun:
         self._expiry_call: Any = None
         self._held = False
         self._interrupted = False
-        self._lost = 0
+        self._lost = self._reopened = 0
 
     @property
     def setup(self) -> Mapping[str, Histogram]:
@@ -150,6 +151,7 @@ class ProbeRun:
             instrument,
             interrupted=self._interrupted,
             lost=self._lost,
+            reopened=self._reopened,
             transport=self._agreed,
         )
         if parted is not None and not self._interrupted:
@@ -249,9 +251,14 @@ class ProbeRun:
             )
         else:
             self.failure = explain_loss(reason, target)
-        self._lost = 1
+        self._lost += 1
         self._books.lose(kind, now)
         self._finish()
+
+    def _connection_replaced(self) -> None:
+        """Count a connection that fell silent, and the new one in its place; what was in flight times out."""
+        self._lost += 1
+        self._reopened += 1
 
     def _tick(self) -> None:
         """End an interval."""

@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import os
 import socket
+import stat
 from typing import Any
 
 from OpenSSL import SSL
@@ -86,7 +87,7 @@ async def resolve(
         kind: what will be sent there.
 
     Raises:
-        ResolveError: the host has no address of the family asked for.
+        ResolveError: the host has no address of the family asked for, or nobody can look for it.
         UsageError: the host is an address of the other family.
     """
     family = _family(sockets)
@@ -104,6 +105,8 @@ async def resolve(
         _ADDRESS_TYPES[family],
         "UDP" if kind is Kind.DATAGRAM else "TCP",
     )
+    if not found.complete.called and _lacks_threads(reactor):
+        raise ResolveError(f"{host} cannot be resolved: the system has no room for another thread")
     addresses = await found.complete
     _end_threads(reactor)
     if not addresses:
@@ -112,6 +115,11 @@ async def resolve(
     if kind is Kind.DATAGRAM:
         addresses.sort(key=lambda address: ":" in address)
     return tuple(addresses)
+
+
+def _lacks_threads(reactor: Any) -> bool:
+    """Return whether a name is resolved in threads and there is none, of which Twisted says nothing."""
+    return IReactorThreads.providedBy(reactor) and not reactor.getThreadPool().workers
 
 
 def _end_threads(reactor: Any) -> None:
@@ -171,7 +179,10 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         return NoFileError(f"{what} failed: too many open files; raise the limit with ulimit -n")
     if bound:
         return ConnectError(f"{what} failed: cannot send from the --source address: {_words(error)}")
-    if isinstance(error, twisted_error.ConnectionRefusedError) or number == errno.ECONNREFUSED:
+    refused = isinstance(error, twisted_error.ConnectionRefusedError) or number == errno.ECONNREFUSED
+    if target.path is not None and (refused or number == errno.ENOTSOCK) and _is_other_file(target.path):
+        return ConnectError(f"{what} failed: what is there is no socket")
+    if refused:
         return RefusedError(f"{what} refused: {_nothing_listens(target)}")
     if isinstance(error, _TIMED_OUT):
         return ConnectTimeoutError(
@@ -181,7 +192,7 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         return UnreachableError(f"{what} failed: there is no route to it; check the address and the network")
     if isinstance(error, (twisted_error.UnknownHostError, twisted_error.DNSLookupError)):
         return ResolveError(f"{target.host} has no address: check the name, and that name resolution works")
-    if target.path is not None and number in (errno.ENOENT, errno.ENOTSOCK):
+    if target.path is not None and number == errno.ENOENT:
         return RefusedError(f"{what} failed: there is no socket; start one with: netecho serve {target}")
     if target.path is None and number == errno.EACCES:  # connect(2) has it for these two alone
         return ConnectError(f"{what} failed: it is a broadcast address, or a firewall here refuses it")
@@ -197,6 +208,14 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
     if target.secure or isinstance(error, (SSL.Error, UnverifiedError)):
         return explain(failure, target)
     return ConnectError(f"{what} failed: {_words(error)}")
+
+
+def _is_other_file(path: str) -> bool:
+    """Return whether there is something at a path that is not a socket."""
+    try:
+        return not stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def refusal(target: Target) -> RefusedError:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import os
 import select
 import signal
 import sys
@@ -131,6 +132,7 @@ def run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
 def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
     _direct_log()
     _raise_descriptor_limit()
+    _keep_descriptors_from_children()
     if "twisted.internet.reactor" not in sys.modules:
         install()
     from twisted.internet import reactor as default_reactor
@@ -253,3 +255,16 @@ def _raise_descriptor_limit() -> None:
                 return
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
             return
+
+
+def _keep_descriptors_from_children() -> None:
+    """Have no child of ours inherit what we did, but for the standard streams.
+
+    Twisted would tell the system to close it there, which is refused, and no child started, for a number
+    above a limit that has been lowered since.
+    """
+    with contextlib.suppress(OSError):  # Windows has no such directory, and an odd container may not
+        for number in map(int, os.listdir("/dev/fd")):
+            if number > 2:
+                with contextlib.suppress(OSError):  # the directory's own has been closed since
+                    os.set_inheritable(number, False)

@@ -95,7 +95,11 @@ class ServerContext:
         Raises:
             UsageError: as of `for_server`, or DTLS cannot show the certificate.
         """
-        context = self.make(SSL.DTLS_METHOD) if datagrams else self.context
+        context = self.context
+        if datagrams:
+            context = self.make(SSL.DTLS_METHOD)
+            if self.keylog is not None:
+                self.keylog.attach(context)
         return dataclasses.replace(self, context=context, alpn=self.named or alpn)
 
     def verify(self, chain: Sequence[x509.Certificate]) -> None:
@@ -196,7 +200,6 @@ def for_server(
         NetechoError: a certificate was to be made, and there is nowhere to put its authority's.
     """
     authority_made = None
-    keylog = None if plan.keylog is None else KeyLog(plan.keylog, f"--keylog {plan.keylog}")
     if plan.certificate is not None:
         credentials = certificates.read_credentials(plan.certificate, plan.key)
     elif made is not None:
@@ -204,9 +207,13 @@ def for_server(
     else:
         credentials, authority_made = certificates.make_credentials(hosts, hostname)
         made = credentials
-    make = functools.partial(_server_context, plan, credentials, keylog)
+    make = functools.partial(_server_context, plan, credentials)
+    keylog = None
     try:
         context = make(SSL.TLS_METHOD)
+        if plan.keylog is not None:  # last, as it may make a file
+            keylog = KeyLog(plan.keylog, f"--keylog {plan.keylog}")
+            keylog.attach(context)
     except BaseException:
         if authority_made is not None:
             authority_made.remove()
@@ -215,12 +222,8 @@ def for_server(
     return ServerContext(context, make, verifies, authority_made, made, credentials, plan.alpn, keylog=keylog)
 
 
-def _server_context(
-    plan: ServerTLS, credentials: Credentials, keylog: KeyLog | None, method: int
-) -> SSL.Context:
+def _server_context(plan: ServerTLS, credentials: Credentials, method: int) -> SSL.Context:
     context = _context(method, plan.minimum)
-    if keylog is not None:
-        keylog.attach(context)
     try:
         ciphers = INTERMEDIATE_CIPHERS if plan.ciphers is None else plan.ciphers
         context.set_cipher_list(ciphers.encode("ascii"))

@@ -11,7 +11,7 @@ import dataclasses
 import gc
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -28,13 +28,21 @@ from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.plans import SECOND, BenchPlan, ReactorName
 from netecho.protocols._contract import Adapter, Route
-from netecho.services import files, plan_json
+from netecho.services import files, keylog, plan_json
 from netecho.services.benchmark import Benchmark
 from netecho.services.conclusion import conclude
 from netecho.services.intervals import OnInterval, OnProgress
 from netecho.services.routing import route_by
 from netecho.services.worker_progress import STAGES, Board, Tick
-from netecho.services.workers import START_TIMEOUT, STOP_TIMEOUT, OnWorker, Parent, Worker, check_supported
+from netecho.services.workers import (
+    FIRST_DESCRIPTOR,
+    START_TIMEOUT,
+    STOP_TIMEOUT,
+    OnWorker,
+    Parent,
+    Worker,
+    check_supported,
+)
 
 NOTICE_NS: Final = 50_000_000
 """How long before the moment at which all begin they are told of it."""
@@ -93,7 +101,8 @@ class BenchWorkers:
             for member in members:
                 # What was resolved once is counted once.
                 resolve_ns = self._route.resolve_ns if member is members[0] else None
-                member.start({**self._order(member.share), "resolve_ns": resolve_ns})
+                order, descriptors = self._order(member.share)
+                member.start({**order, "resolve_ns": resolve_ns}, descriptors)
             for member in members:
                 await member.connected
             if not self.interrupted:
@@ -108,14 +117,19 @@ class BenchWorkers:
         if not self.interrupted and not any(member.account.part.connections.opened for member in members):
             raise self._failure()
 
-    def _order(self, share: BenchPlan) -> dict[str, Any]:
-        return {
+    def _order(self, share: BenchPlan) -> tuple[dict[str, Any], list[int]]:
+        """Return a worker's order, and the descriptors that it inherits."""
+        log = None if self._route.tls is None else self._route.tls.keylog
+        lent, pipes = keylog.lend(share.tls, log, FIRST_DESCRIPTOR)
+        plan = dataclasses.replace(share, tls=lent, slo=(), abort_on_fail=False)
+        order = {
             "work": "bench",
             "reactor": self._reactor_name,
-            "plan": plan_json.to_json(dataclasses.replace(share, slo=(), abort_on_fail=False)),
+            "plan": plan_json.to_json(plan),
             "files": files.kept(),
             "addresses": self._route.addresses,
         }
+        return order, pipes
 
     def _failure(self) -> NetechoError:
         """Return why there was not one connection."""
@@ -170,10 +184,10 @@ class _Member:
         """Fires when it has opened its connections, as far as it could, or has ended."""
         self.ended: Deferred[None] = Deferred()
 
-    def start(self, order: Mapping[str, Any]) -> None:
-        """Start it."""
+    def start(self, order: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Start it, with descriptors that it inherits."""
         try:
-            self.worker.start(order)
+            self.worker.start(order, descriptors)
         except OSError as error:
             self._ended(f"was refused by the system: {error.strerror or error}")
         else:

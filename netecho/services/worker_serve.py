@@ -17,7 +17,7 @@ from netecho import protocols
 from netecho.errors import NetechoError
 from netecho.plans import ListenPlan, ReactorName
 from netecho.protocols._contract import OnEvent, Opened, Totals
-from netecho.services import files, plan_json, tls
+from netecho.services import files, keylog, plan_json, tls
 from netecho.services.certificates import Credentials
 from netecho.services.echo_server import EchoServer, resolve_bind_address
 from netecho.services.keys import read_key
@@ -103,9 +103,12 @@ class ServerWorkers:
                 address = await resolve_bind_address(self._reactor, target)
                 self.listeners.append(protocols.for_target(target).open(address, plan.workers))
             bound = dataclasses.replace(plan, listeners=tuple(one.target for one in self.listeners))
+            log = None if self.tls is None else self.tls.keylog
+            lent, pipes = keylog.lend(plan.tls, log, FIRST_DESCRIPTOR + len(self.listeners))
             for index, share in enumerate(bound.split()):
-                sockets = [one.sockets[index].fileno() for one in self.listeners]
-                post = _Post(self._reactor, index, self._order(share), sockets, self._on_worker, self._tell)
+                descriptors = [*(one.sockets[index].fileno() for one in self.listeners), *pipes]
+                order = self._order(dataclasses.replace(share, tls=lent))
+                post = _Post(self._reactor, index, order, descriptors, self._on_worker, self._tell)
                 self._posts.append(post)
                 post.failed.addErrback(self._fail)
                 post.fill()
