@@ -14,6 +14,7 @@ MOMENT = 50.0
 """The moment of these tests, in which a look takes 1."""
 MOST = 42
 EVENT = [(7, 1)]
+SEVERAL = [(7, 1), (8, 1)]
 
 
 class World:
@@ -23,6 +24,8 @@ class World:
         self.now = 0.0
         self.next = float("inf")
         """When the next event comes."""
+        self.events = EVENT
+        """What comes then."""
         self.polls: list[float | None] = []
         """How long each poll was to wait."""
         self.slept = 0
@@ -44,14 +47,14 @@ class World:
         self.now = max(self.now, until)
         if self.next <= self.now:
             self.next = float("inf")
-            return EVENT
+            return self.events
         return []
 
-    def wait(self, busy: BusyPoll, gap: float, timeout: float | None = None) -> bool:
-        """Wait for an event that comes in `gap`; return whether that was done awake."""
-        self.next = self.now + gap
+    def wait(self, busy: BusyPoll, gap: float, events: list[Any] = EVENT) -> bool:
+        """Wait for what comes in `gap`; return whether that was done awake."""
+        self.next, self.events = self.now + gap, events
         slept = self.slept
-        assert busy.poll(timeout, MOST) == EVENT
+        assert busy.poll(None, MOST) == events
         return self.slept == slept
 
 
@@ -121,6 +124,16 @@ def test_it_learns_that_it_helps_again(world: World, busy: BusyPoll) -> None:
     waits = [world.wait(busy, MOMENT / 2) for _ in range(4 * ASLEEP_MOST)]
     assert waits.count(False) <= 3 * ASLEEP_MOST
     assert all(waits[-100:])
+
+
+def test_several_at_a_time_are_waited_for_asleep(world: World, busy: BusyPoll) -> None:
+    """When several events have come together the next wait is asleep, until one comes alone again."""
+    assert world.wait(busy, MOMENT / 2)
+    assert world.wait(busy, 0, SEVERAL)
+    for _ in range(10):
+        assert not world.wait(busy, MOMENT / 2, SEVERAL)
+    assert not world.wait(busy, MOMENT / 2)
+    assert world.wait(busy, MOMENT / 2)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=100), st.integers(1, 5))

@@ -21,7 +21,8 @@ class BusyPoll:
     Whether that helps is learnt from whether one came in that moment. If none did, the next three waits are
     asleep from the beginning; then fifteen, and so on to `ASLEEP_MOST`. If one did, half as many as before.
     So a process that has nothing to do sleeps, and so, nearly always, does one whose events come seldom, or
-    one that would keep those it waits for from their processor.
+    one that would keep those it waits for from their processor. One whose events come several at a time
+    sleeps too: the more of them have come by the time it wakes, the less it does for each.
 
     Args:
         poll: waits, at most so many seconds (`None` or less than 0: for ever), for at most so many events.
@@ -43,16 +44,20 @@ class BusyPoll:
         self._asleep = 0
         """How many waits were to be asleep from the beginning after the last one that was not."""
         self._left = 0
-        """How many of these are left."""
+        """How many of these are left, those not counted in which several events came."""
 
     def poll(self, timeout: float | None, most: int) -> list[Any]:
         """Wait as `poll` does, which was given."""
         poll = self._poll
         if self._left:
-            self._left -= 1
-            return poll(timeout, most)
+            events = poll(timeout, most)
+            if len(events) < 2:
+                self._left -= 1
+            return events
         events = poll(0, most)
         if events or timeout == 0:
+            if len(events) > 1:
+                self._left = 1
             return events
         clock = self._clock
         now = clock()
