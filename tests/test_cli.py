@@ -52,6 +52,7 @@ SERVE: dict[str, Any] = {
     "server_tls": ServerTLS(),
     "reply": ReplyMode.ECHO,
     "reactor_name": None,
+    "busy_poll_ns": None,
     "workers": 1,
     "hmac_key": None,
     "stateful": False,
@@ -170,6 +171,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("serve --proto udp --tls", {**SERVE, "proto": "udp", "tls": True}),
     ("serve --reply CHARGEN", {**SERVE, "reply": ReplyMode.CHARGEN}),
     ("serve --reactor fast", {**SERVE, "reactor_name": ReactorName.FAST}),
+    ("serve --busy-poll 20us", {**SERVE, "busy_poll_ns": 20_000}),
     (
         "serve --cert c --key k --client-ca a --alpn h2,x --alpn y --tls-min 1.3 --ciphers z --keylog l",
         {**SERVE, "server_tls": ServerTLS("c", "k", "a", ("h2", "x", "y"), TLSVersion.TLS_1_3, "z", "l")},

@@ -170,6 +170,21 @@ def test_installed_by_its_module() -> None:
     assert python(INSTALLED).stdout.split() == ["netecho.reactor.fast", "FastReactor"]
 
 
+NAMED = """
+from twisted.application.reactors import installReactor
+installReactor("netecho")
+from twisted.internet import reactor
+print(type(reactor).__name__)
+"""
+
+
+@pytest.mark.skipif(ReactorName.FAST not in running.available(), reason="this system has no epoll")
+def test_installed_by_its_name() -> None:
+    """What runs Twisted's programs (`twist`, `twistd`, `trial`) knows it by a name, as a plugin."""
+    ended = python(NAMED)
+    assert (ended.stdout, ended.stderr) == ("FastReactor\n", "")
+
+
 WITHOUT_EPOLL = """
 import select, sys
 for name in [name for name in vars(select) if name.lower().startswith("epoll")]:

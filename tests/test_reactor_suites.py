@@ -28,6 +28,10 @@ from tests.twisted_suites import EPOLL, FAST
 
 REACTORS: Final = ["twisted.internet.test"]
 """All of this package: its reactor-parametrised suites, and those around them on the global reactor."""
+WAITS: Final = [
+    f"twisted.internet.test.test_{name}" for name in ("core", "fdset", "stdio", "threads", "time", "udp")
+]
+"""Those of them where it matters how the reactor waits."""
 TRANSPORTS: Final = [
     "twisted.protocols.test.test_tls",
     "twisted.test.test_internet",
@@ -238,6 +242,19 @@ def test_only_chance_is_excused(epoll: list[Outcome], fast: list[Outcome], settl
                 "twisted.web.test.test_websocket.": 10,
             },
             id="transports",
+        ),
+        pytest.param(
+            "fast-busy",
+            WAITS,
+            {
+                "": 60,
+                ".test_core.": 12,
+                ".test_fdset.": 8,
+                ".test_threads.": 8,
+                ".test_time.": 2,
+                ".test_udp.": 30,
+            },
+            id="waits",
         ),
         pytest.param(
             "fast-tls",

@@ -1,13 +1,14 @@
 """Twisted's own test suites, run by trial with one kind of reactor throughout, in a process of their own.
 
-    python -m tests.twisted_suites epoll|fast|fast-tls FILE SUITE... [--without TEST]...
+    python -m tests.twisted_suites epoll|fast|fast-busy|fast-tls FILE SUITE... [--without TEST]...
 
 A process has one global reactor for good, and Twisted makes a test case for each kind of reactor when its
 reactor-parametrised suites are imported; so both are set first. What comes of each test is written to FILE,
 as it comes: a line of JSON when a test begins, and one for each outcome.
 
-`fast-tls` is the fast reactor with its TLS transport wherever Twisted would make one of its own: there are
-more tests of that over other transports, made by hand, than there are over a reactor's.
+`fast-busy` is the fast reactor as `netecho serve` has it, which waits awake for a moment. `fast-tls` is the
+fast reactor with its TLS transport wherever Twisted would make one of its own: there are more tests of that
+over other transports, made by hand, than there are over a reactor's.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ EPOLL: Final = "twisted.internet.epollreactor.EPollReactor"
 FAST: Final = "netecho.reactor.fast.FastReactor"
 HANGS: Final = 15.0
 """Seconds after which a test has failed that waits for what does not come; the slowest of them takes one."""
+BUSY_POLL: Final = 50e-6
+"""Seconds for which `fast-busy` waits awake."""
 TOGETHER: Final = 25
 """Tests whose garbage is collected together, before the next one. Many leave sockets and loops unclosed: in
 which test Python finds that out would be left to chance, and some of them count the warnings."""
@@ -97,7 +100,10 @@ def install(kind: str) -> Any:
 
         # Twisted's tests know by the name of a reactor's class what no epoll can do, and skip it:
         # to notice that a descriptor was closed and is another's now.
-        type(install_fast()).__name__ = "EPollReactor"
+        fast = type(install_fast())
+        fast.__name__ = "EPollReactor"
+        if kind == "fast-busy":
+            fast.__init__.__defaults__ = (BUSY_POLL,)
     if kind == "fast-tls":
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -116,7 +122,7 @@ def install(kind: str) -> Any:
 def main() -> None:
     """Run the suites that the command line names."""
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("kind", choices=["epoll", "fast", "fast-tls"])
+    arguments.add_argument("kind", choices=["epoll", "fast", "fast-busy", "fast-tls"])
     arguments.add_argument("file", type=pathlib.Path)
     arguments.add_argument("suites", nargs="+")
     arguments.add_argument("--without", action="append", default=[])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
@@ -13,7 +13,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
 from netecho import protocols
-from netecho.errors import ExitStatus, NetechoError
+from netecho.errors import ExitStatus, NetechoError, UsageError
 from netecho.impairment import Impairment
 from netecho.options import (
     check_addresses,
@@ -33,6 +33,10 @@ from netecho.services import running
 from netecho.services.echo_server import EchoServer
 from netecho.services.worker_serve import ServerWorkers
 
+BUSY_POLL_NS: Final = 50_000
+"""For how long to look for events before sleeping: most peers wake and answer in less. It is what Linux's
+documentation has for network cards (net.core.busy_poll)."""
+
 
 def run(
     *,
@@ -44,6 +48,7 @@ def run(
     server_tls: ServerTLS,
     reply: ReplyMode,
     reactor_name: ReactorName | None,
+    busy_poll_ns: int | None,
     workers: int,
     hmac_key: str | None,
     stateful: bool,
@@ -62,7 +67,11 @@ def run(
     exit_with_stdin: bool,
 ) -> int:
     """Serve until SIGINT or SIGTERM, then end in order; return the exit status."""
-    running.install(reactor_name)
+    if busy_poll_ns is None:
+        busy_poll_ns = BUSY_POLL_NS
+    elif reactor_name not in (None, ReactorName.FAST):
+        raise UsageError(f"--busy-poll is of the fast reactor: the {reactor_name} one has none")
+    running.install(reactor_name, busy_poll_ns)
 
     async def main(reactor: Any, signals: running.Signals) -> int:
         plan = ListenPlan(
@@ -114,7 +123,7 @@ def run(
         if plan.workers == 1:
             server = EchoServer(reactor, plan, on_event)
         else:
-            server = ServerWorkers(reactor, plan, reactor_name, tell_of_worker, on_event)
+            server = ServerWorkers(reactor, plan, reactor_name, busy_poll_ns, tell_of_worker, on_event)
             server.failed.addErrback(lambda reason: None if told.called else told.errback(reason))
         failure: NetechoError | None = None
 

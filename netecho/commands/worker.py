@@ -20,7 +20,7 @@ def run() -> int:
     workers.ignore_signals()
     order = workers.read_order()
     name = order["reactor"]
-    running.install(None if name is None else ReactorName(name))
+    running.install(None if name is None else ReactorName(name), order.get("busy_poll_ns", 0))
     work = _work(order["work"])
 
     async def main(reactor: Any, _: running.Signals) -> int:

@@ -22,6 +22,7 @@ from netecho.reactor.logcontext import TurnContext, with_present_context
 from netecho.reactor.outgoing import Outgoing
 from netecho.reactor.timers import Alarm
 from netecho.reactor.tls import DirectTLSFactory
+from netecho.reactor.waiting import BusyPoll
 
 DIRECT: Final = (streams.DirectConnection.doRead, datagrams.Port.doRead)
 """A transport whose `doRead` is one of these is read from without a log context of its own, by its `receive`,
@@ -72,6 +73,9 @@ class FastReactor(EPollReactor):
 
     `seconds` counts from 1970, as `IDelayedCall.getTime` has to, by what the wall clock said when the reactor
     was made. From then on it is monotonic: no delayed call moves when that clock is set (twisted#2424).
+
+    Args:
+        busy_poll: for how many seconds it waits awake before it sleeps, where that helps; see `BusyPoll`.
     """
 
     KEPT_FROM = 2
@@ -81,7 +85,7 @@ class FastReactor(EPollReactor):
 
     _selectables: Watched
 
-    def __init__(self) -> None:
+    def __init__(self, busy_poll: float = 0.0) -> None:
         self._monotonic_epoch = time() - monotonic()
         self._turn = TurnContext()
         self.outgoing = Outgoing()
@@ -90,6 +94,7 @@ class FastReactor(EPollReactor):
         self._kept_from = self.KEPT_FROM
         self._alarm: Alarm | None = None
         super().__init__()
+        self._wait = BusyPoll(self._poller.poll, busy_poll).poll if busy_poll else self._poller.poll
         self._selectables = Watched(self._selectables)
         with contextlib.suppress(OSError):  # no descriptor left, perhaps: epoll's timeouts serve too
             self._alarm = Alarm()
@@ -158,7 +163,7 @@ class FastReactor(EPollReactor):
         if timeout and timeout > 0.0 and self._alarm is not None:
             timeout = self._alarm.timeout(timeout)
         try:
-            events = self._poller.poll(timeout, EVENTS)
+            events = self._wait(timeout, EVENTS)
         except OSError as failure:
             if failure.errno == errno.EINTR:
                 return
@@ -338,8 +343,8 @@ class FastReactor(EPollReactor):
             raise error.UnsupportedAddressFamily(family)
 
 
-def install() -> FastReactor:
-    """Install it as the global reactor, and return it.
+def install(*, busy_poll: float = 0.0) -> FastReactor:
+    """Install it as the global reactor, and return it; see `netecho.reactor.install`.
 
     What runs children on a parent's reactor, as Twisted's own tests do, calls the `install` of the module
     that has its class.
@@ -347,6 +352,6 @@ def install() -> FastReactor:
     Raises:
         ReactorAlreadyInstalledError: something has imported `twisted.internet.reactor` already.
     """
-    reactor = FastReactor()
+    reactor = FastReactor(busy_poll)
     installReactor(reactor)
     return reactor

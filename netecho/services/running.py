@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 
 import netecho.reactor
 from netecho.errors import ExitStatus, UsageError, UserInterruptError, is_debugging
-from netecho.plans import ReactorName
+from netecho.plans import SECOND, ReactorName
 
 try:
     import resource
@@ -57,11 +57,15 @@ def available() -> tuple[ReactorName, ...]:
     return tuple(name for name, call in _SYSTEM_CALLS.items() if hasattr(select, call))
 
 
-def install(name: ReactorName | None = None) -> None:
+def install(name: ReactorName | None = None, busy_poll_ns: int = 0) -> None:
     """Install the reactor that `run` runs: if `None`, the fast one, or Twisted's default without epoll.
 
     A command does so before it loads a protocol: there are parts of Twisted that import the reactor
     when they are imported themselves, and so would install its default.
+
+    Args:
+        name: the reactor.
+        busy_poll_ns: for how long the fast one waits awake before it sleeps.
 
     Raises:
         UsageError: this system has no such reactor.
@@ -70,7 +74,7 @@ def install(name: ReactorName | None = None) -> None:
     if name is not None and name not in available():
         raise UsageError(f"this system has no {name} reactor: --reactor takes {', '.join(available())}")
     if name is None or name is ReactorName.FAST:
-        netecho.reactor.install()
+        netecho.reactor.install(busy_poll=busy_poll_ns / SECOND)
     elif name is ReactorName.ASYNCIO:
         from twisted.internet import asyncioreactor
 

@@ -48,6 +48,7 @@ class ServerWorkers:
         reactor: runs us.
         plan: what they run.
         reactor_name: what they run on; its default if `None`.
+        busy_poll_ns: for how long they look for events before they sleep.
         on_worker: told of workers as they come and go.
         on_event: told of connections as they come and go.
     """
@@ -57,6 +58,7 @@ class ServerWorkers:
         reactor: Any,
         plan: ListenPlan,
         reactor_name: ReactorName | None,
+        busy_poll_ns: int,
         on_worker: OnWorker,
         on_event: OnEvent | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class ServerWorkers:
         self._reactor = reactor
         self._plan = plan
         self._reactor_name = reactor_name
+        self._busy_poll_ns = busy_poll_ns
         self._on_worker = on_worker
         self._on_event = on_event
         self._posts: list[_Post] = []
@@ -124,6 +127,7 @@ class ServerWorkers:
         return {
             "work": "serve",
             "reactor": self._reactor_name,
+            "busy_poll_ns": self._busy_poll_ns,
             "plan": plan_json.to_json(share),
             "files": files.kept(),
             "credentials": None if made is None else made.to_json(),

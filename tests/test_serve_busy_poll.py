@@ -1,0 +1,68 @@
+"""`netecho serve --busy-poll`: how long a server looks for events before it sleeps."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+
+from netecho.errors import ExitStatus
+from tests.servers import Server, exchange, netecho
+
+AWAKE = 0.3
+"""Seconds of processor time that a server with nothing to do uses only if it waits awake."""
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its children."""
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+def used(pid: int) -> float:
+    """Return the processor time of a process, in seconds; see proc(5)."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_waits_awake(workers: int) -> None:
+    """It does for as long as it is told to, in every process that serves; it serves and ends as ever."""
+    with Server("--busy-poll", "1h", "--workers", str(workers), "tcp://127.0.0.1:0") as server:
+        serving = family(server.process.pid)[-workers:]
+        assert len(serving) == workers
+        before = [used(pid) for pid in serving]
+        while any(used(pid) < start + AWAKE for pid, start in zip(serving, before, strict=True)):
+            os.sched_yield()
+        with server.listener.connect() as connection:
+            assert exchange(connection, b"hello") == b"hello"
+        assert server.end()["connections"] == 1
+
+
+@pytest.mark.parametrize("busy_poll", ["0", "50us"])
+def test_it_sleeps(busy_poll: str) -> None:
+    """With nothing to do it sleeps, unless it was told to wait awake: it uses no processor time."""
+    with Server("--busy-poll", busy_poll, "tcp://127.0.0.1:0") as server:
+        with server.listener.connect() as connection:
+            assert exchange(connection, b"hello") == b"hello"
+        state = ""
+        while state != "S":  # or it has not come so far
+            status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+            state = status.partition("State:")[2].split()[0]
+        assert server.end()["connections"] == 1
+
+
+@pytest.mark.parametrize("name", ["epoll", "poll", "select", "asyncio"])
+def test_other_reactors_have_none(name: str) -> None:
+    """It is of the fast reactor."""
+    done = netecho("serve", "--reactor", name, "--busy-poll", "50us")
+    assert done.returncode == ExitStatus.USAGE
+    assert done.stderr.decode() == f"netecho: --busy-poll is of the fast reactor: the {name} one has none\n"
+
+
+def test_what_is_no_duration_is_refused() -> None:
+    """In one line."""
+    done = netecho("serve", "--busy-poll", "soon")
+    assert done.returncode == ExitStatus.USAGE
+    assert done.stderr.startswith(b"netecho serve: --busy-poll: 'soon' is not a duration")
