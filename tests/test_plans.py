@@ -460,6 +460,7 @@ CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "dura
         ({"resume": True, "mode": Mode.CONNECT, "target": SECURE}, "--resume is for TLS"),
         ({"mode": Mode.CONNECT, "multiplex": MultiplexPlan(2)}, "--streams is for connections that stay"),
         ({"mode": Mode.CONNECT, "pipeline": 2}, "--pipeline is for connections that stay"),
+        ({"mode": Mode.CONNECT, "reconnect": False}, "--no-reconnect is for connections that stay"),
         ({"mode": Mode.CONNECT, "connect_rate": 5.0}, "-q how many are opened a second"),
         ({"mode": Mode.CONNECT, "rate_per_connection": 5.0}, "--rate-per-connection is for"),
         ({"mode": Mode.CONNECT, "connections_lifetime_ns": SECOND}, "those of --mode connect do not"),

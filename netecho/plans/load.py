@@ -193,6 +193,7 @@ class BenchPlan:
             ("--connect-rate", self.connect_rate is not None),
             ("--rate-per-connection", self.rate_per_connection is not None),
             ("--connections-lifetime", self.connections_lifetime_ns is not None),
+            ("--no-reconnect", not self.reconnect),
         ):
             if given:
                 raise UsageError(
