@@ -445,6 +445,7 @@ CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "dura
         ({"arrival": Arrival.POISSON}, "add -q/--rate"),
         ({"timer": Timer.HYBRID}, "--timer is how the exchanges of a rate are waited for: add -q/--rate"),
         ({"max_in_flight": 0}, "--max-in-flight must be at least 1"),
+        ({"pipeline": 1_000_001}, "--pipeline must be at most 1000000"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"abort_on_fail": True}, "--abort-on-fail needs an objective"),
         ({**RAMP, "duration_ns": SECOND}, "leave out -z"),
@@ -716,3 +717,12 @@ def test_no_proxy(plan: tuple[Any, ...], reason: str) -> None:
     """What no header can say is refused."""
     with pytest.raises(UsageError, match=reason):
         ProxyPlan(*plan)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_exchanges_without_end(parts: int) -> None:
+    """A count that no run ever comes to is divided like any other."""
+    plan = BenchPlan(Target(), connections=3, exchanges=10**27, duration_ns=SECOND)
+    shares = [part.exchanges for part in plan.split(parts)]
+    assert len(shares) == parts
+    assert sum(one or 0 for one in shares) == 10**27
