@@ -726,3 +726,34 @@ def test_exchanges_without_end(parts: int) -> None:
     shares = [part.exchanges for part in plan.split(parts)]
     assert len(shares) == parts
     assert sum(one or 0 for one in shares) == 10**27
+
+
+@pytest.mark.parametrize(
+    ("request_plan", "alpn", "wrong"),
+    [
+        (RequestPlan(), ("h2",), "--alpn h2 offers HTTP/2"),
+        (RequestPlan(), ("h2", "http/1.1"), "add --http2"),
+        (RequestPlan(), ("http/1.0",), None),
+        (RequestPlan(), ("h3",), None),
+        (RequestPlan(http2=True), ("http/1.1",), "--http2 and --alpn http/1.1 exclude each other"),
+        (RequestPlan(http2=True), ("h2",), None),
+        (RequestPlan(http2=True), (), None),
+        (RequestPlan("GET", upgrades=True), ("h2",), None),
+        (None, ("h2",), None),
+    ],
+)
+def test_version_offered(request_plan: RequestPlan | None, alpn: tuple[str, ...], wrong: str | None) -> None:
+    """The version of HTTP that is offered in the handshake is the one that is spoken then."""
+    tls = ClientTLS(alpn=alpn)
+    for make in (TalkPlan, ProbePlan, BenchPlan):
+        if wrong is None:
+            assert make(SECURE, tls=tls, request=request_plan).tls.alpn == alpn
+        else:
+            with pytest.raises(UsageError, match=wrong):
+                make(SECURE, tls=tls, request=request_plan)
+
+
+def test_no_name_is_no_sni() -> None:
+    """An empty name, as of a variable that is not set, is not taken for none."""
+    with pytest.raises(UsageError, match="--sni '' is no name"):
+        ClientTLS(server_name="")

@@ -151,7 +151,7 @@ class BenchPlan:
         self._check_mode()
         if self.abort_on_fail and not self.slo:
             raise UsageError("--abort-on-fail needs an objective to fail: --slo")
-        check_tls(self.tls, self.target)
+        check_tls(self.tls, self.target, self.request)
         check_sockets(self.sockets, self.target)
         check_fit(self.sockets.mtu, self.target, self.size)
 
