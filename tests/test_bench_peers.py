@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import csv
+import errno
 import io
 import itertools
 import json
@@ -383,6 +384,27 @@ def test_stalls_in_mid_run() -> None:
     assert result["exchanges"]["completed"] == 5
     assert result["exchanges"]["errors"] == {"timeout": 1}
     assert 300_000_000 <= result["elapsed_ns"] < 2_000_000_000
+
+
+def test_interrupted_among_failures() -> None:
+    """Who asks for far more connections than there are files for can end that, before all have failed."""
+    reactor: Any = MemoryReactorClock()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    reactor.connectTCP = refuse
+    plan = BenchPlan(Target(), connections=1000)
+    route = Route(plan.target, ("127.0.0.1",))
+    benchmark = Benchmark(reactor, plan, protocols.load("tcp"), route, 1)
+    run = Deferred.fromCoroutine(benchmark.run())
+    assert 0 < benchmark.roster.failed < 1000
+    benchmark.interrupt()
+    reactor.pump([0.0] * 10)
+    assert run.called
+    summary = benchmark.summary("2026-03-01T12:00:00Z", system.describe(reactor))
+    assert summary.interrupted
+    assert summary.errors == {"no free file": benchmark.roster.failed}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -349,6 +349,7 @@ MISTAKES = {
     "write v1, v2, v2:192.0.2.1:4711 or v2:[2001:db8::1]:4711",
     "client h 1 2": "netecho client: got unexpected extra argument(s) (2)",
     "client -m x -l 3": "netecho: -m/--message and -l/--size exclude each other: a message has its own size",
+    "client -m x --body y": "netecho: -m/--message and --body exclude each other: each says what is sent",
     "client --json - --csv -": "netecho: only one of --json -, --csv -, --hdr-log - and --json-stream "
     "can have standard output",
     "bench -n": "netecho: option '-n' requires an argument",

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection
 from websockets.sync.server import serve as serve_with_library
 
-from netecho import protocols
+from netecho import program, protocols
 from netecho.errors import UsageError
 from netecho.options import resolve_mail, resolve_request
 from netecho.plans import MailPlan, RequestPlan
@@ -137,6 +137,9 @@ def test_of_no_use() -> None:
     assert resolve_mail(tcp, None, None, None) is None
     assert resolve_mail(smtp, None, None, None) == MailPlan()
     assert resolve_mail(smtp, "<>", "a@b", None) == MailPlan("", "a@b")
+    for method, body in (("", None), (None, "")):
+        with pytest.raises(UsageError, match="is for requests: add"):
+            resolve_request(tcp, method, (), body, False)
     with pytest.raises(UsageError, match=r"--header is for requests: add --proto http, http3 or ws$"):
         resolve_request(smtp, None, ("A: b",), None, False)
     with pytest.raises(UsageError, match="--method is for requests"):
@@ -146,3 +149,30 @@ def test_of_no_use() -> None:
     done = netecho("serve", "tcp://127.0.0.1:0", "--max-message", "5")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
     assert done.stderr.endswith(b": add --proto http, http3, smtp or ws\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("client http://h --body x -l 3", "--body and -l/--size exclude each other: a body has its own size"),
+        ("client udp://h -l 0", "-l/--size: messages of 0 bytes carry nothing of standard input"),
+        ("client dtls://h --mtu 400 -l 1k", "a message of 1000 bytes does not fit into --mtu 400"),
+        ("bench http://h --mode connect --method PUT", "--method is of no use with --mode connect"),
+        ("bench http://h --mode connect --header a:b", "--header is of no use with --mode connect"),
+        ("bench http://h --mode connect --body x", "--body is of no use with --mode connect"),
+        ("bench http://h --mode connect --http2", "--http2 is of no use with --mode connect"),
+        ("bench wss://h --mode handshake --header a:b", "--header is of no use with --mode handshake"),
+        ("bench smtp://h --mode connect --from <>", "--from is of no use with --mode connect"),
+        ("bench smtp://h --mode connect --to a@b", "--to is of no use with --mode connect"),
+        ("bench smtp://h --mode connect --ehlo a", "--ehlo is of no use with --mode connect"),
+        ("bench smtp://h --mode connect --starttls -k", "--starttls is of no use with --mode connect"),
+    ],
+)
+def test_not_ignored(
+    line: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A flag about messages that would change nothing is refused before anything is sent."""
+    monkeypatch.setattr("netecho.services.running.install", lambda _: None)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert program.run(line.split()) == 2
+    assert capsys.readouterr().err.startswith(f"netecho: {says}")

@@ -15,9 +15,16 @@ import time
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 
+from netecho import protocols
 from netecho.measure.pacing import Agenda, lanes_of
 from netecho.plans import MILLISECOND, SECOND, Arrival, BenchPlan, Target
+from netecho.protocols._contract import Route
+from netecho.services import system
+from netecho.services.benchmark import Benchmark
 from tests.benches import SIZE, all_good, bench, checked, echo, ignore, running, serving
 from tests.servers import TIMEOUT, Server, netecho, receive_exactly
 
@@ -273,6 +280,30 @@ def test_interrupted() -> None:
     assert result["interrupted"]
     assert result["instrument"]["planned_ns"] <= result["elapsed_ns"]
     assert result["exchanges"]["completed"] > 100
+
+
+@pytest.mark.parametrize("interrupts", [True, False])
+def test_more_than_can_be_sent(interrupts: bool) -> None:
+    """What is left of a rate that nobody keeps up with is taken little by little, and can be interrupted."""
+    reactor: Any = MemoryReactorClock()
+    transport: Any = StringTransport()
+    plan = BenchPlan(Target(), rate=10_000.0, duration_ns=SECOND, timeout_ns=2 * SECOND)
+    route = Route(plan.target, ("127.0.0.1",))
+    benchmark = Benchmark(
+        reactor, plan, protocols.load("tcp"), route, 1, clock=lambda: round(reactor.seconds() * SECOND)
+    )
+    run = Deferred.fromCoroutine(benchmark.run())
+    transport.protocol = protocol = reactor.tcpClients[0][2].buildProtocol(IPv4Address("TCP", "::1", 8000))
+    protocol.makeConnection(transport)
+    if interrupts:
+        reactor.callLater(1.0, benchmark.interrupt)
+    reactor.pump([1.0, *[0.1] * 80])  # the client stood still for all of its schedule
+    assert run.called
+    result = benchmark.summary("2026-03-01T12:00:00Z", system.describe(reactor)).to_json()
+    due = result["instrument"]["due"]
+    assert 0 < due < 1000 if interrupts else due == 10_000
+    assert result["interrupted"] is interrupts
+    assert result["exchanges"]["sent"] == 1
 
 
 def test_shown() -> None:

@@ -14,6 +14,8 @@ from netecho import protocols
 from netecho.errors import UsageError
 from netecho.options import (
     check_addresses,
+    check_block,
+    check_mode,
     check_multiplex,
     check_proxy,
     check_qlog,
@@ -25,7 +27,7 @@ from netecho.options import (
     resolve_listeners,
 )
 from netecho.options.checks import MOST_SIZE
-from netecho.plans import MultiplexPlan, ReplyMode, RequestPlan
+from netecho.plans import Mode, MultiplexPlan, ReplyMode, RequestPlan
 from netecho.protocols import _inherited
 
 
@@ -206,3 +208,42 @@ def test_replies() -> None:
         check_replies(adapters, ReplyMode.BROADCAST)
     with pytest.raises(UsageError, match="udp cannot answer with --reply info"):
         check_replies([protocols.load("udp")], ReplyMode.INFO)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "is_conversation", "wrong"),
+    [
+        ("udp", None, False, None),
+        ("tcp", None, True, None),
+        ("udp", 1, False, None),
+        ("ws", 16 << 20, False, None),
+        ("udp", 0, False, "-l/--size: messages of 0 bytes carry nothing of standard input: write 1 or more"),
+        ("udp", 65_508, False, "-l/--size: a message on udp has at most 65507 bytes, not 65508"),
+        (
+            "quic",
+            64,
+            False,
+            "-l/--size is of probes, and quic carries a pipe as a stream: add -n, -i or -z",
+        ),
+        ("udp", 64, True, "-l/--size is of probes, and a line has its own size: add -n, -i or -z"),
+    ],
+)
+def test_sizes_of_what_is_said(name: str, size: int | None, is_conversation: bool, wrong: str | None) -> None:
+    """Where messages have the size that is asked for it is one; elsewhere it is refused, not ignored."""
+    adapter = protocols.load(name)
+    if wrong is None:
+        check_block(adapter, size, is_conversation)
+    else:
+        with pytest.raises(UsageError) as caught:
+            check_block(adapter, size, is_conversation)
+        assert str(caught.value) == wrong
+
+
+@pytest.mark.parametrize("value", [0, "", ("A: b",)])
+def test_nothing_is_said_of_messages_that_are_not_sent(value: object) -> None:
+    """What is said of messages is refused where connections only are opened, whatever it is."""
+    http = protocols.load("http")
+    check_mode(http, Mode.EXCHANGE, {"--one": value})
+    check_mode(http, Mode.CONNECT, {"--one": None})
+    with pytest.raises(UsageError, match="--one is of no use with --mode connect, which sends no messages"):
+        check_mode(http, Mode.CONNECT, {"--one": value})

@@ -447,6 +447,7 @@ CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "dura
         ({"arrival": Arrival.POISSON}, "add -q/--rate"),
         ({"timer": Timer.HYBRID}, "--timer is how the exchanges of a rate are waited for: add -q/--rate"),
         ({"max_in_flight": 0}, "--max-in-flight must be at least 1"),
+        ({"pipeline": 1_000_001}, "--pipeline must be at most 1000000"),
         ({"workers": 0}, "--workers must be at least 1"),
         ({"abort_on_fail": True}, "--abort-on-fail needs an objective"),
         ({**RAMP, "duration_ns": SECOND}, "leave out -z"),
@@ -462,6 +463,7 @@ CROWD: dict[str, Any] = {"connections_stages": (Stage(4 * SECOND, 50.0),), "dura
         ({"resume": True, "mode": Mode.CONNECT, "target": SECURE}, "--resume is for TLS"),
         ({"mode": Mode.CONNECT, "multiplex": MultiplexPlan(2)}, "--streams is for connections that stay"),
         ({"mode": Mode.CONNECT, "pipeline": 2}, "--pipeline is for connections that stay"),
+        ({"mode": Mode.CONNECT, "reconnect": False}, "--no-reconnect is for connections that stay"),
         ({"mode": Mode.CONNECT, "connect_rate": 5.0}, "-q how many are opened a second"),
         ({"mode": Mode.CONNECT, "rate_per_connection": 5.0}, "--rate-per-connection is for"),
         ({"mode": Mode.CONNECT, "connections_lifetime_ns": SECOND}, "those of --mode connect do not"),
@@ -717,3 +719,43 @@ def test_no_proxy(plan: tuple[Any, ...], reason: str) -> None:
     """What no header can say is refused."""
     with pytest.raises(UsageError, match=reason):
         ProxyPlan(*plan)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_exchanges_without_end(parts: int) -> None:
+    """A count that no run ever comes to is divided like any other."""
+    plan = BenchPlan(Target(), connections=3, exchanges=10**27, duration_ns=SECOND)
+    shares = [part.exchanges for part in plan.split(parts)]
+    assert len(shares) == parts
+    assert sum(one or 0 for one in shares) == 10**27
+
+
+@pytest.mark.parametrize(
+    ("request_plan", "alpn", "wrong"),
+    [
+        (RequestPlan(), ("h2",), "--alpn h2 offers HTTP/2"),
+        (RequestPlan(), ("h2", "http/1.1"), "add --http2"),
+        (RequestPlan(), ("http/1.0",), None),
+        (RequestPlan(), ("h3",), None),
+        (RequestPlan(http2=True), ("http/1.1",), "--http2 and --alpn http/1.1 exclude each other"),
+        (RequestPlan(http2=True), ("h2",), None),
+        (RequestPlan(http2=True), (), None),
+        (RequestPlan("GET", upgrades=True), ("h2",), None),
+        (None, ("h2",), None),
+    ],
+)
+def test_version_offered(request_plan: RequestPlan | None, alpn: tuple[str, ...], wrong: str | None) -> None:
+    """The version of HTTP that is offered in the handshake is the one that is spoken then."""
+    tls = ClientTLS(alpn=alpn)
+    for make in (TalkPlan, ProbePlan, BenchPlan):
+        if wrong is None:
+            assert make(SECURE, tls=tls, request=request_plan).tls.alpn == alpn
+        else:
+            with pytest.raises(UsageError, match=wrong):
+                make(SECURE, tls=tls, request=request_plan)
+
+
+def test_no_name_is_no_sni() -> None:
+    """An empty name, as of a variable that is not set, is not taken for none."""
+    with pytest.raises(UsageError, match="--sni '' is no name"):
+        ClientTLS(server_name="")

@@ -7,9 +7,15 @@ from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
+from twisted.python.failure import Failure
 
-from netecho.protocols._stream_client import StreamExchanger
+from netecho.plans import Target
+from netecho.protocols._contract import Route
+from netecho.protocols._stream_client import StreamExchanger, connect_protocol
 
 SIZES = st.integers(1, 5)
 
@@ -101,3 +107,37 @@ def test_no_more_is_told_when_closed() -> None:
     assert talk.transport.disconnected
     talk.exchanger.dataReceived(bytes(3))
     assert talk.replies == []
+
+
+def test_not_connected_in_time() -> None:
+    """An attempt that the route's timeout ends has timed out, whatever the endpoint calls it."""
+    reactor: Any = MemoryReactorClock()
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", 1, timeout=30)
+    connected = connect_protocol(reactor, endpoint, Route(Target(), timeout=0.5), Protocol())
+    failures: list[Failure] = []
+    connected.addErrback(failures.append)
+    reactor.advance(0.49)
+    assert not failures
+    reactor.advance(0.01)
+    assert failures[0].check(TimeoutError) is TimeoutError
+
+
+def test_connected_as_time_was_over() -> None:
+    """What connects although it is given up is connected."""
+    reactor: Any = MemoryReactorClock()
+
+    class Steadfast:
+        """An endpoint that is connected when it is told to give up."""
+
+        def connect(self, factory: Any) -> Any:
+            """See `IStreamClientEndpoint.connect`."""
+            protocol = factory.buildProtocol(None)
+            protocol.makeConnection(StringTransportWithDisconnection())
+            return Deferred(lambda attempt: attempt.callback(protocol))
+
+    protocol = Protocol()
+    connected = connect_protocol(reactor, Steadfast(), Route(Target(), timeout=0.5), protocol)
+    found: list[Any] = []
+    connected.addCallback(found.append)
+    reactor.advance(0.5)
+    assert found == [protocol]

@@ -74,6 +74,8 @@ def client(
     output.check_outputs(json=json, csv=csv, json_stream=json_stream, hdr_log=hdr_log)
     if message is not None and size is not None:
         raise UsageError("-m/--message and -l/--size exclude each other: a message has its own size")
+    if message is not None and body is not None:
+        raise UsageError("-m/--message and --body exclude each other: each says what is sent")
     return command.run(
         target=target,
         port=port,

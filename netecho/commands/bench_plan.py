@@ -97,7 +97,21 @@ def plan_of(
     hmac_key, multiplex, mode = flags["hmac_key"], flags["multiplex"], flags["mode"]
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it
-    check_mode(adapter, mode, flags["size"])
+    check_mode(
+        adapter,
+        mode,
+        {
+            "-l/--size": flags["size"],
+            "--method": flags["method"],
+            "--header": flags["headers"] or None,
+            "--body": flags["body"],
+            "--from": flags["sender"],
+            "--to": flags["recipient"],
+            "--ehlo": flags["ehlo"],
+            "--starttls": flags["client_tls"].starttls or None,
+            "--http2": (flags["http2"] and mode is Mode.CONNECT) or None,  # else it is told in the handshake
+        },
+    )
     if embedded and flags["client_tls"].starttls:
         raise UsageError("--starttls takes a target: a server of its own has no certificate for it")
     size, verify = size_of(request, adapter, flags["size"]), flags["verify"]

@@ -18,7 +18,14 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.progress import ProbeReply
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
 from netecho.measure.summary import Summary
-from netecho.options import MessageFlags, check_size, resolve_messages, resolve_target, size_of
+from netecho.options import (
+    MessageFlags,
+    check_block,
+    check_size,
+    resolve_messages,
+    resolve_target,
+    size_of,
+)
 from netecho.plans import (
     SECOND,
     ClientTLS,
@@ -28,6 +35,7 @@ from netecho.plans import (
     TalkPlan,
     Verify,
 )
+from netecho.plans.network import check_fit
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.rendering import connection
 from netecho.rendering import dialogue as rendered
@@ -83,11 +91,10 @@ def run(
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.for_target(goal)
     request, mail = resolve_messages(adapter, flags)
-    if request is not None and message is None:
-        message = request.message
-    asked = (count, interval_ns, duration_ns, json, csv, hdr_log, message)
+    payload = request.message if request is not None and message is None else message
+    asked = (count, interval_ns, duration_ns, json, csv, hdr_log, payload)
     if any(flag is not None for flag in asked) or json_stream:
-        if message is not None and count is None and interval_ns is None and duration_ns is None:
+        if payload is not None and count is None and interval_ns is None and duration_ns is None:
             count = 1
         if interval_ns == 0:
             raise UsageError("-i/--interval 0 leaves no time between probes: for a load, use netecho bench")
@@ -98,7 +105,7 @@ def run(
             interval_ns=SECOND if interval_ns is None else interval_ns,
             duration_ns=duration_ns,
             size=size,
-            message=message,
+            message=payload,
             timeout_ns=timeout_ns,
             verify=verify if request is None or request.is_echoed(size) else Verify.NONE,
             sockets=sockets,
@@ -126,16 +133,16 @@ def run(
         proxy=flags["send_proxy"],
         multiplex=flags["multiplex"],
     )
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    is_conversation = sys.stdin.isatty() and sys.stdout.isatty()
+    check_block(adapter, size, is_conversation)
+    if is_conversation:
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
-    if adapter.kind is Kind.STREAM:
-        block = BLOCK
-    else:
-        usual = DATAGRAM_SIZE if adapter.kind is Kind.DATAGRAM else BLOCK
-        if sockets.mtu is not None:
-            usual = min(usual, goal.room(sockets.mtu))
-        block = usual if size is None else size
-        check_size(adapter, block, "-l/--size")
+    block = DATAGRAM_SIZE if adapter.kind is Kind.DATAGRAM else BLOCK
+    if sockets.mtu is not None:
+        block = min(block, goal.room(sockets.mtu))
+    if size is not None:
+        block = size
+        check_fit(sockets.mtu, goal, size)
     return running.run(lambda reactor, _: _pipe(reactor, adapter, talk, block, verbose))
 
 

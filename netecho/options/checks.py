@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from netecho.errors import UsageError
@@ -149,11 +149,16 @@ def check_bounds(adapters: Iterable[Adapter], max_message: int | None) -> None:
         raise UsageError(f"--max-message is for protocols that bound messages: add --proto {words}")
 
 
-def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:
-    """Check that a protocol has what `mode` measures, and that no size is given where nothing is sent.
+def check_mode(adapter: Adapter, mode: Mode, of_messages: Mapping[str, object]) -> None:
+    """Check that a protocol has what `mode` measures, and that nothing is said of messages it does not send.
+
+    Args:
+        adapter: the protocol.
+        mode: what is repeated.
+        of_messages: the flags that say something of messages, each with what it says; `None`: not given.
 
     Raises:
-        UsageError: it has none, or a size of messages is given, which such a mode does not send.
+        UsageError: it has none, or one of the flags is given, and such a mode sends no messages.
     """
     if mode is Mode.EXCHANGE:
         return
@@ -163,8 +168,9 @@ def check_mode(adapter: Adapter, mode: Mode, size: int | None) -> None:
         raise UsageError(f"--mode {mode} is for protocols that connect, which {adapter.name} does not")
     if mode is Mode.CONNECT and adapter.secure_scheme == adapter.name:
         raise UsageError(f"{adapter.name} connects by its handshake: write --mode {Mode.HANDSHAKE}")
-    if size is not None:
-        raise UsageError(f"-l/--size is of no use with --mode {mode}, which sends no messages")
+    for flag, value in of_messages.items():
+        if value is not None:
+            raise UsageError(f"{flag} is of no use with --mode {mode}, which sends no messages")
 
 
 def check_size(adapter: Adapter, size: int, flag: str) -> None:
@@ -179,3 +185,26 @@ def check_size(adapter: Adapter, size: int, flag: str) -> None:
         raise UsageError(f"{flag}: a message on {adapter.name} has at least {least} {unit}, not {size}")
     if size > most:
         raise UsageError(f"{flag}: a message on {adapter.name} has at most {most} bytes, not {size}")
+
+
+def check_block(adapter: Adapter, size: int | None, is_conversation: bool) -> None:
+    """Check that what `client` sends without probing can go in messages of `size` bytes, if a size is given.
+
+    Args:
+        adapter: the protocol.
+        size: what -l/--size says; `None` if it was not given.
+        is_conversation: at a terminal, where a line is a message; else it is a pipe.
+
+    Raises:
+        UsageError: messages have no size that can be chosen, or not this one.
+    """
+    if size is None:
+        return
+    from netecho.protocols._contract import Kind
+
+    if is_conversation or adapter.kind is Kind.STREAM:
+        what = "a line has its own size" if is_conversation else f"{adapter.name} carries a pipe as a stream"
+        raise UsageError(f"-l/--size is of probes, and {what}: add -n, -i or -z")
+    if size == 0:
+        raise UsageError("-l/--size: messages of 0 bytes carry nothing of standard input: write 1 or more")
+    check_size(adapter, size, "-l/--size")

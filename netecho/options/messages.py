@@ -51,8 +51,8 @@ def resolve_request(
         UsageError: they make no valid request, or the protocol has no use for them.
     """
     if not adapter.has_requests:
-        for flag, value in (("--method", method), ("--body", body), ("--http2", http2)):
-            if value:
+        for flag, value in (("--method", method), ("--body", body), ("--http2", http2 or None)):
+            if value is not None:
                 words = names_of(lambda one: one.has_requests)
                 raise UsageError(f"{flag} is for requests: add --proto {words}")
         if headers and not adapter.begins_with_request:

@@ -16,6 +16,9 @@ from netecho.plans.words import SECOND, Arrival, Mode, Timer, Verify
 MAX_IN_FLIGHT: Final = 100_000
 """Datagrams of an open loop that may be in flight, unless the user says otherwise."""
 
+MAX_PIPELINE: Final = 1_000_000
+"""Exchanges that may be in flight on a connection: all are begun at once, in one turn of the reactor."""
+
 
 def share(total: int, parts: int, index: int) -> int:
     """Return part `index` of `total` divided into `parts` that differ by at most one."""
@@ -135,6 +138,8 @@ class BenchPlan:
         above_zero("-z/--duration", self.duration_ns)
         at_least(0, "-l/--size", self.size)
         at_least(1, "--pipeline", self.pipeline)
+        if self.pipeline > MAX_PIPELINE:
+            raise UsageError(f"--pipeline must be at most {MAX_PIPELINE}")
         at_least(0, "--warmup", self.warmup_ns)
         above_zero("-w/--timeout", self.timeout_ns)
         at_least(1, "--max-in-flight", self.max_in_flight)
@@ -146,7 +151,7 @@ class BenchPlan:
         self._check_mode()
         if self.abort_on_fail and not self.slo:
             raise UsageError("--abort-on-fail needs an objective to fail: --slo")
-        check_tls(self.tls, self.target)
+        check_tls(self.tls, self.target, self.request)
         check_sockets(self.sockets, self.target)
         check_fit(self.sockets.mtu, self.target, self.size)
 
@@ -193,6 +198,7 @@ class BenchPlan:
             ("--connect-rate", self.connect_rate is not None),
             ("--rate-per-connection", self.rate_per_connection is not None),
             ("--connections-lifetime", self.connections_lifetime_ns is not None),
+            ("--no-reconnect", not self.reconnect),
         ):
             if given:
                 raise UsageError(
@@ -248,7 +254,7 @@ class BenchPlan:
         if portion.exchanges is None:
             return None
         if self.rate_per_connection is None:
-            return len(portion.numbers(portion.exchanges))
+            return share(portion.exchanges, portion.parts, portion.index)
         # Each connection has its share of the exchanges, and the portion has those of its connections.
         return sum(
             share(portion.exchanges, portion.connections, number)

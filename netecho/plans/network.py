@@ -7,6 +7,7 @@ import ipaddress
 from typing import Any
 
 from netecho.errors import UsageError
+from netecho.plans.messages import RequestPlan
 from netecho.plans.targets import Target
 from netecho.plans.words import Family, TLSVersion
 
@@ -52,6 +53,8 @@ class ClientTLS:
     def __post_init__(self) -> None:
         if self.key is not None and self.certificate is None:
             raise UsageError("--key needs --cert: a key alone does not say who the client is")
+        if self.server_name == "":
+            raise UsageError("--sni '' is no name")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,7 +119,19 @@ def check_fit(mtu: int | None, target: Target, size: int = 0) -> None:
         raise UsageError(f"a message of {size} bytes does not fit into --mtu {mtu}: {target.room(mtu)} do")
 
 
-def check_tls(tls: ClientTLS, target: Target) -> None:
+def check_alpn(tls: ClientTLS, request: RequestPlan | None) -> None:
+    """Raise `UsageError` if another version of HTTP is offered in the handshake than is then spoken."""
+    if request is None or request.upgrades or not tls.alpn:
+        return
+    if request.http2 and "h2" not in tls.alpn:
+        raise UsageError(
+            f"--http2 and --alpn {','.join(tls.alpn)} exclude each other: HTTP/2 is offered as h2"
+        )
+    if not request.http2 and "h2" in tls.alpn:
+        raise UsageError("--alpn h2 offers HTTP/2, which is not spoken unless asked for: add --http2")
+
+
+def check_tls(tls: ClientTLS, target: Target, request: RequestPlan | None = None) -> None:
     """Raise `UsageError` if something is asked of TLS that a target does not speak, or not in that way."""
     if tls.starttls:
         if not target.upgrades:
@@ -127,6 +142,7 @@ def check_tls(tls: ClientTLS, target: Target) -> None:
     # A key log may have been asked for by SSLKEYLOGFILE, which is for every program that speaks TLS.
     if not target.secure and dataclasses.replace(tls, keylog=None) != ClientTLS():
         raise UsageError(f"flags for TLS are given, but {target} does not speak it: add --tls")
+    check_alpn(tls, request)
 
 
 def network_json(sockets: SocketOptions, tls: ClientTLS | None) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class TalkPlan:
 
     def __post_init__(self) -> None:
         above_zero("-w/--timeout", self.timeout_ns)
-        check_tls(self.tls, self.target)
+        check_tls(self.tls, self.target, self.request)
         check_sockets(self.sockets, self.target)
         check_fit(self.sockets.mtu, self.target)
 
@@ -72,7 +72,7 @@ class ProbePlan:
         above_zero("-z/--duration", self.duration_ns)
         at_least(0, "-l/--size", self.size)
         above_zero("-w/--timeout", self.timeout_ns)
-        check_tls(self.tls, self.target)
+        check_tls(self.tls, self.target, self.request)
         check_sockets(self.sockets, self.target)
         check_fit(self.sockets.mtu, self.target, self.payload_size)
 

@@ -197,7 +197,14 @@ def connect_protocol(
             await handshake.completed
         return protocol
 
-    return Deferred.fromCoroutine(connect()).addTimeout(route.timeout, reactor)
+    return Deferred.fromCoroutine(connect()).addTimeout(route.timeout, reactor, _time_out)
+
+
+def _time_out(outcome: Any, timeout: float) -> Any:
+    """Have what was given up fail as a timeout: endpoints have a word of their own for being cancelled."""
+    if isinstance(outcome, Failure):
+        raise TimeoutError(f"not connected in {timeout} s")
+    return outcome
 
 
 def connect_exchanger(

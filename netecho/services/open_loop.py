@@ -150,10 +150,20 @@ class OpenLoop:
         """Nothing more becomes due. What waits may still leave, until the timeout of an exchange is over."""
         self._cancel()
         if self.is_sending:
-            self._has_ended = True
-            self._depart(self._agenda.due_until(self._clock() - self._begun_ns))
-            self._call = self._reactor.callLater(self._plan.timeout_ns / SECOND, self._benchmark.stop_sending)
-            self._stop_if_complete()
+            self._catch_up(self._clock() - self._begun_ns)
+
+    def _catch_up(self, until_ns: int) -> None:
+        """Send the last of what was due, little by little: at a rate that nobody keeps up with it is much."""
+        due = self._agenda.due_until(until_ns, BURST)
+        self._depart(due)
+        if not self.is_sending:  # the last connection was lost
+            return
+        if len(due) == BURST:
+            self._call = self._reactor.callLater(0, self._catch_up, until_ns)
+            return
+        self._has_ended = True
+        self._call = self._reactor.callLater(self._plan.timeout_ns / SECOND, self._benchmark.stop_sending)
+        self._stop_if_complete()
 
     def stop(self) -> None:
         """Send nothing more: what waits never leaves."""
