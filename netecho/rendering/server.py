@@ -128,9 +128,8 @@ def _quoted(text: str) -> str:
 
 def died_line(particulars: Mapping[str, Any]) -> str:
     """Return what a `worker_died` event says, in a line."""
-    process = (
-        f" (process {particulars['pid']})" if particulars["pid"] else ""
-    )  # one that was refused has none
+    # One that the system refused to start has no number.
+    process = f" (process {particulars['pid']})" if particulars["pid"] else ""
     line = f"worker {particulars['worker']}{process} {escape(particulars['reason'])}"
     pause_ns = particulars.get("restart_ns")
     return line if pause_ns is None else f"{line}; another one starts in {humanise.duration(pause_ns)}"

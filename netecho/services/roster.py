@@ -84,10 +84,8 @@ class Roster:
         for index in range(benchmark.plan.connections):
             if rate is not None and (wait := begun + index / rate - benchmark.reactor.seconds()) > 0:
                 await deferLater(benchmark.reactor, wait)
-            elif (
-                index and not index % CONCURRENT_CONNECTS
-            ):  # attempts that fail at once would let nobody interrupt us
-                await deferLater(benchmark.reactor, 0)
+            elif index and not index % CONCURRENT_CONNECTS:
+                await deferLater(benchmark.reactor, 0)  # attempts that fail at once let nobody interrupt us
             attempts.append(self._places.run(attempt, index))
         await gatherResults(attempts, consumeErrors=True)
 
