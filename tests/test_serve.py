@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import pathlib
 import resource
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 import trustme
@@ -462,6 +464,42 @@ def test_file_in_the_way_is_left_alone(tmp_path: pathlib.Path) -> None:
     assert done.returncode == 1
     assert b"is not a socket" in done.stderr
     assert path.read_text() == "data"
+
+
+@pytest.mark.parametrize(
+    ("validity", "says"),
+    [
+        ({"not_after": datetime.datetime(2024, 2, 3, 4, 5)}, "expired on 2024-02-03 04:05 UTC"),
+        ({"not_before": datetime.datetime(2199, 1, 1)}, "is not valid before 2199-01-01 00:00 UTC"),
+    ],
+)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_certificate_that_clients_refuse(
+    validity: dict[str, datetime.datetime], says: str, workers: str, tmp_path: pathlib.Path
+) -> None:
+    """It is shown all the same, as somebody may want just that, but not without a word."""
+    path = tmp_path / "cert.pem"
+    options: dict[str, Any] = {
+        "not_before": datetime.datetime(2024, 1, 1),
+        "not_after": datetime.datetime(2200, 1, 1),
+        **validity,
+    }
+    issued = trustme.CA().issue_cert("localhost", **options)
+    issued.private_key_and_cert_chain_pem.write_to_path(str(path))
+    with Server("tls://127.0.0.1:0", "--cert", str(path), "--workers", workers) as server:
+        server.complaints = f"netecho: --cert {path}: it {says}, and clients will refuse it\n".encode()
+
+
+def test_key_of_another_certificate_in_the_chain(tmp_path: pathlib.Path) -> None:
+    """Where there are several certificates, it is said which one the key should be of."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    issued.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    authority.cert_pem.write_to_path(str(tmp_path / "cert.pem"))
+    issued.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"), append=True)
+    done = netecho("serve", "--tls", "--cert", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem"))
+    assert done.returncode == 2
+    assert b"the key is not the one of the first certificate" in done.stderr
 
 
 def test_key_that_does_not_match(tmp_path: pathlib.Path) -> None:

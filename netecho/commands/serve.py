@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import signal
 import sys
 from typing import Any, Final
@@ -29,6 +30,7 @@ from netecho.options import (
 from netecho.options.impairing import check_impairment
 from netecho.plans import ListenPlan, ReactorName, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
+from netecho.rendering.streams import escape, write_out
 from netecho.services import running
 from netecho.services.echo_server import EchoServer
 from netecho.services.worker_serve import ServerWorkers
@@ -133,6 +135,9 @@ def run(
                 told.callback(None)
 
         await server.start()
+        if server.tls is not None and (lapse := server.tls.lapse(datetime.datetime.now(datetime.UTC))):
+            line = f"--cert {server_tls.certificate}: it {lapse}, and clients will refuse it"
+            write_out(f"netecho: {escape(line)}\n", sys.stderr)
         signals.on_first(end)  # not before: who waits for a name to be resolved is interrupted
         try:
             for listener in server.listeners:

@@ -30,6 +30,7 @@ from netecho.services import files
 
 LIFETIME = datetime.timedelta(days=7)
 """How long the certificate of a local authority is valid."""
+_TIME = "%Y-%m-%d %H:%M UTC"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,6 +75,23 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
+def expiry(certificate: x509.Certificate) -> str:
+    """Return the words for that a certificate has expired."""
+    return f"expired on {certificate.not_valid_after_utc:{_TIME}}"
+
+
+def commencement(certificate: x509.Certificate) -> str:
+    """Return the words for that a certificate is not valid yet."""
+    return f"is not valid before {certificate.not_valid_before_utc:{_TIME}}"
+
+
+def lapse(certificate: x509.Certificate, now: datetime.datetime) -> str | None:
+    """Return in words why nobody takes a certificate at a time; `None` if it is valid then."""
+    if now > certificate.not_valid_after_utc:
+        return expiry(certificate)
+    return commencement(certificate) if now < certificate.not_valid_before_utc else None
+
+
 def read_credentials(certificate: str, key: str | None) -> Credentials:
     """Return a certificate chain and its key from PEM files, or both from the one.
 
@@ -100,7 +118,8 @@ def read_credentials(certificate: str, key: str | None) -> Credentials:
         raise UsageError(f"--key {path}: this is not a private key in PEM form") from None
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     if private.public_key().public_bytes(*form) != chain[0].public_key().public_bytes(*form):
-        raise UsageError(f"{flag} {path}: the key is not the one of the certificate in --cert {certificate}")
+        place = "first certificate" if len(chain) > 1 else "certificate"
+        raise UsageError(f"{flag} {path}: the key is not the one of the {place} in --cert {certificate}")
     return Credentials(private, chain)
 
 

@@ -21,12 +21,11 @@ from netecho.errors import CertificateError, NetechoError, TLSError
 from netecho.plans import Target
 from netecho.protocols._security import Agreement, TLSParameters
 from netecho.protocols._tls_info import distinguished, openssl_reasons
-from netecho.services.certificates import fingerprint
+from netecho.services import certificates
 
 _CODES = SSL.X509VerificationCodes
 _TRUST = "--cacert FILE trusts the authority in FILE, -k trusts anyone"
 _TALK_ANYWAY = "-k talks to it all the same"
-_TIME = "%Y-%m-%d %H:%M UTC"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,9 +78,9 @@ def chain_problem(certificate: x509.Certificate, code: int, depth: int) -> Probl
     subject = distinguished(lambda: certificate.subject)
     whose = "the certificate" if depth == 0 else f"the certificate of its authority {subject}"
     if code == _CODES.ERR_CERT_HAS_EXPIRED:
-        return Problem(f"{whose} expired on {certificate.not_valid_after_utc:{_TIME}}", _TALK_ANYWAY)
+        return Problem(f"{whose} {certificates.expiry(certificate)}", _TALK_ANYWAY)
     if code == _CODES.ERR_CERT_NOT_YET_VALID:
-        reason = f"{whose} is not valid before {certificate.not_valid_before_utc:{_TIME}}"
+        reason = f"{whose} {certificates.commencement(certificate)}"
         return Problem(reason, f"check this machine's clock; {_TALK_ANYWAY}")
     if code == _CODES.ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
         return Problem("the certificate is self-signed, and not trusted here", _TRUST)
@@ -350,7 +349,7 @@ def _peer(certificate: x509.Certificate, verified: bool, problem: str | None) ->
         names=names(certificate),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
-        fingerprint=fingerprint(certificate),
+        fingerprint=certificates.fingerprint(certificate),
         verified=verified,
         problem=problem,
     )

@@ -7,6 +7,7 @@ found when the context is made, before anything listens or connects.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import functools
 import ipaddress
 import os
@@ -101,6 +102,10 @@ class ServerContext:
             if self.keylog is not None:
                 self.keylog.attach(context)
         return dataclasses.replace(self, context=context, alpn=self.named or alpn)
+
+    def lapse(self, now: datetime.datetime) -> str | None:
+        """Return in words why nobody takes what is shown at a time; `None` if it is valid then."""
+        return None if self.identity is None else certificates.lapse(self.identity.chain[0], now)
 
     def verify(self, chain: Sequence[x509.Certificate]) -> None:
         """See `netecho.protocols._security.Security`."""
