@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -18,9 +19,11 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
+from unittest import mock
 
-from netecho import protocols
+from netecho import program, protocols
 from netecho.protocols._contract import Adapter, Kind
+from netecho.services import running
 
 COMMAND = [sys.executable, "-m", "netecho"]
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -46,6 +49,19 @@ def netecho(
         cwd=root,
         env={**os.environ, **(environment or {})},
     )
+
+
+def mistaken(*words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in this process that is found to be a mistake before any reactor runs."""
+    out, complaints = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(running, "install"),
+        mock.patch.object(running, "run", side_effect=AssertionError("no mistake was found")),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(complaints),
+    ):
+        status = program.run(list(words))
+    return subprocess.CompletedProcess(words, status, out.getvalue().encode(), complaints.getvalue().encode())
 
 
 @dataclasses.dataclass

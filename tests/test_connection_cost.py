@@ -18,7 +18,7 @@ import trustme
 
 from tests.benches import bench, checked, echo, running, serving
 from tests.peers import need
-from tests.servers import ROOT, TIMEOUT, Listening, Server, netecho
+from tests.servers import ROOT, TIMEOUT, Listening, Server, mistaken, netecho
 from tests.test_bench_peers import certificate, free_port, peer  # noqa: F401 - a fixture
 
 PIECES = ("resolve", "connect", "handshake", "handshake_resumed", "first_byte")
@@ -354,7 +354,7 @@ def test_what_makes_no_sense(words: str, reason: str) -> None:
     """It is a usage error, found before anybody is connected to."""
     connected = threading.Event()
     with serving(lambda _: connected.set()) as url:
-        done = netecho("bench", *words.format(at=url.rpartition("/")[2]).split())
+        done = mistaken("bench", *words.format(at=url.rpartition("/")[2]).split())
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.count(b"\n") == 1
     assert reason.encode() in done.stderr

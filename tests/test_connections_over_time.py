@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.benches import all_good, bench, checked, serving
-from tests.servers import Server, netecho
+from tests.servers import Server, mistaken, netecho
 from tests.test_connection_cost import pieces
 
 
@@ -141,7 +141,7 @@ def test_stages_and_lifetimes() -> None:
 def test_more_workers_than_connections_ever() -> None:
     """Stages are shared out as long as each process has a connection at some time."""
     words = ["-c", "1", "--connections-stages", "1s:2,1s:1", "--workers", "3"]
-    done = netecho("bench", "tcp://127.0.0.1:1", *words)
+    done = mistaken("bench", "tcp://127.0.0.1:1", *words)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == (
         b"netecho: --workers 3 needs as many connections (-c) and exchanges (-n), or more\n"

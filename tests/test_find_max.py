@@ -24,7 +24,7 @@ from netecho.plans import SECOND, Target
 from netecho.protocols._contract import Kind
 from netecho.services.capacity import CapacitySearch
 from tests.benches import checked, echo, ignore, running, serving
-from tests.servers import netecho
+from tests.servers import mistaken, netecho
 from tests.test_measure_trials import UNDER_10_MS, run
 
 TARGET = Target("udp", "udp")
@@ -264,7 +264,7 @@ def test_interrupted() -> None:
 def test_mistakes() -> None:
     """What makes no sense with many runs is not taken."""
     for words in (["-n", "10"], ["--slo", "errors==0"], ["--connections-stages", "1s:2"]):
-        done = netecho("bench", "127.0.0.1", "1", "--find-max", "p(50)<1s", *words)
+        done = mistaken("bench", "127.0.0.1", "1", "--find-max", "p(50)<1s", *words)
         assert done.returncode == 2
         assert done.stderr.decode() == (
             f"netecho: --find-max makes runs of its own, of -z each, from -q on: leave out {words[0]}\n"

@@ -25,7 +25,7 @@ from tests.clients import certificate, client, errors, line_with, process
 from tests.http3_peers import ask, head
 from tests.peers import need
 from tests.quic_peers import Peer
-from tests.servers import TIMEOUT, Server, netecho
+from tests.servers import TIMEOUT, Server, mistaken, netecho
 from tests.test_bench_peers import free_port
 from tests.test_conformance import Both
 
@@ -196,6 +196,6 @@ def test_answers_wait(tmp_path: pathlib.Path) -> None:
 )
 def test_usage(words: tuple[str, ...], line: str) -> None:
     """What it cannot do is refused before anything is sent."""
-    done = netecho(*words)
+    done = mistaken(*words)
     assert done.returncode == ExitStatus.USAGE
     assert line in errors(done)

@@ -24,7 +24,16 @@ import pytest
 
 from tests.benches import all_good, bench
 from tests.peers import need
-from tests.servers import TIMEOUT, Listening, Server, exchange, netecho, receive_all, receive_exactly
+from tests.servers import (
+    TIMEOUT,
+    Listening,
+    Server,
+    exchange,
+    mistaken,
+    netecho,
+    receive_all,
+    receive_exactly,
+)
 from tests.test_bench_peers import free_port
 
 MIB = 1 << 20
@@ -475,5 +484,5 @@ def test_not_upgraded(clear: Listening) -> None:
 )
 def test_usage(words: tuple[str, ...], line: str) -> None:
     """What makes no sense is said before anything is sent."""
-    done = netecho(*words)
+    done = mistaken(*words)
     assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", f"netecho: {line}\n")

@@ -21,7 +21,7 @@ from netecho.plans import ReplyMode, Target
 from netecho.protocols._contract import Totals
 from netecho.rendering.server import totals_line
 from tests.benches import bench
-from tests.servers import TIMEOUT, Server, exchange, netecho, receive_all
+from tests.servers import TIMEOUT, Server, exchange, mistaken, receive_all
 
 MS = 1_000_000
 ON_CONNECTIONS = ["tcp", "tls", "http", "https", "ws", "wss", "smtp", "smtps"]
@@ -318,13 +318,13 @@ def test_such_an_answer(name: str, is_secure: bool, reply: ReplyMode, harm: str)
 
 def test_nothing_listens_in_vain() -> None:
     """It is refused in a line, before anything listens."""
-    done = netecho("serve", "udp://127.0.0.1:0", "tcp://127.0.0.1:0", "--loss", "1%")
+    done = mistaken("serve", "udp://127.0.0.1:0", "tcp://127.0.0.1:0", "--loss", "1%")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == (
         b"netecho: --loss is nothing that happens on tcp: "
         b"it takes --delay, --corrupt, --truncate, --close-after\n"
     )
-    done = netecho("serve", "tls://127.0.0.1:0", "--reply", "discard", "--corrupt", "1%")
+    done = mistaken("serve", "tls://127.0.0.1:0", "--reply", "discard", "--corrupt", "1%")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == (
         b"netecho: --corrupt is nothing that happens on tcp with --reply discard: it sends no answers\n"

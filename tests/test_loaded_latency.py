@@ -18,7 +18,7 @@ from netecho.protocols._contract import Kind, Route
 from netecho.services.foreign_probes import ForeignProbes
 from netecho.services.loaded_latency import IDLE_NS, idle_ns
 from tests.benches import bench, checked, echo, running, serving
-from tests.servers import netecho
+from tests.servers import mistaken, netecho
 
 
 def test_alone_and_beside_a_load() -> None:
@@ -82,7 +82,7 @@ def test_nobody_listens() -> None:
 
 def test_connections_alone() -> None:
     """Where nothing is exchanged there is no latency to look at."""
-    done = netecho("bench", "127.0.0.1", "1", "--loaded-latency", "--mode", "connect")
+    done = mistaken("bench", "127.0.0.1", "1", "--loaded-latency", "--mode", "connect")
     assert done.returncode == 2
     assert done.stderr == b"netecho: --loaded-latency is of exchanges: it does not go with --mode\n"
 

@@ -26,7 +26,7 @@ from netecho.protocols._contract import Route
 from netecho.services import system
 from netecho.services.benchmark import Benchmark
 from tests.benches import SIZE, all_good, bench, checked, echo, ignore, running, serving
-from tests.servers import TIMEOUT, Server, netecho, receive_exactly
+from tests.servers import TIMEOUT, Server, mistaken, netecho, receive_exactly
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "tls", "udp", "unix"])
@@ -248,7 +248,7 @@ HELD_BACK = b"--max-in-flight is for datagrams at a rate: add -q/--rate, on --pr
 )
 def test_no_effect(words: tuple[str, ...], says: bytes) -> None:
     """What would have no effect is refused."""
-    refused = netecho("bench", *words)
+    refused = mistaken("bench", *words)
     assert refused.returncode == 2
     assert says in refused.stderr
 

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from netecho.errors import ExitStatus
-from tests.servers import Server, exchange, netecho
+from tests.servers import Server, exchange, mistaken, netecho
 
 AWAKE = 0.3
 """Seconds of processor time that a server with nothing to do uses only if it waits awake."""
@@ -56,7 +56,7 @@ def test_it_sleeps(busy_poll: str) -> None:
 @pytest.mark.parametrize("name", ["epoll", "poll", "select", "asyncio"])
 def test_other_reactors_have_none(name: str) -> None:
     """It is of the fast reactor."""
-    done = netecho("serve", "--reactor", name, "--busy-poll", "50us")
+    done = mistaken("serve", "--reactor", name, "--busy-poll", "50us")
     assert done.returncode == ExitStatus.USAGE
     assert done.stderr.decode() == f"netecho: --busy-poll is of the fast reactor: the {name} one has none\n"
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.benches import bench, checked, serving
 from tests.peers import need
-from tests.servers import TIMEOUT, Listening, Server, netecho
+from tests.servers import TIMEOUT, Listening, Server, mistaken, netecho
 
 MIB = 1 << 20
 SENDER, RECIPIENT = "a@example.org", "b@example.org"
@@ -127,7 +127,7 @@ def test_discard() -> None:
 def test_no_such_replies() -> None:
     """What a protocol cannot answer with is a usage error, before anything listens."""
     for words in (("smtp://127.0.0.1:0", "--reply", "chargen"), ("udp://127.0.0.1:0", "--reply", "reject")):
-        done = netecho("serve", *words)
+        done = mistaken("serve", *words)
         assert (done.returncode, done.stdout) == (2, b"")
         assert re.fullmatch(rb"netecho: (smtp|udp) cannot answer with --reply .*\n", done.stderr)
 

@@ -21,7 +21,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from tests.benches import all_good, bench
 from tests.peers import need
-from tests.servers import TIMEOUT, Listening, Server, netecho
+from tests.servers import TIMEOUT, Listening, Server, mistaken, netecho
 
 MIB = 1 << 20
 NODE = {**os.environ, "NODE_PATH": "/usr/share/nodejs"}
@@ -310,6 +310,6 @@ def test_path_of_a_listener_is_refused() -> None:
         (["ws://:0/path"], b"a listener answers for all"),
         (["ws://:0", "--reply", "chargen"], b"chargen"),
     ]:
-        done = netecho("serve", *words)
+        done = mistaken("serve", *words)
         assert done.returncode == 2
         assert said in done.stderr

@@ -75,35 +75,36 @@ def run(
         raise UsageError(f"--busy-poll is of the fast reactor: the {reactor_name} one has none")
     running.install(reactor_name, busy_poll_ns)
 
+    plan = ListenPlan(
+        resolve_listeners(urls, host, port, proto, tls),
+        reply=reply,
+        tls=server_tls,
+        max_connections=max_connections,
+        idle_timeout_ns=idle_timeout_ns,
+        drain_timeout_ns=drain_timeout_ns,
+        workers=workers,
+        hmac_key=hmac_key,
+        stateful=stateful,
+        mtu=mtu,
+        max_message=max_message,
+        impairment=impairment,
+        proxied=proxied,
+        qlog=qlog,
+        quic_retry=quic_retry,
+        alt_svc=alt_svc,
+    )
+    adapters = [protocols.for_target(one) for one in plan.listeners]
+    check_addresses(adapters, plan.listeners)
+    check_spreading(adapters, plan.listeners, plan.workers, stateful)
+    check_reflection(adapters, hmac_key, stateful)
+    check_replies(adapters, reply)
+    check_impairment(adapters, impairment, reply)
+    check_bounds(adapters, max_message)
+    check_proxy(adapters, "--proxy-protocol", proxied)
+    check_qlog(adapters, qlog)
+    check_retry(adapters, quic_retry)
+
     async def main(reactor: Any, signals: running.Signals) -> int:
-        plan = ListenPlan(
-            resolve_listeners(urls, host, port, proto, tls),
-            reply=reply,
-            tls=server_tls,
-            max_connections=max_connections,
-            idle_timeout_ns=idle_timeout_ns,
-            drain_timeout_ns=drain_timeout_ns,
-            workers=workers,
-            hmac_key=hmac_key,
-            stateful=stateful,
-            mtu=mtu,
-            max_message=max_message,
-            impairment=impairment,
-            proxied=proxied,
-            qlog=qlog,
-            quic_retry=quic_retry,
-            alt_svc=alt_svc,
-        )
-        adapters = [protocols.for_target(one) for one in plan.listeners]
-        check_addresses(adapters, plan.listeners)
-        check_spreading(adapters, plan.listeners, plan.workers, stateful)
-        check_reflection(adapters, hmac_key, stateful)
-        check_replies(adapters, reply)
-        check_impairment(adapters, impairment, reply)
-        check_bounds(adapters, max_message)
-        check_proxy(adapters, "--proxy-protocol", proxied)
-        check_qlog(adapters, qlog)
-        check_retry(adapters, quic_retry)
         view: ServerView = (
             ServerJSON(sys.stdout, verbose=verbose)
             if json_stream
