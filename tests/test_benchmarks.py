@@ -26,6 +26,7 @@ SIZE = 16
 CELL = re.compile(r"~?[\d,]+(\.\d)? \(\d+\.\d\d\)")
 NAMES = [
     "`netecho serve`",
+    "`netecho serve --busy-poll 0`",
     "`netecho serve --reactor epoll`",
     "a plain Twisted echo",
     *["asyncio on uvloop"][:UVLOOP],

@@ -34,6 +34,7 @@ def commands(certificate: str, key: str, path: str) -> dict[str, list[str]]:
     serve = ["netecho", "serve", "--json-stream", *tls, "tcp://:0", "tls://:0", "udp://:0"]
     started = {
         "`netecho serve`": [*serve, f"unix:{path}.fast", "--reactor", "fast"],
+        "`netecho serve --busy-poll 0`": [*serve, f"unix:{path}.asleep", "--busy-poll", "0"],
         "`netecho serve --reactor epoll`": [*serve, f"unix:{path}.epoll", "--reactor", "epoll"],
         "a plain Twisted echo": ["tests.benchmarks.echo_twisted", certificate, key, f"{path}.twisted"],
     }
