@@ -123,6 +123,17 @@ def test_in_vain_it_is_tried_ever_less(world: World, busy: BusyPoll) -> None:
     assert set(between[5:]) == {ASLEEP_MOST}
 
 
+def test_a_turn_that_does_not_wait_is_no_wait(world: World, busy: BusyPoll) -> None:
+    """It is none of those that are asleep: a protocol may ask for such a turn after each event."""
+    assert not world.wait(busy, 10 * MOMENT)
+    for _ in range(3):
+        assert busy.poll(0, MOST) == []
+        polls = len(world.polls)
+        assert not world.wait(busy, MOMENT / 2)
+        assert len(world.polls) == polls + 1
+    assert world.wait(busy, MOMENT / 2)
+
+
 def test_it_learns_that_it_helps_again(world: World, busy: BusyPoll) -> None:
     """As soon as something comes soon, it is tried more and more, until each wait is awake."""
     for _ in range(10 * ASLEEP_MOST):

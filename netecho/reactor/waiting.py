@@ -52,7 +52,7 @@ class BusyPoll:
         poll = self._poll
         if self._left:
             events = poll(timeout, most)
-            if len(events) < 2:
+            if timeout != 0 and len(events) < 2:
                 self._left -= 1
             return events
         events = poll(0, most)
