@@ -326,9 +326,13 @@ def test_restart(words: str, reopened: int) -> None:
             server.tell(signal.SIGKILL)
             path.lead_to(heir.listener.address)
             output, _ = client.communicate(timeout=TIMEOUT)
-        assert heir.end()["connections"] == reopened
+        begun_anew = heir.end()["connections"]
     result = checked(json.loads(output))
-    assert result["connections"]["lost"] == result["connections"]["reopened"] == reopened
+    assert result["connections"]["lost"] == result["connections"]["reopened"] <= begun_anew
+    if reopened:  # on a machine that stands still for longer than their patience, more than once
+        assert result["connections"]["reopened"] >= reopened
+    else:
+        assert begun_anew == 0
     exchanges = result["exchanges"]
     assert exchanges["lost"] == exchanges["errors"]["timeout"] > 0
     assert exchanges["in_flight"] == 0

@@ -90,16 +90,22 @@ def test_what_comes_soon_is_waited_for_awake(world: World, busy: BusyPoll) -> No
         assert world.wait(busy, MOMENT / 2)
 
 
-@pytest.mark.parametrize("timeout", [None, 0.25, -1])
+@pytest.mark.parametrize("timeout", [None, 10 * MOMENT, -1])
 def test_then_it_sleeps(world: World, busy: BusyPoll, timeout: float | None) -> None:
-    """It does so once, as it was asked to, and the moment before is no longer than it was to be."""
-    begun = world.now
+    """It does so once, for what is left of the time, and the moment before is no longer than it was to be."""
     assert busy.poll(timeout, MOST) == []
     *looks, sleep = world.polls
     assert set(looks) == {0}
-    assert sleep == timeout
+    assert sleep == (9 * MOMENT if timeout == 10 * MOMENT else timeout)
     assert len(looks) == MOMENT + 1
-    assert world.now - begun <= MOMENT + 3
+
+
+@pytest.mark.parametrize("timeout", [0.25, MOMENT / 2, MOMENT, 10 * MOMENT])
+def test_it_is_never_late(world: World, busy: BusyPoll, timeout: float) -> None:
+    """What is due when the time is over waits for no moment to end. (A look or two take as long as any.)"""
+    begun = world.now
+    assert busy.poll(timeout, MOST) == []
+    assert world.now - begun <= timeout + 3
 
 
 def test_in_vain_it_is_tried_ever_less(world: World, busy: BusyPoll) -> None:
@@ -115,6 +121,17 @@ def test_in_vain_it_is_tried_ever_less(world: World, busy: BusyPoll) -> None:
             asleep = 0
     assert between[:5] == [0, 3, 15, 63, 255]
     assert set(between[5:]) == {ASLEEP_MOST}
+
+
+def test_a_turn_that_does_not_wait_is_no_wait(world: World, busy: BusyPoll) -> None:
+    """It is none of those that are asleep: a protocol may ask for such a turn after each event."""
+    assert not world.wait(busy, 10 * MOMENT)
+    for _ in range(3):
+        assert busy.poll(0, MOST) == []
+        polls = len(world.polls)
+        assert not world.wait(busy, MOMENT / 2)
+        assert len(world.polls) == polls + 1
+    assert world.wait(busy, MOMENT / 2)
 
 
 def test_it_learns_that_it_helps_again(world: World, busy: BusyPoll) -> None:

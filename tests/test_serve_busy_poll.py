@@ -7,7 +7,8 @@ import pathlib
 
 import pytest
 
-from netecho.errors import ExitStatus
+from netecho import program
+from netecho.errors import ExitStatus, UsageError
 from tests.servers import Server, exchange, mistaken, netecho
 
 AWAKE = 0.3
@@ -51,6 +52,23 @@ def test_it_sleeps(busy_poll: str) -> None:
             status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
             state = status.partition("State:")[2].split()[0]
         assert server.end()["connections"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "moment_ns"),
+    [("", 50_000), ("--busy-poll 1ms", 1_000_000), ("--busy-poll 0", 0), ("--busy-poll 1ms --workers 2", 0)],
+)
+def test_only_who_serves_waits_awake(words: str, moment_ns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parent of several workers serves nobody, and would keep them from a processor."""
+    asked: list[int] = []
+
+    def install(_: object, busy_poll_ns: int) -> None:
+        asked.append(busy_poll_ns)
+        raise UsageError("that is all")
+
+    monkeypatch.setattr("netecho.services.running.install", install)
+    assert program.run(["serve", *words.split()]) == ExitStatus.USAGE
+    assert asked == [moment_ns]
 
 
 @pytest.mark.parametrize("name", ["epoll", "poll", "select", "asyncio"])

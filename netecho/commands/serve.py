@@ -73,7 +73,8 @@ def run(
         busy_poll_ns = BUSY_POLL_NS
     elif reactor_name not in (None, ReactorName.FAST):
         raise UsageError(f"--busy-poll is of the fast reactor: the {reactor_name} one has none")
-    running.install(reactor_name, busy_poll_ns)
+    # It is for those who serve, and not for a parent that would take a processor from them.
+    running.install(reactor_name, busy_poll_ns if workers == 1 else 0)
 
     plan = ListenPlan(
         resolve_listeners(urls, host, port, proto, tls),

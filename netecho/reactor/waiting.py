@@ -8,6 +8,7 @@ polling (`net.core.busy_poll`, in microseconds), and KVM for processors with not
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
@@ -51,7 +52,7 @@ class BusyPoll:
         poll = self._poll
         if self._left:
             events = poll(timeout, most)
-            if len(events) < 2:
+            if timeout != 0 and len(events) < 2:
                 self._left -= 1
             return events
         events = poll(0, most)
@@ -61,7 +62,8 @@ class BusyPoll:
             return events
         clock = self._clock
         now = clock()
-        end = now + self._moment
+        until = inf if timeout is None or timeout < 0 else now + timeout
+        end = min(now + self._moment, until)
         while now < end:
             events = poll(0, most)
             if events:
@@ -69,4 +71,4 @@ class BusyPoll:
                 return events
             now = clock()
         self._left = self._asleep = min(self._asleep << 2 | 3, ASLEEP_MOST)
-        return poll(timeout, most)
+        return poll(timeout if until == inf else max(0.0, until - now), most)

@@ -118,7 +118,7 @@ def _interval(change: Change) -> str:
 def _percent(ratio: float) -> str:
     if ratio >= _MOST_AS_PERCENT:
         return f"{ratio:,.0f} times"
-    if ratio < _LEAST_AS_PERCENT:  # nothing ever takes 100% less time
+    if ratio <= _LEAST_AS_PERCENT:  # nothing ever takes 100% less time
         return "<-99.9%"
     return f"{100 * (ratio - 1):+.1f}%"
 
