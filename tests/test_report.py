@@ -213,6 +213,11 @@ def test_a_regression_is_a_status(
     stdout = io.StringIO()
     assert report.run(pair, compare=True, fail_on_regression=allowed, stdout=stdout) == status
     assert words in stdout.getvalue()
+    judged = io.StringIO()
+    assert report.run(pair, compare=True, fail_on_regression=allowed, json="-", stdout=judged) == status
+    told = json.loads(judged.getvalue())
+    assert (told["allowed"], bool(told["regressions"])) == (allowed, status != ExitStatus.GOOD)
+    assert ", ".join(told["regressions"]) in words
     assert report.run(pair, compare=True, stdout=stdout) == ExitStatus.GOOD
     assert report.run(pair[::-1], compare=True, fail_on_regression=0.05, stdout=stdout) == ExitStatus.GOOD
 
@@ -222,6 +227,7 @@ def test_a_comparison_for_machines(pair: tuple[str, str], tmp_path: pathlib.Path
     found = json.loads(run(*pair, compare=True, json="-"))
     schemas.COMPARISON.validate(found)
     assert found["changes"][1]["ratio"] == pytest.approx(1.1, rel=0.002)
+    assert (found["baseline"], found["compared"], found["allowed"], found["regressions"]) == (*pair, None, [])
     assert json.loads(run(*pair, compare=True, json_stream=True)) == {
         "event": "comparison",
         "comparison": found,

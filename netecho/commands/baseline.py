@@ -65,16 +65,7 @@ class Baseline:
     def compare(self, summary: Summary) -> Summary:
         """Return a result with its comparison with these."""
         comparison = compare(self.summaries, [summary])
-        regressions = () if self.allowed is None else comparison.regressions(self.allowed)
-        return dataclasses.replace(
-            summary,
-            comparison={
-                **comparison.to_json(),
-                "baseline": self.name,
-                "allowed": self.allowed,
-                "regressions": [change.metric for change in regressions],
-            },
-        )
+        return dataclasses.replace(summary, comparison=comparison.judged(self.name, self.allowed))
 
     def check_compared(self, summary: Summary) -> None:
         """Check that there was something to compare.

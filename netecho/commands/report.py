@@ -100,13 +100,13 @@ def _compare(
     if not comparison.changes:
         reason = next(iter(comparison.unknown.values()))
         raise UsageError(f"{label_of(files[1])} cannot be compared with {label_of(files[0])}: {reason}")
-    forms.save_comparison(comparison)
-    stream.event("comparison", comparison=comparison.to_json())
+    judged = {**comparison.judged(files[0], allowed), "compared": files[1]}
+    forms.save_comparison(comparison, judged)
+    stream.event("comparison", comparison=judged)
     if shown is not None:
         names = (_counted(files[0], old), _counted(files[1], new))
         show_comparison(comparison, console_on(shown), names, allowed)
-    failed = allowed is not None and comparison.regressions(allowed)
-    return ExitStatus.SLO_MISSED if failed else ExitStatus.GOOD
+    return ExitStatus.SLO_MISSED if judged["regressions"] else ExitStatus.GOOD
 
 
 def _counted(name: str, summaries: Sequence[Summary]) -> str:

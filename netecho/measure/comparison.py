@@ -174,6 +174,21 @@ class Comparison:
         """Return what has regressed by more than a share: 0.05 is 5 %."""
         return tuple(change for change in self.changes if change.regressed(by))
 
+    def judged(self, baseline: str, allowed: float | None) -> dict[str, Any]:
+        """Return the object with what it was compared with, and what has regressed by more than is allowed.
+
+        Args:
+            baseline: the file of the old results.
+            allowed: by what share the new ones may be slower; `None`: by any.
+        """
+        regressions = () if allowed is None else self.regressions(allowed)
+        return {
+            **self.to_json(),
+            "baseline": baseline,
+            "allowed": allowed,
+            "regressions": [change.metric for change in regressions],
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return the object `netecho.comparison/1`, ready for `json.dumps`."""
         return {

@@ -9,8 +9,8 @@ import itertools
 import os
 import secrets
 import stat
-from collections.abc import Sequence
-from typing import IO
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
 
 from netecho.errors import NetechoError, UsageError
 from netecho.measure.comparison import Comparison
@@ -261,14 +261,18 @@ class SavedForms:
             if self.csv is not None:
                 self.csv.write(to_csv(summaries))
 
-    def save_comparison(self, comparison: Comparison) -> None:
+    def save_comparison(self, comparison: Comparison, judged: Mapping[str, Any]) -> None:
         """Write a comparison.
+
+        Args:
+            comparison: it.
+            judged: its JSON, with whatever goes with it.
 
         Raises:
             NetechoError: a file could not be written after all.
         """
         if self.json is not None:
-            self.json.write(comparison_to_json_text(comparison))
+            self.json.write(comparison_to_json_text(judged))
         if self.csv is not None:
             self.csv.write(comparison_to_csv(comparison))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from netecho.measure.comparison import Comparison
@@ -109,9 +109,9 @@ def to_csv(summaries: Sequence[Summary]) -> str:
     return text.getvalue()
 
 
-def comparison_to_json_text(comparison: Comparison) -> str:
+def comparison_to_json_text(comparison: Mapping[str, Any]) -> str:
     """Return the object `netecho.comparison/1`, indented, with a line end after it."""
-    return json.dumps(comparison.to_json(), indent=2, allow_nan=False) + "\n"
+    return json.dumps(comparison, indent=2, allow_nan=False) + "\n"
 
 
 def comparison_to_csv(comparison: Comparison) -> str:
