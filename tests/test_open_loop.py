@@ -243,6 +243,10 @@ HELD_BACK = b"--max-in-flight is for datagrams at a rate: add -q/--rate, on --pr
     [
         (("udp://127.0.0.1:1", "--max-in-flight", "10"), HELD_BACK),
         (("tcp://127.0.0.1:1", "-q", "5", "--max-in-flight", "10"), HELD_BACK),
+        (
+            ("udp://127.0.0.1:1", "-q", "5", "--pipeline", "2"),
+            b"--pipeline is of no use with datagrams at a rate",
+        ),
         (("tcp://127.0.0.1:1", "-q", "5", "--seed", "7"), b"--seed draws random arrivals: add --arrival"),
     ],
 )

@@ -185,6 +185,8 @@ def plan_of(
     if plan.max_in_flight != MAX_IN_FLIGHT and not is_held_back:
         words = names_of(lambda one: one.kind is Kind.DATAGRAM)
         raise UsageError(f"--max-in-flight is for datagrams at a rate: add -q/--rate, on --proto {words}")
+    if flags["pipeline"] is not None and is_held_back:
+        raise UsageError("--pipeline is of no use with datagrams at a rate: --max-in-flight limits those")
     if flags["timer"] is None:
         plan = dataclasses.replace(plan, timer=_timer_for(plan, system.cpus()))
     if mode is Mode.EXCHANGE:
