@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError, ServerDiedError
 from netecho.plans import Target
-from netecho.services.embedded import EmbeddedServer
+from netecho.services.embedded import DEATH_TIMEOUT, EmbeddedServer
 from tests.benches import checked, running
 from tests.servers import TIMEOUT
 from tests.test_worker_serve import Spawning
@@ -80,6 +80,28 @@ def test_told_of_its_death() -> None:
     assert calls == ["died"]
     with pytest.raises(ServerDiedError, match="the server of our own was killed by SIGSEGV"):
         server.on_death(lambda: calls.append("too late"))
+
+
+@pytest.mark.parametrize("dies", [True, False])
+def test_known_a_moment_later(dies: bool) -> None:
+    """Whoever finds nobody at the other end asks whether it is dying, and is not kept waiting for long."""
+    reactor = Spawning()
+    server = EmbeddedServer(reactor, Target("tcp", "tcp", host="127.0.0.1"))
+    Deferred.fromCoroutine(server.start())
+    server.outReceived(b'{"event": "listening", "url": "tcp://127.0.0.1:8000"}\n')
+    known: list[ServerDiedError | None] = []
+    Deferred.fromCoroutine(server.dying()).addCallback(known.append)
+    assert known == []
+    if dies:
+        server.processEnded(Failure(ProcessTerminated(signal=signal.SIGKILL)))
+        Deferred.fromCoroutine(server.dying()).addCallback(known.append)
+        assert known == [server.death, server.death]
+        assert server.death is not None
+    else:
+        reactor.advance(DEATH_TIMEOUT)
+        assert known == [None]
+        server.processEnded(Failure(ProcessTerminated(signal=signal.SIGKILL)))
+        assert server.death is not None
 
 
 def test_refused_by_the_system(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,7 +199,13 @@ async def _run_once(
         server.on_death(benchmark.interrupt)
     signals.on_first(lambda _: benchmark.interrupt())
     started = datetime.datetime.now(datetime.UTC).isoformat()
-    await benchmark.run()
+    try:
+        await benchmark.run()
+    except NetechoError:
+        death = None if server is None else await server.dying()
+        if death is None:
+            raise
+        raise death from None
     return benchmark.summary(started, system.describe(reactor))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -22,6 +23,8 @@ START_TIMEOUT: Final = 15.0
 """Seconds that the child may take until it listens."""
 STOP_TIMEOUT: Final = 5.0
 """Seconds that the child may take to end before it is killed."""
+DEATH_TIMEOUT: Final = 0.5
+"""Seconds from when the child's sockets close until it must have ended, if that is why."""
 
 
 class EmbeddedServer(ProcessProtocol):
@@ -100,6 +103,16 @@ class EmbeddedServer(ProcessProtocol):
         if self.death is not None:
             raise self.death
         self._on_death = callback
+
+    async def dying(self) -> ServerDiedError | None:
+        """Return why the child dies now, or has died: it is known a moment after its sockets have closed."""
+        if self.death is None:
+            died: Deferred[None] = Deferred()
+            self._on_death = lambda: died.callback(None)
+            died.addTimeout(DEATH_TIMEOUT, self._reactor)
+            with contextlib.suppress(TimeoutError):
+                await died
+        return self.death
 
     async def stop(self) -> None:
         """End the child if there is one, and wait until it has ended. More than once does no harm."""
