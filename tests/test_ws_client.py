@@ -353,11 +353,16 @@ def flood(listener: socket.socket, pings: int) -> None:
         for _ in range(pings // 1000):
             connection.sendall(frame(PING, bytes(125)) * 1000)
         connection.sendall(frame(PING, b"last") + frame(BINARY, b"taken"))
-        heard = b""
-        while b"\x8a\x84" not in heard[-10:]:  # the answer to the last
+        heard, size = b"", 0
+        while size != len(b"last"):  # of its answer
             data = connection.recv(1 << 16)
             assert data
-            heard = heard[-10:] + data
+            heard += data
+            start = 0  # of a frame: two bytes, four of its mask, and what it carries
+            while len(heard) >= start + 2 and len(heard) >= start + 6 + (heard[start + 1] & 0x7F):
+                size = heard[start + 1] & 0x7F
+                start += 6 + size
+            heard = heard[start:]
             connection.sendall(frame(PONG))  # whereupon it looks again
         connection.sendall(frame(BINARY, b"answered"))
         connection.recv(1)
