@@ -423,6 +423,21 @@ def test_as_json() -> None:
     assert found["unknown"] == {}
 
 
+def test_judged_by_what_is_allowed() -> None:
+    """What has regressed is named if somebody asked, beside the file that it is compared with."""
+    comparison = compare([level(1_000_000)], [level(1_200_000)])
+    slower = [change.metric for change in comparison.changes if change.verdict is Verdict.SLOWER]
+    for allowed, regressions in ((None, []), (0.1, slower), (0.3, [])):
+        told = comparison.judged("old.json", allowed)
+        assert told == {
+            **comparison.to_json(),
+            "baseline": "old.json",
+            "allowed": allowed,
+            "regressions": regressions,
+        }
+    assert slower
+
+
 def test_json_is_read_again() -> None:
     """What is shown of a comparison that was saved is what was shown of it at first."""
     comparison = compare([samples.bench()] * 3, [samples.bench(elapsed_ns=11 * SECOND)] * 2)
