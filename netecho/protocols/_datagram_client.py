@@ -133,14 +133,10 @@ class MessageTransport:
         return self.transport.getHost()
 
 
-class Conversation(MessageTransport, DatagramProtocol):
-    """Lets a protocol for streams talk in datagrams."""
+class ConnectedPort(DatagramProtocol):
+    """Has a port to one other end, and ends when that end's system says that nothing listens."""
 
     noisy = False
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Pass a datagram on."""
-        self._protocol.dataReceived(datagram)
 
     def connectionRefused(self) -> None:
         """The other end's system says that nothing listens."""
@@ -149,6 +145,18 @@ class Conversation(MessageTransport, DatagramProtocol):
     def stopProtocol(self) -> None:
         """The reactor has closed the socket: Twisted's epoll reactor does so at an ICMP error while idle."""
         self.connectionRefused()
+
+    def _end(self, reason: Failure) -> None:
+        """End for this reason, unless it has."""
+        raise NotImplementedError
+
+
+class Conversation(MessageTransport, ConnectedPort):
+    """Lets a protocol for streams talk in datagrams."""
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Pass a datagram on."""
+        self._protocol.dataReceived(datagram)
 
 
 ListenUDP = Callable[[int, DatagramProtocol, str, int], Any]

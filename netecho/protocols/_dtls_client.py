@@ -17,12 +17,12 @@ from typing import Any, Final
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, TimeoutError, fail
 from twisted.internet.error import CannotListenError, ConnectionRefusedError
-from twisted.internet.protocol import DatagramProtocol, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from netecho.protocols._backoff import Backoff
 from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
-from netecho.protocols._datagram_client import MessageTransport, connect_port
+from netecho.protocols._datagram_client import ConnectedPort, MessageTransport, connect_port
 from netecho.protocols._dtls_association import MINIMUM_MTU, Association, datagram_size
 from netecho.protocols._sockets import is_ipv6, listen_udp
 
@@ -36,7 +36,7 @@ _MOST_LOOKS: Final = 8 * _LOOKS
 """How often it is looked for silence in that time, and in the longest."""
 
 
-class AssociationPort(DatagramProtocol):
+class AssociationPort(ConnectedPort):
     """A client's association and its port; provides `netecho.protocols._dtls_association.Party`.
 
     Args:
@@ -47,7 +47,6 @@ class AssociationPort(DatagramProtocol):
     """
 
     transport: Any
-    noisy = False
 
     def __init__(
         self, clock: Any, route: Route, on_message: Callable[[bytes], object], on_lost: OnLost
@@ -92,14 +91,6 @@ class AssociationPort(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Give a datagram to the association, which decrypts it."""
         self._association.received(datagram)
-
-    def connectionRefused(self) -> None:
-        """The other end's system says that nothing listens."""
-        self._end(Failure(ConnectionRefusedError("port unreachable")))
-
-    def stopProtocol(self) -> None:
-        """The reactor has closed the socket: Twisted's epoll reactor does so at an ICMP error while idle."""
-        self.connectionRefused()
 
     def _transmit(self, datagram: bytes) -> bool:
         if self.transport is None:
