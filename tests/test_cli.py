@@ -108,6 +108,7 @@ BENCH: dict[str, Any] = {
     "proto": None,
     "tls": False,
     "reactor_name": None,
+    "busy_poll_ns": None,
     "workers": 1,
     "connections": 1,
     "exchanges": None,

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netecho.reactor.waiting import ASLEEP_MOST, BusyPoll
+from netecho.reactor.waiting import ASLEEP_MOST, LOOK, BusyPoll
 
-MOMENT = 50.0
-"""The moment of these tests, in which a look takes 1."""
+TAKES = 2.0**-20
+"""Seconds that a look takes: about 1 us, of which floating point has sums exactly."""
+MOMENT = 50 * TAKES
+"""The moment of these tests."""
 MOST = 42
 EVENT = [(7, 1)]
 SEVERAL = [(7, 1), (8, 1)]
@@ -28,6 +30,8 @@ class World:
         """What comes then."""
         self.polls: list[float | None] = []
         """How long each poll was to wait."""
+        self.pauses: list[float] = []
+        """For how long another process has the processor in the next polls."""
         self.slept = 0
         """How many were to."""
 
@@ -40,7 +44,7 @@ class World:
         assert most == MOST
         self.polls.append(timeout)
         self.slept += timeout != 0
-        self.now += 1
+        self.now += TAKES + (self.pauses.pop(0) if self.pauses else 0.0)
         until = self.next if timeout is None else min(self.next, self.now + timeout)
         if until == float("inf"):
             return []  # a test has seen enough
@@ -88,6 +92,7 @@ def test_what_comes_soon_is_waited_for_awake(world: World, busy: BusyPoll) -> No
     """So a conversation in which each answers the other soon goes on without any sleep."""
     for _ in range(100):
         assert world.wait(busy, MOMENT / 2)
+    assert busy.awake == world.now - 100 * TAKES  # the first look of each was no waiting
 
 
 @pytest.mark.parametrize("timeout", [None, 10 * MOMENT, -1])
@@ -96,16 +101,25 @@ def test_then_it_sleeps(world: World, busy: BusyPoll, timeout: float | None) -> 
     assert busy.poll(timeout, MOST) == []
     *looks, sleep = world.polls
     assert set(looks) == {0}
+    assert busy.awake == MOMENT
     assert sleep == (9 * MOMENT if timeout == 10 * MOMENT else timeout)
-    assert len(looks) == MOMENT + 1
+    assert len(looks) == MOMENT / TAKES + 1
 
 
-@pytest.mark.parametrize("timeout", [0.25, MOMENT / 2, MOMENT, 10 * MOMENT])
+@pytest.mark.parametrize("timeout", [TAKES / 4, MOMENT / 2, MOMENT, 10 * MOMENT])
 def test_it_is_never_late(world: World, busy: BusyPoll, timeout: float) -> None:
     """What is due when the time is over waits for no moment to end. (A look or two take as long as any.)"""
     begun = world.now
     assert busy.poll(timeout, MOST) == []
-    assert world.now - begun <= timeout + 3
+    assert world.now - begun <= timeout + 3 * TAKES
+
+
+def test_what_another_took_was_not_waited_awake(world: World) -> None:
+    """A look that takes very long is one in which another process had the processor."""
+    busy = BusyPoll(world.poll, 1.0, world.clock)
+    world.pauses = [0.0, LOOK, 0.0, 0.01, 0.0]
+    assert busy.poll(5 * TAKES + LOOK + 0.01, MOST) == []
+    assert busy.awake == 3 * TAKES
 
 
 def test_in_vain_it_is_tried_ever_less(world: World, busy: BusyPoll) -> None:

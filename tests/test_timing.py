@@ -14,7 +14,7 @@ from netecho.protocols._contract import Route
 from netecho.services.benchmark import Benchmark
 from netecho.services.instrument import Instrument
 from netecho.services.open_loop import OpenLoop
-from netecho.services.timing import AWAKE_NS, HybridTimer, SimpleTimer
+from netecho.services.timing import AWAKE_NS, TURN_NS, HybridTimer, SimpleTimer
 from tests.benches import bench
 from tests.servers import Server
 
@@ -38,6 +38,8 @@ def test_awake_for_the_last_of_it() -> None:
     assert timer.awake_ns == 3010
     assert timer.sleep_ns(SECOND, 9000, 3) == SECOND - AWAKE_NS, "it was time"
     assert timer.sleep_ns(AWAKE_NS, SECOND, 3) == 0, "it has slept"
+    assert timer.awake_ns == 3010
+    assert timer.sleep_ns(AWAKE_NS - TURN_NS, SECOND + TURN_NS, 3) == 0, "another had the processor"
     assert timer.awake_ns == 3010
 
 
@@ -72,7 +74,7 @@ def test_waiting_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was waited awake is not of the processor time that a run has used."""
     plan = BenchPlan(Target(), rate=5.0, timer=Timer.HYBRID)
     monkeypatch.setattr(time, "process_time_ns", lambda: 0)
-    instrument = Instrument()
+    instrument = Instrument(Clock())
     benchmark = Benchmark(Clock(), plan, protocols.load("udp"), Route(Target()), 1)
     monkeypatch.setattr(benchmark, "clock", lambda: 10 * SECOND)
     monkeypatch.setattr(time, "process_time_ns", lambda: 9 * SECOND)

@@ -22,7 +22,7 @@ def serve(
     reply: serving.Reply = ReplyMode.ECHO,
     reactor: flags.Reactor = None,
     workers: flags.Workers = 1,
-    busy_poll: serving.BusyPoll = None,
+    busy_poll: flags.BusyPoll = None,
     cert: security.Cert = None,
     key: security.Key = None,
     client_ca: serving.ClientCA = None,

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 def run(
     *,
     reactor_name: ReactorName | None,
+    busy_poll_ns: int | None,
     baseline: str | None,
     fail_on_regression: float | None,
     find_max: tuple[str, ...],
@@ -58,9 +59,16 @@ def run(
     **flags: Unpack[PlanFlags],
 ) -> int:
     """Measure, show the result, and return the exit status; see `netecho bench --help`."""
-    running.install(reactor_name)
+    busy_poll_ns = running.busy_poll_of(reactor_name, busy_poll_ns)
+    # A parent of workers, or of a load beside which it probes, would keep them from a processor.
+    running.install(reactor_name, 0 if flags["workers"] > 1 or loaded_latency else busy_poll_ns)
     plan = plan_of(
-        flags, find_max=find_max, loaded_latency=loaded_latency, baseline=baseline, hdr_log=hdr_log
+        flags,
+        find_max=find_max,
+        loaded_latency=loaded_latency,
+        baseline=baseline,
+        hdr_log=hdr_log,
+        busy_poll_ns=busy_poll_ns,
     )
     adapter = protocols.for_target(plan.target)
     old: Baseline | None = None

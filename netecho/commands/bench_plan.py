@@ -74,6 +74,7 @@ def plan_of(
     loaded_latency: bool,
     baseline: str | None,
     hdr_log: str | None,
+    busy_poll_ns: int,
 ) -> BenchPlan:
     """Return what the flags ask for.
 
@@ -83,6 +84,7 @@ def plan_of(
         loaded_latency: whether there are probes beside the load.
         baseline: the file to compare with.
         hdr_log: the file for a histogram log.
+        busy_poll_ns: for how long its reactor waits awake.
 
     Raises:
         UsageError: they do not go together, or the protocol has no use for them.
@@ -166,6 +168,7 @@ def plan_of(
         abort_on_fail=abort_on_fail,
         hmac_key=hmac_key,
         timer=flags["timer"] or Timer.SIMPLE,
+        busy_poll_ns=busy_poll_ns,
         request=request,
         receipts=adapter.has_receipts,
         mail=mail,

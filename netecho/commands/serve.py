@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import signal
 import sys
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
@@ -14,7 +14,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
 from netecho import protocols
-from netecho.errors import ExitStatus, NetechoError, UsageError
+from netecho.errors import ExitStatus, NetechoError
 from netecho.impairment import Impairment
 from netecho.options import (
     check_addresses,
@@ -34,10 +34,6 @@ from netecho.rendering.streams import escape, write_out
 from netecho.services import running
 from netecho.services.echo_server import EchoServer
 from netecho.services.worker_serve import ServerWorkers
-
-BUSY_POLL_NS: Final = 50_000
-"""For how long to look for events before sleeping: most peers wake and answer in less. It is what Linux's
-documentation has for network cards (net.core.busy_poll)."""
 
 
 def run(
@@ -69,10 +65,7 @@ def run(
     exit_with_stdin: bool,
 ) -> int:
     """Serve until SIGINT or SIGTERM, then end in order; return the exit status."""
-    if busy_poll_ns is None:
-        busy_poll_ns = BUSY_POLL_NS
-    elif reactor_name not in (None, ReactorName.FAST):
-        raise UsageError(f"--busy-poll is of the fast reactor: the {reactor_name} one has none")
+    busy_poll_ns = running.busy_poll_of(reactor_name, busy_poll_ns)
     # It is for those who serve, and not for a parent that would take a processor from them.
     running.install(reactor_name, busy_poll_ns if workers == 1 else 0)
 

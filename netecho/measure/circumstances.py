@@ -144,6 +144,7 @@ _WORDS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
     "interval_ns": ("--interval", _time),
     "arrival": ("--arrival", _value),
     "timer": ("--timer", _value),
+    "busy_poll_ns": ("--busy-poll", _time),
     "stages": ("--stages", _stages),
     "connections_stages": ("--connections-stages", _stages),
     "max_in_flight": ("--max-in-flight", _value),

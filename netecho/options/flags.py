@@ -109,6 +109,16 @@ Reactor = Annotated[
         help="Run on this reactor: fast, epoll, poll, select, asyncio.",
     ),
 ]
+BusyPoll = Annotated[
+    int | None,
+    typer.Option(
+        "--busy-poll",
+        metavar="TIME",
+        show_default="50us",
+        parser=read_by(units.parse_duration),
+        help="Look for events this long before sleeping, where it helps: quicker, but busy. 0 is never.",
+    ),
+]
 
 Workers = Annotated[
     int,

@@ -48,17 +48,6 @@ Reply = Annotated[
     ),
 ]
 
-BusyPoll = Annotated[
-    int | None,
-    typer.Option(
-        "--busy-poll",
-        metavar="TIME",
-        show_default="50us",
-        parser=read_by(units.parse_duration),
-        help="Look for events this long before sleeping, where it helps: quicker, but busy. 0 is never.",
-    ),
-]
-
 ClientCA = Annotated[
     str | None,
     typer.Option(

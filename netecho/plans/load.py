@@ -129,6 +129,8 @@ class BenchPlan:
     multiplex: MultiplexPlan = MultiplexPlan()
     """As in `TalkPlan`."""
     timer: Timer = Timer.SIMPLE
+    busy_poll_ns: int = 0
+    """How long it looks for events before it sleeps. That is its reactor's, which is told when it is made."""
 
     def __post_init__(self) -> None:
         # With stages, a part of a plan may have no connection at first.
@@ -273,6 +275,7 @@ class BenchPlan:
             "arrival": self.arrival.value if self.open_loop else None,
             "seed": self.seed if self.open_loop and self.arrival is not Arrival.CONSTANT else None,
             "timer": self.timer.value if self.open_loop else None,
+            "busy_poll_ns": self.busy_poll_ns,
             "stages": [one.to_json() for one in self.stages] or None,
             "connections_stages": [one.to_json() for one in self.connections_stages] or None,
             "max_in_flight": self.max_in_flight if self.open_loop else None,

@@ -94,12 +94,18 @@ class FastReactor(EPollReactor):
         self._kept_from = self.KEPT_FROM
         self._alarm: Alarm | None = None
         super().__init__()
-        self._wait = BusyPoll(self._poller.poll, busy_poll).poll if busy_poll else self._poller.poll
+        self._busy_poll = BusyPoll(self._poller.poll, busy_poll)
+        self._wait = self._busy_poll.poll if busy_poll else self._poller.poll
         self._selectables = Watched(self._selectables)
         with contextlib.suppress(OSError):  # no descriptor left, perhaps: epoll's timeouts serve too
             self._alarm = Alarm()
             self._selectables.make_room(self._alarm.fileno())
             self._poller.register(self._alarm.fileno(), EPOLLIN | EPOLLET)
+
+    @property
+    def busy_polled(self) -> float:
+        """For how many seconds it has waited awake so far: processor time, but no work."""
+        return self._busy_poll.awake
 
     def seconds(self) -> float:
         """See `IReactorTime.seconds`."""

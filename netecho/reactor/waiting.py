@@ -15,6 +15,9 @@ from typing import Any, Final
 ASLEEP_MOST: Final = 1023
 """Waits, at most, that are asleep from the beginning before it is tried again whether to be awake helps."""
 
+LOOK: Final = 50e-6
+"""Seconds that no look for events takes, unless it was another process that had the processor for them."""
+
 
 class BusyPoll:
     """Looks for events again and again, for a moment, before it sleeps until one comes.
@@ -31,7 +34,7 @@ class BusyPoll:
         clock: the time, in seconds.
     """
 
-    __slots__ = ("_asleep", "_clock", "_left", "_moment", "_poll")
+    __slots__ = ("_asleep", "_clock", "_left", "_moment", "_poll", "awake")
 
     def __init__(
         self,
@@ -42,6 +45,8 @@ class BusyPoll:
         self._poll = poll
         self._moment = moment
         self._clock = clock
+        self.awake = 0.0
+        """How long it has waited awake, in seconds by the clock: to ask for processor time takes longer."""
         self._asleep = 0
         """How many waits were to be asleep from the beginning after the last one that was not."""
         self._left = 0
@@ -66,9 +71,11 @@ class BusyPoll:
         end = min(now + self._moment, until)
         while now < end:
             events = poll(0, most)
+            last, now = now, clock()
+            if (took := now - last) < LOOK:
+                self.awake += took
             if events:
                 self._left = self._asleep = self._asleep >> 1
                 return events
-            now = clock()
         self._left = self._asleep = min(self._asleep << 2 | 3, ASLEEP_MOST)
         return poll(timeout if until == inf else max(0.0, until - now), most)

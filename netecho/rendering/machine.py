@@ -83,6 +83,7 @@ CSV_COLUMNS: Final = (
     ),
     "instrument.steal_share",
     *_under("instrument.stalls", "count total_ns longest_ns watched_ns"),
+    "plan.busy_poll_ns",
 )
 CHANGE_COLUMNS: Final = ("metric", "unit", "old", "new", "ratio", "low", "high", "confidence", "verdict")
 """Of a comparison's CSV: the keys of its `changes`."""

@@ -260,7 +260,7 @@ class Benchmark:
         self._remaining = self.plan.exchanges
         self.begun_ns = self._last_ns = self._over_ns = self.clock()
         self._intervals.restart()  # they begin with what is measured, in every process at once
-        self._instrument = Instrument()
+        self._instrument = Instrument(self.reactor)
         if self._open_loop is None:
             self._wakes = Wakes(self.reactor, self.clock)
         if self.plan.length_ns is not None:

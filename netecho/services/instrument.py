@@ -12,20 +12,30 @@ from netecho.services.system import ProcessorTime
 
 
 class Instrument:
-    """Counts, from when it is made, this process's processor time, and the time the host gives to others."""
+    """Counts, from when it is made, this process's processor time, and the time the host gives to others.
 
-    def __init__(self) -> None:
-        self._used_ns = time.process_time_ns()
+    Args:
+        reactor: runs the process. Its busy polling is no work (`FastReactor.busy_polled`).
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._worked_ns = self._work_ns()
         self._processors = ProcessorTime.now()
+
+    def _work_ns(self) -> int:
+        """Return the processor time of this process until now, without what it has waited awake."""
+        return time.process_time_ns() - round(getattr(self._reactor, "busy_polled", 0.0) * SECOND)
 
     def cpu_share(self, elapsed_ns: int, awake_ns: int = 0) -> float:
         """Return what share of a processor this process has used.
 
         Args:
             elapsed_ns: in how much time.
-            awake_ns: for how much of that it waited awake, which is no work.
+            awake_ns: for how much of that it waited awake by turns of the reactor, which is no work either.
         """
-        return (time.process_time_ns() - self._used_ns - awake_ns) / elapsed_ns
+        # Not below 0: short moments in which another had the processor are taken for ones of waiting awake.
+        return max(0, self._work_ns() - self._worked_ns - awake_ns) / elapsed_ns
 
     def steal_share(self) -> float | None:
         """Return `ProcessorTime.steal_share`; `None` if the system does not say."""

@@ -128,7 +128,7 @@ class ProbeRun:
     async def run(self) -> Summary:
         """Send the probes over the connection, wait for the last reply, and say what it all means."""
         started = datetime.datetime.now().astimezone().isoformat()
-        instrument = Instrument()
+        instrument = Instrument(self._reactor)
         self._begun_ns = self._interval_ns = self._clock()
         self._books.begin(self._begun_ns)
         if self._on_interval is not None:

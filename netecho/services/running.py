@@ -42,6 +42,10 @@ REPEAT: Final = 0.1
 _MODEST_DESCRIPTOR_LIMIT: Final = 10_240
 """macOS's OPEN_MAX."""
 
+BUSY_POLL_NS: Final = 50_000
+"""For how long to look for events before sleeping: most peers wake and answer in less. It is what Linux's
+documentation has for network cards (net.core.busy_poll)."""
+
 _SYSTEM_CALLS: Final = {
     ReactorName.FAST: "epoll",
     ReactorName.EPOLL: "epoll",
@@ -55,6 +59,23 @@ _SYSTEM_CALLS: Final = {
 def available() -> tuple[ReactorName, ...]:
     """Return the reactors that this system can run."""
     return tuple(name for name, call in _SYSTEM_CALLS.items() if hasattr(select, call))
+
+
+def busy_poll_of(name: ReactorName | None, asked_ns: int | None) -> int:
+    """Return for how long a reactor waits awake before it sleeps, in nanoseconds.
+
+    Args:
+        name: the reactor; `None`: the default of `install`.
+        asked_ns: what the user has asked for; `None`: nothing, which is `BUSY_POLL_NS` if it can.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    is_fast = name in (None, ReactorName.FAST) and ReactorName.FAST in available()
+    if asked_ns and not is_fast:
+        why = "this system has no epoll" if name is None else f"the {name} one has none"
+        raise UsageError(f"--busy-poll is of the fast reactor: {why}")
+    return (BUSY_POLL_NS if asked_ns is None else asked_ns) if is_fast else 0
 
 
 def install(name: ReactorName | None = None, busy_poll_ns: int = 0) -> None:

@@ -7,6 +7,10 @@ from typing import Final
 AWAKE_NS: Final = 200_000
 """How long before something is due a hybrid timer is awake: it takes most systems less to wake a process."""
 
+TURN_NS: Final = 200_000
+"""What no turn of the reactor takes in which nothing is done, unless it was another process that had the
+processor meanwhile."""
+
 
 class SimpleTimer:
     """Sleeps until something is due, and wakes up as late as the system wakes it."""
@@ -38,7 +42,7 @@ class HybridTimer:
             now_ns: the time.
             done: how many things have been done so far, of whatever kind.
         """
-        if self._turned_ns is not None and done == self._done:
+        if self._turned_ns is not None and done == self._done and now_ns - self._turned_ns < TURN_NS:
             self.awake_ns += now_ns - self._turned_ns
         self._done = done
         if wait_ns > AWAKE_NS:

@@ -125,6 +125,7 @@ class BenchWorkers:
         order = {
             "work": "bench",
             "reactor": self._reactor_name,
+            "busy_poll_ns": share.busy_poll_ns,
             "plan": plan_json.to_json(plan),
             "files": files.kept(),
             "addresses": self._route.addresses,

@@ -1,4 +1,4 @@
-"""`netecho serve --busy-poll`: how long a server looks for events before it sleeps."""
+"""`--busy-poll`: how long a server or a bench looks for events before it sleeps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pytest
 
 from netecho import program
 from netecho.errors import ExitStatus, UsageError
+from netecho.plans import ReactorName
+from netecho.services import running
+from tests.benches import bench
 from tests.servers import Server, exchange, mistaken, netecho
 
 AWAKE = 0.3
@@ -54,11 +57,32 @@ def test_it_sleeps(busy_poll: str) -> None:
         assert server.end()["connections"] == 1
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_is_waited_awake_is_no_work(workers: str) -> None:
+    """A bench that waits awake nearly all of its time has used no processor for what it measures."""
+    with Server("tcp://127.0.0.1:0") as server:
+        words = ["--busy-poll", "1h", "-c", workers, "--workers", workers]
+        result = bench(server.listener.url, "-q", "5", "-z", "1s", "--timer", "simple", *words)
+    assert result["plan"]["busy_poll_ns"] == 3_600_000_000_000
+    assert result["instrument"]["cpu_share"] < 0.5
+
+
 @pytest.mark.parametrize(
     ("words", "moment_ns"),
-    [("", 50_000), ("--busy-poll 1ms", 1_000_000), ("--busy-poll 0", 0), ("--busy-poll 1ms --workers 2", 0)],
+    [
+        ("serve", 50_000),
+        ("serve --busy-poll 1ms", 1_000_000),
+        ("serve --busy-poll 0", 0),
+        ("serve --reactor epoll", 0),
+        ("serve --reactor epoll --busy-poll 0", 0),
+        ("serve --busy-poll 1ms --workers 2", 0),
+        ("bench", 50_000),
+        ("bench --busy-poll 1ms", 1_000_000),
+        ("bench --busy-poll 1ms --workers 2", 0),
+        ("bench --busy-poll 1ms --loaded-latency", 0),
+    ],
 )
-def test_only_who_serves_waits_awake(words: str, moment_ns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_who_works_waits_awake(words: str, moment_ns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parent of several workers serves nobody, and would keep them from a processor."""
     asked: list[int] = []
 
@@ -67,16 +91,26 @@ def test_only_who_serves_waits_awake(words: str, moment_ns: int, monkeypatch: py
         raise UsageError("that is all")
 
     monkeypatch.setattr("netecho.services.running.install", install)
-    assert program.run(["serve", *words.split()]) == ExitStatus.USAGE
+    assert program.run(words.split()) == ExitStatus.USAGE
     assert asked == [moment_ns]
 
 
+@pytest.mark.parametrize("command", ["serve", "bench"])
 @pytest.mark.parametrize("name", ["epoll", "poll", "select", "asyncio"])
-def test_other_reactors_have_none(name: str) -> None:
+def test_other_reactors_have_none(command: str, name: str) -> None:
     """It is of the fast reactor."""
-    done = mistaken("serve", "--reactor", name, "--busy-poll", "50us")
+    done = mistaken(command, "--reactor", name, "--busy-poll", "50us")
     assert done.returncode == ExitStatus.USAGE
     assert done.stderr.decode() == f"netecho: --busy-poll is of the fast reactor: the {name} one has none\n"
+
+
+def test_without_epoll_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for it is told so; else the default reactor of such a system has no need to be."""
+    monkeypatch.setattr(running, "available", lambda: (ReactorName.POLL, ReactorName.SELECT))
+    assert running.busy_poll_of(None, None) == 0
+    assert running.busy_poll_of(None, 0) == 0
+    with pytest.raises(UsageError, match="this system has no epoll"):
+        running.busy_poll_of(None, 1)
 
 
 def test_what_is_no_duration_is_refused() -> None:
