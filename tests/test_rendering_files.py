@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from netecho.measure.responsiveness import STEPS, LoadedLatency, Probed
 from netecho.measure.trials import Found, Trial
 from netecho.rendering.files import ResultFile, SavedForms
 from netecho.rendering.machine import CSV_COLUMNS, to_csv, to_json_lines, to_json_text
+from netecho.rendering.schema import result_schema
 from netecho.rendering.streams import escape, write_out
 from tests import samples, schemas
 
@@ -68,6 +70,36 @@ def test_csv_leaves_out_nothing_that_a_plan_says() -> None:
     """A key added to a plan is to be added to the columns too; TLS is a detail for JSON."""
     for summary in (samples.bench(), samples.probes()):
         assert {f"plan.{key}" for key in summary.plan} - set(CSV_COLUMNS) == {"plan.tls"}
+
+
+ONLY_JSON = (
+    *("schema", "plan.tls", "flows", "intervals", "segments", "comparison"),
+    *("histograms", "loaded_latency.idle.histograms", "loaded_latency.loaded.histograms"),
+    *("delay_ns.jitter_arrivals", "delay_ns.jitter_weighted"),  # to merge jitters by
+)
+"""What of a result is not in its row of a table: forms, lists, and another table."""
+
+
+def documented(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Return where a result has its numbers and words, by its schema; maps of some other keys are one."""
+    if "$ref" in schema:
+        schema = result_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+    for inner in schema.get("anyOf", ()):
+        if inner.get("type") != "null":
+            yield from documented(inner, path)
+    for key, inner in schema.get("properties", {}).items():
+        yield from documented(inner, f"{path}.{key}".removeprefix("."))
+    if not schema.keys() & {"anyOf", "properties"}:
+        yield path
+
+
+def test_csv_has_all_that_is_documented() -> None:
+    """A key added to a result is to be added to the columns too, or to what only JSON is for."""
+    names = [f"{column}." for column in CSV_COLUMNS]
+    for path in documented(result_schema()):
+        in_json_only = any(f"{path}.".startswith(f"{only}.") for only in ONLY_JSON)
+        in_a_column = any(f"{path}.".startswith(name) or name.startswith(f"{path}.") for name in names)
+        assert in_a_column is not in_json_only, path
 
 
 def leaves(value: object, path: str) -> Iterator[str]:

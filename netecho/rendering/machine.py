@@ -84,6 +84,13 @@ CSV_COLUMNS: Final = (
     "instrument.steal_share",
     *_under("instrument.stalls", "count total_ns longest_ns watched_ns"),
     "plan.busy_poll_ns",
+    *_under("warmup", "sent completed lost late in_flight duplicated reordered corrupted"),
+    *_under("warmup", "lost_out lost_back lost_unknown"),
+    *(f"instrument.lateness_ns.{statistic}" for statistic in _STATISTICS),
+    *_under("instrument", "planned_ns took_ns cpu_share_per_worker"),
+    *(f"delay_ns.from_minimum.{statistic}" for statistic in (*map(percentile_key, PERCENTILES), "max")),
+    "reflector.ttl",
+    *_under("transport", "version cipher bits group alpn server_name verified"),
 )
 CHANGE_COLUMNS: Final = ("metric", "unit", "old", "new", "ratio", "low", "high", "confidence", "verdict")
 """Of a comparison's CSV: the keys of its `changes`."""
