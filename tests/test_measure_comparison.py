@@ -106,6 +106,7 @@ def change_of(comparison: Comparison, metric: str) -> Change:
     return next(change for change in comparison.changes if change.metric == metric)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("wander", "share"),
     [(steady, 0.0), (correlated, 0.1), (flicker, 0.1), (drift, 0.1), (regimes, 0.3)],
@@ -119,6 +120,7 @@ def test_the_same_thing_twice_raises_an_alarm_in_one_pair_of_twenty_at_most(
     assert sum(alarms) <= 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("wander", "share"),
     [(steady, 0.0), (correlated, 0.005), (flicker, 0.005), (drift, 0.005), (regimes, 0.01)],
@@ -166,6 +168,7 @@ def test_a_result_does_not_differ_from_itself() -> None:
         assert [change.low, change.high] == pytest.approx([0.999, 1.001], rel=1e-5)
 
 
+@pytest.mark.thorough
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 3))
 def test_old_for_new_is_the_inverse(seed: int, old: int, new: int) -> None:

@@ -144,6 +144,7 @@ def test_any_order(numbers: list[int], lost: set[int], data: st.DataObject) -> N
     assert path.jitter_ns == jitter(arrivals)
 
 
+@pytest.mark.thorough
 def test_what_is_kept() -> None:
     """However many come, memory is for what has not come, and may; of what may, what is of use is kept."""
     recorder = Recorder(closed_loop=False)

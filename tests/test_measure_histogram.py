@@ -87,6 +87,7 @@ def test_compact_takes_little() -> None:
     assert size_of(compact) < size_of(lambda: Histogram.of(range(100_000, 10_000_000, 1000))) / 4
 
 
+@pytest.mark.thorough
 @settings(deadline=None, max_examples=20)
 @given(samples)
 def test_others_read_what_is_encoded(values: list[int]) -> None:

@@ -143,6 +143,7 @@ def test_poisson_gaps_are_independent() -> None:
     assert abs(statistics.correlation(found[:-1], found[1:])) < 0.02
 
 
+@pytest.mark.thorough
 def test_poisson_arrivals_on_a_ramp() -> None:
     """In the time of the ramp's own integral they are those of a steady rate."""
     schedule = Schedule(Fraction(0), POISSON, 3, (Stage(20 * SECOND, 1000.0), Stage(10 * SECOND, 0.0)))
