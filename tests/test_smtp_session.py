@@ -251,6 +251,13 @@ def test_many_recipients() -> None:
     ]
 
 
+def test_more_recipients_than_errors_are_forgiven() -> None:
+    """A peer that is told of each recipient too many, as it must be, can still send to the others."""
+    session = begin(limits=FEW)
+    envelope = ENVELOPE + b"RCPT TO:<c@d>\r\n" * 7 + b"DATA\r\n"
+    assert say(session, HELLO, envelope, b".\r\n") == [*(250, 250, 250, 250, 250), *[452] * 5, 354, 250]
+
+
 def test_many_commands() -> None:
     """A session that brings no mail comes to an end; one that does goes on."""
     session = begin(limits=FEW)
