@@ -9,6 +9,7 @@ import re
 import pytest
 
 from netecho.plans import ReplyMode
+from netecho.protocols._smtp_content import MOST_EXCESS
 from netecho.protocols._smtp_session import Limits, Session
 
 HELLO = b"EHLO client.example\r\n"
@@ -234,6 +235,15 @@ def test_sizes() -> None:
     ]
     assert say(session, b"x" * 600 + b"\r\n", b"x" * 600 + b"\r\n.\r\n") == [552]
     assert say(session, ENVELOPE, b"DATA\r\n", b"x\r\n.\r\n") == [250, 250, 354, 250]
+
+
+def test_a_size_beyond_patience() -> None:
+    """The end of a mail that is far too large is not waited for: it is refused, for its size."""
+    session = begin(limits=FEW)
+    say(session, HELLO, ENVELOPE, b"DATA\r\n")
+    reply = session.received((b"x" * 70 + b"\r\n") * (MOST_EXCESS // 70))
+    assert reply == b"552 5.3.4 a mail has at most 1000 octets\r\n"
+    assert session.is_over
 
 
 def test_long_lines() -> None:

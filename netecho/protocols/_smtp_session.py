@@ -135,7 +135,7 @@ class Session:
                 try:
                     rest = self.content.take(data)
                 except ContentError as error:
-                    yield self._break(b"554 5.6.0", str(error))
+                    yield self._break(error.code, str(error))
                     return
                 if rest is None:
                     return
