@@ -286,6 +286,16 @@ def test_unasked() -> None:
     assert not talk.replies
 
 
+@pytest.mark.parametrize("offers", [OFFERS, b"250 mx.example\r\n"], ids=["together", "stepwise"])
+def test_accepted_before_it_was_sent(offers: bytes) -> None:
+    """A mail whose content was not asked for has not been accepted, though its DATA is answered with 250."""
+    talk = begin(offers)
+    talk.send(b"one\r\n", b"two\r\n")
+    talk.hear(b"250 ok\r\n", b"250 ok\r\n", b"250 ok\r\n")
+    assert not talk.replies
+    assert str(explain_loss(talk.lost[0])) == "the connection was lost: it answers DATA with 250 ok"
+
+
 ENDINGS = [
     (b"", 0),
     (b"250 ok\r\n250 ok\r\n", 0),

@@ -246,6 +246,9 @@ class SMTPExchanger(Protocol):
                 self._ended(sending, *sending.refusal)
 
     def _data_answered(self, sending: _Sending, code: int, text: bytes) -> None:
+        if code < 300:  # no content has been sent that could have been accepted
+            self._is_no_server(f"it answers DATA with {_words(code, text)}")
+            return
         if code != 354:
             self._ended(sending, *(sending.refusal or (code, text)))
             return
