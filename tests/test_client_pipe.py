@@ -313,6 +313,14 @@ def test_lost_datagrams() -> None:
     assert errors(result) == "netecho: no reply: none of 4 datagrams came back; does a server listen?\n"
 
 
+def test_a_message_that_is_not_answered() -> None:
+    """A server that was connected to and says nothing is no datagram's silence: it may be slow."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        result = client(f"http://127.0.0.1:{silent.getsockname()[1]}", "-w", "100ms", input=b"hello")
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert errors(result) == "netecho: no reply to 1 of 1 message; wait longer with -w\n"
+
+
 def test_datagrams_to_nobody() -> None:
     """A port where nothing listens is one line, and exit status 1."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:

@@ -24,6 +24,7 @@ from netecho.protocols._smtp_client import LINGER, NotSMTPError, SMTPExchanger
 from netecho.protocols._smtp_content import Content
 from netecho.protocols._smtp_mail import body_of, mail_of
 from netecho.protocols._smtp_replies import MOST_LINE, MOST_LINES, Replies, ReplyError
+from netecho.services.failures import explain_loss, loss_kind
 
 GREETING = b"220 mx.example ESMTP\r\n"
 OFFERS = b"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250 8BITMIME\r\n"
@@ -278,13 +279,49 @@ def test_leaves_at_once() -> None:
 
 
 def test_unasked() -> None:
-    """A reply that nothing asked for is none, but for the one that says that the server is ending."""
+    """A reply that nothing asked for is none."""
     talk = begin()
-    talk.hear(b"421 shutting down\r\n")
-    assert not talk.lost
     talk.hear(b"250 ok\r\n")
     assert isinstance(talk.lost[0].value, NotSMTPError)
     assert not talk.replies
+
+
+@pytest.mark.parametrize("offers", [OFFERS, b"250 mx.example\r\n"], ids=["together", "stepwise"])
+def test_accepted_before_it_was_sent(offers: bytes) -> None:
+    """A mail whose content was not asked for has not been accepted, though its DATA is answered with 250."""
+    talk = begin(offers)
+    talk.send(b"one\r\n", b"two\r\n")
+    talk.hear(b"250 ok\r\n", b"250 ok\r\n", b"250 ok\r\n")
+    assert not talk.replies
+    assert str(explain_loss(talk.lost[0])) == "the connection was lost: it answers DATA with 250 ok"
+
+
+ENDINGS = [
+    (b"", 0),
+    (b"250 ok\r\n250 ok\r\n", 0),
+    (b"250 ok\r\n250 ok\r\n354 go\r\n", 0),
+    (b"250 ok\r\n250 ok\r\n354 go\r\n250 done\r\n", 1),
+    (b"250 ok\r\n250 ok\r\n354 go\r\n250 done\r\n250 ok\r\n250 ok\r\n354 go\r\n250 done\r\n", 2),
+]
+
+
+@pytest.mark.parametrize(("said", "answered"), ENDINGS)
+def test_the_server_ends_the_session(said: bytes, answered: int) -> None:
+    """421 is no answer to one command, but the end of all: whatever was asked, and if nothing was.
+
+    No more goes out to a server that has said so, and what it left is counted by what it said.
+    """
+    talk = begin()
+    talk.send(b"one\r\n", b"two\r\n")
+    talk.hear(said)
+    assert talk.hear(b"421 4.3.2 shutting down\r\n250 ok\r\n") == b""
+    assert len(talk.replies) == answered
+    assert talk.transport.disconnected
+    (lost,) = talk.lost
+    assert loss_kind(lost) == "status 421"
+    assert str(explain_loss(lost)) == "the server ended the session: 421 4.3.2 shutting down"
+    talk.exchanger.connectionLost(Failure(ConnectionAborted()))
+    assert len(talk.lost) == 1
 
 
 STARTTLS = b"250-mx.example\r\n250 STARTTLS\r\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netecho.protocols._smtp_content import MOST_EXCESS, Content, ContentError, on_the_wire
+from netecho.protocols._smtp_content import MOST_EXCESS, Content, ContentError, TooLargeError, on_the_wire
 
 MOST = 1 << 20
 
@@ -121,9 +121,9 @@ def test_too_large() -> None:
     assert content.is_too_large
     content, _ = take([line * 15], most=1500)
     assert not content.is_too_large
-    with pytest.raises(ContentError, match="no end"):
+    with pytest.raises(TooLargeError, match="at most 1500 octets"):
         take([line * 100] * (MOST_EXCESS // 9000), most=1500)
-    with pytest.raises(ContentError, match="no end"):
+    with pytest.raises(TooLargeError, match="at most 1500 octets"):
         take([b"a" * 10_000] * (MOST_EXCESS // 9000), most=1500)
 
 

@@ -9,6 +9,7 @@ import re
 import pytest
 
 from netecho.plans import ReplyMode
+from netecho.protocols._smtp_content import MOST_EXCESS
 from netecho.protocols._smtp_session import Limits, Session
 
 HELLO = b"EHLO client.example\r\n"
@@ -102,6 +103,9 @@ SENDERS = [
     (b"<@b>", 501),
     (b"<a@b@c>", 501),
     (b"<a b@c>", 501),
+    (b"<a\0@b>", 501),
+    (b"<a\x1bc@b>", 501),
+    (b"<a\x7f@b>", 501),
     (b"<a@b..c>", 501),
     (b"<a@b> <c@d>", 501),
     (b"<" + b"a" * 300 + b"@b>", 501),
@@ -233,6 +237,15 @@ def test_sizes() -> None:
     assert say(session, ENVELOPE, b"DATA\r\n", b"x\r\n.\r\n") == [250, 250, 354, 250]
 
 
+def test_a_size_beyond_patience() -> None:
+    """The end of a mail that is far too large is not waited for: it is refused, for its size."""
+    session = begin(limits=FEW)
+    say(session, HELLO, ENVELOPE, b"DATA\r\n")
+    reply = session.received((b"x" * 70 + b"\r\n") * (MOST_EXCESS // 70))
+    assert reply == b"552 5.3.4 a mail has at most 1000 octets\r\n"
+    assert session.is_over
+
+
 def test_long_lines() -> None:
     """A mail with too long a line is refused at its end, and the session goes on."""
     session = begin()
@@ -246,6 +259,13 @@ def test_many_recipients() -> None:
     assert say(session, HELLO, ENVELOPE, *[b"RCPT TO:<c@d>\r\n"] * 3, b"DATA\r\n", b".\r\n") == [
         *(250, 250, 250, 250, 250, 452, 354, 250)
     ]
+
+
+def test_more_recipients_than_errors_are_forgiven() -> None:
+    """A peer that is told of each recipient too many, as it must be, can still send to the others."""
+    session = begin(limits=FEW)
+    envelope = ENVELOPE + b"RCPT TO:<c@d>\r\n" * 7 + b"DATA\r\n"
+    assert say(session, HELLO, envelope, b".\r\n") == [*(250, 250, 250, 250, 250), *[452] * 5, 354, 250]
 
 
 def test_many_commands() -> None:

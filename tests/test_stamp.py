@@ -336,6 +336,14 @@ def test_clocks_that_are_not_synchronised(ours: bool, theirs: bool, monkeypatch:
     assert not reflection.synchronised
 
 
+@pytest.mark.parametrize("missing", ["timestamp", "receive_timestamp"])
+def test_a_reflector_that_has_no_time(missing: str) -> None:
+    """A timestamp of 0 is no time: the exchange counts, and its delays each way are not known."""
+    session = Session(None, clock=lambda: NOW)
+    answer = answer_to(session.packet(0, b"payload"), None, **{missing: 0})
+    assert session.read(answer, NOW + 260) == (0, b"payload", None)
+
+
 def test_numbers_beyond_32_bits() -> None:
     """An exchange's number is known in full, of those sent the last one that has these 32 bits."""
     session = Session(None)

@@ -252,7 +252,7 @@ async def _pipe(reactor: Any, adapter: Adapter, plan: TalkPlan, block: int, verb
     if adapter.kind is Kind.STREAM:
         pipe = StreamPipe(reactor, 0, 1, block)
     else:
-        pipe = DatagramPipe(reactor, 0, 1, block, timeout)
+        pipe = DatagramPipe(reactor, 0, 1, block, timeout, of_datagrams=adapter.kind is Kind.DATAGRAM)
     await _talk(reactor, adapter, plan, pipe, verbose)
     try:
         await pipe.ended

@@ -14,7 +14,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netecho.errors import ConnectError, TLSError
+from netecho.errors import ConnectError, LostError, TLSError
 from netecho.protocols._addresses import address_literal
 from netecho.protocols._contract import Answer, OnLost, OnReply, Receipt, Route
 from netecho.protocols._smtp_mail import Mail, mail_of
@@ -28,6 +28,12 @@ _ANSWERS: Final = {receipt: Answer("250", receipt=receipt) for receipt in Receip
 
 class NotSMTPError(ConnectionLost):
     """What the other end says is not SMTP"""  # noqa: D400, D415 - Twisted shows this as the error's message
+
+
+class SessionEndedError(LostError):
+    """The server has said that it ends the session, whatever it was asked (RFC 5321 section 3.8)."""
+
+    kind = "status 421"
 
 
 class _Sending:
@@ -240,6 +246,9 @@ class SMTPExchanger(Protocol):
                 self._ended(sending, *sending.refusal)
 
     def _data_answered(self, sending: _Sending, code: int, text: bytes) -> None:
+        if code < 300:  # no content has been sent that could have been accepted
+            self._is_no_server(f"it answers DATA with {_words(code, text)}")
+            return
         if code != 354:
             self._ended(sending, *(sending.refusal or (code, text)))
             return
@@ -278,11 +287,18 @@ class SMTPExchanger(Protocol):
             return
         expected = self._expected
         for code, text in replies:
+            if code == 421 and self._is_in_session:
+                self._fail(Failure(SessionEndedError(f"the server ended the session: {_words(code, text)}")))
+                return
             if not expected:
-                if code != 421:  # which may come at any time before the server closes
-                    self._is_no_server(f"nothing asked for {_words(code, text)}")
+                self._is_no_server(f"nothing asked for {_words(code, text)}")
                 return
             expected.popleft()(code, text)
+
+    @property
+    def _is_in_session(self) -> bool:
+        """Whether mails can be sent: the connection has begun, and neither end has ended it."""
+        return self.ready.called and self._on_lost is not None
 
     def _is_no_server(self, words: str) -> None:
         """End the connection: the other end does not follow SMTP."""

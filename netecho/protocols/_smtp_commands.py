@@ -14,7 +14,7 @@ _PATH: Final = re.compile(
     rb"""(?P<word>FROM|TO):[ ]*
     <(?:
         (?:@[^\s<>:]+:)?                                      # a route, which is ignored (section 3.6.1)
-        (?:(?P<local> [^\s<>()@,:;\\"\[\]]+ | "(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*" )
+        (?:(?P<local> [^\x00-\x20\x7f<>()@,:;\\"\[\]]+ | "(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*" )
          @ (?P<domain> [0-9A-Za-z_\x80-\xff-]+(?:\.[0-9A-Za-z_\x80-\xff-]+)* | \[[0-9A-Za-z.:-]+\] )
         | (?P<alone> postmaster ))
     )?>

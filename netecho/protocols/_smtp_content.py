@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import ClassVar, Final
 
 LINE_END: Final = b"\r\n"
 END: Final = b"\r\n.\r\n"
@@ -15,6 +15,15 @@ MOST_EXCESS: Final = 1 << 20
 
 class ContentError(Exception):
     """The content of a mail is malformed, so that its end cannot be trusted."""
+
+    code: ClassVar[bytes] = b"554 5.6.0"
+    """The code of the reply that says so, and its enhanced status code (RFC 3463)."""
+
+
+class TooLargeError(ContentError):
+    """A mail is so much too large that its end is no longer waited for."""
+
+    code = b"552 5.3.4"
 
 
 class Content:
@@ -96,7 +105,7 @@ class Content:
         if self.size > self._most:
             self.is_too_large = True
             if self.size > self._most + MOST_EXCESS:
-                raise ContentError("the mail has no end")
+                raise TooLargeError(f"a mail has at most {self._most} octets")
 
 
 def on_the_wire(content: bytes) -> bytes:

@@ -43,6 +43,7 @@ _GREETING: Final = re.compile(rb"[\x21-\x7e\x80-\xff]{1,255}")
 _OK: Final = b"250 2.0.0 Ok\r\n"
 _SENDER_OK: Final = b"250 2.1.0 Ok\r\n"
 _RECIPIENT_OK: Final = b"250 2.1.5 Ok\r\n"
+_TOO_MANY_RECIPIENTS: Final = b"452 4.5.3 too many recipients\r\n"
 _GO_AHEAD: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 
 
@@ -134,7 +135,7 @@ class Session:
                 try:
                     rest = self.content.take(data)
                 except ContentError as error:
-                    yield self._break(b"554 5.6.0", str(error))
+                    yield self._break(error.code, str(error))
                     return
                 if rest is None:
                     return
@@ -260,7 +261,9 @@ class Session:
         if path.needs_smtputf8 and not self._smtputf8:
             raise _RefusedError("553 5.6.7 the address needs SMTPUTF8")
         if self._recipients >= self._limits.recipients:
-            raise _RefusedError("452 4.5.3 too many recipients")
+            # No error of the peer's, which is to send its mail to those that were accepted (RFC 5321 section
+            # 4.5.3.1.10).
+            return _TOO_MANY_RECIPIENTS
         self._recipients += 1
         self._commands -= 1
         return _RECIPIENT_OK

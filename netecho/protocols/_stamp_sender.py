@@ -93,6 +93,13 @@ class Session:
         return was_sent and packet.encode(self._key) == datagram
 
     def _reflection(self, answer: ReflectorPacket, returned_ns: int) -> Reflection:
+        """Return the times of an exchange.
+
+        Raises:
+            ValueError: the reflector's timestamps make no sense.
+        """
+        if not (answer.timestamp and answer.receive_timestamp):
+            raise ValueError("a timestamp of 0 is of a clock that was not set (RFC 5905 section 6)")
         theirs, ours = answer.error, self._clock_error()
         their_error, our_error = theirs.error_ns, ours.error_ns
         return Reflection(

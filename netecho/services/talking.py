@@ -173,6 +173,14 @@ class DatagramPipe(_Piped):
     `timeout` seconds, those are given up. `ended` fails with `NoReplyError` if fewer messages came than were
     sent, and fewer bytes; with `RefusedMessageError` if the other end refused one, and with `CorruptedError`
     if a receipt says that it received something else.
+
+    Args:
+        reactor: runs it.
+        standard_input: the descriptor that is read.
+        standard_output: the descriptor that is written.
+        block: bytes in a message.
+        timeout: seconds.
+        of_datagrams: whether messages are datagrams, so that nobody may be there at all.
     """
 
     def __init__(
@@ -182,9 +190,12 @@ class DatagramPipe(_Piped):
         standard_output: int,
         block: int,
         timeout: float,
+        *,
+        of_datagrams: bool,
     ) -> None:
         super().__init__(reactor, standard_input, standard_output, block)
         self._timeout = timeout
+        self._of_datagrams = of_datagrams
         self._in_turn = False
         """Each thing that comes answers the oldest message: so it is where answers have a status."""
         self._waiting: Any = None
@@ -284,6 +295,9 @@ class DatagramPipe(_Piped):
         lost = self._messages_sent - self._messages_received
         if lost <= 0 or self._has_all_bytes:
             return None
+        if not self._of_datagrams:
+            messages = count(self._messages_sent, "message")
+            return NoReplyError(f"no reply to {lost} of {messages}; wait longer with -w")
         if self._messages_received == 0:
             return NoReplyError(
                 f"no reply: none of {self._messages_sent} datagrams came back; does a server listen?"
