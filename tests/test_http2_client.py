@@ -23,6 +23,14 @@ LARGE = bytes(200_000)
 """More than a window."""
 
 
+class Wire(StringTransport):
+    """A transport that takes it that nobody produces for it, as others do."""
+
+    def unregisterProducer(self) -> None:
+        """Pause nobody any more."""
+        self.producer = None
+
+
 class Pair:
     """A client, and a server that a test plays with `h2`, which takes one stream at a time."""
 
@@ -36,7 +44,7 @@ class Pair:
         wanted = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
         self.server.local_settings = Settings(client=False, initial_values=wanted)
         self.server.initiate_connection()
-        self.transport = StringTransport()
+        self.transport: Any = Wire()
         client: Any = self.client
         client.makeConnection(self.transport)
         self.turn()

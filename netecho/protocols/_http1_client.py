@@ -225,6 +225,7 @@ class HTTP1Exchanger(Protocol):
         self._answered += 1
         if len(self._awaited) < 2 and not (self._is_closed or keep):
             self._is_closed = self._is_parting = True
+            self.transport.unregisterProducer()  # whom TLS would wait for
             self.transport.loseConnection()
         sequence = self._awaited.popleft()[0] if self._awaited else None
         self._on_reply(sequence, payload, None, ANSWERS.get(self._parser.get_status_code()))

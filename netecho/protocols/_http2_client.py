@@ -283,6 +283,7 @@ class HTTP2Exchanger(Protocol):
     def _part(self) -> None:
         """Close the connection, which takes no new requests, unless some are under way."""
         if not self._exchanges:
+            self.transport.unregisterProducer()  # whom TLS would wait for
             self.transport.loseConnection()
 
     def _flush(self) -> None:
