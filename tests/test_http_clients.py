@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from netecho.plans import MultiplexPlan, RequestPlan, Target
 from netecho.protocols import load
 from netecho.protocols._contract import Answer, ListenSettings, Route, Totals
+from netecho.protocols._http1_client import ANSWERS
 from netecho.protocols._http_server import HTTPFactory
 from netecho.protocols._watched import Patience
 from tests import reactors
@@ -83,6 +84,7 @@ def saying(*answers: bytes, close: bool = False) -> Iterator[int]:
         ([KEEP, KEEP, KEEP], [(0, b"ok", "200"), (1, b"ok", "200"), (2, b"ok", "200")]),
         ([KEEP, KEEP[:-2] + b"no", KEEP], [(0, b"ok", "200"), (1, b"no", "200"), (2, b"ok", "200")]),
         ([KEEP, KEEP.replace(b"200", b"503")], [(0, b"ok", "200"), (1, b"ok", "503")]),
+        ([KEEP, KEEP.replace(b"200", b"999")], [(0, b"ok", "200"), (1, b"ok", "999")]),
         ([b"HTTP/1.1 100 Continue\r\n\r\n" + KEEP, KEEP], [(0, b"ok", "200"), (1, b"ok", "200")]),
         ([b"HTTP/1.1 204 No\r\n\r\n", KEEP], [(0, b"", "204"), (1, b"ok", "200")]),
         (
@@ -146,8 +148,9 @@ def test_answers_to_head(head: bytes, kept: bool) -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1_000_000,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: " + b"a" * 1_000_000,
         b"\0\0\4\3\0\0\0\0\0" + b"\0\0\0\0",
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\nok",
     ],
-    ids=["SMTP", "two lengths", "no end", "no end of trailers", "a reset of nothing"],
+    ids=["SMTP", "two lengths", "no end", "no end of trailers", "a reset of nothing", "another protocol"],
 )
 def test_no_answer(answer: bytes, http2: bool) -> None:
     """What is no answer ends the connection, and says why."""
@@ -162,6 +165,13 @@ def test_no_answer(answer: bytes, http2: bool) -> None:
 
     with saying(answer) as port:
         reactors.run("fast", scenario)
+
+
+def test_statuses() -> None:
+    """Which are errors: those of HTTP from 400 on, and all that are not HTTP's (RFC 9110 section 15)."""
+    refused = [status for status, answer in ANSWERS.items() if answer.refused]
+    assert refused == [*range(100), *range(400, 1000)]
+    assert (ANSWERS[7].status, ANSWERS[999].status) == ("007", "999")
 
 
 @pytest.mark.parametrize(("method", "content"), [("GET", b"ok"), ("HEAD", b"")])

@@ -20,8 +20,9 @@ MOST_ANSWER: Final = 64 << 20
 """Bytes by which an answer may be longer than its request: a longer one ends the connection."""
 MOST_HEAD: Final = 256 << 10
 """Bytes of an answer's head, or of its trailers."""
-ANSWERS: Final = {status: Answer(str(status), status >= 400) for status in range(100, 600)}
-"""The `Answer` of each status code: those from 400 on are errors, which carry no echo."""
+ANSWERS: Final = {status: Answer(f"{status:03}", not 100 <= status < 400) for status in range(1000)}
+"""The `Answer` of each status code: errors, which carry no echo, are those from 400 on, and those that there
+are none of (RFC 9110 section 15)."""
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 
@@ -154,6 +155,9 @@ class HTTP1Exchanger(Protocol):
                 self._heads(data)
             else:
                 self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(f"{NotHTTPError.__doc__} any more: it switches protocols (101) without being asked to")
+            return
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(cause, NotHTTPError):
