@@ -70,9 +70,10 @@ def saying(*answers: bytes, close: bool = False) -> Iterator[int]:
             if not connection.recv(1 << 16):
                 return
             connection.sendall(answer)
-        if not close:
-            while connection.recv(1 << 16):
-                pass
+        if close:
+            connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 16):
+            pass
 
     with serving(talk, "http") as url:
         yield int(url.rpartition(":")[2])
@@ -215,6 +216,40 @@ def test_answer_without_a_length() -> None:
         exchanger.close()
 
     with saying(b"HTTP/1.0 200 OK\r\n\r\nok", close=True) as port:
+        reactors.run("fast", scenario)
+
+
+LAST = KEEP.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("POST", LAST),
+        ("POST", LAST + KEEP),
+        ("POST", b"HTTP/1.0 200 OK\r\n\r\nok"),
+        ("HEAD", LAST[:-2]),
+        ("HEAD", LAST[:-2] * 2),
+    ],
+    ids=["said", "and goes on", "without a length", "HEAD", "HEAD and goes on"],
+)
+def test_answer_that_ends_its_connection(method: str, answer: bytes) -> None:
+    """What was asked after it, the server has not dealt with: it is asked again (RFC 9112 section 9.6)."""
+
+    async def scenario(reactor: Any) -> None:
+        client = Client(reactor, port, RequestPlan(method))
+        exchanger = await client.connect()
+        content = b"ok" if method == "POST" else b""
+        for number in range(3):
+            exchanger.send(number, content)
+        await client.answered(3)
+        exchanger.send(3, content)
+        await client.answered(4)
+        assert client.heard == [(number, content, "200") for number in range(4)]
+        assert not client.lost.called
+        exchanger.close()
+
+    with saying(answer, close=True) as port:
         reactors.run("fast", scenario)
 
 
