@@ -243,6 +243,40 @@ def test_full_buffer_holds_probes() -> None:
     assert [reply.time_ns for reply in probing.replies] == [5 * SECOND, 4 * SECOND, 3 * SECOND]
 
 
+def test_connection_that_another_replaces() -> None:
+    """Whatever has been held back goes on with the new one, which is asked in its turn when to pause."""
+    probing = Probing(count=4, interval_ns=SECOND, timeout_ns=10 * SECOND)
+    adapter = probing.adapter
+    adapter.producer.pauseProducing()
+    probing.clock.advance(1)
+    adapter.producer.stopProducing()
+    successor: Any = FakeAdapter(Kind.STREAM)
+    adapter.transport = successor
+    probing.clock.advance(0)
+    assert len(adapter.sent) == 2
+    successor.producer.pauseProducing()
+    probing.clock.advance(1)
+    assert len(adapter.sent) == 2
+    for index in range(2):  # what was answered early is not taken for ever
+        probing.answer(index)
+    probing.clock.advance(0)
+    assert len(adapter.sent) == 3
+
+
+@pytest.mark.parametrize(
+    ("scheme", "flags"), [("http", []), ("http", ["--http2"]), ("https", []), ("https", ["--http2"])]
+)
+def test_server_that_closes_after_each_answer(scheme: str, flags: list[str]) -> None:
+    """The next probe goes over a new connection."""
+    with Server(f"{scheme}://127.0.0.1:0", "--close-after", "1") as server:
+        listener = server.listener
+        trust = [] if listener.ca is None else ["--cacert", listener.ca]
+        result = client("-n", "2", "-i", "1s", listener.url, *flags, *trust)
+        assert (result.returncode, result.stderr) == (0, b"")
+        assert b"2 sent, 2 received" in result.stdout
+        assert server.end()["connections"] == 2
+
+
 def test_interrupted() -> None:
     """An interrupt ends the run at once; what is in flight stays so, and the result says it."""
     probing = Probing(interval_ns=SECOND)

@@ -23,6 +23,14 @@ LARGE = bytes(200_000)
 """More than a window."""
 
 
+class Wire(StringTransport):
+    """A transport that takes it that nobody produces for it, as others do."""
+
+    def unregisterProducer(self) -> None:
+        """Pause nobody any more."""
+        self.producer = None
+
+
 class Pair:
     """A client, and a server that a test plays with `h2`, which takes one stream at a time."""
 
@@ -36,7 +44,7 @@ class Pair:
         wanted = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
         self.server.local_settings = Settings(client=False, initial_values=wanted)
         self.server.initiate_connection()
-        self.transport = StringTransport()
+        self.transport: Any = Wire()  # type: ignore[no-untyped-call]
         client: Any = self.client
         client.makeConnection(self.transport)
         self.turn()
@@ -79,6 +87,20 @@ def test_an_answer_before_the_end_of_its_request(resets: bool) -> None:
     assert [type(one) for one in events if isinstance(one, StreamReset)] == [StreamReset] * (not resets)
     assert [one.stream_id for one in events if isinstance(one, RequestReceived)] == [3]
     assert not pair.lost
+
+
+@pytest.mark.parametrize("status", [b"ok", b"2000", b"9" * 5000])
+def test_status_that_is_none(status: bytes) -> None:
+    """An answer with such a one is malformed (section 8.3.2), and nothing after it is believed."""
+    pair = Pair()
+    pair.client.send(0, b"message")
+    pair.turn()
+    pair.server.send_headers(1, [(b":status", status)])
+    pair.server.send_data(1, b"message", end_stream=True)
+    pair.turn()
+    assert pair.heard == []
+    (reason,) = pair.lost
+    assert f"not HTTP/2: there is no status {status[:10]!r}" in str(reason.value)
 
 
 def test_what_may_be_guessed_is_in_no_table() -> None:

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from netecho.plans import MultiplexPlan, RequestPlan, Target
 from netecho.protocols import load
 from netecho.protocols._contract import Answer, ListenSettings, Route, Totals
+from netecho.protocols._http1_client import ANSWERS
 from netecho.protocols._http_server import HTTPFactory
 from netecho.protocols._watched import Patience
 from tests import reactors
@@ -69,9 +70,10 @@ def saying(*answers: bytes, close: bool = False) -> Iterator[int]:
             if not connection.recv(1 << 16):
                 return
             connection.sendall(answer)
-        if not close:
-            while connection.recv(1 << 16):
-                pass
+        if close:
+            connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 16):
+            pass
 
     with serving(talk, "http") as url:
         yield int(url.rpartition(":")[2])
@@ -83,6 +85,7 @@ def saying(*answers: bytes, close: bool = False) -> Iterator[int]:
         ([KEEP, KEEP, KEEP], [(0, b"ok", "200"), (1, b"ok", "200"), (2, b"ok", "200")]),
         ([KEEP, KEEP[:-2] + b"no", KEEP], [(0, b"ok", "200"), (1, b"no", "200"), (2, b"ok", "200")]),
         ([KEEP, KEEP.replace(b"200", b"503")], [(0, b"ok", "200"), (1, b"ok", "503")]),
+        ([KEEP, KEEP.replace(b"200", b"999")], [(0, b"ok", "200"), (1, b"ok", "999")]),
         ([b"HTTP/1.1 100 Continue\r\n\r\n" + KEEP, KEEP], [(0, b"ok", "200"), (1, b"ok", "200")]),
         ([b"HTTP/1.1 204 No\r\n\r\n", KEEP], [(0, b"", "204"), (1, b"ok", "200")]),
         (
@@ -146,8 +149,9 @@ def test_answers_to_head(head: bytes, kept: bool) -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1_000_000,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: " + b"a" * 1_000_000,
         b"\0\0\4\3\0\0\0\0\0" + b"\0\0\0\0",
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\nok",
     ],
-    ids=["SMTP", "two lengths", "no end", "no end of trailers", "a reset of nothing"],
+    ids=["SMTP", "two lengths", "no end", "no end of trailers", "a reset of nothing", "another protocol"],
 )
 def test_no_answer(answer: bytes, http2: bool) -> None:
     """What is no answer ends the connection, and says why."""
@@ -162,6 +166,13 @@ def test_no_answer(answer: bytes, http2: bool) -> None:
 
     with saying(answer) as port:
         reactors.run("fast", scenario)
+
+
+def test_statuses() -> None:
+    """Which are errors: those of HTTP from 400 on, and all that are not HTTP's (RFC 9110 section 15)."""
+    refused = [status for status, answer in ANSWERS.items() if answer.refused]
+    assert refused == [*range(100), *range(400, 1000)]
+    assert (ANSWERS[7].status, ANSWERS[999].status) == ("007", "999")
 
 
 @pytest.mark.parametrize(("method", "content"), [("GET", b"ok"), ("HEAD", b"")])
@@ -205,6 +216,40 @@ def test_answer_without_a_length() -> None:
         exchanger.close()
 
     with saying(b"HTTP/1.0 200 OK\r\n\r\nok", close=True) as port:
+        reactors.run("fast", scenario)
+
+
+LAST = KEEP.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("POST", LAST),
+        ("POST", LAST + KEEP),
+        ("POST", b"HTTP/1.0 200 OK\r\n\r\nok"),
+        ("HEAD", LAST[:-2]),
+        ("HEAD", LAST[:-2] * 2),
+    ],
+    ids=["said", "and goes on", "without a length", "HEAD", "HEAD and goes on"],
+)
+def test_answer_that_ends_its_connection(method: str, answer: bytes) -> None:
+    """What was asked after it, the server has not dealt with: it is asked again (RFC 9112 section 9.6)."""
+
+    async def scenario(reactor: Any) -> None:
+        client = Client(reactor, port, RequestPlan(method))
+        exchanger = await client.connect()
+        content = b"ok" if method == "POST" else b""
+        for number in range(3):
+            exchanger.send(number, content)
+        await client.answered(3)
+        exchanger.send(3, content)
+        await client.answered(4)
+        assert client.heard == [(number, content, "200") for number in range(4)]
+        assert not client.lost.called
+        exchanger.close()
+
+    with saying(answer, close=True) as port:
         reactors.run("fast", scenario)
 
 

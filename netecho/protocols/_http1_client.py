@@ -20,8 +20,9 @@ MOST_ANSWER: Final = 64 << 20
 """Bytes by which an answer may be longer than its request: a longer one ends the connection."""
 MOST_HEAD: Final = 256 << 10
 """Bytes of an answer's head, or of its trailers."""
-ANSWERS: Final = {status: Answer(str(status), status >= 400) for status in range(100, 600)}
-"""The `Answer` of each status code: those from 400 on are errors, which carry no echo."""
+ANSWERS: Final = {status: Answer(f"{status:03}", not 100 <= status < 400) for status in range(1000)}
+"""The `Answer` of each status code: errors, which carry no echo, are those from 400 on, and those that there
+are none of (RFC 9110 section 15)."""
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 
@@ -50,8 +51,9 @@ class HTTP1Exchanger(Protocol):
     head that has been parsed is therefore remembered, and not parsed again when it comes again.
 
     Answers come in the order of the requests. If the server closes the connection after it has answered all
-    requests, the connection is not lost: it is opened again for the next message, and the time of that
-    message's exchange includes this.
+    requests, or with an answer that says so, the connection is not lost: it is opened again for the next
+    message, and the time of that message's exchange includes this. What was sent behind the request that was
+    answered so, and not dealt with (RFC 9112 section 9.6), is sent again.
 
     Args:
         route: says what the requests are.
@@ -73,8 +75,8 @@ class HTTP1Exchanger(Protocol):
         self._route = route
         self._on_reply: OnReply = on_reply
         self._on_lost: OnLost | None = on_lost
-        self._awaited: collections.deque[tuple[int, int]] = collections.deque()
-        """The sequence number and size of each message whose answer has not come."""
+        self._awaited: collections.deque[tuple[int, bytes]] = collections.deque()
+        """The sequence number and content of each message whose answer has not come."""
         self._reopen = reopen
         self._is_closed = False
         """The server has closed the connection in order, or will: the next message needs a new one."""
@@ -108,6 +110,7 @@ class HTTP1Exchanger(Protocol):
         self._size = self._unparsed = 0
         self._in_body = self._is_amid = False
         self._known_size = -1
+        self._kept = b""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
 
@@ -116,7 +119,7 @@ class HTTP1Exchanger(Protocol):
         size = len(payload)
         if size != self._head_for:
             self._head_for, self._head = size, request_head(self._route, size)
-        self._awaited.append((sequence, size))
+        self._awaited.append((sequence, payload))
         if self._is_closed:
             self._open_again(self._head + payload)
         else:
@@ -154,10 +157,15 @@ class HTTP1Exchanger(Protocol):
                 self._heads(data)
             else:
                 self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(f"{NotHTTPError.__doc__} any more: it switches protocols (101) without being asked to")
+            return
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(error, httptools.HttpParserCallbackError) and not isinstance(cause, NotHTTPError):
                 raise (cause or error) from None
+            if self._is_parting:
+                return  # what follows the last answer is none
             self._fail(f"{NotHTTPError.__doc__}: {cause or error}")
             return
         if not (was_amid or self._is_amid) and self._answered == answered + 1:
@@ -188,7 +196,7 @@ class HTTP1Exchanger(Protocol):
         Each is given to a parser of its own, which would otherwise wait for the body.
         """
         self._kept += data
-        while (end := self._kept.find(b"\r\n\r\n")) >= 0:
+        while not self._is_parting and (end := self._kept.find(b"\r\n\r\n")) >= 0:
             head, self._kept = self._kept[: end + 4], self._kept[end + 4 :]
             options = _ConnectionOptions()
             self._parser = parser = httptools.HttpResponseParser(options)
@@ -208,7 +216,7 @@ class HTTP1Exchanger(Protocol):
         """
         self._pieces.append(data)
         self._size += len(data)
-        if self._size > MOST_ANSWER + (self._awaited[0][1] if self._awaited else 0):
+        if self._size > MOST_ANSWER + (len(self._awaited[0][1]) if self._awaited else 0):
             raise NotHTTPError(f"an answer has more than {MOST_ANSWER} bytes")
 
     def on_message_complete(self) -> None:
@@ -223,11 +231,19 @@ class HTTP1Exchanger(Protocol):
         pieces.clear()
         self._size = self._unparsed = 0
         self._answered += 1
-        if len(self._awaited) < 2 and not (self._is_closed or keep):
-            self._is_closed = self._is_parting = True
-            self.transport.loseConnection()
         sequence = self._awaited.popleft()[0] if self._awaited else None
+        if not keep:
+            self._part()
         self._on_reply(sequence, payload, None, ANSWERS.get(self._parser.get_status_code()))
+
+    def _part(self) -> None:
+        """Close the connection, on which nothing more is answered, and keep what was asked for the next."""
+        self._is_closed = self._is_parting = True
+        self._known_size = -1
+        for _, payload in self._awaited:
+            self._kept_back.append(request_head(self._route, len(payload)) + payload)
+        self.transport.unregisterProducer()  # whom TLS would wait for
+        self.transport.loseConnection()
 
     def _fail(self, words: str) -> None:
         on_lost, self._on_lost = self._on_lost, None
@@ -244,9 +260,8 @@ class HTTP1Exchanger(Protocol):
         in_order = reason.check(ConnectionDone) is not None
         if self._in_body and in_order and not self._bodiless and self._ends_so():
             self._in_body = False
-            self._is_closed = True
             self._complete(False)
-        elif self._is_parting:
+        if self._is_parting:
             self._is_parting = False
             if self._kept_back:
                 self._reopen(self).addCallbacks(self._reopened, self._lost)
@@ -279,6 +294,9 @@ class HTTP1Exchanger(Protocol):
         self._on_lost = None
         self._on_reply = _ignore
         if self._is_closed:
+            self._kept_back.clear()
+            if self._is_parting:
+                self.transport.abortConnection()
             return
         if self._awaited:
             self.transport.abortConnection()

@@ -223,7 +223,9 @@ class HTTP2Exchanger(Protocol):
         match event:
             case events.ResponseReceived():
                 status = next((value for name, value in event.headers or () if name == b":status"), b"0")
-                if exchange is not None and status.isdigit():
+                if len(status) != 3 or not status.isdigit():
+                    self._fail(f"{NotHTTPError.__doc__}/2: there is no status {status[:10]!r}")
+                elif exchange is not None:
                     exchange.answer = ANSWERS.get(int(status))
             case events.DataReceived():
                 self._received(number, exchange, event)
@@ -283,6 +285,7 @@ class HTTP2Exchanger(Protocol):
     def _part(self) -> None:
         """Close the connection, which takes no new requests, unless some are under way."""
         if not self._exchanges:
+            self.transport.unregisterProducer()  # whom TLS would wait for
             self.transport.loseConnection()
 
     def _flush(self) -> None:

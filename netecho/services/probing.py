@@ -114,16 +114,22 @@ class ProbeRun:
         except Exception:
             raise connect_failure(Failure(), self._plan.target) from None
         self._exchanger = exchanger
-        self.transport = exchanger.transport
+        self._attend(exchanger.transport)
         if self._route.tls is not None and (negotiated := describe(self.transport)) is not None:
             self._agreed = negotiated.of_result()
-        if self._adapter.kind is not Kind.DATAGRAM:
-            if opening.connect_ns is not None:
-                self._books.recorder.setup.took(CONNECT, opening.connect_ns)
-            # What a peer does not take waits here, and not in the transport's buffer, which has no bound.
-            self.transport.registerProducer(self, True)
+        if self._adapter.kind is not Kind.DATAGRAM and opening.connect_ns is not None:
+            self._books.recorder.setup.took(CONNECT, opening.connect_ns)
         if self._plan.target.secure:
             self._books.recorder.setup.took(HANDSHAKE, opening.handshake_ns(self._clock()))
+
+    def _attend(self, transport: Any) -> None:
+        """Have the connection say when to pause, also one that has come into the place of another (HTTP)."""
+        if transport is self.transport:
+            return
+        self.transport = transport
+        if self._adapter.kind is not Kind.DATAGRAM:
+            # What a peer does not take waits here, and not in the transport's buffer, which has no bound.
+            transport.registerProducer(self, True)
 
     async def run(self) -> Summary:
         """Send the probes over the connection, wait for the last reply, and say what it all means."""
@@ -179,6 +185,7 @@ class ProbeRun:
         self._send_call = None
         if exchanger is None or self._held or self._ended.called:
             return
+        self._attend(exchanger.transport)
         for _ in range(_BURST):
             due = self._books.next_due_ns()
             if due is None:
@@ -206,8 +213,8 @@ class ProbeRun:
             self._send_call = self._reactor.callLater(0, self._send_due)
 
     def stopProducing(self) -> None:
-        """Send no more: the connection is gone."""
-        self._held = True
+        """Wait for this connection no longer: it is gone, and if the run goes on, then on another."""
+        self.resumeProducing()
 
     def _replied(
         self,
@@ -219,6 +226,8 @@ class ProbeRun:
         if not self._ended.called:
             self._books.replied(sequence, payload, self._clock(), reflection, answer)
             self._finish_if_complete()
+            if self._held and not self._books.counts.in_flight:
+                self.resumeProducing()  # what the peer has answered it need not take any more
 
     def _watch_expiry(self) -> None:
         expires = self._books.expires_ns()

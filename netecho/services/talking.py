@@ -281,16 +281,16 @@ class DatagramPipe(_Piped):
         self._go_on()
 
     def _verdict(self) -> Exception | None:
+        messages = count(self._messages_sent, "message")
         if self._differing:
             return CorruptedError(
                 f"the other end received something else than was sent, says its receipt of {self._differing} "
-                f"of {count(self._messages_sent, 'message')}"
+                f"of {messages}"
             )
         if self._refused:
             statuses = ", ".join(self._refused)
             return RefusedMessageError(
-                f"the other end refused {self._refused.total()} of {count(self._messages_sent, 'message')}: "
-                f"status {statuses}"
+                f"the other end refused {self._refused.total()} of {messages}: status {statuses}"
             )
         lost = self._messages_sent - self._messages_received
         if lost <= 0 or self._has_all_bytes:
@@ -299,10 +299,8 @@ class DatagramPipe(_Piped):
             messages = count(self._messages_sent, "message")
             return NoReplyError(f"no reply to {lost} of {messages}; wait longer with -w")
         if self._messages_received == 0:
-            return NoReplyError(
-                f"no reply: none of {self._messages_sent} datagrams came back; does a server listen?"
-            )
-        return NoReplyError(f"{lost} of {self._messages_sent} datagrams did not come back")
+            return NoReplyError(f"no reply: none of {messages} came back; does an echo server listen there?")
+        return NoReplyError(f"{lost} of {messages} did not come back")
 
     def finish(self, error: Exception | None = None) -> None:
         """End the conversation, and its timer."""
