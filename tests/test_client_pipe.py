@@ -310,10 +310,7 @@ def test_lost_datagrams() -> None:
         result = client(f"udp://127.0.0.1:{port}", "-w", "100ms", "-l", "500", input=DATA[:2000])
         assert [len(silent.recv(1000)) for _ in range(4)] == [500] * 4
     assert (result.returncode, result.stdout) == (1, b"")
-    assert (
-        errors(result)
-        == "netecho: no reply: none of 4 messages came back; does an echo server listen there?\n"
-    )
+    assert errors(result) == "netecho: no reply: none of 4 datagrams came back; does a server listen?\n"
 
 
 def test_a_message_that_is_not_answered() -> None:

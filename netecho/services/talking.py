@@ -296,11 +296,11 @@ class DatagramPipe(_Piped):
         if lost <= 0 or self._has_all_bytes:
             return None
         if not self._of_datagrams:
-            messages = count(self._messages_sent, "message")
             return NoReplyError(f"no reply to {lost} of {messages}; wait longer with -w")
+        datagrams = count(self._messages_sent, "datagram")
         if self._messages_received == 0:
-            return NoReplyError(f"no reply: none of {messages} came back; does an echo server listen there?")
-        return NoReplyError(f"{lost} of {messages} did not come back")
+            return NoReplyError(f"no reply: none of {datagrams} came back; does a server listen?")
+        return NoReplyError(f"{lost} of {datagrams} did not come back")
 
     def finish(self, error: Exception | None = None) -> None:
         """End the conversation, and its timer."""
