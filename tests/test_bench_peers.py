@@ -710,6 +710,21 @@ def test_more_connections_than_descriptors(words: str, tmp_path: pathlib.Path) -
     assert says.encode() in b" ".join(out.split())
 
 
+def test_more_connections_than_select_can_watch() -> None:
+    """A reactor that waits with `select` has no more descriptors than that knows of, whatever the limit."""
+    if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= 1100:
+        pytest.skip("no more open files are allowed than select knows of")
+    words = ("--reactor", "select", "-c", "1100", "-n", "1100", "--quiet", "--json", "-")
+    with Server("tcp://127.0.0.1:0") as server, running(server.listener.url, *words) as process:
+        out, complaints = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, complaints) == (1, b"")
+    result = checked(json.loads(out))
+    failed = result["connections"]["failed"]
+    assert 1100 - 1024 < failed < 200
+    assert result["exchanges"]["errors"] == {"no free file": failed}
+    assert result["connections"]["lost"] == 0
+
+
 def test_few_descriptors() -> None:
     """A low soft limit of open files is raised, here and in the server of our own."""
 

@@ -15,6 +15,8 @@ import threading
 import time
 
 import pytest
+from twisted.internet.pollreactor import PollReactor
+from twisted.internet.selectreactor import SelectReactor
 
 from netecho.services import running
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho, receive_exactly
@@ -199,22 +201,30 @@ def test_log_that_cannot_be_written_cuts_nobody(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "refused", "asked"),
+    ("reactor", "soft", "hard", "refused", "asked"),
     [
-        (256, 4096, set(), [(4096, 4096)]),
-        (4096, 4096, set(), []),
-        (256, 1 << 62, {1 << 62}, [(10_240, 1 << 62)]),
-        (20_000, 1 << 62, {1 << 62}, []),
+        (PollReactor, 256, 4096, set(), [(4096, 4096)]),
+        (PollReactor, 4096, 4096, set(), []),
+        (PollReactor, 256, 1 << 62, {1 << 62}, [(10_240, 1 << 62)]),
+        (PollReactor, 20_000, 1 << 62, {1 << 62}, []),
+        (SelectReactor, 256, 512, set(), [(512, 512)]),
+        (SelectReactor, 256, 4096, set(), [(1024, 4096)]),
+        (SelectReactor, 4096, 4096, set(), [(1024, 4096)]),
+        (SelectReactor, 256, 1 << 62, {1 << 62}, [(1024, 1 << 62)]),
     ],
 )
 def test_descriptor_limit(
+    reactor: type[object],
     soft: int,
     hard: int,
     refused: set[int],
     asked: list[tuple[int, int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It takes all the descriptors that it may; where the limit is not meant, many, never fewer."""
+    """It takes all the descriptors that it may; where the limit is not meant, many, never fewer.
+
+    With `select`, it takes as many as that can watch.
+    """
     granted: list[tuple[int, int]] = []
 
     def setrlimit(_: int, limits: tuple[int, int]) -> None:
@@ -224,7 +234,7 @@ def test_descriptor_limit(
 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
     monkeypatch.setattr(resource, "setrlimit", setrlimit)
-    running._raise_descriptor_limit()
+    running._set_descriptor_limit(reactor.__new__(reactor))
     assert granted == asked
 
 

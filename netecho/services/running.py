@@ -41,6 +41,8 @@ REPEAT: Final = 0.1
 """Seconds in which a second signal is the first one's twin: `timeout` tells us, and then our whole group."""
 _MODEST_DESCRIPTOR_LIMIT: Final = 10_240
 """macOS's OPEN_MAX."""
+_FD_SETSIZE: Final = 1024
+"""`select` knows of no descriptor with this number or a higher one, and Twisted cuts its connection."""
 
 BUSY_POLL_NS: Final = 50_000
 """For how long to look for events before sleeping: most peers wake and answer in less. It is what Linux's
@@ -152,13 +154,13 @@ def run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
 
 def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
     _direct_log()
-    _raise_descriptor_limit()
     _keep_descriptors_from_children()
     if "twisted.internet.reactor" not in sys.modules:
         install()
     from twisted.internet import reactor as default_reactor
 
     reactor: Any = default_reactor
+    _set_descriptor_limit(reactor)
     reactor.seconds = time.monotonic  # so that no timer moves when the wall clock is set (twisted#2424)
     signals = Signals()
     results: list[int | Failure] = []
@@ -264,11 +266,16 @@ def _direct_log() -> None:
     )
 
 
-def _raise_descriptor_limit() -> None:
-    """Allow as many open files as the system lets us: each connection is one."""
+def _set_descriptor_limit(reactor: object) -> None:
+    """Allow as many open files as the system lets us, and the reactor can watch: each connection is one."""
     if resource is None:
         return
+    from twisted.internet.selectreactor import SelectReactor  # which loads what only a reactor needs
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if isinstance(reactor, SelectReactor) and not 0 <= hard <= _FD_SETSIZE:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_FD_SETSIZE, hard))
+        return
     for limit in (hard, _MODEST_DESCRIPTOR_LIMIT):
         # macOS calls its hard limit infinite and then refuses that.
         with contextlib.suppress(ValueError, OSError):
