@@ -306,7 +306,9 @@ class Echo(http.server.BaseHTTPRequestHandler):
                 return
             case "/wrong":
                 body = body[::-1]
-        self.send_response(200)
+            case "/moved":
+                body = b"Moved"
+        self.send_response(302 if self.path == "/moved" else 200)
         if self.protocol_version == "HTTP/1.1":
             self.send_header("Content-Length", str(len(body)))
         if self.path == "/close":
@@ -373,6 +375,18 @@ def test_bench_tells_statuses() -> None:
     assert (busy["exchanges"]["lost"], busy["exchanges"]["corrupted"]) == (20, 0)
     assert busy["plan"]["request"]["headers"] == ["X-Secret"]
     assert wrong["exchanges"]["corrupted"] == 20
+
+
+def test_a_redirect_is_no_echo() -> None:
+    """What it carries in place of an echo is not taken for a wrong one; where none is expected it is good."""
+    with library_server("HTTP/1.1") as url:
+        measured = bench(f"{url}/moved", "-n", "20", status=1)
+        asked = bench(f"{url}/moved", "-n", "20", "--verify", "none")
+        probed = netecho("client", f"{url}/moved", "-n", "1", "--json", "-")
+    assert measured["exchanges"]["errors"] == {"status 302": 20}
+    assert (asked["exchanges"]["completed"], asked["exchanges"]["statuses"]) == (20, {"302": 20})
+    assert probed.returncode == 1
+    assert json.loads(probed.stdout)["exchanges"]["errors"] == {"status 302": 1}
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

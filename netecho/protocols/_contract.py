@@ -63,6 +63,8 @@ class Answer:
     """The protocol's own code: `200`."""
     refused: bool = False
     """The exchange is refused: what comes with the answer is no echo."""
+    redirects: bool = False
+    """The answer is to be had elsewhere: what comes with this one is no echo, unless it is by chance."""
     receipt: Receipt | None = None
     """What stands for the echo, on a protocol that `has_receipts`."""
 

@@ -20,7 +20,10 @@ MOST_ANSWER: Final = 64 << 20
 """Bytes by which an answer may be longer than its request: a longer one ends the connection."""
 MOST_HEAD: Final = 256 << 10
 """Bytes of an answer's head, or of its trailers."""
-ANSWERS: Final = {status: Answer(f"{status:03}", not 100 <= status < 400) for status in range(1000)}
+ANSWERS: Final = {
+    status: Answer(f"{status:03}", not 100 <= status < 400, redirects=300 <= status < 400)
+    for status in range(1000)
+}
 """The `Answer` of each status code: errors, which carry no echo, are those from 400 on, and those that there
 are none of (RFC 9110 section 15)."""
 

@@ -226,7 +226,7 @@ class HTTP2Exchanger(Protocol):
                 if len(status) != 3 or not status.isdigit():
                     self._fail(f"{NotHTTPError.__doc__}/2: there is no status {status[:10]!r}")
                 elif exchange is not None:
-                    exchange.answer = ANSWERS.get(int(status))
+                    exchange.answer = ANSWERS[int(status)]
             case events.DataReceived():
                 self._received(number, exchange, event)
             case events.StreamEnded():

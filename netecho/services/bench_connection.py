@@ -176,6 +176,9 @@ class Connection:
                     self._go_on(now)
                 return
         intact = sequence is None or payload == self._make(sequence) or not self._benchmark.verified
+        if answer is not None and answer.redirects and not intact:
+            self._refused(sequence, len(payload), answer.status, now)
+            return
         if self.flow.replied(sequence, now, len(payload), intact=intact) in _ENDS:
             if self._benchmark.sending:
                 self.send()

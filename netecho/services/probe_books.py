@@ -129,6 +129,9 @@ class ProbeBooks:
                 self._payload.intact(sequence, payload) if receipt is None else receipt is not Receipt.DIFFERS
             )
         )
+        if answer is not None and answer.redirects and not intact:
+            self._refused(sequence, len(payload), f"status {answer.status}", now_ns)
+            return
         if flow.is_overdue(sequence, now_ns - self._plan.timeout_ns):
             self.give_up(now_ns)
         outcome = flow.replied(sequence, now_ns, len(payload), intact=intact)
