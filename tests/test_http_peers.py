@@ -478,8 +478,16 @@ def test_not_upgraded(clear: Listening) -> None:
         ),
         (("bench", "--proto", "http", "--header", "x"), "--header 'x' is not a field: write 'Name: value'"),
         (
-            ("bench", "--proto", "http", "--header", "Host: x"),
-            "--header Host is for netecho itself to say: leave it out",
+            ("bench", "--proto", "http", "--header", "Connection: close"),
+            "--header Connection is for netecho itself to say: leave it out",
+        ),
+        (
+            ("bench", "--proto", "http", "--header", "Host: a/b"),
+            "--header Host: 'a/b' is not a host, or a host and port",
+        ),
+        (
+            ("bench", "--proto", "http", "--header", "Host: a", "--header", "host:b"),
+            "--header Host: a request is for one host",
         ),
         (
             ("bench", "--proto", "http", "--body", "x", "-l", "1"),

@@ -68,6 +68,19 @@ def test_fields_beyond_ascii(words: str) -> None:
     assert fields["x-name"].encode("latin-1").decode() == "\xe9\u20ac"
 
 
+@pytest.mark.parametrize("words", ["http", "http --http2", "http3 -k", "ws"])
+def test_host(words: str) -> None:
+    """A virtual host is asked for by name, wherever it listens."""
+    scheme, *flags = words.split()
+    with Server(f"{scheme}://127.0.0.1:0", "--reply", "info") as server:
+        asking = ["client", server.listener.url, "--header", "host: virtual.example:81", *flags]
+        done = netecho(*asking, input=b"hello")
+    assert done.returncode == 0, done.stderr
+    fields = json.loads(done.stdout)["headers"]
+    hosts = [value for name, value in fields if name.lower() in ("host", ":authority")]
+    assert hosts == ["virtual.example:81"]
+
+
 def test_limits() -> None:
     """A server takes messages up to the size that it was told, on its own port, at a path and as mails."""
     with Server(
@@ -172,7 +185,7 @@ def test_not_ignored(
     line: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A flag about messages that would change nothing is refused before anything is sent."""
-    monkeypatch.setattr("netecho.services.running.install", lambda _: None)
+    monkeypatch.setattr("netecho.services.running.install", lambda *_: None)
     monkeypatch.setenv("COLUMNS", "200")
     assert program.run(line.split()) == 2
     assert capsys.readouterr().err.startswith(f"netecho: {says}")

@@ -12,9 +12,10 @@ from netecho.errors import UsageError
 DEFAULT_SIZE = 64
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110 section 5.6.2."""
-_FRAMING = ("connection", "content-length", "host", "transfer-encoding", "upgrade", "expect", "te")
+_FRAMING = ("connection", "content-length", "transfer-encoding", "upgrade", "expect", "te")
 _UPGRADING = tuple(f"sec-websocket-{word}" for word in ("key", "version", "extensions", "accept"))
 _ADDRESS = re.compile(r"[^\s<>\x00-\x1f\x7f\ud800-\udfff]{1,254}")
+_AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]{1,5})?")
 _HOST_NAME = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -42,6 +43,29 @@ class RequestPlan:
             is_framing = name.lower() in _FRAMING or (self.upgrades and name.lower() in _UPGRADING)
             if is_framing:
                 raise UsageError(f"--header {name} is for netecho itself to say: leave it out")
+        if len(hosts := self._hosts) > 1:
+            raise UsageError("--header Host: a request is for one host")
+        if hosts and not _AUTHORITY.fullmatch(hosts[0]):
+            raise UsageError(f"--header Host: {hosts[0]!r} is not a host, or a host and port")
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The names and values of the fields to send, but for `Host`."""
+        return tuple((name, value) for name, value in self._fields if name.lower() != "host")
+
+    @property
+    def host(self) -> str | None:
+        """What a request says it is for; `None`: the target's host and port."""
+        return next(iter(self._hosts), None)
+
+    @property
+    def _fields(self) -> list[tuple[str, str]]:
+        parted = (field.partition(":") for field in self.headers)
+        return [(name, value.strip()) for name, _, value in parted]
+
+    @property
+    def _hosts(self) -> list[str]:
+        return [value for name, value in self._fields if name.lower() == "host"]
 
     @property
     def message(self) -> bytes | None:
@@ -66,7 +90,7 @@ class RequestPlan:
         """Return what a result says of it: no values of header fields, as they may be passwords."""
         return {
             "method": self.method,
-            "headers": [field.partition(":")[0] for field in self.headers],
+            "headers": [name for name, _ in self._fields],
             "http2": self.http2,
         }
 

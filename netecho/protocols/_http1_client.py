@@ -37,9 +37,12 @@ class NotHTTPError(ConnectionLost):
 def request_head(route: Route, size: int) -> bytes:
     """Return the head of a request that carries a message of `size` bytes."""
     request, target = route.request, route.target
-    lines = [f"{request.method} {target.resource or '/'} HTTP/1.1", f"Host: {target.authority}"]
-    fields = [field.split(":", 1) for field in request.headers]
-    lines += [f"{name}: {value.strip()}" for name, value in fields]
+    fields = request.fields
+    lines = [
+        f"{request.method} {target.resource or '/'} HTTP/1.1",
+        f"Host: {request.host or target.authority}",
+        *(f"{name}: {value}" for name, value in fields),
+    ]
     if size or request.has_content:
         if not any(name.lower() == "content-type" for name, _ in fields):
             lines.append("Content-Type: application/octet-stream")

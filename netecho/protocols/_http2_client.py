@@ -100,11 +100,11 @@ class HTTP2Exchanger(Protocol):
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
         request, target = self._route.request, self._route.target
-        fields = [field.split(":", 1) for field in request.headers]
+        fields = request.fields
         self._head = [
             _field(":method", request.method),
             _field(":scheme", "https" if target.secure else "http"),
-            _field(":authority", target.authority),
+            _field(":authority", request.host or target.authority),
             _field(":path", target.resource or "/"),
             *(_field(name, value) for name, value in fields),
         ]
@@ -322,7 +322,7 @@ class HTTP2Exchanger(Protocol):
 
 def _field(name: str, value: str) -> HeaderTuple:
     """Return a field for `h2`, marked never to be indexed if its value is secret (RFC 7541 section 7.1)."""
-    word, content = name.lower().encode(), value.strip().encode()
+    word, content = name.lower().encode(), value.encode()
     secret = word in _SECRET or (word == b"cookie" and len(content) < SHORT)
     return (NeverIndexedHeaderTuple if secret else HeaderTuple)(word, content)
 

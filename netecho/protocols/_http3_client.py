@@ -69,13 +69,12 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
         self.transport = link.transport = _AnswersTransport(link, self)
         self._http = HTTP3Wire(link.wire)
         request, target = link.route.request, link.route.target
-        fields = [field.split(":", 1) for field in request.headers]
         pairs = [
             (":method", request.method),
             (":scheme", "https"),
-            (":authority", target.authority),
+            (":authority", request.host or target.authority),
             (":path", target.resource or "/"),
-            *((name.lower(), value.strip()) for name, value in fields),
+            *((name.lower(), value) for name, value in request.fields),
         ]
         self._head = [(name.encode(), value.encode()) for name, value in pairs]
         self._has_type = any(name == b"content-type" for name, _ in self._head)

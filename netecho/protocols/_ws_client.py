@@ -54,7 +54,8 @@ class WebSocketExchanger(Protocol):
         on_reply: called with each message that comes.
         on_lost: called when the connection is lost.
         extensions: the extensions to offer.
-        fields: more fields of the request, as `Name: value`.
+        fields: the names and values of more fields of the request.
+        host: what the request says it is for, if not the target's host and port.
     """
 
     transport: Any
@@ -66,7 +67,8 @@ class WebSocketExchanger(Protocol):
         on_reply: OnReply,
         on_lost: OnLost,
         extensions: Sequence[ClientExtensionFactory] | None = None,
-        fields: Sequence[str] = (),
+        fields: Sequence[tuple[str, str]] = (),
+        host: str | None = None,
     ) -> None:
         self._reactor = reactor
         self._target = target
@@ -74,14 +76,14 @@ class WebSocketExchanger(Protocol):
         self._on_lost: OnLost | None = on_lost
         self._awaited: collections.deque[int] = collections.deque()
         """The sequence number of each message whose echo has not come."""
-        named = [(name, value.strip()) for name, _, value in (field.partition(":") for field in fields)]
-        self._fields = [(name, value) for name, value in named if name.lower() != _SUBPROTOCOL]
+        self._fields = [(name, value) for name, value in fields if name.lower() != _SUBPROTOCOL]
+        self._host = host
         self._protocol = ClientWire(
             parse_uri(str(target)),
             extensions=extensions,
             subprotocols=[
                 Subprotocol(word.strip())
-                for name, value in named
+                for name, value in fields
                 if name.lower() == _SUBPROTOCOL
                 for word in value.split(",")
             ]
@@ -107,6 +109,9 @@ class WebSocketExchanger(Protocol):
             self.transport.setTcpNoDelay(True)
         self.transport.bufferSize = BUFFER
         request = self._protocol.connect()
+        if self._host is not None:
+            del request.headers["Host"]
+            request.headers["Host"] = self._host
         for name, value in self._fields:
             request.headers[name] = value.encode().decode("latin-1")  # the library encodes it back
         self._protocol.send_request(request)

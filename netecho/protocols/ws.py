@@ -50,7 +50,10 @@ class WebSocket(TCPAdapter):
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Exchanger]:
         """Connect for exchanges."""
-        exchanger = WebSocketExchanger(reactor, route.target, on_reply, on_lost, fields=route.request.headers)
+        request = route.request
+        exchanger = WebSocketExchanger(
+            reactor, route.target, on_reply, on_lost, fields=request.fields, host=request.host
+        )
         connected: Deferred[Any] = connect_protocol(
             reactor, tcp_endpoint(reactor, route), route, exchanger, on_connected
         )
