@@ -21,6 +21,7 @@ from netecho.errors import (
     CertificateError,
     ConnectError,
     ConnectTimeoutError,
+    ExitStatus,
     NetechoError,
     NoFileError,
     NoPortError,
@@ -165,6 +166,31 @@ def test_failures_in_words(problem: Exception, target: Target, kind: type[Netech
     assert type(answer) is kind
     assert words in str(answer)
     assert "\n" not in str(answer)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [
+        ("tls", "client"),
+        ("tls", "client -n 1"),
+        ("tls", "bench -n 1"),
+        ("tls", "bench --mode handshake -n 1"),
+        ("smtp", "bench -n 1"),
+        ("ws", "client"),
+    ],
+)
+def test_who_accepts_and_says_nothing(scheme: str, words: str) -> None:
+    """It is there, and no firewall is in the way: it is told which protocol was looked for."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"
+        flags = ["--timeout" if words.startswith("bench") else "-w", "300ms"]
+        done = netecho(*words.split(), url, *flags)
+    assert done.returncode == ExitStatus.FAILED
+    line = (
+        f"netecho: connection to {url} timed out: the other end accepted it, and then said nothing; "
+        f"does it speak {scheme} on that port? Or wait longer with -w\n"
+    )
+    assert line in done.stderr.decode()
 
 
 COMMAND = """

@@ -134,12 +134,14 @@ class Opener(Connection):
         """
         benchmark = self._benchmark
         visit = _Visit()
+        opening = None
         try:
             route = await self._find(setup, begun_ns)
             opening = Opening(self._clock)
             await benchmark.adapter.visit(benchmark.reactor, route, visit, opening.on_connected)
         except Exception:
-            raise connect_failure(Failure(), benchmark.plan.target) from None
+            was_accepted = opening is not None and opening.connected_ns is not None
+            raise connect_failure(Failure(), benchmark.plan.target, was_accepted=was_accepted) from None
         opened = self._clock()
         if opening.connect_ns is not None:
             setup.took(CONNECT, opening.connect_ns)

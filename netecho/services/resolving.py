@@ -158,8 +158,14 @@ def _checked_name(host: str) -> str:
         raise UsageError(f"{host!r} is not a host name: {error.__cause__ or error}") from None
 
 
-def connect_failure(failure: Failure, target: Target) -> NetechoError:
-    """Return the error, a line in words, that a connection attempt's failure stands for."""
+def connect_failure(failure: Failure, target: Target, *, was_accepted: bool = False) -> NetechoError:
+    """Return the error, a line in words, that a connection attempt's failure stands for.
+
+    Args:
+        failure: what came of the attempt.
+        target: what was to be connected to.
+        was_accepted: whether the transport beneath was connected: what failed is a handshake, or a greeting.
+    """
     error = failure.value
     if error is None:
         raise ValueError("a failure has an exception")
@@ -184,6 +190,11 @@ def connect_failure(failure: Failure, target: Target) -> NetechoError:
         return ConnectError(f"{what} failed: what is there is no socket")
     if refused:
         return RefusedError(f"{what} refused: {_nothing_listens(target)}")
+    if isinstance(error, _TIMED_OUT) and was_accepted:
+        return ConnectTimeoutError(
+            f"{what} timed out: the other end accepted it, and then said nothing; does it speak "
+            f"{target.scheme} on that port? Or wait longer with -w"
+        )
     if isinstance(error, _TIMED_OUT):
         return ConnectTimeoutError(
             f"{what} timed out: no answer came; check the address and firewalls, or wait longer with -w"
