@@ -1,9 +1,20 @@
 """How many tests run side by side, and how thoroughly properties are tried."""
 
+import pathlib
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 from netecho.services.system import cpus
+
+# So that those of their assertions that fail say why, as those of tests do.
+pytest.register_assert_rewrite(
+    *(
+        f"tests.{file.stem}"
+        for file in pathlib.Path(__file__).parent.glob("[!_]*.py")
+        if file.stem != "conftest"
+    )
+)
 
 # What a property holds is not how fast the machine is that tries it.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])

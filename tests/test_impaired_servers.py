@@ -98,7 +98,10 @@ def test_ends() -> None:
     # That after which a run is over costs nothing any more.
     assert sum(done.values()) - len(results) <= seen(results, "lost") <= sum(done.values())
     for result in results:
-        assert result["exchanges"]["errors"] == {"closed": result["exchanges"]["lost"]}
+        errors = result["exchanges"]["errors"]
+        # A server of SMTP says that it ends the session.
+        assert errors.keys() <= ({"closed", "status 421"} if result is results[-1] else {"closed"})
+        assert sum(errors.values()) == result["exchanges"]["lost"]
         assert result["exchanges"]["corrupted"] == 0
 
 
