@@ -76,7 +76,9 @@ def _in_our_words(error: TyperException) -> str:
         )
     text = text.removesuffix(".")
     if possibilities := getattr(error, "possibilities", None):
-        text += f" (did you mean {possibilities[0]}?)"
+        written = getattr(error, "option_name", None) or ""
+        meant = next((one for one in possibilities if one.startswith(written)), possibilities[0])
+        text += f" (did you mean {meant}?)"
     return text
 
 

@@ -330,6 +330,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
 
 MISTAKES = {
     "serve --prot x": "netecho serve: no such option: --prot (did you mean --proto?)",
+    "bench --conn 5": "netecho bench: no such option: --conn (did you mean --connections?)",
     "serve --port http": "netecho serve: --port: 'http' is not a port: it is a number from 0 to 65535",
     "serve --reply what": "netecho serve: --reply: 'what' is not one of "
     "'echo', 'discard', 'chargen', 'reject', 'tempfail', 'info', 'broadcast'",

@@ -175,6 +175,7 @@ def test_of_no_use() -> None:
         ("bench http://h --mode connect --body x", "--body is of no use with --mode connect"),
         ("bench http://h --mode connect --http2", "--http2 is of no use with --mode connect"),
         ("bench wss://h --mode handshake --header a:b", "--header is of no use with --mode handshake"),
+        ("bench tcp://h --timer simple", "--timer is how the exchanges of a rate are waited for: add -q"),
         ("bench smtp://h --mode connect --from <>", "--from is of no use with --mode connect"),
         ("bench smtp://h --mode connect --to a@b", "--to is of no use with --mode connect"),
         ("bench smtp://h --mode connect --ehlo a", "--ehlo is of no use with --mode connect"),

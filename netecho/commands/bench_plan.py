@@ -190,6 +190,8 @@ def plan_of(
         raise UsageError(f"--max-in-flight is for datagrams at a rate: add -q/--rate, on --proto {words}")
     if flags["pipeline"] is not None and is_held_back:
         raise UsageError("--pipeline is of no use with datagrams at a rate: --max-in-flight limits those")
+    if flags["timer"] is not None and not plan.open_loop:
+        raise UsageError("--timer is how the exchanges of a rate are waited for: add -q/--rate")
     if flags["timer"] is None:
         plan = dataclasses.replace(plan, timer=_timer_for(plan, system.cpus()))
     if mode is Mode.EXCHANGE:
