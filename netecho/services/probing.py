@@ -215,7 +215,8 @@ class ProbeRun:
 
     def stopProducing(self) -> None:
         """Wait for this connection no longer: it is gone, and if the run goes on, then on another."""
-        self.resumeProducing()
+        if self._held:
+            self.resumeProducing()
 
     def _replied(
         self,
