@@ -193,6 +193,17 @@ def test_who_accepts_and_says_nothing(scheme: str, words: str) -> None:
     assert line in done.stderr.decode()
 
 
+@pytest.mark.parametrize("words", ["client", "client -n 1", "bench -n 1"])
+def test_who_takes_datagrams_and_says_nothing(words: str) -> None:
+    """Nobody has accepted those of a handshake: there may be nobody, or a firewall."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        url = f"dtls://127.0.0.1:{silent.getsockname()[1]}"
+        done = netecho(*words.split(), url, "--timeout" if words.startswith("bench") else "-w", "300ms")
+    assert done.returncode == ExitStatus.FAILED
+    assert f"connection to {url} timed out: no answer came; check" in done.stderr.decode()
+
+
 COMMAND = """
 import sys
 from twisted.internet.defer import Deferred
