@@ -109,8 +109,9 @@ def test_without_epoll_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "available", lambda: (ReactorName.POLL, ReactorName.SELECT))
     assert running.busy_poll_of(None, None) == 0
     assert running.busy_poll_of(None, 0) == 0
-    with pytest.raises(UsageError, match="this system has no epoll"):
-        running.busy_poll_of(None, 1)
+    for name in (None, ReactorName.FAST):
+        with pytest.raises(UsageError, match="this system has no epoll"):
+            running.busy_poll_of(name, 1)
 
 
 def test_what_is_no_duration_is_refused() -> None:

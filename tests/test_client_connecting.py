@@ -34,6 +34,7 @@ from netecho.errors import (
 from netecho.plans import Family, SocketOptions, Target
 from netecho.protocols._contract import Kind
 from netecho.services.resolving import connect_failure, resolve
+from tests.benches import serving
 from tests.clients import process
 from tests.peers import outlives_a_twin
 from tests.servers import TIMEOUT, netecho
@@ -187,10 +188,34 @@ def test_who_accepts_and_says_nothing(scheme: str, words: str) -> None:
         done = netecho(*words.split(), url, *flags)
     assert done.returncode == ExitStatus.FAILED
     line = (
-        f"netecho: connection to {url} timed out: the other end accepted it, and then said nothing; "
+        f"netecho: connection to {url} timed out: the other end accepted it, and then fell silent; "
         f"does it speak {scheme} on that port? Or wait longer with -w\n"
     )
     assert line in done.stderr.decode()
+
+
+def test_who_greets_and_says_nothing_more() -> None:
+    """It has said something, and is not accused of anything else."""
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"220 mx.example ESMTP\r\n")
+        while connection.recv(1 << 16):
+            pass
+
+    with serving(talk, "smtp") as url:
+        done = netecho("client", url, "-w", "300ms")
+    assert "timed out: the other end accepted it, and then fell silent;" in done.stderr.decode()
+
+
+@pytest.mark.parametrize("words", ["client", "client -n 1", "bench -n 1"])
+def test_who_takes_datagrams_and_says_nothing(words: str) -> None:
+    """Nobody has accepted those of a handshake: there may be nobody, or a firewall."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        url = f"dtls://127.0.0.1:{silent.getsockname()[1]}"
+        done = netecho(*words.split(), url, "--timeout" if words.startswith("bench") else "-w", "300ms")
+    assert done.returncode == ExitStatus.FAILED
+    assert f"connection to {url} timed out: no answer came; check" in done.stderr.decode()
 
 
 COMMAND = """

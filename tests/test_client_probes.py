@@ -263,6 +263,24 @@ def test_connection_that_another_replaces() -> None:
     assert len(adapter.sent) == 3
 
 
+def test_connection_that_another_replaces_and_that_has_gone_too() -> None:
+    """A server that closes after each answer does so before the next probe: that has one timer, as ever."""
+
+    class Gone(FakeAdapter):
+        """A connection that has ended, which wants nobody to produce for it."""
+
+        def registerProducer(self, producer: Any, streaming: bool) -> None:
+            producer.stopProducing()
+
+    probing = Probing(interval_ns=SECOND)
+    for number in range(1, 4):
+        probing.adapter.transport = Gone(Kind.STREAM)
+        probing.clock.advance(1)
+        probing.answer(number)
+        waiting = [call for call in probing.clock.getDelayedCalls() if call.func == probing.run._send_due]
+        assert len(waiting) == 1
+
+
 @pytest.mark.parametrize(
     ("scheme", "flags"), [("http", []), ("http", ["--http2"]), ("https", []), ("https", ["--http2"])]
 )

@@ -161,6 +161,28 @@ def test_server_that_ends(queued: bool) -> None:
     assert not pair.lost
 
 
+@pytest.mark.parametrize("reopening", [False, True], ids=["before", "while"])
+def test_closed_as_a_connection_takes_the_place_of_another(reopening: bool) -> None:
+    """No message is left to open one for, and one that is being opened is closed as soon as it is there."""
+    pair = Pair()
+    pair.client.dataReceived(GoAwayFrame(last_stream_id=0).serialize())
+    pair.client.send(0, b"after")
+    if reopening:
+        pair.client.connectionLost()
+        pair.client.close()
+        pair.transport = Wire()  # type: ignore[no-untyped-call]
+        pair.client.makeConnection(pair.transport)
+        assert pair.reopened is not None
+        pair.reopened.callback(pair.client)
+        assert b"after" not in pair.transport.value()
+        assert pair.transport.disconnected
+    else:
+        pair.client.close()
+        assert pair.transport.disconnected
+        pair.client.connectionLost()
+        assert pair.reopened is None
+
+
 def test_server_that_ends_and_does_not_answer() -> None:
     """A message that a server says it does not answer is lost, as is one when it breaks its word."""
     for last in (0, 1):

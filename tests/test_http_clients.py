@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -86,6 +87,7 @@ def saying(*answers: bytes, close: bool = False) -> Iterator[int]:
         ([KEEP, KEEP[:-2] + b"no", KEEP], [(0, b"ok", "200"), (1, b"no", "200"), (2, b"ok", "200")]),
         ([KEEP, KEEP.replace(b"200", b"503")], [(0, b"ok", "200"), (1, b"ok", "503")]),
         ([KEEP, KEEP.replace(b"200", b"999")], [(0, b"ok", "200"), (1, b"ok", "999")]),
+        ([KEEP, KEEP.replace(b"200", b"099")], [(0, b"ok", "200"), (1, b"ok", "099")]),
         ([b"HTTP/1.1 100 Continue\r\n\r\n" + KEEP, KEEP], [(0, b"ok", "200"), (1, b"ok", "200")]),
         ([b"HTTP/1.1 204 No\r\n\r\n", KEEP], [(0, b"", "204"), (1, b"ok", "200")]),
         (
@@ -250,6 +252,28 @@ def test_answer_that_ends_its_connection(method: str, answer: bytes) -> None:
         exchanger.close()
 
     with saying(answer, close=True) as port:
+        reactors.run("fast", scenario)
+
+
+def test_answer_that_ends_a_connection_that_takes_no_more() -> None:
+    """What was asked after it waits for no server to read it: it goes out on the next connection."""
+
+    def talk(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(LAST)
+        ended = select.poll()
+        ended.register(connection, 0)
+        ended.poll()
+
+    async def scenario(reactor: Any) -> None:
+        client = Client(reactor, int(url.rpartition(":")[2]), RequestPlan())
+        exchanger = await client.connect()
+        for number in range(3):
+            exchanger.send(number, bytes(8 << 20))
+        await client.answered(2)
+        exchanger.close()
+
+    with serving(talk, "http") as url:
         reactors.run("fast", scenario)
 
 

@@ -235,8 +235,7 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
     try:
         await adapter.converse(reactor, route, protocol, opening.on_connected)
     except Exception:
-        was_accepted = opening.connected_ns is not None
-        raise connect_failure(Failure(), plan.target, was_accepted=was_accepted) from None
+        raise connect_failure(Failure(), plan.target, opening) from None
     if route.resolve_ns is not None:
         setup.took(RESOLVE, route.resolve_ns)
     if adapter.kind is not Kind.DATAGRAM and opening.connect_ns is not None:

@@ -26,6 +26,8 @@ ANSWERS: Final = {
 }
 """The `Answer` of each status code: errors, which carry no echo, are those from 400 on, and those that there
 are none of (RFC 9110 section 15)."""
+INTERIM: Final = range(100, 200)
+"""The status codes of what precedes an answer (RFC 9110 section 15.2)."""
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 
@@ -194,7 +196,7 @@ class HTTP1Exchanger(Protocol):
         head, end, body = data.partition(b"\r\n\r\n")
         if not self._is_closed and _LENGTH.findall(head) == [b"%d" % len(body)]:
             self._known, self._known_size = head + end, len(data)
-            self._known_answer = ANSWERS.get(self._parser.get_status_code())
+            self._known_answer = ANSWERS[self._parser.get_status_code()]
 
     def _heads(self, data: bytes) -> None:
         """Take the answers to HEAD, which have no body whatever their heads say (RFC 9110 section 9.3.2).
@@ -207,7 +209,7 @@ class HTTP1Exchanger(Protocol):
             options = _ConnectionOptions()
             self._parser = parser = httptools.HttpResponseParser(options)
             parser.feed_data(head)
-            if parser.get_status_code() >= 200:
+            if parser.get_status_code() not in INTERIM:
                 self._complete(options.keep(parser.get_http_version()))
 
     def on_headers_complete(self) -> None:
@@ -226,9 +228,9 @@ class HTTP1Exchanger(Protocol):
             raise NotHTTPError(f"an answer has more than {MOST_ANSWER} bytes")
 
     def on_message_complete(self) -> None:
-        """Pass an answer on, unless it is an interim one (RFC 9110 section 15.2)."""
+        """Pass an answer on, unless it is an interim one."""
         self._in_body = self._is_amid = False
-        if self._parser.get_status_code() >= 200:
+        if self._parser.get_status_code() not in INTERIM:
             self._complete(self._parser.should_keep_alive())
 
     def _complete(self, keep: bool) -> None:
@@ -240,7 +242,7 @@ class HTTP1Exchanger(Protocol):
         sequence = self._awaited.popleft()[0] if self._awaited else None
         if not keep:
             self._part()
-        self._on_reply(sequence, payload, None, ANSWERS.get(self._parser.get_status_code()))
+        self._on_reply(sequence, payload, None, ANSWERS[self._parser.get_status_code()])
 
     def _part(self) -> None:
         """Close the connection, on which nothing more is answered, and keep what was asked for the next."""
@@ -248,8 +250,11 @@ class HTTP1Exchanger(Protocol):
         self._known_size = -1
         for _, payload in self._awaited:
             self._kept_back.append(request_head(self._route, len(payload)) + payload)
-        self.transport.unregisterProducer()  # whom TLS would wait for
-        self.transport.loseConnection()
+        if self._awaited:  # what has not gone out yet is for the next connection, and this one may take none
+            self.transport.abortConnection()
+        else:
+            self.transport.unregisterProducer()  # whom TLS would wait for
+            self.transport.loseConnection()
 
     def _fail(self, words: str) -> None:
         on_lost, self._on_lost = self._on_lost, None

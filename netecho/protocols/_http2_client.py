@@ -210,7 +210,11 @@ class HTTP2Exchanger(Protocol):
             self._queue = queue
 
     def _open_again(self) -> None:
-        self._reopen(self).addErrback(self._lost)
+        self._reopen(self).addCallbacks(self._reopened, self._lost)
+
+    def _reopened(self, _: object) -> None:
+        if self._on_lost is None:  # closed meanwhile
+            self.transport.abortConnection()
 
     def _lost(self, reason: Failure) -> None:
         if self._on_lost is not None:
@@ -312,9 +316,9 @@ class HTTP2Exchanger(Protocol):
         """See `Exchanger.close`."""
         self._on_lost = None
         self._on_reply = _ignore
-        if self._is_closed and not self._exchanges:
-            return
-        if self._exchanges or self._queue:
+        is_amid = bool(self._exchanges or self._queue)
+        self._queue.clear()
+        if is_amid or self._is_closed:
             self.transport.abortConnection()
         else:  # nothing is under way, and a server has no cause to log a reset
             self.transport.loseConnection()

@@ -88,8 +88,7 @@ class Connection:
                 benchmark.reactor, self._route, on_reply, self._lost, opening.on_connected
             )
         except Exception:
-            was_accepted = opening.connected_ns is not None
-            raise connect_failure(Failure(), benchmark.plan.target, was_accepted=was_accepted) from None
+            raise connect_failure(Failure(), benchmark.plan.target, opening) from None
         opened = benchmark.clock()
         if opening.connect_ns is not None:
             setup.took(CONNECT, opening.connect_ns)

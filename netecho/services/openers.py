@@ -140,8 +140,7 @@ class Opener(Connection):
             opening = Opening(self._clock)
             await benchmark.adapter.visit(benchmark.reactor, route, visit, opening.on_connected)
         except Exception:
-            was_accepted = opening is not None and opening.connected_ns is not None
-            raise connect_failure(Failure(), benchmark.plan.target, was_accepted=was_accepted) from None
+            raise connect_failure(Failure(), benchmark.plan.target, opening) from None
         opened = self._clock()
         if opening.connect_ns is not None:
             setup.took(CONNECT, opening.connect_ns)

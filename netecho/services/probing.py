@@ -112,8 +112,7 @@ class ProbeRun:
                 self._reactor, self._route, self._replied, self._connection_lost, opening.on_connected
             )
         except Exception:
-            was_accepted = opening.connected_ns is not None
-            raise connect_failure(Failure(), self._plan.target, was_accepted=was_accepted) from None
+            raise connect_failure(Failure(), self._plan.target, opening) from None
         self._exchanger = exchanger
         self._attend(exchanger.transport)
         if self._route.tls is not None and (negotiated := describe(self.transport)) is not None:
@@ -215,7 +214,8 @@ class ProbeRun:
 
     def stopProducing(self) -> None:
         """Wait for this connection no longer: it is gone, and if the run goes on, then on another."""
-        self.resumeProducing()
+        if self._held:
+            self.resumeProducing()
 
     def _replied(
         self,

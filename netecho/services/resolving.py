@@ -32,6 +32,7 @@ from netecho.errors import (
 from netecho.plans import Family, SocketOptions, Target
 from netecho.protocols._contract import Kind
 from netecho.services.handshake import UnverifiedError, explain
+from netecho.services.opening import Opening
 
 _ADDRESS_TYPES: dict[Family, tuple[type, ...]] = {
     Family.ANY: (IPv4Address, IPv6Address),
@@ -158,13 +159,14 @@ def _checked_name(host: str) -> str:
         raise UsageError(f"{host!r} is not a host name: {error.__cause__ or error}") from None
 
 
-def connect_failure(failure: Failure, target: Target, *, was_accepted: bool = False) -> NetechoError:
+def connect_failure(failure: Failure, target: Target, opening: Opening | None = None) -> NetechoError:
     """Return the error, a line in words, that a connection attempt's failure stands for.
 
     Args:
         failure: what came of the attempt.
         target: what was to be connected to.
-        was_accepted: whether the transport beneath was connected: what failed is a handshake, or a greeting.
+        opening: that attempt's. If the transport beneath was connected, it is a handshake that failed, or
+            what comes before the first message.
     """
     error = failure.value
     if error is None:
@@ -190,9 +192,9 @@ def connect_failure(failure: Failure, target: Target, *, was_accepted: bool = Fa
         return ConnectError(f"{what} failed: what is there is no socket")
     if refused:
         return RefusedError(f"{what} refused: {_nothing_listens(target)}")
-    if isinstance(error, _TIMED_OUT) and was_accepted:
+    if isinstance(error, _TIMED_OUT) and opening is not None and opening.connected_ns is not None:
         return ConnectTimeoutError(
-            f"{what} timed out: the other end accepted it, and then said nothing; does it speak "
+            f"{what} timed out: the other end accepted it, and then fell silent; does it speak "
             f"{target.scheme} on that port? Or wait longer with -w"
         )
     if isinstance(error, _TIMED_OUT):

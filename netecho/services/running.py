@@ -73,11 +73,13 @@ def busy_poll_of(name: ReactorName | None, asked_ns: int | None) -> int:
     Raises:
         UsageError: it cannot.
     """
-    is_fast = name in (None, ReactorName.FAST) and ReactorName.FAST in available()
-    if asked_ns and not is_fast:
-        why = "this system has no epoll" if name is None else f"the {name} one has none"
+    is_meant, is_there = name in (None, ReactorName.FAST), ReactorName.FAST in available()
+    if is_meant and is_there:
+        return BUSY_POLL_NS if asked_ns is None else asked_ns
+    if asked_ns:
+        why = "this system has no epoll" if is_meant else f"the {name} one has none"
         raise UsageError(f"--busy-poll is of the fast reactor: {why}")
-    return (BUSY_POLL_NS if asked_ns is None else asked_ns) if is_fast else 0
+    return 0
 
 
 def install(name: ReactorName | None = None, busy_poll_ns: int = 0) -> None:
