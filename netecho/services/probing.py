@@ -240,6 +240,9 @@ class ProbeRun:
         self._expiry_call = None
         self._books.give_up(self._clock())
         self._watch_expiry()
+        if self._held and self.failure is None and not self._books.counts.in_flight:
+            self.failure = NoReplyError(f"{self._plan.target} has stopped reading: it takes no more of what is sent")
+            self._finish()
         self._finish_if_complete()
 
     def _finish_if_complete(self) -> None:
