@@ -242,12 +242,23 @@ def _objects(text: str) -> Iterator[Any]:
         lines = [line for line in io.StringIO(text) if line.strip()]
         if len(lines) < 2 or not lines[0].rstrip().endswith("}"):
             raise
-        values = [_parse(line) for line in lines]
+        values = list(_parse_lines(text))
     for value in values:
         if not isinstance(value, dict) or "event" not in value or "schema" in value:
             yield value
         elif value["event"] in ("result", "comparison"):
             yield value.get(value["event"])
+
+
+def _parse_lines(text: str) -> Iterator[Any]:
+    begun = 0
+    for line in io.StringIO(text):
+        if line.strip():
+            try:
+                yield _parse(line)
+            except json_module.JSONDecodeError as error:  # which says where in the line, and not in the file
+                raise json_module.JSONDecodeError(error.msg, text, begun + error.pos) from None
+        begun += len(line)
 
 
 def _parse(text: str) -> Any:
