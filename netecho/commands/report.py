@@ -9,7 +9,7 @@ import sys
 from collections.abc import Container, Iterator, Sequence
 from typing import IO, Any, Final
 
-from netecho.errors import ExitStatus, UsageError
+from netecho.errors import ExitStatus, UsageError, reason_of
 from netecho.measure import comparison as comparing
 from netecho.measure import hdrlog, humanise
 from netecho.measure.results import merge_results
@@ -179,7 +179,7 @@ def _read_text(name: str, stdin: IO[str] | None) -> str:
     try:
         return _text(name, stdin)
     except OSError as error:
-        raise UsageError(f"{label_of(name)} cannot be read: {_lower(error.strerror or str(error))}") from None
+        raise UsageError(f"{label_of(name)} cannot be read: {reason_of(error)}") from None
     except ValueError:
         raise UsageError(f"{label_of(name)} is not a result: it has bytes that are no text") from None
 
@@ -270,7 +270,3 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a number that a result has")
     return number
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
