@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from netecho.errors import OutputError
 from netecho.measure.counts import Counts
 from netecho.measure.directions import Losses
 from netecho.measure.flows import Jitter
@@ -486,3 +487,16 @@ def test_what_a_reflector_tells(sample: Any) -> None:
         assert re.search(r"latency response connect out back dwell", text)
     unknown = {**REFLECTED, "reflected": Reflected(Losses(unknown=90), None, False, None, 0, {})}
     assert "on the way" not in text_of(sample(**unknown), 120)
+
+
+def test_a_stream_that_takes_nothing() -> None:
+    """Rich writes to it even what is captured; the error is the one that any output has."""
+
+    class Full(io.StringIO):
+        name = "<stdout>"
+
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"^standard output cannot be written: no space left on device$"):
+        show(samples.bench(), console_on(Full()))
