@@ -20,6 +20,12 @@ def is_debugging() -> bool:
     return os.environ.get(DEBUG_VARIABLE) == "1"
 
 
+def reason_of(error: BaseException | None) -> str:
+    """Return why the system refused something, as a sentence goes on: `no space left on device`."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return f"{reason[:1].lower()}{reason[1:]}"
+
+
 class ExitStatus(enum.IntEnum):
     """How a netecho process ends; the contract with scripts."""
 
@@ -53,6 +59,15 @@ class UsageError(NetechoError):
 
     exit_status = ExitStatus.USAGE
     kind = "usage"
+
+
+class OutputError(NetechoError):
+    """A standard stream cannot be written, and not because its reader has gone: its disk is full."""
+
+    kind = "output"
+
+    def __init__(self, error: BaseException | None, name: str = "standard output") -> None:
+        super().__init__(f"{name} cannot be written: {reason_of(error)}")
 
 
 class ListenError(NetechoError):

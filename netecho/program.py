@@ -14,7 +14,7 @@ from typing import NoReturn
 from typer.exceptions import TyperException
 
 from netecho.cli import app
-from netecho.errors import DEBUG_VARIABLE, ExitStatus, NetechoError, is_debugging
+from netecho.errors import DEBUG_VARIABLE, ExitStatus, NetechoError, OutputError, is_debugging
 
 
 def main() -> NoReturn:
@@ -122,6 +122,6 @@ def _flush(status: int) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return status
-        _complain("netecho", f"standard output: {error.strerror}", ExitStatus.FAILED)
+        _complain("netecho", str(OutputError(error)), ExitStatus.FAILED)
         return status or ExitStatus.FAILED
     return status

@@ -39,6 +39,8 @@ from netecho.plans import (
     TLSVersion,
     Verify,
 )
+from netecho.rendering.machine import to_json_text
+from tests import samples
 
 SECOND = 1_000_000_000
 ROOT = pathlib.Path(program.__file__).parent.parent
@@ -695,14 +697,16 @@ def test_closed_streams_are_not_taken() -> None:
     assert ended.returncode == 0
 
 
-def test_full_disk() -> None:
-    """Standard output that cannot be written is said in one line, whenever it is noticed."""
+@pytest.mark.parametrize("settings", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["at the end", "at once"])
+def test_full_disk(tmp_path: pathlib.Path, settings: dict[str, str]) -> None:
+    """Standard output that cannot be written is said in the same line, whoever notices it, and when."""
+    result = tmp_path / "result.json"
+    result.write_text(to_json_text(samples.bench()))
     with open("/dev/full", "w") as full:
-        at_the_end = start("--version", stdout=full)
-        at_once = start("--version", stdout=full, PYTHONUNBUFFERED="1")
-    assert (at_the_end.returncode, at_once.returncode) == (1, 1)
-    assert at_the_end.stderr == "netecho: standard output: No space left on device\n"
-    assert at_once.stderr == "netecho: No space left on device\n"
+        for arguments in (["--version"], ["report", str(result)], ["report", str(result), "--json", "-"]):
+            done = start(*arguments, stdout=full, **settings)
+            assert done.returncode == 1
+            assert done.stderr == "netecho: standard output cannot be written: no space left on device\n"
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["client", "--help"]])

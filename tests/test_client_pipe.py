@@ -212,7 +212,7 @@ def test_full_disk() -> None:
             check=False,
         )
     assert result.returncode == 1
-    assert result.stderr == b"netecho: cannot write standard output: No space left on device\n"
+    assert result.stderr == b"netecho: standard output cannot be written: no space left on device\n"
 
 
 def test_input_that_cannot_be_read(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_input_that_cannot_be_read(tmp_path: Path) -> None:
         result = client("127.0.0.1", str(port), stdin=descriptor)
     os.close(descriptor)
     assert (result.returncode, result.stdout) == (1, b"")
-    assert errors(result) == "netecho: cannot read standard input: Bad file descriptor\n"
+    assert errors(result) == "netecho: standard input cannot be read: bad file descriptor\n"
 
 
 def _accepting(close: str) -> tuple[int, threading.Thread]:

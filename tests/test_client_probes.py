@@ -463,7 +463,7 @@ def test_full_disk(scheme: str, form: tuple[str, ...]) -> None:
             timeout=TIMEOUT,
             check=False,
         )
-    assert result.stderr == b"netecho: cannot write to <stdout>: No space left on device\n"
+    assert result.stderr == b"netecho: standard output cannot be written: no space left on device\n"
     assert result.returncode == ExitStatus.FAILED
 
 

@@ -404,7 +404,8 @@ def test_what_a_comparison_cannot_answer_for_is_said() -> None:
     assert alike == (
         f"not made alike: --size 64 and 128, python 3.11.7 and 3.12.1, netecho {run.version} and 9.9"
     )
-    assert doubt.startswith("1 of 2 results are not trustworthy")
+    assert doubt.startswith("1 of 2 results is not trustworthy")
+    assert compare([other], [other]).caveats[0].startswith("2 of 2 results are not trustworthy")
     assert lost == "0% of the exchanges were lost before, 10.0% now: latencies leave those out"
     mixed = compare([run, other], [run]).caveats
     assert "--size 64 or 128 and 64" in mixed[0]

@@ -228,6 +228,9 @@ def test_a_histogram_differs_from_what_is_not_the_same() -> None:
         (Histogram.of([1]).encode()[:-6], {"min": 1, "max": 1}),
         (Histogram.of([1]).encode(), {}),
         (Histogram().encode(), {"min": 1, "max": 1}),
+        (Histogram.of([5, 9]).encode(), {"min": 9, "max": 5}),
+        (Histogram.of([5, 9]).encode(), {"min": 6, "max": 9}),
+        (Histogram.of([5, 9]).encode(), {"min": 5, "max": 10**12}),
     ],
 )
 def test_what_is_not_a_histogram_is_refused(encoded: str, statistics: dict[str, int]) -> None:

@@ -23,3 +23,4 @@ def test_time_under_way(intervals: list[tuple[int, int]], times: dict[int, int])
     """It is as long as the intervals are, without what is between them."""
     pauses = Pauses(IntervalSummary(start, length, 0, 0, None) for start, length in intervals)
     assert {time: pauses.under_way_ns(time) for time in times} == times
+    assert pauses.total_ns == max((time - under_way for time, under_way in times.items()), default=0)

@@ -267,6 +267,7 @@ def _spoilt(path: str, value: object) -> dict[str, Any]:
         ("instrument.due", 3),
         ("instrument.workers", "two"),
         ("histograms.lateness", "garbage"),
+        ("instrument.lateness_ns", {"p50": 1, "max": 2}),
     ],
 )
 def test_a_spoilt_object_is_refused(path: str, value: object) -> None:

@@ -341,7 +341,7 @@ def test_a_full_disk_is_an_error_said_once() -> None:
         done = subprocess.run(
             [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
-    assert done.stderr == "cannot write to <stdout>: No space left on device\n"
+    assert done.stderr == "standard output cannot be written: no space left on device\n"
     assert done.returncode == 1
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from netecho.errors import OutputError
 from netecho.measure.counts import Counts
 from netecho.measure.directions import Losses
 from netecho.measure.flows import Jitter
@@ -28,6 +29,9 @@ from netecho.rendering import bars
 from netecho.rendering.console import console_on
 from netecho.rendering.text import show
 from tests import samples
+
+DUE = samples.bench().counts.sent
+SCHEDULE = Sending(DUE, DUE, 10 * SECOND, 10 * SECOND)
 
 
 def text_of(summary: Summary, width: int = 80, name: str | None = None) -> str:
@@ -93,22 +97,41 @@ def test_a_sliver_of_time_is_no_rate(length_ns: int, words: str) -> None:
 @pytest.mark.parametrize("took", [10 * SECOND, 13 * SECOND])
 def test_the_wait_for_what_is_lost_is_no_rate(took: int) -> None:
     """After a schedule nothing is due, so few echoes say nothing; what leaves late is still part of it."""
-    summary = dataclasses.replace(samples.bench(), sending=Sending(9, 9, 10 * SECOND, took))
+    summary = dataclasses.replace(samples.bench(), sending=dataclasses.replace(SCHEDULE, took_ns=took))
     waiting = [IntervalSummary(second * SECOND, SECOND, 0, 0, None) for second in range(10, 15)]
     text = text_of(dataclasses.replace(summary, intervals=(*summary.intervals, *waiting)))
     assert ("  45.0k/s to 46.8k/s" in text) == (took == 10 * SECOND)
     assert ("  0/s to 46.8k/s" in text) == (took == 13 * SECOND)
 
 
-def test_the_rates_of_runs_that_were_added_up() -> None:
-    """All of them are shown, however long the pauses between them were."""
-    first = samples.bench(sending=Sending(9, 9, 10 * SECOND, 10 * SECOND))
-    second = dataclasses.replace(
-        first,
-        started="2026-03-01T13:00:00+00:00",
-        intervals=tuple(dataclasses.replace(one, completed=60_000) for one in first.intervals),
+def load(hour: int, rates: list[int], sending: Sending | None) -> Summary:
+    """Return the result of a run that began at that hour, with these rates in its seconds."""
+    return samples.bench(
+        started=f"2026-03-01T{hour}:00:00+00:00",
+        elapsed_ns=len(rates) * SECOND,
+        sending=sending,
+        intervals=tuple(IntervalSummary(n * SECOND, SECOND, rate, 0, None) for n, rate in enumerate(rates)),
     )
-    assert "  45.0k/s to 60.0k/s" in text_of(merge_results([first, second]))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(SCHEDULE, SCHEDULE), (SCHEDULE, None), (None, SCHEDULE)],
+    ids=["open, open", "open, closed", "closed, open"],
+)
+def test_the_rates_of_runs_that_were_added_up(first: Sending | None, second: Sending | None) -> None:
+    """All of them are shown, with a schedule and without, however long they paused and waited."""
+    runs = [
+        load(12, [45_000] * 10 + [50_000] * 3, first),
+        load(13, [60_000] * 9 + [70_000] + [50_000] * 3, second),
+    ]
+    assert "  45.0k/s to 70.0k/s" in text_of(merge_results(runs))
+
+
+def test_the_rates_of_a_closed_loop_beside_a_schedule() -> None:
+    """It goes on after the schedule's end."""
+    runs = [load(12, [5_000] * 10, SCHEDULE), load(12, [45_000] * 20, None)]
+    assert "  45.0k/s to 50.0k/s" in text_of(merge_results(runs))
 
 
 def test_several_workers_at_a_glance() -> None:
@@ -464,3 +487,16 @@ def test_what_a_reflector_tells(sample: Any) -> None:
         assert re.search(r"latency response connect out back dwell", text)
     unknown = {**REFLECTED, "reflected": Reflected(Losses(unknown=90), None, False, None, 0, {})}
     assert "on the way" not in text_of(sample(**unknown), 120)
+
+
+def test_a_stream_that_takes_nothing() -> None:
+    """Rich writes to it even what is captured; the error is the one that any output has."""
+
+    class Full(io.StringIO):
+        name = "<stdout>"
+
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"^standard output cannot be written: no space left on device$"):
+        show(samples.bench(), console_on(Full()))

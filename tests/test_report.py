@@ -102,7 +102,7 @@ def test_recordings_and_lines_are_read() -> None:
         ("", "holds no result: the run that wrote it may have been cut short"),
         ("\n \n", "holds no result"),
         ("not json", "is not JSON"),
-        ('{"a": 1}\n{"b"\n', "is not JSON"),
+        ('{"event": "interval"}\n\n{"b"\n', "is not JSON: Expecting ':' delimiter: line 4 column 1"),
         ("{}", "is not a result: its schema is None"),
         ("[]", "is not a result"),
         ("3", "is not a result"),

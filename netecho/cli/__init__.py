@@ -9,6 +9,7 @@ Twisted nor Rich's terminal.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -69,9 +70,11 @@ def _show_version(wanted: bool) -> None:
         import platform
 
         import twisted  # has its version; to look that up in its metadata takes ten times as long
+        from netecho.rendering.streams import write_out
 
         python = platform.python_version()
-        print(f"netecho {netecho.__version__} (Twisted {twisted.__version__}, Python {python})")
+        line = f"netecho {netecho.__version__} (Twisted {twisted.__version__}, Python {python})"
+        write_out(f"{line}\n", sys.stdout)
         raise typer.Exit
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Container, Iterator, Sequence
 from typing import IO, Any, Final
 
-from netecho.errors import ExitStatus, UsageError
+from netecho.errors import ExitStatus, UsageError, reason_of
 from netecho.measure import comparison as comparing
 from netecho.measure import hdrlog, humanise
 from netecho.measure.results import merge_results
@@ -179,7 +179,7 @@ def _read_text(name: str, stdin: IO[str] | None) -> str:
     try:
         return _text(name, stdin)
     except OSError as error:
-        raise UsageError(f"{label_of(name)} cannot be read: {_lower(error.strerror or str(error))}") from None
+        raise UsageError(f"{label_of(name)} cannot be read: {reason_of(error)}") from None
     except ValueError:
         raise UsageError(f"{label_of(name)} is not a result: it has bytes that are no text") from None
 
@@ -242,12 +242,23 @@ def _objects(text: str) -> Iterator[Any]:
         lines = [line for line in io.StringIO(text) if line.strip()]
         if len(lines) < 2 or not lines[0].rstrip().endswith("}"):
             raise
-        values = [_parse(line) for line in lines]
+        values = list(_parse_lines(text))
     for value in values:
         if not isinstance(value, dict) or "event" not in value or "schema" in value:
             yield value
         elif value["event"] in ("result", "comparison"):
             yield value.get(value["event"])
+
+
+def _parse_lines(text: str) -> Iterator[Any]:
+    begun = 0
+    for line in io.StringIO(text):
+        if line.strip():
+            try:
+                yield _parse(line)
+            except json_module.JSONDecodeError as error:  # which says where in the line, and not in the file
+                raise json_module.JSONDecodeError(error.msg, text, begun + error.pos) from None
+        begun += len(line)
 
 
 def _parse(text: str) -> Any:
@@ -259,7 +270,3 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a number that a result has")
     return number
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -383,9 +383,10 @@ def _caveats(old: Sequence[Summary], new: Sequence[Summary], method: Method) -> 
         caveats.append(f"not made alike: {', '.join(differences)}")
     doubtful = sum(not one.trustworthy for one in (*old, *new))
     if doubtful:
+        are = "is" if doubtful == 1 else "are"
         caveats.append(
-            f"{doubtful} of {len(old) + len(new)} results are not trustworthy: the client may have changed, "
-            "and not what it measured"
+            f"{doubtful} of {len(old) + len(new)} results {are} not trustworthy: the client may have "
+            "changed, and not what it measured"
         )
     lost = [sum(one.counts.lost for one in side) for side in (old, new)]
     sent = [sum(one.counts.sent for one in side) for side in (old, new)]

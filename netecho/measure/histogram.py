@@ -228,7 +228,8 @@ class Histogram:
                 histogram, and it may be empty.
 
         Raises:
-            ValueError: it is not such a histogram, inflates to more than 4 MiB, or has statistics of nothing.
+            ValueError: it is not such a histogram, inflates to more than 4 MiB, or has statistics of nothing,
+                or of another.
         """
         histogram = cls()
         counts = histogram._open()
@@ -244,6 +245,10 @@ class Histogram:
                 histogram.maximum = int(statistics["max"])
                 if not counts:
                     raise ValueError("it is empty")
+                ends = cls.of([histogram.minimum, histogram.maximum])
+                in_them = (min(ends._counts), max(ends._counts)) == (min(counts), max(counts))
+                if histogram.minimum > histogram.maximum or not in_them:
+                    raise ValueError("its min and max are not those of its counts")
             elif counts:
                 histogram.minimum, highest = min(counts), max(counts)
                 histogram.maximum = highest + _width(highest) - 1

@@ -22,6 +22,11 @@ class Pauses:
                 self._paused_ns.append(self._paused_ns[-1] + one.start_ns - until_ns)
             until_ns = max(until_ns, one.start_ns + one.length_ns)
 
+    @property
+    def total_ns(self) -> int:
+        """How long they are together."""
+        return self._paused_ns[-1]
+
     def under_way_ns(self, time_ns: int) -> int:
         """Return for how long the result has been under way at a time that is in none of them."""
         return time_ns - self._paused_ns[bisect.bisect_right(self._ends, time_ns)]

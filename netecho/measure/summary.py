@@ -329,7 +329,7 @@ class Summary:
             cpu_share=None if cpu_share is None else float(cpu_share),
             trustworthy=checked(result, "trustworthy", bool),
             caveats=tuple(map(str, checked(result, "caveats", list))),
-            lateness=None if lateness is None else naturals(lateness),
+            lateness=None if lateness is None else _lateness(lateness),
             slo=tuple(map(dict, result.get("slo", []))),
             distributions={
                 name: _histogram(encoded, statistics[name])
@@ -386,6 +386,13 @@ _KEYS: Final = frozenset(
 
 def _histogram(encoded: str, statistics: Mapping[str, Any]) -> Histogram:
     return Histogram.decode(encoded, {key: natural(statistics, key) for key in ("min", "max")})
+
+
+def _lateness(statistics: Mapping[str, Any]) -> dict[str, int]:
+    for key in ("p50", "p99", "max"):
+        if key not in statistics:
+            raise KeyError(f"instrument.lateness_ns.{key}")
+    return naturals(statistics)
 
 
 def latencies_of(recorder: Recorder) -> dict[str, Histogram]:

@@ -6,7 +6,7 @@ from typing import IO, Final
 
 from rich.console import Console
 
-from netecho.rendering.streams import lead_nowhere, write_out
+from netecho.rendering.streams import failed, lead_nowhere, write_out
 
 _UNKNOWN_WIDTH: Final = 80
 
@@ -36,9 +36,12 @@ def is_live(console: Console) -> bool:
 
 def print_to(console: Console, *renderables: object) -> bool:
     """Print on a console through `write_out`; return what that does."""
-    with console.capture() as captured:
-        for renderable in renderables:
-            console.print(renderable)
+    try:
+        with console.capture() as captured:
+            for renderable in renderables:
+                console.print(renderable)
+    except OSError as error:  # Rich writes to the stream even so: nothing, which a device may refuse
+        raise failed(console.file, error) from None
     text = captured.get()
     if not console.is_terminal:  # tables are padded to their width, which a file need not keep
         text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())

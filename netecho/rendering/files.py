@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from netecho.errors import NetechoError, UsageError
+from netecho.errors import NetechoError, UsageError, reason_of
 from netecho.measure.comparison import Comparison
 from netecho.measure.summary import Summary
 from netecho.rendering.machine import (
@@ -100,8 +100,7 @@ class ResultFile:
         return True
 
     def _complaint(self, error: OSError | ValueError) -> str:
-        reason = getattr(error, "strerror", None) or str(error)
-        return f"{self._flag} {self._path!r} cannot be written: {reason[:1].lower()}{reason[1:]}"
+        return f"{self._flag} {self._path!r} cannot be written: {reason_of(error)}"
 
 
 class GrowingFile(ResultFile):

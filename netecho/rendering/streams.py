@@ -9,11 +9,13 @@ import contextlib
 import os
 from typing import IO, Final
 
-from netecho.errors import NetechoError
+from netecho.errors import OutputError
 
 _ASCII: Final = str.maketrans(
     {"µ": "u", "·": "-", "✔": "*", "✘": "!", "—": "-", "▏": "|", "█": "#", "─": "-", "…": "~"}
 )
+_NAMES: Final = {"<stdout>": "standard output", "<stderr>": "standard error"}
+"""What Python calls them, and people."""
 
 
 def escape(text: object) -> str:
@@ -64,7 +66,7 @@ def write_out(text: str, stream: IO[str] | None) -> bool:
     later nor the interpreter at its end complains.
 
     Raises:
-        NetechoError: it cannot be written for another reason, such as a full disk.
+        OutputError: it cannot be written for another reason, such as a full disk.
     """
     if stream is None or stream.closed:
         return False
@@ -75,10 +77,15 @@ def write_out(text: str, stream: IO[str] | None) -> bool:
         lead_nowhere(stream)
         return False
     except OSError as error:
-        lead_nowhere(stream)
-        name = getattr(stream, "name", "the output")
-        raise NetechoError(f"cannot write to {name}: {error.strerror or error}") from None
+        raise failed(stream, error) from None
     return True
+
+
+def failed(stream: IO[str], error: OSError) -> OutputError:
+    """Return the error that a stream cannot be written; it leads to nowhere from then on."""
+    lead_nowhere(stream)
+    name = getattr(stream, "name", "the output")
+    return OutputError(error, _NAMES.get(name, name))
 
 
 def lead_nowhere(stream: IO[str]) -> None:

@@ -163,15 +163,25 @@ def _rates_over_time(summary: Summary) -> list[float]:
     The wait for the last echoes after a schedule's end does not: nothing was due in it.
     """
     longest_ns = max((interval.length_ns for interval in summary.intervals), default=0)
-    sending = summary.sending
-    end_ns = math.inf if sending is None else max(sending.planned_ns, sending.took_ns)
-    pauses = Pauses(summary.intervals)
+    end_ns = _schedule_end_ns(summary)
     return [
         interval.exchanges_per_s
         for interval in summary.intervals
         if interval.length_ns >= longest_ns * _SLIVER_SHARE
-        and pauses.under_way_ns(interval.start_ns) + interval.length_ns / 2 <= end_ns
+        and interval.start_ns + interval.length_ns / 2 <= end_ns
     ]
+
+
+def _schedule_end_ns(summary: Summary) -> float:
+    """Return when nothing was due any more; infinity if there is no such time.
+
+    There is none in a closed loop, nor in what was added up of runs one after the other, or of some with a
+    schedule and some without.
+    """
+    sending = summary.sending
+    if sending is None or summary.counts.sent > sending.due or Pauses(summary.intervals).total_ns:
+        return math.inf
+    return max(sending.planned_ns, sending.took_ns)
 
 
 def _rate(summary: Summary) -> Text:

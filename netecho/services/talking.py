@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import os
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -18,8 +17,10 @@ from netecho.errors import (
     LostError,
     NetechoError,
     NoReplyError,
+    OutputError,
     RefusedError,
     RefusedMessageError,
+    reason_of,
 )
 from netecho.measure.humanise import count
 from netecho.protocols._contract import Answer, Receipt
@@ -73,7 +74,7 @@ class _Piped(Protocol):
         raise NotImplementedError
 
     def _input_failed(self, failure: Failure) -> None:
-        self.finish(NetechoError(f"cannot read standard input: {_strerror(failure.value)}"))
+        self.finish(NetechoError(f"standard input cannot be read: {reason_of(failure.value)}"))
 
     def finish(self, error: Exception | None = None) -> None:
         """End the conversation: nothing more is sent or taken, and what came is written out."""
@@ -89,11 +90,7 @@ class _Piped(Protocol):
         if isinstance(result, Failure):
             self.finish()
             error = result.value
-            self._error = (
-                error
-                if isinstance(error, BrokenPipeError)
-                else NetechoError(f"cannot write standard output: {_strerror(error)}")
-            )
+            self._error = error if isinstance(error, BrokenPipeError) else OutputError(error)
         if self._error is None:
             self._part()
         else:
@@ -334,8 +331,3 @@ class DatagramPipe(_Piped):
             )
         else:
             self.finish(explain_loss(reason))
-
-
-def _strerror(error: BaseException | None) -> str:
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if isinstance(number, int) else str(error)
