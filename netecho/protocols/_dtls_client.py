@@ -309,26 +309,16 @@ class DTLSExchanger(Protocol):
         self.transport.loseConnection()
 
 
-def converse_securely(
-    reactor: Any, route: Route, protocol: Protocol, on_connected: Callable[[], object] | None
-) -> Deferred[Any]:
-    """Connect a protocol over DTLS; see `Adapter.converse`."""
+def converse_securely(reactor: Any, route: Route, protocol: Protocol) -> Deferred[Any]:
+    """Connect a protocol over DTLS; see `Adapter.converse`. It is the handshake that connects."""
     try:
         conversation = SecureConversation(reactor, route, protocol)
         conversation.connect()
     except Exception:
         return fail()
-    if on_connected is not None:
-        on_connected()
     return conversation.shake_hands().addTimeout(route.timeout, reactor)
 
 
-def connect_securely(
-    reactor: Any,
-    route: Route,
-    on_reply: OnReply,
-    on_lost: OnLost,
-    on_connected: Callable[[], object] | None,
-) -> Deferred[Exchanger]:
+def connect_securely(reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost) -> Deferred[Exchanger]:
     """Connect exchanges over DTLS; see `Adapter.connect`."""
-    return converse_securely(reactor, route, DTLSExchanger(on_reply, on_lost), on_connected)
+    return converse_securely(reactor, route, DTLSExchanger(on_reply, on_lost))

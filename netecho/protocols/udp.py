@@ -178,7 +178,7 @@ class DTLS(UDP):
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Exchanger]:
         """Shake hands on a socket of its own for exchanges."""
-        return connect_securely(reactor, route, on_reply, on_lost, on_connected)
+        return connect_securely(reactor, route, on_reply, on_lost)
 
     def converse(
         self,
@@ -188,7 +188,7 @@ class DTLS(UDP):
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Protocol]:
         """Shake hands on a socket for a conversation in messages."""
-        return converse_securely(reactor, route, protocol, on_connected)
+        return converse_securely(reactor, route, protocol)
 
 
 _dtls: Adapter = DTLS()
