@@ -14,6 +14,7 @@ import pathlib
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -185,6 +186,20 @@ def test_closed_in_mid_run() -> None:
     assert result["exchanges"]["errors"] == {"closed": 5}
     assert result["connections"]["lost"] == 5
     assert result["connections"]["reopened"] == 4
+
+
+def test_reset_in_mid_run() -> None:
+    """A connection that is reset is counted as that, and not as lost in an unknown way."""
+
+    def reset(connection: socket.socket) -> None:
+        connection.send(connection.recv(64))
+        connection.recv(64)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with serving(reset) as url:
+        result = bench(url, "-n", "4", status=1)
+    assert result["exchanges"]["completed"] == 2
+    assert result["exchanges"]["errors"] == {"reset": 2}
 
 
 def test_closed_again_and_again() -> None:

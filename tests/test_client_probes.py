@@ -349,6 +349,15 @@ def test_verbose_tls() -> None:
     assert re.search(r"^connected in \d.*, TLS handshake in \d", said, re.MULTILINE)
 
 
+def test_who_reads_no_more() -> None:
+    """Probes that it does not take cannot be sent, nor be waited for any longer than one that it took."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"tcp://127.0.0.1:{deaf.getsockname()[1]}"
+        result = client(url, "-n", "3", "-i", "1ms", "-l", "16MiB", "-w", "300ms")
+    assert result.returncode == ExitStatus.FAILED
+    assert f"netecho: {url} reads no more of what it is sent" in errors(result)
+
+
 @pytest.mark.parametrize("scheme", ["tls", "https"])
 def test_takes_leave_in_tls(scheme: str) -> None:
     """When the probes are over the connection is closed in order: a server has nothing to complain of."""

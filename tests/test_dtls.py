@@ -359,6 +359,7 @@ def test_bench(server: Server, tmp_path: pathlib.Path) -> None:
     )
     assert result["exchanges"]["completed"] == 400
     assert result["latency_ns"]["handshake"]["count"] == 4
+    assert result["latency_ns"]["connect"] is None, "it is the handshake that connects"
     assert result["plan"]["mtu"] == 1280
     [row] = csv.DictReader(table.open(newline=""))
     assert row["plan.mtu"] == "1280"

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from netecho.measure.responsiveness import Probed
 from netecho.plans import SECOND, Target
 from netecho.protocols._contract import Kind, Route
-from netecho.services.foreign_probes import ForeignProbes
+from netecho.services.foreign_probes import LARGEST, ForeignProbes
 from netecho.services.loaded_latency import IDLE_NS, idle_ns
 from tests.benches import bench, checked, echo, running, serving
 from tests.servers import mistaken, netecho
@@ -107,6 +107,8 @@ class Path:
         self.delay = 0.25
         self.refuses = False
         self.open = 0
+        self.sizes: set[int] = set()
+        """Of what was sent."""
         self.on_lost: Any = None
 
     def connect(
@@ -122,6 +124,7 @@ class Path:
 
     def send(self, sequence: int, payload: bytes) -> None:
         """Answer after the delay."""
+        self.sizes.add(len(payload))
         self._clock.callLater(self.delay, self._on_reply, sequence, self.answer or payload)
 
     def close(self) -> None:
@@ -129,11 +132,11 @@ class Path:
         self.open -= 1
 
 
-def probe(path: Path, clock: Clock, seconds: list[float], scheme: str = "tcp") -> Probed:
+def probe(path: Path, clock: Clock, seconds: list[float], scheme: str = "tcp", size: int = 64) -> Probed:
     """Probe once a second, for as long as these steps take."""
     route: Any = Route(Target(scheme, secure=scheme == "tls"), (), timeout=2.0)
     adapter: Any = path
-    probes = ForeignProbes(clock, adapter, route, 64, lambda: round(clock.seconds() * SECOND))
+    probes = ForeignProbes(clock, adapter, route, size, lambda: round(clock.seconds() * SECOND))
     probes.start(SECOND)
     clock.pump(seconds)
     return probes.stop()
@@ -148,6 +151,16 @@ def test_each_has_a_connection_of_its_own() -> None:
     assert probed.times["echo"].maximum == SECOND // 4
     assert probed.times["connect"].maximum == 0
     assert "handshake" not in probed.times
+
+
+def test_probes_are_no_load_themselves() -> None:
+    """However large the messages of the load are, theirs are small: else no path would be idle with them."""
+    clock = Clock()
+    path = Path(clock)
+    assert probe(path, clock, [0.25], size=1 << 20).completed == 1
+    assert path.sizes == {LARGEST}
+    assert probe(path, clock, [0.25], size=7).completed == 1
+    assert path.sizes == {LARGEST, 7}
 
 
 def test_a_handshake_is_timed_if_there_is_one() -> None:

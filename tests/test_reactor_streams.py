@@ -549,6 +549,26 @@ def test_writes_to_a_peer_that_has_reset(reactor: Any, link: Link) -> None:
     assert client.told == ["made", "lost"]
 
 
+@pytest.mark.parametrize("kind", ["fast", "crowded"])
+@pytest.mark.parametrize("link", [TCP, HALF_TLS], ids=str)
+@pytest.mark.parametrize("writes", [False, True])
+def test_why_the_system_ended_a_connection(kind: str, link: Link, writes: bool) -> None:
+    """The reason has the system's error, whether reading or writing was told of it."""
+    with reactors.fresh(kind) as reactor:
+        client, server = Recorder(), Recorder()
+        connected(reactor, link, client, server)
+        client.transport.pauseProducing()
+        raw(server.transport).abortConnection()
+        turn(reactor, lambda: server.lost)
+        if writes:
+            client.transport.write(b"who is there?")
+        client.transport.resumeProducing()
+        lost(reactor, client)
+    reason: Any = client.reason
+    assert reason.type is ConnectionLost
+    assert reason.value.args[0].errno == errno.ECONNRESET
+
+
 @plain_link
 def test_writes_to_a_peer_that_has_closed(reactor: Any, link: Link) -> None:
     """To write to a peer that is gone, and has said so in order, is an end without order."""

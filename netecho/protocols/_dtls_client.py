@@ -310,7 +310,7 @@ class DTLSExchanger(Protocol):
 
 
 def converse_securely(reactor: Any, route: Route, protocol: Protocol) -> Deferred[Any]:
-    """Connect a protocol over DTLS; see `Adapter.converse`."""
+    """Connect a protocol over DTLS; see `Adapter.converse`. It is the handshake that connects."""
     try:
         conversation = SecureConversation(reactor, route, protocol)
         conversation.connect()

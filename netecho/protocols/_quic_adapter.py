@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionRefusedError
 
 from netecho.impairment import OF_DATAGRAMS, Harm
 from netecho.plans import ReplyMode, Target
+from netecho.protocols._attempts import Attempts
 from netecho.protocols._contract import ListenSettings, Opened, Route
 from netecho.protocols._datagram_client import connect_port
 from netecho.protocols._datagram_listener import listen_datagrams, open_port
@@ -52,16 +51,10 @@ class QUICAdapter(PlainAdapter):
         return open_sockets(target, socket.SOCK_DGRAM, None, count)
 
     def open_link(self, reactor: Any, route: Route) -> Deferred[Any]:
-        """Open a connection on a socket of its own; fires with it when the handshake is complete."""
-        return Deferred.fromCoroutine(self._open(reactor, route)).addTimeout(route.timeout, reactor)
-
-    async def _open(self, reactor: Any, route: Route) -> ClientLink:
-        """Open a connection to the first of the target's addresses at which somebody listens."""
-        *others, last = route.addresses
-        for address in others:
-            with contextlib.suppress(ConnectionRefusedError):
-                return await self._open_at(reactor, dataclasses.replace(route, addresses=(address,)))
-        return await self._open_at(reactor, dataclasses.replace(route, addresses=(last,)))
+        """Open a connection to whichever of the target's addresses answers; fires once it is there."""
+        routes = [dataclasses.replace(route, addresses=(address,)) for address in route.addresses]
+        ways = [functools.partial(self._open_at, reactor, one) for one in routes]
+        return Attempts(reactor, ways).begin().addTimeout(route.timeout, reactor)
 
     def _open_at(self, reactor: Any, route: Route) -> Deferred[ClientLink]:
         link = ClientLink(reactor, route, self.alpn)

@@ -7,6 +7,7 @@ producers to half-close, abort and TLS, is inherited.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from errno import EAGAIN, ENOBUFS, EPIPE
 from typing import Any, Final
@@ -14,7 +15,9 @@ from typing import Any, Final
 from twisted.internet import tcp
 from twisted.internet._newtls import startTLS
 from twisted.internet.abstract import FileDescriptor, _dataMustBeBytes
+from twisted.internet.error import ConnectionLost
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.python.failure import Failure
 
 from netecho.reactor.outgoing import KEPT_MOST, Outgoing
 from netecho.reactor.tls import DirectTLSTransport
@@ -51,8 +54,9 @@ class DirectConnection(tcp.Connection):
 
     direct: bool
     """Whether a write goes to the system: connected in clear, nothing queued before it, no pull producer."""
-    _lost = False
-    """Whether the system has told `send` that the connection is lost; a later `recv` only says it ended."""
+    _lost: int | None = None
+    """The error by which the system has told that the connection is lost, as it does but once: a later `recv`
+    says that it ended."""
     _outgoing: Outgoing
     """Who has something kept while events are passed on."""
     kept: bytes
@@ -102,7 +106,8 @@ class DirectConnection(tcp.Connection):
             data = self.socket.recv(room)
         except BlockingIOError:
             return None
-        except OSError:
+        except OSError as error:
+            self._lost = error.errno
             return CONNECTION_LOST
         if len(data) == room:
             data = self._fill_up(data, self.socket.recv)
@@ -122,8 +127,8 @@ class DirectConnection(tcp.Connection):
                 data += receive(most - size)
             except BlockingIOError:
                 pass
-            except OSError:
-                self._lost = True
+            except OSError as error:
+                self._lost = error.errno
         elif size == FileDescriptor.bufferSize:
             self._full_reads += 1
             if self._full_reads == BULK_AFTER:
@@ -192,7 +197,7 @@ class DirectConnection(tcp.Connection):
         if error.errno not in (EAGAIN, ENOBUFS, EPIPE):
             # Twisted's way is to say so in the next turn, when nobody is in the middle of something. Of a
             # connection that its peer has closed in order (EPIPE) that turn reads the end, as Twisted does.
-            self._lost = True
+            self._lost = error.errno
         return 0
 
     def queue_rest(self, data: bytes, sent: int) -> None:
@@ -256,8 +261,10 @@ class DirectConnection(tcp.Connection):
             protocol = getattr(protocol, "wrappedProtocol", None)
 
     def connectionLost(self, reason: Any) -> None:
-        """Take the end of the connection."""
+        """Take the end of the connection; if the system has said what ended it, the reason has its error."""
         self.direct = False
+        if self._lost is not None and type(reason.value) is ConnectionLost:
+            reason = Failure(ConnectionLost(OSError(self._lost, os.strerror(self._lost))))
         super().connectionLost(reason)
 
     def abortConnection(self) -> None:

@@ -44,7 +44,8 @@ class UNIXConnection(DirectConnection):
             data, ancillary, _, _ = self.socket.recvmsg(room, ANCILLARY)
         except BlockingIOError:
             return None
-        except OSError:
+        except OSError as error:
+            self._lost = error.errno
             return CONNECTION_LOST
         if len(data) == room and not ancillary:
             data = self._fill_up(data, functools.partial(self._receive_more, ancillary))

@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -23,6 +23,9 @@ from netecho.plans import SECOND
 from netecho.protocols._contract import Adapter, Answer, Exchanger, Kind, Receipt, Route
 from netecho.services.opening import Opening
 
+LARGEST: Final = 64
+"""Bytes in a probe's message at most: by larger ones a narrow path would not be idle when they are alone."""
+
 
 class ForeignProbes:
     """Sends one probe after each interval, whatever has become of those before, until it is stopped.
@@ -31,7 +34,7 @@ class ForeignProbes:
         reactor: runs us.
         adapter: the target's protocol.
         route: the way to the target.
-        size: bytes in a payload.
+        size: bytes in a message of the load; a probe's is as small, and no larger than `LARGEST`.
         clock: monotonic time in nanoseconds.
     """
 
@@ -46,7 +49,7 @@ class ForeignProbes:
         self._reactor = reactor
         self._adapter = adapter
         self._route = route
-        self._payload = Payload(size, secrets.randbits(32), text=adapter.is_text).make(0)
+        self._payload = Payload(min(size, LARGEST), secrets.randbits(32), text=adapter.is_text).make(0)
         self._clock = clock
         self._loop = LoopingCall(self._send)
         self._loop.clock = reactor

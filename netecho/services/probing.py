@@ -19,7 +19,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from netecho.errors import ExitStatus, LostError, NetechoError
+from netecho.errors import ExitStatus, LostError, NetechoError, NoReplyError
 from netecho.measure.histogram import Histogram
 from netecho.measure.humanise import count
 from netecho.measure.progress import ProbeReply
@@ -241,7 +241,7 @@ class ProbeRun:
         self._books.give_up(self._clock())
         self._watch_expiry()
         if self._held and self.failure is None and not self._books.counts.in_flight:
-            self.failure = NoReplyError(f"{self._plan.target} has stopped reading: it takes no more of what is sent")
+            self.failure = NoReplyError(f"{self._plan.target} reads no more of what it is sent")
             self._finish()
         self._finish_if_complete()
 
