@@ -248,6 +248,26 @@ class TestPeerCloses:
         assert inner.reason.check(TruncationError)
         assert inner.reason.check(ConnectionLost)
 
+    @pytest.mark.parametrize("echo", [Echo, PlainEcho])
+    def test_reset_in_answer_to_close_notify(self, files: Files, echo: type[Talker]) -> None:
+        """A peer that has said its farewell need not wait for ours, and its system resets what comes then."""
+        inner = echo()
+        talk = Conversation(files, inner).shake_hands()
+        talk.peer_closes()
+        talk.tls.dataReceived(talk.from_peer.read())
+        talk.tls.connectionLost(Failure(ConnectionLost()))
+        assert inner.reason.check(ConnectionDone)
+
+    def test_reset_before_close_notify(self, files: Files) -> None:
+        """Who is still being written to is lost, whatever it has said."""
+        inner = HalfTalker()
+        talk = Conversation(files, inner).shake_hands()
+        talk.peer_closes()
+        talk.tls.dataReceived(talk.from_peer.read())
+        inner.transport.write(b"still here")
+        talk.tls.connectionLost(Failure(ConnectionLost()))
+        assert inner.reason.check(ConnectionLost)
+
     def test_write_side_stays_open(self, files: Files) -> None:
         """A protocol that knows of half-close goes on writing until it is done."""
         inner = HalfTalker()

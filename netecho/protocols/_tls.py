@@ -147,6 +147,8 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
         ended = self._lostTLSConnection or self._read_closed or self.disconnecting
         if self._handshakeDone and not ended and reason.check(ConnectionDone):
             self._reason = self._reason or Failure(TruncationError())
+        if self._read_closed and self._close_notify_sent and reason.check(ConnectionLost):
+            reason = connectionDone  # nobody has to wait for the other's close_notify (RFC 8446 section 6.1)
         # Nothing is left to decrypt: every arrival is decrypted whole.
         self._lostTLSConnection = True
         super().connectionLost(reason)
