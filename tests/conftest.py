@@ -24,5 +24,5 @@ settings.register_profile("brief", settings.get_profile("default"), max_examples
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return what `-n auto` is: two for each processor, as a test waits for almost half of its time."""
-    return 2 * (cpus() or 1)
+    """Return what `-n auto` is: five for two processors, as a test waits for almost half of its time."""
+    return 5 * (cpus() or 1) // 2

@@ -389,9 +389,9 @@ def test_conversation(scheme: str, tmp_path: pathlib.Path) -> None:
         connected: list[bool] = []
         await both.adapter.converse(reactor, both.route, talker, lambda: connected.append(True))
         # Where the handshake is what connects, there is nothing beneath to be told of; TLS is a step more.
-        by_handshake = both.adapter.secure_scheme == both.adapter.name
-        over_tls = both.route.tls is not None and both.adapter.kind is not Kind.DATAGRAM
-        assert len(connected) == (0 if by_handshake else 1 + over_tls)
+        adapter, is_secure = both.adapter, both.route.tls is not None
+        by_handshake = is_secure and (adapter.kind is Kind.DATAGRAM or adapter.secure_scheme == adapter.name)
+        assert len(connected) == (0 if by_handshake else 1 + is_secure)
         await talker.done
         assert talker.heard if talker.receipt else talker.heard == talker.message
         talker.transport.loseConnection()
