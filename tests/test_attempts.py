@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import CannotListenError, ConnectionLost, ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -56,7 +56,11 @@ def test_silence() -> None:
     assert not ways.clock.getDelayedCalls()
 
 
-@pytest.mark.parametrize("error", [ConnectionRefusedError(), OSError("no route")])
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionRefusedError(), OSError("no route"), CannotListenError("::", 0, OSError("no IPv6"))],
+    ids=lambda error: type(error).__name__,
+)
 def test_refusal(error: Exception) -> None:
     """The next is begun at once; when the last fails, and none is under way, so does all of it."""
     ways = Ways(2)

@@ -569,6 +569,23 @@ def test_why_the_system_ended_a_connection(kind: str, link: Link, writes: bool) 
     assert reason.value.args[0].errno == errno.ECONNRESET
 
 
+@pytest.mark.parametrize("kind", ["fast", "crowded"])
+def test_why_the_system_ended_a_connection_that_is_not_read(kind: str) -> None:
+    """The reason has the system's error, although nothing was told of it but the wait for room to write."""
+    with reactors.fresh(kind) as reactor:
+        client, server = Recorder(), Recorder()
+        connected(reactor, TCP, client, server)
+        client.transport.pauseProducing()
+        server.transport.pauseProducing()
+        client.transport.write(bytes(64 << 20))  # more than the systems' buffers hold
+        reactor.iterate(0)
+        server.transport.abortConnection()
+        lost(reactor, client)
+    reason: Any = client.reason
+    assert reason.type is ConnectionLost
+    assert reason.value.args[0].errno == errno.ECONNRESET
+
+
 @plain_link
 def test_writes_to_a_peer_that_has_closed(reactor: Any, link: Link) -> None:
     """To write to a peer that is gone, and has said so in order, is an end without order."""

@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import CannotListenError, ConnectionRefusedError
 from twisted.python.failure import Failure
 
 DELAY: Final = 0.3
 """Seconds after which the next is begun beside those that have come to nothing yet: as Twisted has it over
 TCP."""
 
+_UNANSWERED: Final = ConnectionRefusedError, OSError, CannotListenError
+"""How one fails that nobody has answered: the last, where the system has no addresses of its family."""
+
 T = TypeVar("T")
 
 
 class Attempts(Generic[T]):
-    """Begins one after the other: the next when one is refused, has no route, or is silent for a while.
+    """Begins one after the other: the next when one is refused, cannot be sent to, or is silent for a while.
 
     The first that comes to something is the result, and the others are cancelled. Whatever else one fails by
     is the end of all: somebody has answered.
@@ -60,7 +63,7 @@ class Attempts(Generic[T]):
         if self._is_over:
             return
         self._under_way.remove(attempt)
-        if not failure.check(ConnectionRefusedError, OSError):
+        if not failure.check(*_UNANSWERED):
             self._stop()
         elif self._call is not None:
             self._call.cancel()

@@ -8,6 +8,7 @@ producers to half-close, abort and TLS, is inherited.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable
 from errno import EAGAIN, ENOBUFS, EPIPE
 from typing import Any, Final
@@ -263,9 +264,14 @@ class DirectConnection(tcp.Connection):
     def connectionLost(self, reason: Any) -> None:
         """Take the end of the connection; if the system has said what ended it, the reason has its error."""
         self.direct = False
-        if self._lost is not None and type(reason.value) is ConnectionLost:
-            reason = Failure(ConnectionLost(OSError(self._lost, os.strerror(self._lost))))
+        # Of a connection that is not being read only epoll has told that it is lost, which does not say why.
+        if type(reason.value) is ConnectionLost and (number := self._lost or self._untold_error()):
+            reason = Failure(ConnectionLost(OSError(number, os.strerror(number))))
         super().connectionLost(reason)
+
+    def _untold_error(self) -> int:
+        """Return the error that the system has yet to tell of; 0 if there is none."""
+        return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def abortConnection(self) -> None:
         """Send nothing more, and reset the connection in the next turn."""
