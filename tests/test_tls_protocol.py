@@ -258,6 +258,16 @@ class TestPeerCloses:
         talk.tls.connectionLost(Failure(ConnectionLost()))
         assert inner.reason.check(ConnectionDone)
 
+    def test_reset_of_what_is_on_its_way(self, files: Files) -> None:
+        """What the system has not even taken by then is lost, whatever both have said."""
+        inner = PlainEcho()
+        talk = Conversation(files, inner).shake_hands()
+        talk.peer_closes()
+        talk.tls.dataReceived(talk.from_peer.read())
+        talk.wire.dataBuffer, talk.wire.offset = b"echo", 3
+        talk.tls.connectionLost(Failure(ConnectionLost()))
+        assert inner.reason.check(ConnectionLost)
+
     def test_reset_before_close_notify(self, files: Files) -> None:
         """Who is still being written to is lost, whatever it has said."""
         inner = HalfTalker()

@@ -147,7 +147,8 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
         ended = self._lostTLSConnection or self._read_closed or self.disconnecting
         if self._handshakeDone and not ended and reason.check(ConnectionDone):
             self._reason = self._reason or Failure(TruncationError())
-        if self._read_closed and self._close_notify_sent and reason.check(ConnectionLost):
+        has_parted = self._read_closed and self._close_notify_sent and not _is_sending(self.transport)
+        if has_parted and reason.check(ConnectionLost):
             reason = connectionDone  # nobody has to wait for the other's close_notify (RFC 8446 section 6.1)
         # Nothing is left to decrypt: every arrival is decrypted whole.
         self._lostTLSConnection = True
@@ -262,3 +263,9 @@ class HalfCloseableTLSFactory(DirectTLSFactory):
         """Return a TLS transport around a new protocol of the wrapped factory."""
         inner = self.wrappedFactory.buildProtocol(addr)
         return None if inner is None else self.protocol(self, inner)
+
+
+def _is_sending(transport: Any) -> bool:
+    """Return whether a transport has bytes the system has not taken: Twisted keeps them in two places."""
+    queued = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
+    return bool(queued or getattr(transport, "_tempDataBuffer", None))
