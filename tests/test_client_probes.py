@@ -203,6 +203,26 @@ def test_late_reply() -> None:
     assert (probing.summary.counts.lost, probing.summary.counts.late) == (1, 1)
 
 
+def test_who_reads_slowly() -> None:
+    """A peer that takes something in time is sent the next; one that goes on taking nothing ends the run."""
+    probing = Probing(count=4, interval_ns=1900 * MILLISECOND, timeout_ns=SECOND)
+    for _ in range(2):
+        probing.run.pauseProducing()
+        probing.clock.advance(1)  # what is in flight is lost
+        probing.clock.advance(0.9)
+        assert probing.summary is None
+        probing.run.resumeProducing()
+        probing.clock.advance(0)
+    assert len(probing.adapter.sent) == 3
+    probing.run.pauseProducing()
+    probing.clock.advance(1)
+    assert probing.summary is None
+    probing.clock.advance(1)
+    assert probing.summary is not None
+    assert "takes no more" in str(probing.run.failure)
+    assert probing.outcomes == [(0, None), (1, None), (2, None)]
+
+
 def test_no_reply() -> None:
     """Nothing comes: the run ends with the last timeout, and fails with the reason."""
     probing = Probing(count=2, interval_ns=SECOND, timeout_ns=SECOND)
@@ -350,12 +370,12 @@ def test_verbose_tls() -> None:
 
 
 def test_who_reads_no_more() -> None:
-    """Probes that it does not take cannot be sent, nor be waited for any longer than one that it took."""
+    """Probes that it does not take cannot be sent, and are not waited for without an end."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"tcp://127.0.0.1:{deaf.getsockname()[1]}"
         result = client(url, "-n", "3", "-i", "1ms", "-l", "16MiB", "-w", "300ms")
     assert result.returncode == ExitStatus.FAILED
-    assert f"netecho: {url} reads no more of what it is sent" in errors(result)
+    assert f"netecho: {url} takes no more of what is sent; -w waits longer" in errors(result)
 
 
 @pytest.mark.parametrize("scheme", ["tls", "https"])

@@ -90,6 +90,8 @@ class ProbeRun:
         self._send_call: Any = None
         self._expiry_call: Any = None
         self._held = False
+        self._is_stuck = False
+        """The peer has taken nothing for long, and nothing is in flight any more."""
         self._interrupted = False
         self._lost = self._reopened = 0
 
@@ -209,6 +211,10 @@ class ProbeRun:
     def resumeProducing(self) -> None:
         """Send what has become due."""
         self._held = False
+        if self._is_stuck and self._expiry_call is not None:
+            self._is_stuck = False
+            self._expiry_call.cancel()
+            self._expiry_call = None
         if self._send_call is None:
             self._send_call = self._reactor.callLater(0, self._send_due)
 
@@ -240,10 +246,18 @@ class ProbeRun:
         self._expiry_call = None
         self._books.give_up(self._clock())
         self._watch_expiry()
-        if self._held and self.failure is None and not self._books.counts.in_flight:
-            self.failure = NoReplyError(f"{self._plan.target} reads no more of what it is sent")
-            self._finish()
+        if self._held and self._expiry_call is None:
+            self._despair()
         self._finish_if_complete()
+
+    def _despair(self) -> None:
+        """End if the peer goes on taking nothing, for as long again as a probe is waited for."""
+        if self._is_stuck:
+            self.failure = NoReplyError(f"{self._plan.target} takes no more of what is sent; -w waits longer")
+            self._finish()
+        else:
+            self._is_stuck = True
+            self._expiry_call = self._reactor.callLater(self._plan.timeout_ns / SECOND, self._expire)
 
     def _finish_if_complete(self) -> None:
         if self._books.is_complete:
