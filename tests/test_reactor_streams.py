@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import gc
 import os
 import select
@@ -715,8 +716,8 @@ def test_connection_closed_by_another_in_the_same_turn(reactor: Any, link: Link)
         other = servers[1 - servers.index(server)]
         descriptor = other.transport.fileno()
         other.transport.connectionLost(Failure(ConnectionAborted()))
-        heirs.append(os.dup(0))
-        assert heirs == [descriptor], "the system gives the lowest number that is free"
+        heirs.append(fcntl.fcntl(0, fcntl.F_DUPFD, descriptor))
+        assert heirs == [descriptor], "its number is not free"
 
     for client, server in zip(clients, servers, strict=True):
         server.actions["data"] = kill_the_other
