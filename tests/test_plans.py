@@ -564,6 +564,28 @@ def test_request() -> None:
     assert BenchPlan(target).to_json()["request"] is None
 
 
+def test_host_of_a_request() -> None:
+    """A host that is named takes the place of the target's, and is none of the other fields."""
+    assert RequestPlan(headers=("X: y",)).host is None
+    request = RequestPlan(headers=("X:y ", "host: [2001:db8::7]:81"))
+    assert request.host == "[2001:db8::7]:81"
+    assert request.fields == (("X", "y"),)
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        (("Host: a", "host:b"), "a request is for one host"),
+        (("Host: a/b",), "'a/b' is not a host, or a host and port"),
+        (("Host:",), "'' is not a host"),
+    ],
+)
+def test_no_host_of_a_request(headers: tuple[str, ...], reason: str) -> None:
+    """It is one, and is a host."""
+    with pytest.raises(UsageError, match=f"--header Host: {reason}"):
+        RequestPlan(headers=headers)
+
+
 def test_request_to_upgrade() -> None:
     """What a connection begins with carries no message: those that come then are echoed, whatever it is."""
     request = RequestPlan("GET", ("Sec-WebSocket-Protocol: chat", "Origin: x"), upgrades=True)
