@@ -68,7 +68,7 @@ def bench(
 ) -> dict[str, Any]:
     """Run a bench to its end, by another command if there is a prefix; return its result."""
     done = netecho("bench", *words, "--quiet", "--json", "-", prefix=prefix, root=root)
-    assert (done.returncode, done.stderr) == (status, b"")
+    assert (done.returncode, done.stderr) == (status, b""), done.stdout.decode()
     return checked(json.loads(done.stdout))
 
 

@@ -114,7 +114,9 @@ class _Flow:
     def __init__(self, relay: Relay, peer: tuple[str, int], ordinal: int) -> None:
         self._relay = relay
         self._peer = peer
-        self._random = random.Random(f"{relay.seed}/{ordinal}")  # noqa: S311 - to be the same again
+        # Two, as what is drawn for echoes, whenever they come, must change nothing for what is sent after.
+        self._fated = random.Random(f"{relay.seed}/{ordinal}")  # noqa: S311 - to be the same again
+        self._passed = random.Random(f"{relay.seed}/{ordinal}/passed")  # noqa: S311 - as above
         self.server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.server.connect(relay.server)
         self.tally = Tally()
@@ -155,7 +157,7 @@ class _Flow:
     def _draw(self) -> Fate:
         kinds = list(self._relay.fates)
         rest = 1 - sum(self._relay.fates.values())
-        return self._random.choices([*kinds, Fate.PASSES], [*self._relay.fates.values(), rest])[0]
+        return self._fated.choices([*kinds, Fate.PASSES], [*self._relay.fates.values(), rest])[0]
 
     def back(self, echo: bytes) -> None:
         """Take a datagram of the server's."""
@@ -169,7 +171,7 @@ class _Flow:
             self._late.append((index, echo))
         elif fate is Fate.OVERTAKEN and self._overtaken is None:
             self._overtaken = index, echo
-            self._to_pass = self._random.randint(1, 4)
+            self._to_pass = self._passed.randint(1, 4)
         elif fate is not Fate.LOST_BACK:
             self._deliver(index, echo)
             if fate is Fate.TWICE_BACK:
