@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import CannotListenError, ConnectionLost, ConnectionRefusedError
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -100,23 +103,32 @@ def test_cancelled() -> None:
     assert sorted(ways.cancelled) == [0, 1]
 
 
-@pytest.mark.parametrize("scheme", ["quic", "http3"])
-def test_quic_beside_an_address_that_is_silent(scheme: str) -> None:
+@pytest.mark.parametrize(
+    "target",
+    [
+        Target("quic", "quic", True),
+        Target("http3", "http3", True),
+        Target("dtls", "udp", True, is_dtls=True),
+    ],
+    ids=lambda target: str(target.scheme),
+)
+def test_datagrams_beside_an_address_that_is_silent(target: Target) -> None:
     """A connection is there long before its time is over, and the other attempt ends with that."""
     with (
-        Server(f"{scheme}://127.0.0.1:0") as server,
+        Server(f"{target.scheme}://127.0.0.1:0") as server,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hole,
         reactors.fresh("fast") as reactor,
     ):
         _, port = server.listener.address
         hole.bind(("127.0.0.2", port))
-        target = Target(scheme, scheme, True, "127.0.0.1", port)
-        plan = ProbePlan(target, timeout_ns=3600 * SECOND, tls=ClientTLS(insecure=True))
-        adapter: Any = protocols.for_target(target)
-        opened = adapter.open_link(reactor, route_by(("127.0.0.2", "127.0.0.1"), plan))
-        reactors.turn(reactor, lambda: opened.called)
-        link = opened.result
-        assert link.route.addresses == ("127.0.0.1",)
-        link.abort()
+        plan = ProbePlan(
+            dataclasses.replace(target, port=port), timeout_ns=3600 * SECOND, tls=ClientTLS(insecure=True)
+        )
+        talker: Any = Protocol()
+        adapter = protocols.for_target(plan.target)
+        adapter.converse(reactor, route_by(("127.0.0.2", "127.0.0.1"), plan), talker)
+        reactors.turn(reactor, lambda: talker.connected)
+        assert talker.transport.getPeer() == IPv4Address("UDP", "127.0.0.1", port)
+        talker.transport.abortConnection()
         assert hole.recv(2048)
         reactors.turn(reactor, lambda: not reactor.getDelayedCalls())

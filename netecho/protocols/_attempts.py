@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError, ConnectionRefusedError
 from twisted.python.failure import Failure
+
+from netecho.protocols._contract import Route
 
 DELAY: Final = 0.3
 """Seconds after which the next is begun beside those that have come to nothing yet: as Twisted has it over
@@ -79,3 +83,16 @@ class Attempts(Generic[T]):
             self._call = None
         while self._under_way:
             self._under_way.pop().cancel()
+
+
+def connect_to_any(reactor: Any, route: Route, connect: Callable[[Route], Deferred[T]]) -> Deferred[T]:
+    """Connect to whichever of a route's addresses answers; fails with `TimeoutError` after its timeout.
+
+    Args:
+        reactor: provides `IReactorTime`.
+        route: the way to all of the addresses.
+        connect: connects by the way to one of them.
+    """
+    routes = [dataclasses.replace(route, addresses=(address,)) for address in route.addresses]
+    ways = [functools.partial(connect, one) for one in routes]
+    return Attempts(reactor, ways).begin().addTimeout(route.timeout, reactor)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionRefusedError
 from twisted.internet.protocol import DatagramProtocol, Protocol
@@ -217,6 +218,13 @@ def connect_port(listen: ListenUDP, route: Route, protocol: DatagramProtocol) ->
         _close_unheard(port)
         raise
     return port
+
+
+def peer_by(route: Route) -> IPv4Address | IPv6Address:
+    """Return the address that `connect_port` connects a port to: Twisted's ports do not know it."""
+    address = route.addresses[0]
+    kind = IPv6Address if is_ipv6(address) else IPv4Address
+    return kind("UDP", address, route.target.port)
 
 
 def _connect(port: Any, address: str, number: int) -> None:

@@ -15,14 +15,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, TimeoutError, fail
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import CannotListenError, ConnectionRefusedError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from netecho.protocols._attempts import connect_to_any
 from netecho.protocols._backoff import Backoff
 from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
-from netecho.protocols._datagram_client import ConnectedPort, MessageTransport, connect_port
+from netecho.protocols._datagram_client import ConnectedPort, MessageTransport, connect_port, peer_by
 from netecho.protocols._dtls_association import MINIMUM_MTU, Association, datagram_size
 from netecho.protocols._sockets import is_ipv6, listen_udp
 
@@ -273,6 +274,10 @@ class SecureConversation(MessageTransport):
         self._is_paused = False
         super().resumeProducing()
 
+    def getPeer(self) -> Any:
+        """Return the other end's address."""
+        return peer_by(self._route)
+
     def getHandle(self) -> SSL.Connection:  # noqa: N802 - Twisted's
         """Return OpenSSL's side, for showing what was negotiated."""
         return self._open.connection
@@ -311,12 +316,13 @@ class DTLSExchanger(Protocol):
 
 def converse_securely(reactor: Any, route: Route, protocol: Protocol) -> Deferred[Any]:
     """Connect a protocol over DTLS; see `Adapter.converse`. It is the handshake that connects."""
-    try:
-        conversation = SecureConversation(reactor, route, protocol)
+
+    def connect(one: Route) -> Deferred[Any]:
+        conversation = SecureConversation(reactor, one, protocol)
         conversation.connect()
-    except Exception:
-        return fail()
-    return conversation.shake_hands().addTimeout(route.timeout, reactor)
+        return conversation.shake_hands()
+
+    return connect_to_any(reactor, route, connect)
 
 
 def connect_securely(reactor: Any, route: Route, on_reply: OnReply, on_lost: OnLost) -> Deferred[Exchanger]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import socket
 from typing import Any
@@ -11,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from netecho.impairment import OF_DATAGRAMS, Harm
 from netecho.plans import ReplyMode, Target
-from netecho.protocols._attempts import Attempts
+from netecho.protocols._attempts import connect_to_any
 from netecho.protocols._contract import ListenSettings, Opened, Route
 from netecho.protocols._datagram_client import connect_port
 from netecho.protocols._datagram_listener import listen_datagrams, open_port
@@ -52,9 +51,7 @@ class QUICAdapter(PlainAdapter):
 
     def open_link(self, reactor: Any, route: Route) -> Deferred[Any]:
         """Open a connection to whichever of the target's addresses answers; fires once it is there."""
-        routes = [dataclasses.replace(route, addresses=(address,)) for address in route.addresses]
-        ways = [functools.partial(self._open_at, reactor, one) for one in routes]
-        return Attempts(reactor, ways).begin().addTimeout(route.timeout, reactor)
+        return connect_to_any(reactor, route, functools.partial(self._open_at, reactor))
 
     def _open_at(self, reactor: Any, route: Route) -> Deferred[ClientLink]:
         link = ClientLink(reactor, route, self.alpn)

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 from netecho.errors import ConnectError
 from netecho.protocols._contract import Route
+from netecho.protocols._datagram_client import peer_by
 from netecho.protocols._quic_link import Link
 from netecho.protocols._quic_wire import Wire, alert, configuration
 
@@ -221,7 +222,7 @@ class Transport:
 
     def getPeer(self) -> Any:
         """Return the other end's address."""
-        return self.link.port.getPeer()
+        return peer_by(self.link.route)
 
     def getHost(self) -> Any:
         """Return our address."""
