@@ -8,15 +8,17 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import RequestReceived, StreamReset
+from h2.events import PingAckReceived, RequestReceived, StreamReset
 from h2.settings import SettingCodes, Settings
 from hpack import HeaderTuple, NeverIndexedHeaderTuple
-from hyperframe.frame import GoAwayFrame
+from hyperframe.frame import Frame, GoAwayFrame, PingFrame, SettingsFrame
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from netecho.plans import RequestPlan, Target
 from netecho.protocols._contract import Answer, Route
+from netecho.protocols._credit import CREDIT
 from netecho.protocols._http2_client import HTTP2Exchanger
 
 LARGE = bytes(200_000)
@@ -39,7 +41,8 @@ class Pair:
         self.lost: list[Any] = []
         route = Route(Target("http", "http", port=1), request=RequestPlan(http2=True, headers=headers))
         self.reopened: Deferred[Any] | None = None
-        self.client: Any = HTTP2Exchanger(route, self._reply, self.lost.append, self._reopen)
+        self.clock = Clock()
+        self.client: Any = HTTP2Exchanger(self.clock, route, self._reply, self.lost.append, self._reopen)
         self.server = H2Connection(H2Configuration(client_side=False, header_encoding=None))
         wanted = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
         self.server.local_settings = Settings(client=False, initial_values=wanted)
@@ -193,3 +196,31 @@ def test_server_that_ends_and_does_not_answer() -> None:
         assert bool(pair.lost) == (last == 0)
         pair.client.connectionLost()
         assert len(pair.lost) == 1
+
+
+@pytest.mark.parametrize("frame", [PingFrame(0), SettingsFrame(0)], ids=lambda frame: type(frame).__name__)
+def test_a_flood_of_what_must_be_acknowledged(frame: Frame) -> None:
+    """It ends the connection, as a server that reads nothing would have the acknowledgements pile up."""
+    pair = Pair()
+    pair.client.dataReceived(frame.serialize() * 2 * int(CREDIT))
+    (reason,) = pair.lost
+    assert "a flood of frames that serve nothing, such as PING or SETTINGS" in str(reason.value)
+    assert pair.transport.disconnecting
+    assert not pair.transport.value()
+
+
+def test_pings_of_a_server_that_answers() -> None:
+    """Any number is acknowledged, in the course of exchanges as of hours."""
+    pair = Pair()
+    for number in range(100):
+        pair.client.send(number, b"")
+        (request,) = [one for one in pair.turn() if isinstance(one, RequestReceived)]
+        pair.server.send_headers(request.stream_id or 0, [(b":status", b"200")], end_stream=True)
+        pair.turn()
+        pair.client.dataReceived(PingFrame(0).serialize() * 4)
+    for _ in range(100):
+        pair.clock.advance(1)
+        pair.client.dataReceived(PingFrame(0).serialize() * 10)
+    assert not pair.lost
+    acknowledged = [one for one in pair.turn() if isinstance(one, PingAckReceived)]
+    assert len(acknowledged) == 100 * 10 + 4

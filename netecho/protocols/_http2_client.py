@@ -20,6 +20,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from netecho.protocols._contract import Answer, OnLost, OnReply, Route
+from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME, Credit
 from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
 from netecho.protocols._http2_wire import HTTP2Wire
 
@@ -57,6 +58,7 @@ class HTTP2Exchanger(Protocol):
     """Exchanges on streams; provides `netecho.protocols._contract.Exchanger`.
 
     Args:
+        clock: provides `IReactorTime`.
         route: says what the requests are.
         on_reply: called with each answer.
         on_lost: called when the connection is lost.
@@ -67,11 +69,13 @@ class HTTP2Exchanger(Protocol):
 
     def __init__(
         self,
+        clock: Any,
         route: Route,
         on_reply: OnReply,
         on_lost: OnLost,
         reopen: Callable[[HTTP2Exchanger], Deferred[Any]],
     ) -> None:
+        self._clock = clock
         self._reopen = reopen
         self._is_closed = False
         """The server has closed the connection in order, or will: the next message needs a new one."""
@@ -116,6 +120,7 @@ class HTTP2Exchanger(Protocol):
         )
         wanted = {SettingCodes.ENABLE_PUSH: 0, SettingCodes.INITIAL_WINDOW_SIZE: WINDOW}
         self._h2.local_settings = Settings(client=True, initial_values=wanted)
+        self._credit = Credit(self._clock.seconds())
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(WINDOW)
         self._is_closed = False
@@ -165,6 +170,7 @@ class HTTP2Exchanger(Protocol):
             piece = payload[exchange.sent : exchange.sent + size]
             exchange.sent += len(piece)
             self._h2.send_data(number, piece, end_stream=exchange.sent == len(payload))
+            self._credit.earn(len(piece) / PER_FRAME)
         self._sending.pop(number, None)
 
     def dataReceived(self, data: bytes) -> None:
@@ -182,6 +188,8 @@ class HTTP2Exchanger(Protocol):
         except H2Error as error:
             self._fail(f"{NotHTTPError.__doc__} (--http2): {error}")
             return
+        if not self._acknowledge():
+            return
         self._is_receiving = True
         try:
             for event in came:
@@ -192,6 +200,20 @@ class HTTP2Exchanger(Protocol):
         finally:
             self._is_receiving = False
         self._flush()
+
+    def _acknowledge(self) -> bool:
+        """Write what PING, SETTINGS and the like are answered by; return whether there was credit for it.
+
+        To a server that reads nothing such answers would pile up here.
+        """
+        answers = self._h2.data_to_send()
+        if not answers:
+            return True
+        if not self._credit.spend(len(answers) // FRAME_HEAD, self._clock.seconds()):
+            self._fail("the other end sends a flood of frames that serve nothing, such as PING or SETTINGS")
+            return False
+        self.transport.write(answers)
+        return True
 
     def _has_room(self) -> bool:
         """Return whether there may be another stream."""
@@ -261,6 +283,7 @@ class HTTP2Exchanger(Protocol):
     def _received(self, number: int, exchange: _Exchange | None, event: events.DataReceived) -> None:
         """Take a part of an answer; open a window again only when half of it has been used."""
         size = event.flow_controlled_length or 0
+        self._credit.earn(size / PER_FRAME)
         self._owed += size
         if self._owed >= WINDOW // 2:
             self._h2.increment_flow_control_window(self._owed)
@@ -281,6 +304,7 @@ class HTTP2Exchanger(Protocol):
     def _complete(self, number: int, exchange: _Exchange | None) -> None:
         if exchange is not None:
             del self._exchanges[number]
+            self._credit.earn(PER_EXCHANGE)
             self._sending.pop(number, None)
             self._on_reply(exchange.sequence, b"".join(exchange.pieces), None, exchange.answer)
             if self._is_closed:

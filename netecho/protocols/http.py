@@ -51,8 +51,9 @@ class HTTP(TCPAdapter):
         def reopen(exchanger: Protocol) -> Deferred[Any]:
             return connect_protocol(reactor, endpoint, route, exchanger)
 
-        version = HTTP2Exchanger if route.request.http2 else HTTP1Exchanger
-        return version(route, on_reply, on_lost, reopen)
+        if route.request.http2:
+            return HTTP2Exchanger(reactor, route, on_reply, on_lost, reopen)
+        return HTTP1Exchanger(route, on_reply, on_lost, reopen)
 
     def conversation(self, protocol: Protocol) -> MessageConversation:
         """Return a transport on which each message is a request."""
