@@ -58,8 +58,8 @@ def accepted(request: bytes, *fields: bytes, key: str | None = None) -> bytes:
 class Client:
     """An exchanger whose other end is a test."""
 
-    def __init__(self) -> None:
-        self.clock = Clock()
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = Clock() if clock is None else clock
         self.heard: list[tuple[int | None, bytes]] = []
         self.lost: list[Failure] = []
         self.refused: list[Failure] = []

@@ -1,4 +1,4 @@
-"""How much a WebSocket server takes of one peer's frames in a turn of the reactor, while all others wait."""
+"""How much WebSocket servers and clients take of a peer's frames in one turn, while all others wait."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from netecho.plans import ReplyMode
-from netecho.protocols._contract import ListenSettings, Totals
+from netecho.plans import ReplyMode, Target
+from netecho.protocols._contract import ListenSettings, Route, Totals
+from netecho.protocols._ws_client import WebSocketConversation
 from netecho.protocols._ws_connection import WebSocketFactory
-from netecho.protocols._ws_messages import BUFFER, SLICE
-from netecho.protocols._ws_server import TURN
+from netecho.protocols._ws_messages import BUFFER, SLICE, TURN
+from tests import test_ws_client
 from tests.test_ws_attacks import (
     BINARY,
     CLOSE,
@@ -242,3 +245,55 @@ def test_lost_connection() -> None:
     connection.server.connectionLost(Failure(ConnectionDone()))
     connection.said()
     assert connection.turn() == b""
+
+
+SAID = {
+    "messages": (answer(BINARY, b"x") * 3 * TURN, [TURN, 2 * TURN, 3 * TURN]),
+    "fragments": (
+        bytes([TEXT, 0]) + bytes([CONT, 0]) * (3 * TURN - 2) + answer(CONT, b"x"),
+        [0, 0, 1],
+    ),
+}
+
+
+@pytest.mark.parametrize(("said", "heard"), SAID.values(), ids=SAID)
+def test_a_client(said: bytes, heard: list[int]) -> None:
+    """It takes so many frames in a turn and no more, and reads nothing until it has taken the others."""
+    client = test_ws_client.Client(Moments()).opened()
+    client.say(said[:-1])
+    client.say(said[-1:])
+    counts = [len(client.heard)]
+    while client.transport.producerState == "paused":
+        client.clock.advance(MOMENT)
+        counts.append(len(client.heard))
+    assert counts == heard
+    assert client.heard[-1] == (None, b"x")
+    assert not client.clock.getDelayedCalls()
+
+
+def test_a_client_that_wants_nothing_for_now() -> None:
+    """What waits for the next turn then waits for whoever takes the messages."""
+    client = test_ws_client.Client(Moments()).opened()
+    conversation = WebSocketConversation(Protocol())
+    conversation.begin(lambda *_: succeed(client.exchanger), client.clock, Route(Target("ws", "ws")), None)
+    client.say(answer(BINARY, b"x") * 2 * TURN)
+    conversation.pauseProducing()
+    client.clock.advance(MOMENT)
+    assert not client.clock.getDelayedCalls()
+    assert (len(client.heard), client.transport.producerState) == (TURN, "paused")
+    conversation.resumeProducing()
+    client.clock.advance(MOMENT)
+    assert (len(client.heard), client.transport.producerState) == (2 * TURN, "producing")
+    conversation.pauseProducing()
+    conversation.loseConnection()
+    assert client.transport.producerState == "producing"
+
+
+def test_a_client_that_is_left() -> None:
+    """All is taken that came before the end."""
+    client = test_ws_client.Client(Moments()).opened()
+    client.say(answer(BINARY, b"x") * 3 * TURN)
+    client.exchanger.connectionLost(Failure(ConnectionDone()))
+    assert len(client.heard) == 3 * TURN
+    assert len(client.lost) == 1
+    assert not client.clock.getDelayedCalls()

@@ -24,7 +24,7 @@ from netecho.protocols._contract import OnLost, OnReply
 from netecho.protocols._message_conversation import MessageConversation
 from netecho.protocols._sockets import unsent
 from netecho.protocols._ws_answer import Answer, NoAnswerError, refusal
-from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, Assembly, ClientWire
+from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, TURN, Assembly, ClientWire
 
 LINGER: Final = 1.0
 """Seconds that the other end has to close the connection after a Close frame."""
@@ -92,6 +92,12 @@ class WebSocketExchanger(Protocol):
             logger=LOG,
         )
         self._assembly = Assembly()
+        self._rest = b""
+        """Bytes that wait for the next turn of the reactor."""
+        self._turn: Any = None
+        """The delayed call for it."""
+        self._is_paused = False
+        """Whoever takes the messages wants none for now."""
         self._is_asking = True
         """Our request has not been answered yet."""
         self._answer = Answer()
@@ -145,12 +151,23 @@ class WebSocketExchanger(Protocol):
     # Messages in.
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse frames; before the upgrade, the answer to our request."""
+        """Parse as many frames as a turn has time for; before the upgrade, the answer to our request."""
+        if self._rest:
+            self._rest += data
+            return
+        self._protocol.reader.left = TURN
+        self._take(data)
+        if self._rest:
+            self._wait_for_turn()
+
+    def _take(self, data: bytes) -> None:
         protocol = self._protocol
         if not self._is_asking:
             protocol.receive_data(data)
         elif not self._is_let_in(data):
             return
+        reader = protocol.reader
+        self._rest, reader.rest = reader.rest, b""
         frames: list[Any] = protocol.events_received()
         if protocol.writes:
             self._answer_pings()
@@ -162,6 +179,33 @@ class WebSocketExchanger(Protocol):
         if protocol.state is not OPEN and self._last_call is None:
             self._part()
             self._lose(connectionDone)  # no message comes after a Close frame, whenever TCP is closed
+
+    def _wait_for_turn(self) -> None:
+        self.transport.pauseProducing()
+        if self._turn is None:
+            self._turn = self._reactor.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        self._turn = None
+        if self._is_paused:
+            return
+        rest, self._rest = self._rest, b""
+        self.dataReceived(rest)
+        if not (self._rest or self._is_paused):
+            self.transport.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """Pass on no messages for now."""
+        self._is_paused = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Pass on messages again."""
+        self._is_paused = False
+        if self._rest:
+            self._wait_for_turn()
+        else:
+            self.transport.resumeProducing()
 
     def message_came(self, message: Frame) -> None:
         """Pass on a message."""
@@ -224,6 +268,11 @@ class WebSocketExchanger(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell `opened` or `on_lost`, unless that was done, and whoever waits for the end."""
+        if self._turn is not None:
+            self._turn.cancel()
+        if self._rest:  # it came before the end
+            self._protocol.reader.left = -1
+            self._take(self._rest)
         if self._last_call is not None and self._last_call.active():
             self._last_call.cancel()
         if self._is_asking:
@@ -254,6 +303,8 @@ class WebSocketExchanger(Protocol):
         """See `Exchanger.close`: the server should be the one that closes TCP (RFC 6455 section 7.1.1)."""
         self._on_lost = None
         self._on_reply = _ignore
+        if self._is_paused:
+            self.resumeProducing()  # or the end would not be seen
         if self._awaited or self._protocol.state is not OPEN:
             self.transport.abortConnection()
             return None
@@ -269,6 +320,16 @@ class WebSocketConversation(MessageConversation):
     def send(self, sequence: int, data: bytes) -> None:
         """Send a message."""
         self._exchanger.say(sequence, data)
+
+    def pauseProducing(self) -> None:
+        """Pass on no messages for now."""
+        if self._exchanger is not None:
+            self._exchanger.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Pass on messages again."""
+        if self._exchanger is not None:
+            self._exchanger.resumeProducing()
 
 
 def _ignore(*_: object) -> None:

@@ -19,6 +19,8 @@ MOST_MESSAGE: Final = 16 << 20
 BUFFER: Final = 256 << 10
 """Bytes that are read at once, and buffered for writing before a pause. With Twisted's 64 KiB a message of
 that size, which is a little more with its frame, would cost a third more."""
+TURN: Final = 256
+"""Frames that are taken in one turn of the reactor, which take some milliseconds even if small."""
 SLICE: Final = 1024
 """Bytes of compressed frames that are parsed at a time: they inflate to a thousand times as many at most."""
 _PIECE: Final = 64 << 10

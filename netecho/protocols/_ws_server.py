@@ -23,7 +23,16 @@ from netecho.protocols._http_limits import MOST_HEAD, is_host
 from netecho.protocols._stream_server import LINGER
 from netecho.protocols._watched import Patience, Progress
 from netecho.protocols._ws_deflate import DeflateFactory
-from netecho.protocols._ws_messages import BUFFER, LOG, MOST_MESSAGE, SLICE, Assembly, ServerWire, SpoiltWire
+from netecho.protocols._ws_messages import (
+    BUFFER,
+    LOG,
+    MOST_MESSAGE,
+    SLICE,
+    TURN,
+    Assembly,
+    ServerWire,
+    SpoiltWire,
+)
 
 if TYPE_CHECKING:
     from netecho.protocols._http_server import HTTPConnection
@@ -31,8 +40,6 @@ if TYPE_CHECKING:
 _DEFLATE: Final = [DeflateFactory()]
 _INFO_SLICE: Final = 64
 """Bytes of frames that are parsed at a time in mode `info`, whose answers are large."""
-TURN: Final = 256
-"""Frames that are taken in one turn of the reactor, which take some milliseconds even if small."""
 _CONTENT: Final = 1 << 20
 """Bytes to which compressed frames are inflated in one turn; the last frame may exceed it."""
 _VERSION: Final = "Sec-WebSocket-Version"
