@@ -95,7 +95,7 @@ def plan_of(
     else:
         goal = resolve_target(flags["target"], flags["port"], flags["proto"], flags["tls"])
     adapter = protocols.for_target(goal)
-    request, mail = resolve_messages(adapter, flags)
+    request, mail = resolve_messages(adapter, flags, flags["client_tls"])
     hmac_key, multiplex, mode = flags["hmac_key"], flags["multiplex"], flags["mode"]
     if hmac_key is not None:
         read_key(hmac_key)  # so that a wrong file is found before a server of our own is started with it

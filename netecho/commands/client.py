@@ -90,7 +90,7 @@ def run(
     running.install(reactor_name)
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.for_target(goal)
-    request, mail = resolve_messages(adapter, flags)
+    request, mail = resolve_messages(adapter, flags, client_tls)
     payload = request.message if request is not None and message is None else message
     asked = (count, interval_ns, duration_ns, json, csv, hdr_log, payload)
     if any(flag is not None for flag in asked) or json_stream:

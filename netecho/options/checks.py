@@ -84,6 +84,17 @@ def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
             raise UsageError(f"{flag} is for stream connections, which {adapter.name} does not have")
 
 
+def check_http2(adapter: Adapter, flag: str, given: bool) -> None:
+    """Check that a protocol whose messages are requests can have them in HTTP/2, if `flag` was given.
+
+    Raises:
+        UsageError: it is another version of HTTP.
+    """
+    if given and adapter.has_requests and "h2" not in adapter.alpn:
+        words = names_of(lambda one: one.has_requests and "h2" in one.alpn)
+        raise UsageError(f"{flag} is for --proto {words}: {adapter.name} is another version of HTTP")
+
+
 def check_multiplex(adapter: Adapter, multiplex: MultiplexPlan, request: RequestPlan | None) -> None:
     """Check that a protocol can use streams, and write a qlog, as it is asked to.
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from netecho.errors import UsageError
-from netecho.options.checks import check_multiplex, check_proxy, check_reflection, names_of
-from netecho.plans import MailPlan, MultiplexPlan, ProxyPlan, RequestPlan
+from netecho.options.checks import check_http2, check_multiplex, check_proxy, check_reflection, names_of
+from netecho.plans import ClientTLS, MailPlan, MultiplexPlan, ProxyPlan, RequestPlan
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
@@ -28,14 +28,23 @@ class MessageFlags(TypedDict):
     multiplex: MultiplexPlan
 
 
-def resolve_messages(adapter: Adapter, flags: MessageFlags) -> tuple[RequestPlan | None, MailPlan | None]:
+def resolve_messages(
+    adapter: Adapter, flags: MessageFlags, tls: ClientTLS
+) -> tuple[RequestPlan | None, MailPlan | None]:
     """Return the requests and the envelopes that messages go in, each `None` where there are none.
+
+    Args:
+        adapter: of the protocol.
+        flags: what was given.
+        tls: what is offered in handshakes.
 
     Raises:
         UsageError: the protocol has no use for one of the flags, or they make nothing valid.
     """
     check_reflection([adapter], flags["hmac_key"])
     check_proxy([adapter], "--send-proxy", flags["send_proxy"] is not None)
+    check_http2(adapter, "--http2", flags["http2"])
+    check_http2(adapter, "--alpn h2", "h2" in tls.alpn)
     request = resolve_request(adapter, flags["method"], flags["headers"], flags["body"], flags["http2"])
     mail = resolve_mail(adapter, flags["sender"], flags["recipient"], flags["ehlo"])
     check_multiplex(adapter, flags["multiplex"], request)
@@ -59,9 +68,6 @@ def resolve_request(
             words = names_of(lambda one: one.has_requests or one.begins_with_request)
             raise UsageError(f"--header is for requests: add --proto {words}")
         return RequestPlan("GET", tuple(headers), upgrades=True) if headers else None
-    if http2 and "h2" not in adapter.alpn:
-        words = names_of(lambda one: one.has_requests and "h2" in one.alpn)
-        raise UsageError(f"--http2 is for --proto {words}: {adapter.name} is another version of HTTP")
     return RequestPlan("POST" if method is None else method, tuple(headers), body, http2)
 
 
