@@ -335,6 +335,7 @@ def test_datagrams_to_nobody() -> None:
     ("listener", "resource", "status", "said", "words"),
     [
         (["http://127.0.0.1:0"], "/status/503", 1, b"HTTP 503", "refused 2 of 2 messages: status 503"),
+        (["http://127.0.0.1:0"], "/status/302", 1, b"HTTP 302", "refused 2 of 2 messages: status 302"),
         (["smtp://127.0.0.1:0", "--reply", "reject"], "", 1, b"550 ", "refused 2 of 2 messages: status 550"),
         (
             ["smtp://127.0.0.1:0", "--corrupt", "100%"],
@@ -344,7 +345,7 @@ def test_datagrams_to_nobody() -> None:
             "received something else than was sent, says its receipt of 2 of 2 messages",
         ),
     ],
-    ids=["status", "reject", "corrupt"],
+    ids=["status", "redirect", "reject", "corrupt"],
 )
 def test_answers_that_are_no_echo(
     listener: list[str], resource: str, status: int, said: bytes, words: str

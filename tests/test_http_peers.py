@@ -308,7 +308,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
                 body = body[::-1]
             case "/moved":
                 body = b"Moved"
-        self.send_response(302 if self.path == "/moved" else 200)
+        self.send_response(302 if self.path in ("/moved", "/moved-echo") else 200)
         if self.protocol_version == "HTTP/1.1":
             self.send_header("Content-Length", str(len(body)))
         if self.path == "/close":
@@ -383,10 +383,15 @@ def test_a_redirect_is_no_echo() -> None:
         measured = bench(f"{url}/moved", "-n", "20", status=1)
         asked = bench(f"{url}/moved", "-n", "20", "--verify", "none")
         probed = netecho("client", f"{url}/moved", "-n", "1", "--json", "-")
+        piped = netecho("client", f"{url}/moved", "-l", "1", input=b"ab")
+        echoed = netecho("client", f"{url}/moved-echo", "-l", "1", input=b"ab")
     assert measured["exchanges"]["errors"] == {"status 302": 20}
     assert (asked["exchanges"]["completed"], asked["exchanges"]["statuses"]) == (20, {"302": 20})
     assert probed.returncode == 1
     assert json.loads(probed.stdout)["exchanges"]["errors"] == {"status 302": 1}
+    assert (piped.returncode, piped.stdout) == (1, b"MovedMoved")
+    assert b"netecho: the other end refused 2 of 2 messages: status 302" in piped.stderr
+    assert (echoed.returncode, echoed.stdout, echoed.stderr) == (0, b"ab", b"")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -23,7 +23,7 @@ class AnswerListener(typing.Protocol):
     """A Twisted protocol of a conversation in messages that is told what each answer says of its message."""
 
     def answered(self, answer: Answer) -> None:
-        """Take what an answer says, as soon as it is there; the answer itself comes in its turn."""
+        """Take what the answer says that comes next."""
 
 
 class MessageConversation:
@@ -47,7 +47,7 @@ class MessageConversation:
         self._awaited = 0
         self._next = 0
         """The message whose answer is the next to be given."""
-        self._early: dict[int, bytes] = {}
+        self._early: dict[int, tuple[bytes, Answer | None]] = {}
         """Answers that have come before their turn."""
 
     def begin(
@@ -106,17 +106,21 @@ class MessageConversation:
         self, sequence: int | None, payload: bytes, _: object = None, answer: Answer | None = None
     ) -> None:
         self._awaited -= 1
-        if answer is not None and self._listener is not None:
-            self._listener.answered(answer)
-        if not payload and answer is not None and answer.refused:
-            payload = f"{self._statuses}{answer.status}".encode()
         if sequence is None or sequence < self._next:
-            self._protocol.dataReceived(payload)
+            self._give(payload, answer)
             return
-        self._early[sequence] = payload
+        self._early[sequence] = payload, answer
         while self._next in self._early:
             self._next += 1
-            self._protocol.dataReceived(self._early.pop(self._next - 1))
+            self._give(*self._early.pop(self._next - 1))
+
+    def _give(self, payload: bytes, answer: Answer | None) -> None:
+        if answer is not None:
+            if self._listener is not None:
+                self._listener.answered(answer)
+            if not payload and (answer.refused or answer.redirects):
+                payload = f"{self._statuses}{answer.status}".encode()
+        self._protocol.dataReceived(payload)
 
     def _lost(self, reason: Failure) -> None:
         self._exchanger = None

@@ -195,6 +195,8 @@ class DatagramPipe(_Piped):
         self._of_datagrams = of_datagrams
         self._in_turn = False
         """Each thing that comes answers the oldest message: so it is where answers have a status."""
+        self._answer: Answer | None = None
+        """What the answer says that comes next."""
         self._waiting: Any = None
         self._under_way: collections.deque[bytes] = collections.deque()
         self._all_read = False
@@ -222,12 +224,9 @@ class DatagramPipe(_Piped):
         self._go_on()
 
     def answered(self, answer: Answer) -> None:
-        """Count what will not do as an echo, which is written out like one; see `AnswerListener`."""
+        """Keep it for when the answer itself is there; see `AnswerListener`."""
         self._in_turn = True
-        if answer.refused:
-            self._refused[answer.status] += 1
-        elif answer.receipt is Receipt.DIFFERS:
-            self._differing += 1
+        self._answer = answer
 
     def dataReceived(self, data: bytes) -> None:
         """Write an echo out, and see which message it answers."""
@@ -242,8 +241,10 @@ class DatagramPipe(_Piped):
 
     def _answered(self, data: bytes) -> None:
         if self._in_turn:
-            if self._under_way:
-                self._under_way.popleft()
+            message = self._under_way.popleft() if self._under_way else None
+            answer, self._answer = self._answer, None
+            if answer is not None:
+                self._judge(answer, data, message)
             return
         if data in self._under_way:
             position = self._under_way.index(data)
@@ -255,6 +256,13 @@ class DatagramPipe(_Piped):
         size = len(data)
         while self._under_way and size > 0:
             size -= len(self._under_way.popleft())
+
+    def _judge(self, answer: Answer, data: bytes, message: bytes | None) -> None:
+        """Count what will not do as an echo of the message, though it is written out like one."""
+        if answer.refused or (answer.redirects and data != message):
+            self._refused[answer.status] += 1
+        elif answer.receipt is Receipt.DIFFERS:
+            self._differing += 1
 
     def _go_on(self) -> None:
         if self._all_read and (not self._under_way or self._has_all_bytes):
