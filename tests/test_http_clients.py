@@ -15,11 +15,12 @@ from twisted.python.failure import Failure
 from netecho.plans import MultiplexPlan, RequestPlan, Target
 from netecho.protocols import load
 from netecho.protocols._contract import Answer, ListenSettings, Route, Totals
-from netecho.protocols._http1_client import ANSWERS
+from netecho.protocols._http1_client import ANSWERS, HTTP1Exchanger
 from netecho.protocols._http_server import HTTPFactory
 from netecho.protocols._watched import Patience
 from tests import reactors
 from tests.benches import serving
+from tests.test_http2_client import Wire
 
 KEEP = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Heard = tuple[int | None, bytes, str | None]
@@ -222,6 +223,7 @@ def test_answer_without_a_length() -> None:
 
 
 LAST = KEEP.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+EARLY = b"HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -230,10 +232,22 @@ LAST = KEEP.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         ("POST", LAST),
         ("POST", LAST + KEEP),
         ("POST", b"HTTP/1.0 200 OK\r\n\r\nok"),
+        ("POST", EARLY + KEEP),
+        ("POST", EARLY * 2 + KEEP + KEEP.replace(b"200", b"202")),
         ("HEAD", LAST[:-2]),
         ("HEAD", LAST[:-2] * 2),
+        ("HEAD", EARLY + KEEP[:-2]),
     ],
-    ids=["said", "and goes on", "without a length", "HEAD", "HEAD and goes on"],
+    ids=[
+        "said",
+        "and goes on",
+        "without a length",
+        "said early",
+        "said early and goes on",
+        "HEAD",
+        "HEAD and goes on",
+        "HEAD and early",
+    ],
 )
 def test_answer_that_ends_its_connection(method: str, answer: bytes) -> None:
     """What was asked after it, the server has not dealt with: it is asked again (RFC 9112 section 9.6)."""
@@ -275,6 +289,27 @@ def test_answer_that_ends_a_connection_that_takes_no_more() -> None:
 
     with serving(talk, "http") as url:
         reactors.run("fast", scenario)
+
+
+@pytest.mark.parametrize("size", [1, len(EARLY), len(EARLY + KEEP)])
+def test_answer_that_is_known_to_be_the_last(size: int) -> None:
+    """An interim answer says it of the one that follows, though that is the same as others before."""
+    heard: list[Any] = []
+    client: Any = HTTP1Exchanger(
+        Route(Target("http", "http")),
+        lambda *words: heard.append(words[1]),
+        heard.append,
+        lambda _: Deferred(),
+    )
+    transport: Any = Wire()  # type: ignore[no-untyped-call]
+    client.makeConnection(transport)
+    for said in (KEEP, KEEP, EARLY + KEEP):
+        assert not transport.disconnecting
+        client.send(0, b"ok")
+        for start in range(0, len(said), size):
+            client.dataReceived(said[start : start + size])
+    assert heard == [b"ok"] * 3
+    assert transport.disconnecting
 
 
 @pytest.mark.parametrize("http2", [False, True], ids=["1.1", "2"])

@@ -93,6 +93,8 @@ class HTTP1Exchanger(Protocol):
         self._kept_back: list[bytes] = []
         """Requests that wait until the connection is open again."""
         self._answered = 0
+        self._is_last = False
+        """The next answer is the connection's last, says an interim one before it."""
         self._is_amid = False
         """Some of an answer has come, and not all of it."""
         self._known = b""
@@ -116,7 +118,7 @@ class HTTP1Exchanger(Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._pieces.clear()
         self._size = self._unparsed = 0
-        self._in_body = self._is_amid = False
+        self._in_body = self._is_amid = self._is_last = False
         self._known_size = -1
         self._kept = b""
         if ITCPTransport.providedBy(self.transport):
@@ -209,12 +211,17 @@ class HTTP1Exchanger(Protocol):
             options = _ConnectionOptions()
             self._parser = parser = httptools.HttpResponseParser(options)
             parser.feed_data(head)
-            if parser.get_status_code() not in INTERIM:
-                self._complete(options.keep(parser.get_http_version()))
+            self._end(options.keep(parser.get_http_version()))
 
     def on_headers_complete(self) -> None:
-        """Note that the body begins."""
+        """Note that the body begins.
+
+        After an interim answer there is another one (RFC 9110 section 15.2), whatever it says of the
+        connection: but the parser would take nothing more then.
+        """
         self._in_body = True
+        is_interim = self._parser.get_status_code() in INTERIM
+        self._parser.set_dangerous_leniencies(lenient_keep_alive=is_interim)
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body.
@@ -228,10 +235,23 @@ class HTTP1Exchanger(Protocol):
             raise NotHTTPError(f"an answer has more than {MOST_ANSWER} bytes")
 
     def on_message_complete(self) -> None:
-        """Pass an answer on, unless it is an interim one."""
+        """Take the end of an answer."""
         self._in_body = self._is_amid = False
+        self._end(self._parser.should_keep_alive())
+
+    def _end(self, keep: bool) -> None:
+        """Pass an answer on, unless it is an interim one.
+
+        Args:
+            keep: it does not say that the connection ends; an interim one says it of the answer that follows.
+        """
+        if self._is_parting:
+            return  # what follows the last answer is none
         if self._parser.get_status_code() not in INTERIM:
-            self._complete(self._parser.should_keep_alive())
+            self._complete(keep and not self._is_last)
+        elif not keep:
+            self._is_last = True
+            self._known_size = -1
 
     def _complete(self, keep: bool) -> None:
         pieces = self._pieces
