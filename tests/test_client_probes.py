@@ -510,6 +510,7 @@ def test_full_disk(scheme: str, form: tuple[str, ...]) -> None:
         (["-i", "0"], 2, "for a load, use netecho bench"),
         (["--json", "/nonexistent/result"], 2, "cannot be written"),
         (["--source", "192.0.2.1", "127.0.0.1"], 1, "--source"),
+        (["--source", "192.0.2.1", "--ttl", "9", "127.0.0.1"], 1, "cannot send from the --source address"),
         (["--cacert", "/nonexistent", "tls://127.0.0.1"], 2, "/nonexistent"),
     ],
 )

@@ -169,10 +169,10 @@ class _ConnectingReactor:
         self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
     ) -> Any:
         connector = self._reactor.connectTCP(host, port, factory, timeout, bindAddress)
-        options = self._route.sockets
-        if options.dscp is not None or options.ttl is not None:
-            # The socket exists already, but Twisted connects it in the reactor's next turn.
-            set_options(connector.transport.getHandle(), options)
+        # The socket exists already, unless the attempt is to fail, but Twisted connects it in the next turn.
+        connection = getattr(connector.transport, "socket", None)
+        if connection is not None:
+            set_options(connection, self._route.sockets)
         return connector
 
     def resolveHostName(
