@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import pathlib
+import socket
+import struct
 
 import pytest
 import trustme
@@ -67,6 +70,16 @@ def test_other_reasons(reason: Exception, kind: str, says: str) -> None:
     assert type(error) is LostError
     assert str(error).startswith(f"the connection to {Target()} was lost: {says}")
     assert loss_kind(Failure(reason)) == kind
+
+
+def test_reset_seen_by_a_server() -> None:
+    """A server says which error has ended a connection, in the system's words."""
+    with Server("tcp://127.0.0.1:0", "-v") as server:
+        with server.listener.connect() as peer:
+            server.wait_for("connected")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        ended = server.wait_for("disconnected")
+    assert ended["reason"].endswith(f" non-clean fashion: {os.strerror(errno.ECONNRESET)}.")
 
 
 def test_alerts() -> None:

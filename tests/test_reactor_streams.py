@@ -567,7 +567,8 @@ def test_why_the_system_ended_a_connection(kind: str, link: Link, writes: bool) 
         lost(reactor, client)
     reason: Any = client.reason
     assert reason.type is ConnectionLost
-    assert reason.value.args[0].errno == errno.ECONNRESET
+    assert reason.value.__cause__.errno == errno.ECONNRESET
+    assert str(reason.value).endswith(f": {os.strerror(errno.ECONNRESET)}.")
 
 
 @pytest.mark.parametrize("kind", ["fast", "crowded"])
@@ -584,7 +585,8 @@ def test_why_the_system_ended_a_connection_that_is_not_read(kind: str) -> None:
         lost(reactor, client)
     reason: Any = client.reason
     assert reason.type is ConnectionLost
-    assert reason.value.args[0].errno == errno.ECONNRESET
+    assert reason.value.__cause__.errno == errno.ECONNRESET
+    assert str(reason.value).endswith(f": {os.strerror(errno.ECONNRESET)}.")
 
 
 @plain_link

@@ -30,6 +30,7 @@ from netecho.protocols._contract import Route
 from netecho.protocols._datagram_client import peer_by
 from netecho.protocols._quic_link import Link
 from netecho.protocols._quic_wire import Wire, alert, configuration
+from netecho.reactor.losses import lost_by
 
 KEEP_ALIVE: Final = 20.0
 """Seconds after which an open but idle connection sends a PING, so that the other end does not give it up."""
@@ -157,12 +158,10 @@ class ClientLink(Link):
         if (said := alert(why.error_code)) is not None and why.frame_type is not None:
             return Failure(said)
         if self.wire.is_reset:
-            return Failure(
-                ConnectionLost(OSError(errno.ECONNRESET, "the other end does not know it any more"))
-            )
+            return lost_by(OSError(errno.ECONNRESET, "the other end does not know it any more"))
         words = why.reason_phrase.rstrip(".")
         if words == "Idle timeout":
-            return Failure(ConnectionLost(OSError(errno.ETIMEDOUT, "the other end has fallen silent")))
+            return lost_by(OSError(errno.ETIMEDOUT, "the other end has fallen silent"))
         if not self.opened.called:
             if why.error_code == QuicErrorCode.CONNECTION_REFUSED:
                 words = words or "it takes no connections now"

@@ -18,8 +18,8 @@ from twisted.internet._newtls import startTLS
 from twisted.internet.abstract import FileDescriptor, _dataMustBeBytes
 from twisted.internet.error import ConnectionLost
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.python.failure import Failure
 
+from netecho.reactor.losses import lost_by
 from netecho.reactor.outgoing import KEPT_MOST, Outgoing
 from netecho.reactor.tls import DirectTLSTransport
 
@@ -262,11 +262,11 @@ class DirectConnection(tcp.Connection):
             protocol = getattr(protocol, "wrappedProtocol", None)
 
     def connectionLost(self, reason: Any) -> None:
-        """Take the end of the connection; if the system has said what ended it, the reason has its error."""
+        """Take the end of the connection; if the system has said what ended it, the reason says so, too."""
         self.direct = False
         # Of a connection that is not being read only epoll has told that it is lost, which does not say why.
         if type(reason.value) is ConnectionLost and (number := self._lost or self._untold_error()):
-            reason = Failure(ConnectionLost(OSError(number, os.strerror(number))))
+            reason = lost_by(OSError(number, os.strerror(number)))
         super().connectionLost(reason)
 
     def _untold_error(self) -> int:

@@ -32,8 +32,8 @@ def loss_kind(reason: Failure) -> str:
     if isinstance(value, SSL.Error) and not isinstance(value, SSL.SysCallError):
         return refusal(value) or "tls"
     number = getattr(value, "osError", None) or getattr(value, "errno", None)
-    if not isinstance(number, int) and value.args:  # Twisted's ConnectionLost carries the OSError
-        number = getattr(value.args[0], "errno", None)
+    if not isinstance(number, int):
+        number = getattr(value.__cause__, "errno", None)
     if isinstance(number, int):
         return _WORDS.get(number, "lost")
     foreign = _FOREIGN.match(str(value.args[0])) if value.args else None
@@ -60,10 +60,11 @@ def _clause(reason: Failure) -> str:
     value: Any = reason.value
     if not isinstance(value, error.ConnectionLost):
         return end_seen(reason).strip().rstrip(".")
-    if value.args and isinstance(value.args[0], str):
-        words = value.args[0]  # in front of which Twisted would say that it "was lost in a non-clean fashion"
-    elif (kind := loss_kind(reason)) != "lost":
+    kind = loss_kind(reason)
+    if kind != "lost" and (value.__cause__ is not None or not value.args):
         return kind
+    if value.args:
+        words = str(value.args[0])  # which Twisted would begin with "was lost in a non-clean fashion"
     elif type(value) is error.ConnectionLost:
         return "it was not ended in order"
     else:
