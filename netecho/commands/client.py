@@ -228,8 +228,9 @@ def _describe(transport: Any, route: Route, setup: Mapping[str, Histogram]) -> N
 
 async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, verbose: bool) -> None:
     """Connect a protocol to the plan's target."""
+    route = await find_route(reactor, adapter, plan)
     # That a connection which fell silent has been opened again goes without saying: what it lost is missing.
-    route = dataclasses.replace(await find_route(reactor, adapter, plan), on_reopened=lambda: None)
+    route = dataclasses.replace(route, on_reopened=lambda: None, keep_alive=True)
     setup = Setup()
     opening = Opening(time.monotonic_ns)
     try:

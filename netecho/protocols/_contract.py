@@ -146,6 +146,8 @@ class Route:
     on_reopened: Callable[[], object] | None = None
     """Called when an exchanger or a conversation has put a new connection in the place of its own, which had
     fallen silent, where a protocol can tell no other end of it. `None`: it is not to."""
+    keep_alive: bool = False
+    """Whether the system is to probe a connection over TCP that is silent: for those who wait without end."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -40,6 +40,13 @@ RECEIVE_SIZE: Final = 65_536
 """Bytes of room to receive a datagram in: more than any datagram has."""
 BUFFER: Final = 4 << 20
 """Bytes of datagrams that may wait in the system, either way, unless it has a lower limit."""
+_KEEPALIVE: Final = (
+    (getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None)), 60),  # the latter on macOS
+    (getattr(socket, "TCP_KEEPINTVL", None), 15),
+    (getattr(socket, "TCP_KEEPCNT", None), 4),
+)
+"""At most: seconds of silence until a connection is probed, seconds between probes, and probes without an
+answer until it is lost. A minute is what curl waits, and less than it takes a NAT to forget a connection."""
 _SO_NWRITE: Final = 0x1024
 """macOS's socket option for what TIOCOUTQ tells on Linux; Python has no name for it."""
 
@@ -98,6 +105,19 @@ def set_options(connection: socket.socket, options: SocketOptions) -> None:
             connection.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, options.ttl)
         else:
             connection.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, options.ttl)
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Have the system probe a connection that is silent, and end it if its peer has vanished.
+
+    These are the keep-alives of RFC 9293, section 3.8.4; the system's own times hold where they are shorter.
+    What a port accepts has what the port was given. There is no TCP_USER_TIMEOUT: it would also end
+    connections whose peers are there, and do not read.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, most in _KEEPALIVE:
+        if option is not None and connection.getsockopt(socket.IPPROTO_TCP, option) > most:
+            connection.setsockopt(socket.IPPROTO_TCP, option, most)
 
 
 def grow_buffers(port: socket.socket) -> None:
@@ -173,6 +193,8 @@ class _ConnectingReactor:
         connection = getattr(connector.transport, "socket", None)
         if connection is not None:
             set_options(connection, self._route.sockets)
+            if self._route.keep_alive:
+                keep_alive(connection)
         return connector
 
     def resolveHostName(

@@ -16,7 +16,7 @@ from netecho.protocols._contract import Exchanger, ListenSettings, OnLost, OnRep
 from netecho.protocols._inherited import adopt_stream, open_sockets
 from netecho.protocols._message_conversation import MessageConversation
 from netecho.protocols._plain_adapter import PlainAdapter
-from netecho.protocols._sockets import bound_target, listen_error, tcp_endpoint
+from netecho.protocols._sockets import bound_target, keep_alive, listen_error, tcp_endpoint
 from netecho.protocols._stream_client import connect_protocol
 from netecho.protocols._stream_listener import StreamListener, to_listen_with
 from netecho.protocols._stream_server import ReplyFactory
@@ -44,11 +44,13 @@ class TCPAdapter(PlainAdapter):
         books = self.factory(reactor, settings)
         factory = to_listen_with(books)
         if settings.descriptor is not None:
-            return StreamListener(adopt_stream(reactor, settings.descriptor, factory), books, target)
-        try:
-            port = reactor.listenTCP(target.port, factory, BACKLOG, target.host)
-        except (CannotListenError, OSError) as error:
-            raise listen_error(target, error) from error
+            port = adopt_stream(reactor, settings.descriptor, factory)
+        else:
+            try:
+                port = reactor.listenTCP(target.port, factory, BACKLOG, target.host)
+            except (CannotListenError, OSError) as error:
+                raise listen_error(target, error) from error
+        keep_alive(port.socket)
         return StreamListener(port, books, bound_target(target, port))
 
     def open(self, target: Target, count: int) -> Opened:
