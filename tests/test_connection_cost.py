@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import pathlib
 import signal
@@ -95,6 +96,20 @@ def test_names_are_resolved_each_time(server: Server) -> None:
     assert pieces(result) == {"resolve": 10, "connect": 10}
     exchanges = bench(url, "-n", "10", "-c", "2", "--workers", "2")
     assert pieces(exchanges) == {"resolve": 1, "connect": 2, "first_byte": 2}
+
+
+@pytest.mark.parametrize("scheme", ["udp", "stamp"])
+def test_datagrams_connect_nothing(scheme: str, tmp_path: pathlib.Path) -> None:
+    """To open a port for datagrams asks nobody anything: no form of the result has a time for it."""
+    saved, table = tmp_path / "result.json", tmp_path / "result.csv"
+    with Server(f"{scheme}://127.0.0.1:0") as server:
+        words = [server.listener.url, "-n", "10", "--quiet", "--json", str(saved), "--csv", str(table)]
+        done = netecho("bench", *words)
+        assert pieces(json.loads(saved.read_text())) == {}
+        assert done.returncode == 0
+    assert b"connect " not in done.stdout
+    [row] = csv.DictReader(table.open(newline=""))
+    assert {row[name] for name in row if name.startswith("latency_ns.connect.")} <= {""}
 
 
 def test_handshakes() -> None:

@@ -105,6 +105,7 @@ class Path:
         self.answer: bytes | None = None
         """What comes back in place of what was sent."""
         self.delay = 0.25
+        self.connects = True
         self.refuses = False
         self.open = 0
         self.sizes: set[int] = set()
@@ -117,7 +118,8 @@ class Path:
         """Connect at once, or not at all."""
         if self.refuses:
             return fail(ConnectionRefusedError())
-        on_connected()
+        if self.connects:
+            on_connected()
         self.open += 1
         self._on_reply, self.on_lost = on_reply, on_lost
         return succeed(self)
@@ -164,11 +166,11 @@ def test_probes_are_no_load_themselves() -> None:
 
 
 def test_a_handshake_is_timed_if_there_is_one() -> None:
-    """And a connection that is none, of datagrams, is not."""
+    """And where nothing is connected, as for datagrams, that is not."""
     clock = Clock()
     path = Path(clock)
     assert set(probe(path, clock, [0.25], "tls").times) == {"connect", "handshake", "echo"}
-    path.kind = Kind.DATAGRAM
+    path.connects = False
     assert set(probe(path, clock, [0.25], "udp").times) == {"echo"}
 
 

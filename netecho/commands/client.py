@@ -239,7 +239,7 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
         raise connect_failure(Failure(), plan.target, opening) from None
     if route.resolve_ns is not None:
         setup.took(RESOLVE, route.resolve_ns)
-    if adapter.kind is not Kind.DATAGRAM and opening.connect_ns is not None:
+    if opening.connect_ns is not None:
         setup.took(CONNECT, opening.connect_ns)
     if plan.target.secure:
         setup.took(HANDSHAKE, opening.handshake_ns(time.monotonic_ns()))

@@ -369,10 +369,10 @@ class Adapter(typing.Protocol):
         """Open a connection for exchanges; fires when the first can be sent.
 
         `on_connected` is called at each step beneath the protocol: when the transport is connected, before
-        any handshake, but not where it is the handshake that connects; and when TLS over it is established,
-        before the protocol says anything in it. If TLS begins later (STARTTLS), it is called when it begins
-        too. Fails with Twisted's own connect errors, its `TimeoutError` after the route's timeout, or the TLS
-        failure.
+        any handshake, but not where it is the handshake that connects, or nothing does; and when TLS over it
+        is established, before the protocol says anything in it. If TLS begins later (STARTTLS), it is called
+        when it begins too. Fails with Twisted's own connect errors, its `TimeoutError` after the route's
+        timeout, or the TLS failure.
         """
 
     def converse(

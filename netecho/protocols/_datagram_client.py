@@ -168,36 +168,26 @@ def connect_exchanger(
     listen: ListenUDP,
     route: Route,
     exchanger: DatagramExchanger,
-    on_connected: Callable[[], object] | None,
 ) -> Deferred[Exchanger]:
     """Open a port for exchanges; see `Adapter.connect`."""
-    return _connected(listen, route, exchanger, on_connected).addCallback(lambda _: exchanger)
+    return _connected(listen, route, exchanger).addCallback(lambda _: exchanger)
 
 
 def begin_conversation(
     listen: ListenUDP,
     route: Route,
     conversation: Conversation,
-    on_connected: Callable[[], object] | None = None,
 ) -> Deferred[Protocol]:
     """Open a port for a conversation; see `Adapter.converse`."""
-    return _connected(listen, route, conversation, on_connected).addCallback(lambda _: conversation.begin())
+    return _connected(listen, route, conversation).addCallback(lambda _: conversation.begin())
 
 
-def _connected(
-    listen: ListenUDP,
-    route: Route,
-    protocol: DatagramProtocol,
-    on_connected: Callable[[], object] | None,
-) -> Deferred[Any]:
-    """Open a port by `connect_port`, and tell `on_connected`; fires at once, or fails with the reason."""
+def _connected(listen: ListenUDP, route: Route, protocol: DatagramProtocol) -> Deferred[Any]:
+    """Open a port by `connect_port`; fires at once, or fails with the reason."""
     try:
-        port = connect_port(listen, route, protocol)
+        return succeed(connect_port(listen, route, protocol))
     except Exception:
         return fail()
-    if on_connected is not None:
-        on_connected()
-    return succeed(port)
 
 
 def connect_port(listen: ListenUDP, route: Route, protocol: DatagramProtocol) -> Any:

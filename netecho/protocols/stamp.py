@@ -75,7 +75,7 @@ class STAMP(PlainAdapter):
     ) -> Deferred[Exchanger]:
         """Open a socket of its own for a session."""
         exchanger = SenderExchanger(Session(route.key), on_reply, on_lost)
-        return connect_exchanger(functools.partial(listen_timed, reactor), route, exchanger, on_connected)
+        return connect_exchanger(functools.partial(listen_timed, reactor), route, exchanger)
 
     def converse(
         self,
@@ -86,7 +86,7 @@ class STAMP(PlainAdapter):
     ) -> Deferred[Protocol]:
         """Open a socket for a conversation in payloads."""
         conversation = SenderConversation(Session(route.key), protocol)
-        return begin_conversation(functools.partial(listen_timed, reactor), route, conversation, on_connected)
+        return begin_conversation(functools.partial(listen_timed, reactor), route, conversation)
 
 
 def _listen(reactor: Any, target: Target, protocol: DatagramProtocol, descriptor: int | None) -> TimedPort:

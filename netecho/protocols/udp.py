@@ -138,7 +138,7 @@ class UDP(PlainAdapter):
     ) -> Deferred[Exchanger]:
         """Open a socket of its own for exchanges."""
         exchanger = DatagramExchanger(on_reply, on_lost)
-        return connect_exchanger(functools.partial(listen_udp, reactor), route, exchanger, on_connected)
+        return connect_exchanger(functools.partial(listen_udp, reactor), route, exchanger)
 
     def converse(
         self,
@@ -149,7 +149,7 @@ class UDP(PlainAdapter):
     ) -> Deferred[Protocol]:
         """Open a socket for a conversation in datagrams."""
         listen = functools.partial(listen_udp, reactor)
-        return begin_conversation(listen, route, Conversation(protocol), on_connected)
+        return begin_conversation(listen, route, Conversation(protocol))
 
 
 class DTLS(UDP):

@@ -20,7 +20,7 @@ from netecho.measure.histogram import Histogram
 from netecho.measure.payload import Payload
 from netecho.measure.responsiveness import CONNECT, ECHO, HANDSHAKE, STEPS, Probed
 from netecho.plans import SECOND
-from netecho.protocols._contract import Adapter, Answer, Exchanger, Kind, Receipt, Route
+from netecho.protocols._contract import Adapter, Answer, Exchanger, Receipt, Route
 from netecho.services.opening import Opening
 
 LARGEST: Final = 64
@@ -111,7 +111,7 @@ class ForeignProbes:
         return not answer.refused and answer.receipt is not Receipt.DIFFERS
 
     def _record(self, opening: Opening, ready: int, ended: int) -> None:
-        if self._adapter.kind is not Kind.DATAGRAM and opening.connect_ns is not None:
+        if opening.connect_ns is not None:
             self._samples[CONNECT].append(opening.connect_ns)
         if self._route.target.secure:
             self._samples[HANDSHAKE].append(opening.handshake_ns(ready))

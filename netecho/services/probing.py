@@ -119,7 +119,7 @@ class ProbeRun:
         self._attend(exchanger.transport)
         if self._route.tls is not None and (negotiated := describe(self.transport)) is not None:
             self._agreed = negotiated.of_result()
-        if self._adapter.kind is not Kind.DATAGRAM and opening.connect_ns is not None:
+        if opening.connect_ns is not None:
             self._books.recorder.setup.took(CONNECT, opening.connect_ns)
         if self._plan.target.secure:
             self._books.recorder.setup.took(HANDSHAKE, opening.handshake_ns(self._clock()))
