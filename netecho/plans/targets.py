@@ -32,7 +32,8 @@ class Location:
     def parse(cls, text: str) -> Location:
         """Take apart `tcp://host:port`, `//:port`, `unix:/path`, `/path`, `host:port`, `:port` or `host`.
 
-        An IPv6 address with a port stands in brackets, as in RFC 3986 section 3.2.2.
+        An IPv6 address with a port stands in brackets, as in RFC 3986 section 3.2.2. The `%` before its zone
+        may be written `%25`, as in RFC 6874.
 
         Raises:
             UsageError: the text is none of these, or its port is not a number up to 65535.
@@ -75,6 +76,8 @@ class Location:
         port = int(authority[1]) if authority[1] else None
         if port is not None and port > 65535:
             raise UsageError(f"port {port} is not between 0 and 65535")
+        if host is not None and ":" in host:
+            host = re.sub("%25(?=.)", "%", host, count=1)  # `%25` alone is the interface of that number
         return cls(parts.scheme or None, host or None, port, parts.path or None, parts.query or None)
 
 
