@@ -96,6 +96,17 @@ def test_recordings_and_lines_are_read() -> None:
     assert run("-", stdin=lines, json="-") == lines
 
 
+def test_files_that_were_put_together_are_read() -> None:
+    """As `cat` does it: objects on as many lines as they have, and nothing between them."""
+    first, second = (to_json_text(one) for one in (samples.bench(), samples.probes()))
+    lines = to_json_lines([samples.bench(), samples.probes()])
+    for text in (first + second, first.strip() + second.strip() + "\n\n"):
+        assert run("-", stdin=text, json="-") == lines
+    line = first.count("\n") + 2
+    with pytest.raises(UsageError, match=f"^standard input is not JSON: .*: line {line} column 1 "):
+        run("-", stdin=first + "{\n")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json as json_module
 import math
+import re
 import sys
 from collections.abc import Container, Iterator, Sequence
 from typing import IO, Any, Final
@@ -156,7 +156,7 @@ def _show_all(named: Sequence[tuple[str, Summary]], stdout: IO[str]) -> None:
 def read(name: str, stdin: IO[str] | None) -> list[Summary]:
     """Return the results in a file, or in standard input for `-`; there is at least one.
 
-    The file is one JSON object, or has one on each line, of which those that are results, or events
+    The file has any number of JSON objects, one behind another, of which those that are results, or events
     with a result in them, are taken.
 
     Raises:
@@ -234,35 +234,19 @@ def _decoded(file: IO[bytes]) -> str:
 
 def _objects(text: str) -> Iterator[Any]:
     """Yield what should be results."""
-    if not text.strip():
-        return
-    try:
-        values = [_parse(text)]
-    except json_module.JSONDecodeError:
-        lines = [line for line in io.StringIO(text) if line.strip()]
-        if len(lines) < 2 or not lines[0].rstrip().endswith("}"):
-            raise
-        values = list(_parse_lines(text))
-    for value in values:
+    for value in _values(text):
         if not isinstance(value, dict) or "event" not in value or "schema" in value:
             yield value
         elif value["event"] in ("result", "comparison"):
             yield value.get(value["event"])
 
 
-def _parse_lines(text: str) -> Iterator[Any]:
+def _values(text: str) -> Iterator[Any]:
+    """Yield what is in a text, one behind another, as lines or files are that were put together."""
     begun = 0
-    for line in io.StringIO(text):
-        if line.strip():
-            try:
-                yield _parse(line)
-            except json_module.JSONDecodeError as error:  # which says where in the line, and not in the file
-                raise json_module.JSONDecodeError(error.msg, text, begun + error.pos) from None
-        begun += len(line)
-
-
-def _parse(text: str) -> Any:
-    return json_module.loads(text, parse_constant=_finite, parse_float=_finite)
+    while found := _NEXT.search(text, begun):
+        value, begun = _DECODER.raw_decode(text, found.start())
+        yield value
 
 
 def _finite(text: str) -> float:
@@ -270,3 +254,8 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a number that a result has")
     return number
+
+
+_DECODER: Final = json_module.JSONDecoder(parse_constant=_finite, parse_float=_finite)
+_NEXT: Final = re.compile(r"\S")
+"""What is behind white space."""
