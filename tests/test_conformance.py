@@ -7,6 +7,7 @@ payloads are in messages of the protocol's own form are seen through the adapter
 from __future__ import annotations
 
 import collections
+import dataclasses
 import os
 import pathlib
 import socket
@@ -313,6 +314,30 @@ def test_exchanges(scheme: str, kind: str, tmp_path: pathlib.Path) -> None:
         await listener.drain()
 
     reactors.run(kind, scenario)
+
+
+@every_scheme
+def test_open_connections_count(scheme: str, tmp_path: pathlib.Path) -> None:
+    """What a connection has moved is known while it is open: a server may be killed, and is one for weeks."""
+
+    async def scenario(reactor: Any) -> None:
+        both = Both(reactor, scheme, tmp_path)
+        listener = await both.listen()
+        exchanger = await both.connect()
+        both.send(exchanger, 0, b"x" * 1000)
+        await both.answered(1)
+        so_far = dataclasses.replace(both.totals)
+        so_far.add(listener.under_way())
+        assert so_far.bytes_received >= 1000
+        assert so_far.bytes_sent > 0
+        exchanger.close()
+        await listener.drain()
+        assert listener.under_way() == Totals()
+        farewells = range(100)
+        assert both.totals.bytes_received - so_far.bytes_received in farewells
+        assert both.totals.bytes_sent - so_far.bytes_sent in farewells
+
+    reactors.run("fast", scenario)
 
 
 @every_scheme

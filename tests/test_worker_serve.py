@@ -26,6 +26,7 @@ from netecho.plans import ListenPlan, Target
 from netecho.services import plan_json, worker_serve
 from netecho.services.worker_serve import REPORT_INTERVAL, RESTART_LONGEST, _Post
 from netecho.services.workers import LISTEN_INTERVAL, SILENT_LOOKS
+from tests import reactors
 from tests.children import ended, watched
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho, receive_all, receive_exactly
 
@@ -486,6 +487,46 @@ def test_a_worker_with_nothing_to_do_says_so(tmp_path: pathlib.Path, monkeypatch
         assert ["totals" in message for message in parent.told[1:]] == [True] * 3
         parent.gone.callback(None)
         assert serving.called
+
+
+def test_a_worker_tells_of_open_connections(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes through connections that never end is in its totals, too, when it is killed."""
+    path = str(tmp_path / "echo")
+
+    class Informed(Hearing):
+        """Knows when it has been told of five bytes."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.knows: Deferred[dict[str, Any]] = Deferred()
+
+        def tell(self, message: dict[str, Any]) -> None:
+            """Look for them."""
+            super().tell(message)
+            if message.get("totals", {}).get("bytes_received") == 5 and not self.knows.called:
+                self.knows.callback(message["totals"])
+
+    async def scenario(reactor: Any) -> None:
+        parent: Any = Informed()
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen()
+            listening.setblocking(False)
+            monkeypatch.setattr(worker_serve, "FIRST_DESCRIPTOR", os.dup(listening.fileno()))
+        monkeypatch.setattr(worker_serve, "REPORT_INTERVAL", 0.01)
+        plan = ListenPlan((Target("unix", "unix", path=path),))
+        order = {"plan": plan_json.to_json(plan), "files": {}, "credentials": None, "events": False}
+        serving = Deferred.fromCoroutine(worker_serve.serve_share(reactor, parent, order))
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(path)
+            peer.sendall(b"hello")
+            totals = await parent.knows.addTimeout(TIMEOUT, reactor)
+            assert (totals["open"], totals["bytes_sent"]) == (1, 5)
+        parent.gone.callback(None)
+        await serving
+        assert (parent.told[-1]["totals"]["open"], parent.told[-1]["totals"]["bytes_received"]) == (0, 5)
+
+    reactors.run("fast", scenario)
 
 
 def test_no_room_for_workers() -> None:

@@ -272,6 +272,9 @@ class Listener(typing.Protocol):
     def abort(self) -> None:
         """End every connection at once, answered or not. A `drain` under way then fires."""
 
+    def under_way(self) -> Totals:
+        """Return what open connections have moved so far and bring into the totals only when they end."""
+
 
 class Adapter(typing.Protocol):
     """A protocol: its names and abilities, how it listens, how it connects."""

@@ -10,7 +10,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 
 from netecho.plans import Target
-from netecho.protocols._contract import ListenSettings
+from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._datagram_server import DatagramServer
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._inherited import adopt_datagrams
@@ -66,6 +66,10 @@ class DatagramListener:
     def abort(self) -> None:
         """See `Listener.abort`."""
         self._stop()
+
+    def under_way(self) -> Totals:
+        """See `Listener.under_way`: each datagram is counted as it comes."""
+        return Totals()
 
 
 def open_port(

@@ -33,7 +33,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from netecho.plans import Target
 from netecho.protocols._addresses import address_text
-from netecho.protocols._contract import ListenSettings
+from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._datagram_listener import DatagramListener
 from netecho.protocols._datagram_server import DatagramServer, peer_text
 from netecho.protocols._handshakes import Handshakes
@@ -383,3 +383,11 @@ class QUICListener(DatagramListener):
         """See `Listener.abort`."""
         self._books.abort()
         self._stop()  # what is held back on purpose would have the end wait for it
+
+    def under_way(self) -> Totals:
+        """See `Listener.under_way`."""
+        links = self._books.open
+        return Totals(
+            bytes_received=sum(link.bytes_received for link in links),
+            bytes_sent=sum(link.bytes_sent for link in links),
+        )

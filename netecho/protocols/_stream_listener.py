@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from netecho.plans import Target
+from netecho.protocols._contract import Totals
 from netecho.protocols._impaired_stream import ImpairedFactory
 from netecho.protocols._proxied import ProxiedFactory
 from netecho.protocols._sockets import has_unread
@@ -51,6 +52,14 @@ class StreamListener:
         """See `Listener.abort`."""
         self._aborted = True
         self._factory.abort()
+
+    def under_way(self) -> Totals:
+        """See `Listener.under_way`."""
+        connections = self._factory.connections
+        return Totals(
+            bytes_received=sum(one.received for one in connections),
+            bytes_sent=sum(one.sent for one in connections),
+        )
 
 
 def to_listen_with(books: ReplyFactory) -> Any:

@@ -43,10 +43,19 @@ class EchoServer:
         self._on_event = on_event
         self._descriptors = descriptors
         self._credentials = credentials
-        self.totals = Totals()
+        self._settled = Totals()
         self.listeners: list[Listener] = []
         self.tls: tls.ServerContext | None = None
         """What secure listeners show; `None` if there are none."""
+
+    @property
+    def totals(self) -> Totals:
+        """What it has done so far, on connections that are still open too."""
+        total = Totals()
+        total.add(self._settled)
+        for listener in self.listeners:
+            total.add(listener.under_way())
+        return total
 
     async def start(self) -> None:
         """Open every listener.
@@ -70,7 +79,7 @@ class EchoServer:
                 if self.tls is not None:
                     offered = self.tls.offering(adapter.alpn, datagrams=target.is_dtls)
                 settings = ListenSettings(
-                    totals=self.totals,
+                    totals=self._settled,
                     reply=plan.reply,
                     max_connections=plan.max_connections,
                     idle_timeout=None if plan.idle_timeout_ns is None else plan.idle_timeout_ns / 1e9,
