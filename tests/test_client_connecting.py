@@ -257,6 +257,7 @@ def test_run(body: str, status: int, out: str) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (status, out, "")
 
 
+FAILURE = "from twisted.python.failure import Failure"
 ASKED = "signals.on_first(lambda number: print('asked by', number.name, flush=True))"
 
 
@@ -268,6 +269,11 @@ ASKED = "signals.on_first(lambda number: print('asked by', number.name, flush=Tr
         (f"{ASKED}; await Deferred()", ["asked by SIGINT", "interrupted"]),
         # One that is asking a name server that is down is not waited for.
         ("import time; reactor.callInThread(time.sleep, 3600); await Deferred()", ["interrupted"]),
+        # To what awaits a connection, to be cancelled is an attempt that failed.
+        (
+            f"{FAILURE}; await Deferred().addErrback(lambda _: Failure(NetechoError('failed')))",
+            ["interrupted"],
+        ),
     ],
 )
 def test_signals(body: str, expected: list[str]) -> None:

@@ -409,6 +409,36 @@ def test_message() -> None:
     assert result.stdout.startswith(b"5 bytes from 127.0.0.1:")
 
 
+@pytest.mark.parametrize("words", [["-n", "3"], []])
+def test_interrupt_while_connecting(words: list[str], tmp_path: Path) -> None:
+    """Ctrl-C in a handshake that nobody answers is no failure of it; probes save a result, of none."""
+    saving = ["--json", f"{tmp_path}/result.json"] if words else []
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        process(
+            [*COMMAND, "client", f"tls://127.0.0.1:{silent.getsockname()[1]}", "-k", *words, *saving],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as child,
+    ):
+        silent.settimeout(TIMEOUT)
+        with silent.accept()[0] as connection:
+            assert connection.recv(1)
+            child.send_signal(signal.SIGINT)
+            out, err = child.communicate(timeout=TIMEOUT)
+    assert child.returncode == 130
+    if not words:
+        assert (out, err) == (b"", b"netecho: interrupted\n")
+        return
+    assert err == b""
+    assert b"0 sent, 0 received" in out
+    saved = json.loads((tmp_path / "result.json").read_text())
+    schemas.RESULT.validate(saved)
+    assert saved["interrupted"] is True
+    assert (saved["connections"]["requested"], saved["connections"]["opened"]) == (1, 0)
+
+
 def test_interrupt_saves_what_there_is(tmp_path: Path) -> None:
     """Ctrl-C prints the summary, saves the result so far, and ends with exit status 130."""
     with (

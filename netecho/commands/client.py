@@ -198,12 +198,13 @@ async def _probe(
     route = await find_route(reactor, adapter, plan)
     log = None if forms.saved.log is None else HistogramLog(forms.saved.log, f"client {plan.target}")
     probes = ProbeRun(reactor, plan, adapter, route, on_probe, on_interval=None if log is None else log.add)
-    await probes.connect()
-    overhead = adapter.overhead(plan.payload_size, authenticated=plan.hmac_key is not None)
-    view = forms.view(connection.peer(probes.transport, route), plan.timeout_ns, overhead)
-    if forms.verbose:
-        _describe(probes.transport, route, probes.setup)
     signals.on_first(lambda _: probes.interrupt())
+    await probes.connect()
+    if probes.transport is not None:  # it was not interrupted before
+        overhead = adapter.overhead(plan.payload_size, authenticated=plan.hmac_key is not None)
+        view = forms.view(connection.peer(probes.transport, route), plan.timeout_ns, overhead)
+        if forms.verbose:
+            _describe(probes.transport, route, probes.setup)
     summary = await probes.run()
     is_read = forms.show(summary) and is_read
     if log is not None:

@@ -189,6 +189,7 @@ class ProbeBooks:
         instrument: Instrument,
         *,
         interrupted: bool,
+        opened: int,
         lost: int,
         reopened: int,
         transport: Mapping[str, Any] | None,
@@ -200,6 +201,7 @@ class ProbeBooks:
             system: what it ran on.
             instrument: what counts the processor time, from when it began.
             interrupted: it was ended before its time.
+            opened: how many connections were: none if it was interrupted before.
             lost: how many connections were.
             reopened: how often there was a new one in the place of one that was.
             transport: what TLS came to.
@@ -222,7 +224,7 @@ class ProbeBooks:
                 cpu_share=cpu_share,
                 steal_share=steal_share,
                 connections_requested=1,
-                connections_opened=1,
+                connections_opened=opened,
                 interrupted=interrupted,
                 reflected=reflected,
                 unnumbered=not (self._adapter.numbered or self._payload.numbered),
@@ -235,7 +237,7 @@ class ProbeBooks:
             interrupted=interrupted,
             system=system,
             plan=plan_of_result(self._plan, self._adapter),
-            connections=Connections(requested=1, opened=1, failed=0, lost=lost, reopened=reopened),
+            connections=Connections(requested=1, opened=opened, failed=0, lost=lost, reopened=reopened),
             counts=self.counts,
             errors=dict(recorder.errors),
             statuses=dict(recorder.statuses),

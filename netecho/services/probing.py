@@ -85,6 +85,7 @@ class ProbeRun:
         self._ticks.clock = reactor
         self._begun_ns = self._interval_ns = 0
         self._exchanger: Exchanger | None = None
+        self._connecting: Deferred[Exchanger] | None = None
         self._agreed: dict[str, Any] | None = None
         self._ended: Deferred[None] = Deferred()
         self._send_call: Any = None
@@ -93,7 +94,7 @@ class ProbeRun:
         self._is_stuck = False
         """The peer has taken nothing for long, and nothing is in flight any more."""
         self._interrupted = False
-        self._lost = self._reopened = 0
+        self._opened = self._lost = self._reopened = 0
 
     @property
     def setup(self) -> Mapping[str, Histogram]:
@@ -101,7 +102,7 @@ class ProbeRun:
         return self._books.recorder.setup.distributions()
 
     async def connect(self) -> None:
-        """Open the connection.
+        """Open the connection; `interrupt` ends that, too, and there is none then.
 
         Raises:
             NetechoError: it could not be opened.
@@ -110,11 +111,17 @@ class ProbeRun:
             self._books.recorder.setup.took(RESOLVE, self._route.resolve_ns)
         opening = Opening(self._clock)
         try:
-            exchanger = await self._adapter.connect(
+            self._connecting = self._adapter.connect(
                 self._reactor, self._route, self._replied, self._connection_lost, opening.on_connected
             )
+            exchanger = await self._connecting
         except Exception:
+            if self._interrupted:
+                return
             raise connect_failure(Failure(), self._plan.target, opening) from None
+        finally:
+            self._connecting = None
+        self._opened = 1
         self._exchanger = exchanger
         self._attend(exchanger.transport)
         if self._route.tls is not None and (negotiated := describe(self.transport)) is not None:
@@ -158,6 +165,7 @@ class ProbeRun:
             system.describe(self._reactor),
             instrument,
             interrupted=self._interrupted,
+            opened=self._opened,
             lost=self._lost,
             reopened=self._reopened,
             transport=self._agreed,
@@ -169,6 +177,8 @@ class ProbeRun:
     def interrupt(self) -> None:
         """End now, with what there is."""
         self._interrupted = True
+        if self._connecting is not None:
+            self._connecting.cancel()
         self._finish()
 
     @property

@@ -115,6 +115,8 @@ class Signals:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         """The first one, if any came."""
+        self.has_cancelled = False
+        """Whether one has cancelled the command."""
         self._on_first: Callable[[signal.Signals], None] | None = None
 
     def on_first(self, callback: Callable[[signal.Signals], None] | None) -> None:
@@ -131,6 +133,7 @@ class Signals:
         if first:
             self.received = signal.Signals(number)
         if not first or self._on_first is None:
+            self.has_cancelled = True
             return False
         self._on_first(signal.Signals(number))
         return True
@@ -201,7 +204,7 @@ def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
 def _exit_status(result: int | Failure, signals: Signals) -> int:
     if not isinstance(result, Failure):
         return int(result)
-    if signals.received is not None and result.check(CancelledError):
+    if signals.has_cancelled:  # whatever it makes of that: to whoever connects it is an attempt that failed
         raise UserInterruptError("interrupted")
     result.raiseException()
     raise AssertionError("a failure has an exception")
