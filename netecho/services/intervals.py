@@ -109,24 +109,26 @@ class Intervals:
         now = benchmark.clock()
         interval = self._end_one(now)
         self._count_open()
+        progress = self._progress(now, None)  # now: when it is told of, the run may be in its next phase
         if self._on_tick is not None:
-            self._on_tick(self._progress(now, None))
+            self._on_tick(progress)
         if benchmark.phase in ("connecting", "warm-up"):
             benchmark.recorder.intervals.clear()
-        look = self._look_at(interval, benchmark.recorder, now)
+        look = self._look_at(interval, benchmark.recorder, progress)
         self._looks.append(look)
         self._steps.cooperate(look).whenDone().addCallbacks(self._looks.remove, benchmark.fail)
 
-    def _look_at(self, interval: Interval, recorder: Recorder, now_ns: int) -> Iterator[None]:
+    def _look_at(self, interval: Interval, recorder: Recorder, progress: Progress) -> Iterator[None]:
         """Say how the run goes, step by step: all at once would be a pause in what is measured."""
         yield from recorder.settle()
         if self._on_progress is not None:
             summary = IntervalSummary.of(interval)
             yield
-            self._on_progress(self._progress(now_ns, summary))
+            self._on_progress(dataclasses.replace(progress, interval=summary))
         benchmark = self._benchmark
-        if benchmark.plan.abort_on_fail and benchmark.phase == "measuring" and benchmark.sending:
-            self._give_up(now_ns - benchmark.begun_ns)
+        is_measured = progress.phase == benchmark.phase == "measuring"
+        if benchmark.plan.abort_on_fail and is_measured and benchmark.sending:
+            self._give_up(progress.elapsed_ns)
         yield
         interval.compact()  # a run may have thousands
 
@@ -154,6 +156,6 @@ class Intervals:
             connections_requested=plan.connections,
             connections_open=self._open,
             errors=dict(recorder.errors),
-            response=lambda: brief(benchmark.recorder.response),
+            response=lambda: brief(recorder.response),
             whole=whole,
         )
