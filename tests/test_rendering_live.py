@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import io
 import json
+import os
 
 import pytest
 
@@ -113,6 +114,16 @@ def test_a_reader_who_has_gone_is_not_written_to_again() -> None:
     view.update(at("measuring", 1, INTERVAL))
     view.update(at("measuring", 2, INTERVAL))
     assert stream.writes == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no disk that is always full")
+def test_progress_that_cannot_be_written_ends_no_run() -> None:
+    """The run goes on to its result, in which all is that its progress would have told."""
+    with open("/dev/full", "w") as full:
+        view = PlainProgress(full)
+        view.update(at("measuring", 3, INTERVAL))
+        view.update(at("measuring", 4, INTERVAL))
+        view.finish()
 
 
 def test_the_view_suits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:

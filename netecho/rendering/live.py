@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing
 from typing import IO, Final
 
+from netecho.errors import OutputError
 from netecho.measure import humanise
 from netecho.measure.progress import Progress
 from netecho.measure.summary import IntervalSummary
@@ -83,7 +85,10 @@ class PlainProgress:
         """Do nothing: what was written stays."""
 
     def _write(self, line: str) -> None:
-        if not write_out(f"{line}\n", self._stream):
+        is_read = False
+        with contextlib.suppress(OutputError):  # a full disk ends what is told of a run, and not the run
+            is_read = write_out(f"{line}\n", self._stream)
+        if not is_read:
             self._stream = None
 
 
