@@ -765,10 +765,39 @@ def test_tls_started_after_a_write(reactor: Any, size: int) -> None:
     assert client.lost is server.lost is ConnectionDone
 
 
-def test_tls_started_while_a_write_is_queued(reactor: Any) -> None:
+@plain_link
+def test_tls_started_in_answer_to_a_message(reactor: Any, link: Link) -> None:
+    """What is written after TLS is started is encrypted, also by who answers a message (STARTTLS)."""
+
+    def answer(server: Recorder) -> None:
+        if server.received == b"hello":
+            server.transport.write(b"hello")
+        elif server.received == b"hello, secure":
+            server.transport.write(b", go on")
+            server.transport.startTLS(server_context())
+            server.transport.write(b"secret")
+
+    client, server = Recorder(), Recorder({"data": answer})
+    connected(reactor, link, client, server)
+    client.transport.write(b"hello")
+    turn(reactor, lambda: client.received == b"hello")
+    client.transport.write(b", secure")
+    turn(reactor, lambda: len(client.received) >= len(b"hello, go on"))
+    for _ in range(3):
+        reactor.iterate(0)
+    assert client.received == b"hello, go on", "before the handshake there is nothing more to send"
+    client.received.clear()
+    server.actions.clear()
+    client.transport.startTLS(client_context())
+    turn(reactor, lambda: client.received)
+    assert client.received == b"secret"
+
+
+@plain_link
+def test_tls_started_while_a_write_is_queued(reactor: Any, link: Link) -> None:
     """The handshake queues behind what the system has not taken yet."""
     client, server = Recorder(), Recorder()
-    connected(reactor, TCP, client, server, SMALL)
+    connected(reactor, link, client, server, SMALL)
     client.transport.write(b"p" * MIB)
     client.transport.startTLS(client_context())
     client.transport.write(b"secret")

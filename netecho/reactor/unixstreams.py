@@ -143,6 +143,7 @@ class UNIXConnection(DirectConnection):
 
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """See `ITLSTransport.startTLS`."""
+        self.direct = False  # for good: what is written from now on is for TLS to encrypt first
         startTLS(self, ctx, normal, FileDescriptor)
 
 
