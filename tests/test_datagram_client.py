@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from twisted.internet import udp
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
 
 from netecho.plans import ClientTLS, SocketOptions, Target
 from netecho.protocols import for_target
@@ -105,6 +107,47 @@ def test_network_that_is_away_for_a_moment(
 
     reactors.run(kind, scenario)
     assert len(refused) == 1
+
+
+class Parting(Protocol):
+    """Ends the conversation at the first thing that it hears."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.told: list[bytes | None] = []
+        """What was heard, and `None` for the end."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Part."""
+        self.told.append(data)
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note it."""
+        self.told.append(None)
+
+
+@pytest.mark.parametrize("kind", reactors.KINDS)
+def test_nothing_is_heard_after_the_end(kind: str) -> None:
+    """What came together with the datagram at which a protocol parts is not given to it any more."""
+    talk = Parting()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        host, number = peer.getsockname()
+
+        async def scenario(reactor: Any) -> None:
+            target = Target("udp", "udp", host=host, port=number)
+            await for_target(target).converse(reactor, Route(target, (host,)), talk)
+            port: Any = talk.transport.transport
+            for datagram in b"one", b"two":
+                peer.sendto(datagram, (host, port.getHost().port))
+            ended: Deferred[None] = Deferred()
+            port.protocol.stopProtocol = lambda: ended.callback(None)
+            await ended
+
+        reactors.run(kind, scenario)
+    assert talk.told == [b"one", None]
 
 
 @pytest.mark.parametrize("kind", reactors.KINDS)

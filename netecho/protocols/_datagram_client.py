@@ -156,8 +156,9 @@ class Conversation(MessageTransport, ConnectedPort):
     """Lets a protocol for streams talk in datagrams."""
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Pass a datagram on."""
-        self._protocol.dataReceived(datagram)
+        """Pass a datagram on, unless the conversation has ended by one that came together with it."""
+        if not self.disconnecting:
+            self._protocol.dataReceived(datagram)
 
 
 ListenUDP = Callable[[int, DatagramProtocol, str, int], Any]
