@@ -18,8 +18,10 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
 
 from netecho import protocols
+from netecho.errors import NoReflectorError
 from netecho.measure.pacing import Agenda, lanes_of
 from netecho.plans import MILLISECOND, SECOND, Arrival, BenchPlan, Target
 from netecho.protocols._contract import Route
@@ -308,6 +310,29 @@ def test_more_than_can_be_sent(interrupts: bool) -> None:
     assert 0 < due < 1000 if interrupts else due == 10_000
     assert result["interrupted"] is interrupts
     assert result["exchanges"]["sent"] == 1
+
+
+def test_a_run_that_fails_is_over() -> None:
+    """Nothing becomes due any more for a run that has failed: another may follow it, as in --find-max."""
+    reactor: Any = MemoryReactorClock()
+    plan = BenchPlan(Target(), rate=1000.0, duration_ns=SECOND)
+    route = Route(plan.target, ("127.0.0.1",))
+    benchmark = Benchmark(
+        reactor, plan, protocols.load("tcp"), route, 1, clock=lambda: round(reactor.seconds() * SECOND)
+    )
+    run = Deferred.fromCoroutine(benchmark.run())
+    transport: Any = StringTransport()
+    transport.protocol = protocol = reactor.tcpClients[0][2].buildProtocol(IPv4Address("TCP", "::1", 8000))
+    protocol.makeConnection(transport)
+    reactor.advance(0.01)
+    benchmark.fail(Failure(NoReflectorError("it only echoes")))
+    reactor.pump([0.0] * 3)
+    failure: list[Any] = []
+    run.addErrback(failure.append)
+    assert failure[0].check(NoReflectorError)
+    kept = benchmark.part().sending
+    reactor.pump([0.01] * 10)
+    assert benchmark.part().sending == kept
 
 
 def test_shown() -> None:

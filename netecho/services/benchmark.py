@@ -167,6 +167,8 @@ class Benchmark:
                 raise roster.first_failure
         finally:
             self.sending = False
+            if self._open_loop is not None:
+                self._open_loop.stop()
             self._intervals.stop()
             if sweeps.running:
                 sweeps.stop()
