@@ -20,12 +20,15 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 import trustme
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.commands.bench import exit_status
@@ -33,7 +36,7 @@ from netecho.errors import ExitStatus
 from netecho.plans import SECOND, BenchPlan, Target
 from netecho.protocols._contract import Kind, Route
 from netecho.rendering.machine import CSV_COLUMNS
-from netecho.services import system
+from netecho.services import bench_connection, system
 from netecho.services.benchmark import Benchmark
 from tests.benches import SIZE, all_good, bench, checked, echo, ignore, running, serving, told
 from tests.peers import need
@@ -399,6 +402,30 @@ def test_stalls_in_mid_run() -> None:
     assert result["exchanges"]["completed"] == 5
     assert result["exchanges"]["errors"] == {"timeout": 1}
     assert 300_000_000 <= result["elapsed_ns"] < 2_000_000_000
+
+
+def test_defect_in_opening_again() -> None:
+    """A defect that shows only when a lost connection is opened again ends the run as any other does."""
+    reactor: Any = MemoryReactorClock()
+    plan = BenchPlan(Target(), duration_ns=SECOND)
+    benchmark = Benchmark(reactor, plan, protocols.load("tcp"), Route(plan.target, ("127.0.0.1",)), 1)
+    run = Deferred.fromCoroutine(benchmark.run())
+    failures: list[Failure] = []
+    run.addErrback(failures.append)
+
+    def connect(transport: Any) -> Any:
+        factory = reactor.tcpClients.pop()[2]
+        transport.protocol = protocol = factory.buildProtocol(IPv4Address("TCP", "::1", 8000))
+        protocol.makeConnection(transport)
+        return transport.protocol  # without the endpoint's wrapper by now
+
+    connect(StringTransport()).connectionLost(Failure(ConnectionDone()))
+    reactor.pump([0.1] * 5)
+    with mock.patch.object(bench_connection, "tell_first_byte", side_effect=ZeroDivisionError):
+        connect(StringTransport())
+    reactor.pump([0.0] * 3)
+    [failure] = failures
+    assert failure.check(ZeroDivisionError)
 
 
 def test_interrupted_among_failures() -> None:

@@ -263,7 +263,7 @@ class Connection:
             if await self.reopen(self.backoff.pause()):
                 self._benchmark.connection_reopened()
 
-        Deferred.fromCoroutine(reopen())
+        Deferred.fromCoroutine(reopen()).addErrback(self._benchmark.fail)
 
     async def reopen(self, pause: float = 0.0) -> bool:
         """Connect again after so many seconds, and go on sending; return whether it did connect.
