@@ -44,7 +44,6 @@ class MessageConversation:
         self._reactor: Any = None
         self._transport: Any = None
         self._sequence = 0
-        self._awaited = 0
         self._next = 0
         """The message whose answer is the next to be given."""
         self._early: dict[int, tuple[bytes, Answer | None]] = {}
@@ -76,7 +75,6 @@ class MessageConversation:
         """Send a message."""
         if self._exchanger is not None:
             sequence, self._sequence = self._sequence, self._sequence + 1
-            self._awaited += 1
             self.send(sequence, data)
 
     def send(self, sequence: int, data: bytes) -> None:
@@ -105,7 +103,6 @@ class MessageConversation:
     def _replied(
         self, sequence: int | None, payload: bytes, _: object = None, answer: Answer | None = None
     ) -> None:
-        self._awaited -= 1
         if sequence is None or sequence < self._next:
             self._give(payload, answer)
             return
