@@ -184,9 +184,10 @@ class Dialogue(Protocol):
         return quiet
 
     def part(self) -> Deferred[None]:
-        """Close the connection, unless it is; fires when that is done.
+        """Close the connection, unless it is one of a stream; fires when the conversation is over.
 
-        It is at once, or when the other end has answered a last word; on a stream nobody waits for that.
+        It may be only when the other end has answered a last word. A stream has none: `finish` has closed our
+        half, and the end of the process closes the rest.
         """
         if self._stream or self.over:
             return succeed(None)
