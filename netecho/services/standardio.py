@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IConsumer, IPushProducer
 from zope.interface import implementer
 
 BLOCK: Final = 256 * 1024
@@ -107,6 +107,7 @@ class InputProducer:
         self._allowed.release()
 
 
+@implementer(IConsumer)
 class OutputConsumer:
     """Writes what it is given to a descriptor, in order.
 
