@@ -8,12 +8,14 @@ import pytest
 import trustme
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from netecho.reactor import records
 from netecho.reactor.tls import DirectTLSTransport
@@ -40,20 +42,23 @@ Side = tuple[Any, StringTransport]
 """A TLS transport, and the transport beneath it."""
 
 
-def handshaken(kind: type[TLSMemoryBIOProtocol], clock: Clock) -> tuple[Side, Side]:
+def handshaken(
+    kind: type[TLSMemoryBIOProtocol], clock: Clock, client_end: type[Protocol] = End
+) -> tuple[Side, Side]:
     """Return a client's side of a connection after its handshake, and the server's."""
     pair = trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.bytes()
     contexts: list[Any] = [CertificateOptions(), PrivateCertificate.loadPEM(pair).options()]
-    wrapped: Any = Factory.forProtocol(End)
     time: Any = clock
     sides: list[Side] = []
     for context, is_client in zip(contexts, (True, False), strict=True):
+        wrapped: Any = Factory.forProtocol(client_end if is_client else End)
         factory = TLSMemoryBIOFactory(context, is_client, wrapped, time)
         factory.protocol = kind
         transport = StringTransport()
         protocol: Any = factory.buildProtocol(None)
         protocol.makeConnection(transport)
         sides.append((protocol, transport))
+    clock.advance(0)
     client, server = sides
     while client[1].value() or server[1].value():
         carry(client, server)
@@ -124,3 +129,28 @@ def test_records(monkeypatch: pytest.MonkeyPatch, size: int, known: bool) -> Non
         clock.advance(0)
         carry(source, destination)
         assert destination[0].wrappedProtocol.received == message[:size]
+
+
+@implementer(IHandshakeListener)
+class Eager(End):
+    """Writes before the handshake, and much as soon as it is over."""
+
+    transport: Any
+
+    def connectionMade(self) -> None:
+        """Write a little."""
+        self.transport.write(b"first")
+
+    def handshakeCompleted(self) -> None:
+        """Write more than is gathered."""
+        self.transport.write(b"x" * 100_000)
+
+
+@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
+def test_order_over_the_end_of_a_handshake() -> None:
+    """What waits for a handshake goes before what is written at its end (in Twisted's own it does not)."""
+    clock = Clock()
+    client, server = handshaken(DirectTLSTransport, clock, Eager)
+    clock.advance(0)
+    carry(client, server)
+    assert server[0].wrappedProtocol.received == b"first" + b"x" * 100_000

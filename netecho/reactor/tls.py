@@ -259,10 +259,12 @@ class DirectTLSTransport(BufferingTLSTransport):
             self._traffic.drain(PublicRecords(self._tlsConnection))
 
     def _write(self, data: bytes) -> None:
-        if self._traffic.records is None:
-            super()._write(data)
-        else:
+        if self._traffic.records is not None:
             self._traffic.send(data)
+        elif self._appSendBuffer:  # which goes first, also if it could all be sent now
+            self._bufferedWrite(data)
+        else:
+            super()._write(data)
 
 
 def _discard(data: bytes) -> None:
