@@ -189,12 +189,14 @@ class _ConnectingReactor:
         self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
     ) -> Any:
         connector = self._reactor.connectTCP(host, port, factory, timeout, bindAddress)
-        # The socket exists already, unless the attempt is to fail, but Twisted connects it in the next turn.
-        connection = getattr(connector.transport, "socket", None)
-        if connection is not None:
-            set_options(connection, self._route.sockets)
-            if self._route.keep_alive:
-                keep_alive(connection)
+        route, options = self._route, self._route.sockets
+        if route.keep_alive or options.dscp is not None or options.ttl is not None:
+            # There is a socket, unless the attempt is to fail: Twisted connects it in the next turn.
+            connection = getattr(connector.transport, "socket", None)
+            if connection is not None:
+                set_options(connection, options)
+                if route.keep_alive:
+                    keep_alive(connection)
         return connector
 
     def resolveHostName(
