@@ -230,8 +230,14 @@ def test_message_of_tls_without_end(confirmed: bool) -> None:
         b"\x1b12345678" * 100,
         (b"\x19" + number(1)) * 400,
         stream(0, 0, b"") * 250,
+        (b"\x04" + number(0) * 3) * 250,
+        crypto(0, b"") * 350,
+        crypto(0, b"\x18") * 250,
     ],
-    ids=["ping", "padding", "data", "stream", "blocked", "ack", "challenge", "response", "retire", "empty"],
+    ids=[
+        *("ping", "padding", "data", "stream", "blocked", "ack", "challenge", "response", "retire", "empty"),
+        *("reset", "crypto", "repeated crypto"),
+    ],
 )
 def test_frames_that_move_nothing(frames: bytes) -> None:
     """A packet that is full of them is paid for: whoever cannot any more is closed."""

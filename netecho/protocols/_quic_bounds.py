@@ -74,8 +74,8 @@ class BoundedConnection(QuicConnection):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.idle_frames = 0
-        """How many frames have come that move nothing (`_MOVES_NOTHING`, or a STREAM frame with nothing
-        new)."""
+        """How many frames have come that move nothing (`_MOVES_NOTHING`, or a frame of a stream or of TLS
+        with nothing new)."""
         frames = self._QuicConnection__frame_handlers  # type: ignore[attr-defined]
         for kind in _MOVES_NOTHING:
             take, epochs = frames[kind]
@@ -106,15 +106,27 @@ class BoundedConnection(QuicConnection):
         if one is not None:
             self._check_gaps(one, frame_type)
 
+    def _handle_reset_stream_frame(self, context: Any, frame_type: int, buf: Any) -> None:
+        told = len(self._events)
+        try:
+            super()._handle_reset_stream_frame(context, frame_type, buf)
+        finally:
+            if len(self._events) == told:
+                self.idle_frames += 1
+
     def _handle_crypto_frame(self, context: Any, frame_type: int, buf: Any) -> None:
         start = buf.tell()
         stop = buf.pull_uint_var() + buf.pull_uint_var()
         buf.seek(start)
         stream = self._crypto_streams[context.epoch]
+        receiver = stream.receiver
         # The TLS layer has the beginning of the next message.
-        if stop - stream.receiver.starting_offset() + len(self.tls._receive_buffer) > MOST_CRYPTO:
+        if stop - receiver.starting_offset() + len(self.tls._receive_buffer) > MOST_CRYPTO:
             raise QuicConnectionError(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too large")
+        came = receiver.highest_offset, receiver.starting_offset()
         super()._handle_crypto_frame(context, frame_type, buf)
+        if (receiver.highest_offset, receiver.starting_offset()) == came:
+            self.idle_frames += 1
         self._check_gaps(stream, frame_type)
 
     def _check_gaps(self, stream: Any, frame_type: int) -> None:
