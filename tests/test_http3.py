@@ -186,6 +186,46 @@ def test_host_of_another(fields: list[tuple[bytes, bytes]]) -> None:
         assert pair.answer(head(b"POST", b"/"), b"next").body == b"next"
 
 
+LENGTH = (b"content-length", b"5")
+MORE = bytes(5000)
+"""What takes several packets."""
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        (head(b"POST", b"/", (b"transfer-encoding", b"chunked")), MORE),
+        (head(b"POST", b"/", (b"te", b"gzip")), MORE),
+        (head(b"POST", b"/", (b"Upper", b"case")), MORE),
+        (head(b"POST", b"/", (b"x", b"1"), (b":method", b"GET")), MORE),
+        ([(b"x", b"1"), *head(b"POST", b"/")], MORE),
+        ([*head(b"POST", b"/"), (b":status", b"200")], MORE),
+        (head(b"POST", b"")[1:], MORE),
+        (head(b"POST", b"/", LENGTH), MORE),
+        (head(b"POST", b"/", LENGTH), b"less"),
+    ],
+    ids=["encoding", "te", "case", "twice", "late", "status", "no method", "longer", "shorter"],
+)
+def test_malformed(fields: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """A malformed request is an error of its stream, however much of it has come, and costs no other one."""
+    with Pair() as pair:
+        other = pair.ask(head(b"POST", b"/"), b"an", ended=False)
+        streams = [pair.ask(fields, body)]
+        if body != b"less":
+            streams.append(pair.ask(fields, body, ended=False))
+        pair.turn()
+        assert pair.resets == dict.fromkeys(streams, ErrorCode.H3_MESSAGE_ERROR)
+        assert pair.stops == ({} if body == b"less" else pair.resets)
+        pair.http.send_data(other, b"other", True)
+        pair.turn()
+        assert pair.answers[other].body == b"another"
+        assert pair.answers.keys() == {other}
+        [link] = pair.port.open
+        http = link._http  # type: ignore[attr-defined]
+        assert not http._malformed
+        assert not [stream for stream in http._stream if stream % 4 == 0]
+
+
 def test_head_too_large() -> None:
     """More than a server says it takes ends the connection, as does a frame that never ends."""
     with Pair() as pair:

@@ -282,12 +282,6 @@ def of_new_closed_qpack(pair: Hostile) -> Iterator[bytes]:
     yield stream(14, 0, b"\x02", ends=True)
 
 
-def of_excess(pair: Hostile) -> Iterator[bytes]:
-    """Send more than the head says, and no end."""
-    pair.open(0)
-    yield stream(0, 0, request(pair, (b"content-length", b"5")) + b"\x00\x44\x00" + bytes(100))
-
-
 def of_no_id(pair: Hostile) -> Iterator[bytes]:
     """Retire every connection ID, with one that is in use elsewhere."""
     yield connection_id(50, 8)
@@ -308,7 +302,6 @@ def of_unsent(pair: Hostile) -> Iterator[bytes]:
         (of_stopped_qpack, ErrorCode.H3_CLOSED_CRITICAL_STREAM),
         (of_closed_qpack, ErrorCode.H3_CLOSED_CRITICAL_STREAM),
         (of_new_closed_qpack, ErrorCode.H3_STREAM_CREATION_ERROR),
-        (of_excess, ErrorCode.H3_MESSAGE_ERROR),
         (of_no_id, QuicErrorCode.PROTOCOL_VIOLATION),
         (of_unsent, QuicErrorCode.PROTOCOL_VIOLATION),
     ],

@@ -23,7 +23,7 @@ from netecho.protocols import _http_pages as pages
 from netecho.protocols._addresses import address_text
 from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME
 from netecho.protocols._datagram_server import peer_text
-from netecho.protocols._http3_wire import ALPN, FAREWELL, HTTP3Wire
+from netecho.protocols._http3_wire import ALPN, FAREWELL, HTTP3Wire, MalformedReceived
 from netecho.protocols._http_exchange import Exchange, decide, keep
 from netecho.protocols._quic_link import Address
 from netecho.protocols._quic_server import QUICPort
@@ -103,6 +103,10 @@ class HTTP3Link(ServerLink):
 
     def _take(self, event: Any) -> None:
         exchange = self._exchanges.get(event.stream_id)
+        if isinstance(event, MalformedReceived):
+            if exchange is not None:
+                self._refuse(event.stream_id)
+            return
         if exchange is not None and exchange.goes_on:
             exchange.goes_on = not event.stream_ended
             return
@@ -128,8 +132,7 @@ class HTTP3Link(ServerLink):
 
     def _begin(self, stream: int, exchange: Exchange, headers: Any) -> None:
         if len({value for name, value in headers if name in (b":authority", b"host")}) > 1:
-            self._cancel(stream, ErrorCode.H3_MESSAGE_ERROR)  # they must be equal (RFC 9114 section 4.3.1)
-            self.pay(PER_RESET)
+            self._refuse(stream)  # they must be equal (RFC 9114 section 4.3.1)
             return
         settings = self.port.settings
         decision = decide(
@@ -141,6 +144,11 @@ class HTTP3Link(ServerLink):
                 self._http.send_headers(stream, [(b":status", b"100")])
         if decision.delay:
             self._pause(stream, exchange, decision.delay)
+
+    def _refuse(self, stream: int) -> None:
+        """Reset the stream of a malformed request (RFC 9114 section 4.1.2)."""
+        self._cancel(stream, ErrorCode.H3_MESSAGE_ERROR)
+        self.pay(PER_RESET)
 
     def _see(self) -> dict[str, Any]:
         """Return what the server knows of the connection, ready for JSON."""

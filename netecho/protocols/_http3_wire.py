@@ -7,6 +7,7 @@ of aioquic's HTTP/3.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Final
 
 import pylsqpack
@@ -16,11 +17,12 @@ from aioquic.h3.connection import (
     FrameType,
     H3Connection,
     H3Stream,
+    MessageError,
     ProtocolError,
     Setting,
     encode_frame,
 )
-from aioquic.h3.events import Headers
+from aioquic.h3.events import H3Event, Headers
 
 from netecho.protocols._http_limits import MOST_HEAD
 from netecho.protocols._quic_wire import Wire
@@ -42,6 +44,13 @@ class ExcessError(ProtocolError):
     error_code = ErrorCode.H3_EXCESSIVE_LOAD
 
 
+@dataclasses.dataclass
+class MalformedReceived(H3Event):
+    """A request is malformed: nothing more of it is told."""
+
+    stream_id: int
+
+
 class HTTP3Wire(H3Connection):
     """The sans-I/O core of one HTTP/3 connection.
 
@@ -54,6 +63,8 @@ class HTTP3Wire(H3Connection):
         """How many frames have come, of any type."""
         self._lent: Headers | None = None
         """The head to which `:authority` has just been added, for aioquic to check."""
+        self._malformed: set[int] = set()
+        """The streams of malformed requests of which more may come."""
         super().__init__(wire)
 
     # What we allow a peer.
@@ -104,6 +115,28 @@ class HTTP3Wire(H3Connection):
         if stream.content_length or not self._is_client:
             super()._check_content_length(stream)
 
+    def _receive_request_or_push_data(
+        self, stream: H3Stream, data: bytes, stream_ended: bool
+    ) -> list[H3Event]:
+        if stream.stream_id in self._malformed:
+            stream.receiving_ended = stream_ended
+            return []
+        try:
+            came = super()._receive_request_or_push_data(stream, data, stream_ended)
+            length = stream.expected_content_length
+            if length is not None and stream.content_length > length:
+                raise MessageError("a body is longer than its head says")
+        except MessageError:
+            # aioquic ends the connection, and with it the requests of others that a proxy may have sent on
+            # it: this is an error of the stream (RFC 9114 section 4.1.2).
+            if self._is_client:
+                raise
+            stream.buffer = b""
+            if not stream_ended:
+                self._malformed.add(stream.stream_id)
+            return [MalformedReceived(stream.stream_id)]
+        return came
+
     def handle_event(self, event: Any) -> list[Any]:
         """Take an event of QUIC; return the events of HTTP that follow from it."""
         number = getattr(event, "stream_id", -1)
@@ -120,13 +153,10 @@ class HTTP3Wire(H3Connection):
         if number in critical and getattr(event, "end_stream", False):
             return self._refuse(ErrorCode.H3_CLOSED_CRITICAL_STREAM, "a critical stream is closed")
         stream = stream or self._stream.get(number)
-        if stream is None:
-            return came
-        if len(stream.buffer) > MOST_HEAD:
+        if number not in self._stream:
+            self._malformed.discard(number)
+        if stream is not None and len(stream.buffer) > MOST_HEAD:
             return self._refuse(ErrorCode.H3_EXCESSIVE_LOAD, "a frame is larger than is taken")
-        length = stream.expected_content_length
-        if length is not None and stream.content_length > length:
-            return self._refuse(ErrorCode.H3_MESSAGE_ERROR, "a body is longer than its head says")
         return came
 
     def _refuse(self, code: int, reason: str) -> list[Any]:
