@@ -124,7 +124,11 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
         if isinstance(event, StreamDataReceived):
             if event.stream_id in self._exchanges:
                 self.transport.protocol.dataReceived(event.data)
-            for one in self._http.handle_event(event):
+            came = self._http.handle_event(event)
+            if (problem := self._http.problem) is not None:
+                self._fail(f"{NotHTTPError.__doc__}/3: {problem}")
+                return
+            for one in came:
                 self._take(one)
         elif isinstance(event, StreamReset | StopSendingReceived):
             self._http.handle_event(event)

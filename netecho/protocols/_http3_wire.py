@@ -17,6 +17,7 @@ from aioquic.h3.connection import (
     FrameType,
     H3Connection,
     H3Stream,
+    HeadersState,
     MessageError,
     ProtocolError,
     Setting,
@@ -65,6 +66,7 @@ class HTTP3Wire(H3Connection):
         """The head to which `:authority` has just been added, for aioquic to check."""
         self._malformed: set[int] = set()
         """The streams of malformed requests of which more may come."""
+        self._wire = wire
         super().__init__(wire)
 
     # What we allow a peer.
@@ -114,6 +116,11 @@ class HTTP3Wire(H3Connection):
         # An answer to HEAD or of status 304 has the length of a content that is not sent.
         if stream.content_length or not self._is_client:
             super()._check_content_length(stream)
+
+    def _handle_request_or_push_end(self, stream: H3Stream) -> list[H3Event]:
+        if self._is_client and stream.headers_recv_state is HeadersState.INITIAL:
+            raise MessageError("an answer has no head")
+        return super()._handle_request_or_push_end(stream)
 
     def _receive_request_or_push_data(
         self, stream: H3Stream, data: bytes, stream_ended: bool
@@ -165,6 +172,13 @@ class HTTP3Wire(H3Connection):
             self._is_done = True
             self._quic.close(code, reason_phrase=reason)
         return []
+
+    @property
+    def problem(self) -> str | None:
+        """Why we end the connection, as the other end broke a rule of HTTP/3; `None` if it has not."""
+        if not self._is_done or (why := self._wire.ended) is None:
+            return None
+        return why.reason_phrase or ErrorCode(why.error_code).name
 
     # What is kept.
 

@@ -47,6 +47,10 @@ class ClosedError(ConnectionLost):
     """The other end closed the connection"""  # noqa: D400, D415 - as above
 
 
+class NotQUICError(ConnectionLost):
+    """What the other end says is not QUIC"""  # noqa: D400, D415 - as above
+
+
 class ClientLink(Link):
     """A client's connection, on a port of its own.
 
@@ -66,6 +70,8 @@ class ClientLink(Link):
         self.opened: Deferred[ClientLink] = Deferred(lambda _: self.abort())
         """Fires when there can be streams; fails with the reason why there are none."""
         self._user: Any = None
+        self._early: list[QuicEvent] = []
+        """What has come for the user before there was one: a server may speak as soon as it can send."""
         self._is_given_up = False
         self._is_shaken = False
         self._ping = 0
@@ -85,6 +91,10 @@ class ClientLink(Link):
     def use(self, user: Any) -> None:
         """Set what is told of streams, and of the end: an object with `happened`, `flushed` and `lost`."""
         self._user = user
+        self.wire.withheld = 0
+        early, self._early = self._early, []
+        for event in early:
+            user.happened(event)
 
     def _write(self, datagram: bytes, _: object) -> None:
         try:
@@ -112,6 +122,9 @@ class ClientLink(Link):
             self.flush()  # before anything else: this completes the handshake for the other end
         elif self._user is not None:
             self._user.happened(event)
+        elif isinstance(event, StreamDataReceived | StreamReset | StopSendingReceived):
+            self._early.append(event)
+            self.wire.withheld += len(getattr(event, "data", b""))
 
     def flushed(self) -> None:
         """Pass it on."""
@@ -169,6 +182,8 @@ class ClientLink(Link):
             return Failure(ConnectError(words))
         if (why.error_code, why.frame_type is None) in (self.farewell, Link.farewell):
             return Failure(ConnectionDone())
+        if self.ended_first:
+            return Failure(NotQUICError(f"{NotQUICError.__doc__}: {words or hex(why.error_code)}"))
         return Failure(ClosedError(f"{ClosedError.__doc__}: {words or hex(why.error_code)}"))
 
     def abort(self) -> None:

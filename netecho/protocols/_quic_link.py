@@ -40,6 +40,8 @@ class Link:
         self._timer: Any = None
         self._flush_call: Any = None
         self.is_over = False
+        self.ended_first = False
+        """Whether it is over as this end has said so."""
 
     # For subclasses.
 
@@ -97,6 +99,9 @@ class Link:
         self._flush_call = None
         self.gather()
         if self.is_over:
+            return
+        if (why := self.wire.ended) is not None:
+            self.stop(why)
             return
         self.flush()
         if not self.is_over:
@@ -163,7 +168,8 @@ class Link:
     def stop(self, why: ConnectionTerminated) -> None:
         """Take it that the connection is over; the other end is told if it does not know."""
         self.is_over = True
-        if not self.wire.is_told:
+        self.ended_first = not self.wire.is_told
+        if self.ended_first:
             for datagram, address in self.wire.datagrams_to_send(self.reactor.seconds()):
                 self._send(datagram, address)
         self.stop_timers()
