@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 from typing import Any
 
 from aioquic.h3.connection import ErrorCode
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from netecho.protocols._contract import Answer, OnLost, OnReply
@@ -56,18 +58,34 @@ class _AnswersTransport(Transport):
 
 
 class HTTP3Exchanger(Exchanges[_Exchange]):
-    """Exchanges in requests; provides `netecho.protocols._contract.Exchanger`."""
+    """Exchanges in requests; provides `netecho.protocols._contract.Exchanger`.
+
+    Args:
+        link: the connection.
+        on_reply: called with each answer.
+        on_lost: called when the connection is lost.
+        reopen: opens another one, for the next message after the server has said that it takes no more.
+    """
 
     transport: _AnswersTransport
 
-    def __init__(self, link: ClientLink, on_reply: OnReply, on_lost: OnLost) -> None:
+    def __init__(
+        self,
+        link: ClientLink,
+        on_reply: OnReply,
+        on_lost: OnLost,
+        reopen: Callable[[], Deferred[ClientLink]],
+    ) -> None:
         super().__init__(link, on_reply, on_lost)
+        self._reopen = reopen
+        self._is_parting = False
+        """The server takes no more messages on this connection: the next one needs another."""
+        self._reopening: Deferred[Any] | None = None
         self._held: collections.deque[QuicEvent] = collections.deque()
         """Events that are held back while answers are paused."""
         self._held_size = 0
         self._is_resuming = False
-        self.transport = link.transport = _AnswersTransport(link, self)
-        self._http = HTTP3Wire(link.wire)
+        self.transport = _AnswersTransport(link, self)
         request, target = link.route.request, link.route.target
         pairs = [
             (":method", request.method),
@@ -79,9 +97,56 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
         self._head = [(name.encode(), value.encode()) for name, value in pairs]
         self._has_type = any(name == b"content-type" for name, _ in self._head)
         self._has_content = request.has_content
+        self._use(link)
+
+    def _use(self, link: ClientLink) -> None:
+        """Have the exchanges on a connection."""
+        self._link = self.transport.link = link
+        link.transport = self.transport
         link.farewell = FAREWELL
+        self._is_parting = False
+        self._held.clear()
+        self._held_size = 0
+        self._http = HTTP3Wire(link.wire)
         link.use(self)
         link.flush_soon()
+
+    def send(self, sequence: int, payload: bytes) -> None:
+        """See `Exchanger.send`."""
+        if self._is_parting:
+            self._queue.append((sequence, payload))
+            self._part()
+        else:
+            super().send(sequence, payload)
+
+    def _part(self) -> None:
+        """End the connection, which takes no more, once nothing is under way; open another if need be."""
+        if self._exchanges:
+            return
+        self._link.abort()
+        if self._queue and self._reopening is None:
+            self._reopening = self._reopen()
+            self._reopening.addCallbacks(self._reopened, self.lost)
+
+    def _reopened(self, link: ClientLink) -> None:
+        self._reopening = None
+        self._use(link)
+        queue, self._queue = self._queue, collections.deque()
+        for sequence, payload in queue:
+            self.send(sequence, payload)
+
+    def _end(self, stream: int) -> None:
+        if self._is_parting:
+            del self._exchanges[stream]
+            self._part()
+        else:
+            super()._end(stream)
+
+    def close(self) -> None:
+        """See `Exchanger.close`."""
+        super().close()
+        if self._reopening is not None:
+            self._reopening.cancel()
 
     def _begin(self, stream: int, sequence: int, payload: bytes) -> _Exchange:
         head = self._head
@@ -130,6 +195,9 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
                 return
             for one in came:
                 self._take(one)
+            if self._http.is_going_away and not self._is_parting:
+                self._is_parting = True
+                self._part()
         elif isinstance(event, StreamReset | StopSendingReceived):
             self._http.handle_event(event)
             exchange = self._exchanges.get(event.stream_id)

@@ -62,6 +62,8 @@ class HTTP3Wire(H3Connection):
     def __init__(self, wire: Wire) -> None:
         self.frames = 0
         """How many frames have come, of any type."""
+        self.is_going_away = False
+        """The other end takes no more requests on this connection (GOAWAY, RFC 9114 section 5.2)."""
         self._lent: Headers | None = None
         """The head to which `:authority` has just been added, for aioquic to check."""
         self._malformed: set[int] = set()
@@ -107,6 +109,7 @@ class HTTP3Wire(H3Connection):
     def _check_control_frame_type(self, frame_type: int) -> None:
         self.frames += 1
         super()._check_control_frame_type(frame_type)
+        self.is_going_away |= frame_type == FrameType.GOAWAY
 
     def _check_request_or_push_frame_type(self, frame_type: int, stream: H3Stream) -> None:
         self.frames += 1

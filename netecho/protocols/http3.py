@@ -20,6 +20,7 @@ from netecho.protocols._http3_server import HTTP3Port
 from netecho.protocols._http3_wire import ALPN
 from netecho.protocols._message_conversation import MessageConversation
 from netecho.protocols._quic_adapter import QUICAdapter
+from netecho.protocols._quic_client import ClientLink
 
 
 class HTTP3(QUICAdapter):
@@ -44,8 +45,14 @@ class HTTP3(QUICAdapter):
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Exchanger]:
         """Connect for exchanges."""
-        opened = self.open_link(reactor, route)
-        return opened.addCallback(lambda link: HTTP3Exchanger(link, on_reply, on_lost))
+
+        def open_link() -> Deferred[ClientLink]:
+            return self.open_link(reactor, route)
+
+        def reopen() -> Deferred[ClientLink]:
+            return open_link().addTimeout(route.timeout, reactor)
+
+        return open_link().addCallback(lambda link: HTTP3Exchanger(link, on_reply, on_lost, reopen))
 
     def converse(
         self,
