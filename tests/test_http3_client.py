@@ -213,6 +213,18 @@ def undecodable(line: Line) -> Iterator[bytes]:
     yield b"\x01\x03\x02\x00\x80"
 
 
+def stopped(line: Line) -> Iterator[bytes]:
+    """Want to hear nothing of what the client's settings are."""
+    line.server.stop_stream(2, 1)
+    yield from ()
+
+
+def reset(line: Line) -> Iterator[bytes]:
+    """Take back what the settings are."""
+    line.server.reset_stream(line.http._local_control_stream_id, 1)
+    yield from ()
+
+
 @pytest.mark.parametrize(
     ("play", "words"),
     [
@@ -222,6 +234,8 @@ def undecodable(line: Line) -> Iterator[bytes]:
         (longer, "content-length does not match data size"),
         (upper, "Header b'Upper' contains invalid characters"),
         (again, "SETTINGS have already been received"),
+        (stopped, "Stopping a critical stream is not allowed"),
+        (reset, "Resetting a critical stream is not allowed"),
         (undecodable, "QPACK_DECOMPRESSION_FAILED"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

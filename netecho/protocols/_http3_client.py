@@ -8,7 +8,7 @@ from typing import Any
 
 from aioquic.h3.connection import ErrorCode
 from aioquic.h3.events import DataReceived, HeadersReceived
-from aioquic.quic.events import QuicEvent, StopSendingReceived, StreamDataReceived, StreamReset
+from aioquic.quic.events import QuicEvent, StreamDataReceived, StreamReset
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -186,24 +186,21 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
         self._link.wire.withheld = self._http.unfinished + self._held_size
 
     def _hear(self, event: QuicEvent) -> None:
-        if isinstance(event, StreamDataReceived):
-            if event.stream_id in self._exchanges:
-                self.transport.protocol.dataReceived(event.data)
-            came = self._http.handle_event(event)
-            if (problem := self._http.problem) is not None:
-                self._fail(f"{NotHTTPError.__doc__}/3: {problem}")
-                return
-            for one in came:
-                self._take(one)
-            if self._http.is_going_away and not self._is_parting:
-                self._is_parting = True
-                self._part()
-        elif isinstance(event, StreamReset | StopSendingReceived):
-            self._http.handle_event(event)
-            exchange = self._exchanges.get(event.stream_id)
-            if exchange is not None and isinstance(event, StreamReset):
-                exchange.answer = Answer(f"reset {_name(event.error_code)}", True)
-                self._complete(event.stream_id, exchange)
+        exchange = self._exchanges.get(getattr(event, "stream_id", -1))
+        if isinstance(event, StreamDataReceived) and exchange is not None:
+            self.transport.protocol.dataReceived(event.data)
+        came = self._http.handle_event(event)
+        if (problem := self._http.problem) is not None:
+            self._fail(f"{NotHTTPError.__doc__}/3: {problem}")
+            return
+        for one in came:
+            self._take(one)
+        if isinstance(event, StreamReset) and exchange is not None:
+            exchange.answer = Answer(f"reset {_name(event.error_code)}", True)
+            self._complete(event.stream_id, exchange)
+        if self._http.is_going_away and not self._is_parting:
+            self._is_parting = True
+            self._part()
 
     def _take(self, event: Any) -> None:
         exchange = self._exchanges.get(event.stream_id)
