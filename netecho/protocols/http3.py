@@ -7,6 +7,7 @@ those of `http`: see `_http_pages`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,6 @@ from netecho.protocols._http3_server import HTTP3Port
 from netecho.protocols._http3_wire import ALPN
 from netecho.protocols._message_conversation import MessageConversation
 from netecho.protocols._quic_adapter import QUICAdapter
-from netecho.protocols._quic_client import ClientLink
 
 
 class HTTP3(QUICAdapter):
@@ -45,14 +45,8 @@ class HTTP3(QUICAdapter):
         on_connected: Callable[[], object] | None = None,
     ) -> Deferred[Exchanger]:
         """Connect for exchanges."""
-
-        def open_link() -> Deferred[ClientLink]:
-            return self.open_link(reactor, route)
-
-        def reopen() -> Deferred[ClientLink]:
-            return open_link().addTimeout(route.timeout, reactor)
-
-        return open_link().addCallback(lambda link: HTTP3Exchanger(link, on_reply, on_lost, reopen))
+        open_link = functools.partial(self.open_link, reactor, route)
+        return open_link().addCallback(lambda link: HTTP3Exchanger(link, on_reply, on_lost, open_link))
 
     def converse(
         self,
