@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,8 +21,8 @@ class Namespace:
     Where the tests do not run as root it skips the test, or fails it in CI.
     """
 
-    def __init__(self) -> None:
-        self._name = f"netecho-{os.getpid()}"
+    def __init__(self, role: str = "") -> None:
+        self.name = f"netecho-{os.getpid()}{role}"
         self._ip, self._nft = need("ip"), need("nft")
         if os.geteuid() != 0:
             if in_ci():
@@ -31,11 +32,11 @@ class Namespace:
     @property
     def prefix(self) -> list[str]:
         """Return what to put before a command that is to run in it."""
-        return [self._ip, "netns", "exec", self._name]
+        return [self._ip, "netns", "exec", self.name]
 
     def __enter__(self) -> Self:
         """Make it."""
-        _do(self._ip, "netns", "add", self._name)
+        _do(self._ip, "netns", "add", self.name)
         _do(*self.prefix, self._ip, "link", "set", "lo", "up")
         return self
 
@@ -43,7 +44,15 @@ class Namespace:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take it away."""
-        _do(self._ip, "netns", "delete", self._name)
+        _do(self._ip, "netns", "delete", self.name)
+
+    def ip(self, *words: str) -> None:
+        """Change its addresses, links or routes, in the words of ip(8)."""
+        _do(self._ip, "-n", self.name, *words)
+
+    def forward(self) -> None:
+        """Have its system pass on what is for others."""
+        _do(*self.prefix, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
 
     def drop(self, rule: str, verdict: str = "drop") -> None:
         """Have the system drop, and count, what comes in and matches; or do else with it."""
@@ -66,6 +75,48 @@ class Namespace:
             if "counter" in statement
         )
         return int(count)
+
+
+class Path:
+    """A client's namespace and a server's, with a router between them, until the block is left.
+
+    Args:
+        mtu: bytes in the largest packet that the server's link takes; the client's takes 1,500.
+    """
+
+    HOST = "192.0.2.130"
+    """Where the server is."""
+
+    def __init__(self, mtu: int) -> None:
+        self._mtu = mtu
+        self.client, self.router, self.server = (Namespace(f"-{role}") for role in ("c", "r", "s"))
+        self._made = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Make it."""
+        with contextlib.ExitStack() as made:
+            for one in (self.client, self.router, self.server):
+                made.enter_context(one)
+            self._link(self.client, "192.0.2.2", "192.0.2.1", 1500)
+            self._link(self.server, self.HOST, "192.0.2.129", self._mtu)
+            self.router.forward()
+            self._made = made.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take it away."""
+        self._made.close()
+
+    def _link(self, end: Namespace, address: str, gateway: str, mtu: int) -> None:
+        link, words = f"to-{end.name[-1]}", ("mtu", str(mtu), "up")
+        end.ip("link", "add", "eth0", "type", "veth", "peer", "name", link, "netns", self.router.name)
+        end.ip("address", "add", f"{address}/25", "dev", "eth0")
+        self.router.ip("address", "add", f"{gateway}/25", "dev", link)
+        end.ip("link", "set", "eth0", *words)
+        self.router.ip("link", "set", link, *words)
+        end.ip("route", "add", "default", "via", gateway)
 
 
 def _do(*words: str) -> str:

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 from twisted.internet import udp
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, MessageLengthError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from netecho.plans import ClientTLS, SocketOptions, Target
 from netecho.protocols import for_target
 from netecho.protocols._contract import Route
+from netecho.protocols._datagram_client import DatagramExchanger
 from netecho.services import tls
+from netecho.services.failures import explain_loss, loss_kind
 from tests import reactors
 from tests.servers import Server
 
@@ -160,3 +162,42 @@ def test_zone_that_cannot_be_sent_from(kind: str) -> None:
             await for_target(route.target).connect(reactor, route, lambda *_: None, lambda _: None)
 
     reactors.run(kind, scenario)
+
+
+class TooLarge:
+    """A port whose system finds so many datagrams too large, and then sends the rest."""
+
+    def __init__(self, refusals: int) -> None:
+        self._refusals = refusals
+        self.sent: list[bytes] = []
+
+    def write(self, datagram: bytes) -> None:
+        """Send a datagram, or do not."""
+        if self._refusals:
+            self._refusals -= 1
+            raise MessageLengthError("message too long")
+        self.sent.append(datagram)
+
+    def stopListening(self) -> None:
+        """Close it."""
+
+
+def test_word_of_an_earlier_datagram() -> None:
+    """One that is not sent because of what the system has just heard of another is sent after all."""
+    lost: list[Failure] = []
+    exchanger = DatagramExchanger(lambda *_: None, lost.append)
+    exchanger.transport = port = TooLarge(1)
+    exchanger.send(0, b"first")
+    exchanger.send(1, b"second")
+    assert (port.sent, lost) == ([b"first", b"second"], [])
+
+
+def test_datagram_that_is_too_large() -> None:
+    """One that the system never sends, as large as it is, is counted as that, and told in its words."""
+    lost: list[Failure] = []
+    exchanger = DatagramExchanger(lambda *_: None, lost.append)
+    exchanger.transport = TooLarge(2)
+    exchanger.send(0, b"large")
+    (reason,) = lost
+    assert loss_kind(reason) == "too large"
+    assert str(explain_loss(reason)) == "the connection was lost: Message too long"

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from twisted.internet.error import InvalidAddressError, MessageLengthError
@@ -437,6 +438,25 @@ def test_refusal_met_by_a_write(fast: Any) -> None:
     port.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # as a write does
     fast._doReadOrWrite(port, fd, event)
     assert (recorder.refusals, recorder.stopped, port.connected) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("lone", [0, 1])
+@pytest.mark.parametrize(
+    ("number", "outlives"), [(errno.EMSGSIZE, True), (errno.EAGAIN, True), (errno.EHOSTUNREACH, False)]
+)
+def test_error_met_by_reading(
+    fast: Any, monkeypatch: pytest.MonkeyPatch, lone: int, number: int, outlives: bool
+) -> None:
+    """What a router says of a datagram that is too large for the path ends no port; what is worse may."""
+    port = listen(fast, recorder := Recorder())
+    port._lone = lone
+    fail = mock.Mock(side_effect=OSError(number, os.strerror(number)))
+    monkeypatch.setattr(messages.Messages, "receive", fail)
+    monkeypatch.setattr(port, "socket", mock.Mock(wraps=port.socket, recv=fail))
+    with contextlib.nullcontext() if outlives else pytest.raises(OSError, match=os.strerror(number)):
+        port.doRead()
+    assert fail.call_count == 1
+    assert (recorder.received, recorder.refusals) == ([], 0)
 
 
 def test_refusal_that_fails(fast: Any) -> None:

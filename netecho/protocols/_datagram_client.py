@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError, MessageLengthError
 from twisted.internet.protocol import DatagramProtocol, Protocol
 from twisted.python.failure import Failure
 
@@ -33,7 +35,7 @@ class DatagramExchanger(DatagramProtocol):
     def write(self, datagram: bytes) -> None:
         """Send a datagram, in whatever form the protocol has it."""
         try:
-            self.transport.write(datagram)
+            send(self.transport, datagram)
         except BlockingIOError:
             pass
         except OSError:
@@ -64,6 +66,24 @@ class DatagramExchanger(DatagramProtocol):
             self._on_reply = _ignore
             if self.transport is not None:
                 self.transport.stopListening()
+
+
+def send(port: Any, datagram: bytes) -> None:
+    """Send a datagram from a port that is connected to its only peer.
+
+    Where the system says that it is too large, that may be of an earlier one, for which a router has just
+    sent word (RFC 1191: fragmentation needed). It knows the path better then, and divides the next.
+
+    Raises:
+        OSError: the system does not send it.
+    """
+    try:
+        port.write(datagram)
+    except MessageLengthError:
+        try:
+            port.write(datagram)
+        except MessageLengthError as error:
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE)) from error
 
 
 def _ignore(*_: object) -> None:
@@ -100,7 +120,7 @@ class MessageTransport:
         """Send one datagram. One that the system does not send is lost like any other."""
         if not self.disconnecting:
             with contextlib.suppress(OSError):
-                self.transport.write(datagram)
+                send(self.transport, datagram)
 
     def loseWriteConnection(self) -> None:
         """Do nothing: datagrams have no end."""

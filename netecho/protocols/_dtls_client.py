@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from netecho.protocols._attempts import connect_to_any
 from netecho.protocols._backoff import Backoff
 from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
-from netecho.protocols._datagram_client import ConnectedPort, MessageTransport, connect_port, peer_by
+from netecho.protocols._datagram_client import ConnectedPort, MessageTransport, connect_port, peer_by, send
 from netecho.protocols._dtls_association import MINIMUM_MTU, Association, datagram_size
 from netecho.protocols._sockets import is_ipv6, listen_udp
 
@@ -97,7 +97,7 @@ class AssociationPort(ConnectedPort):
         if self.transport is None:
             return False  # the reactor has closed the socket, and will tell us
         try:
-            self.transport.write(datagram)
+            send(self.transport, datagram)
         except BlockingIOError:
             return False  # it is lost like any other
         except OSError:

@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 
 from netecho.errors import ConnectError
 from netecho.protocols._contract import Route
-from netecho.protocols._datagram_client import peer_by
+from netecho.protocols._datagram_client import peer_by, send
 from netecho.protocols._quic_link import Link
 from netecho.protocols._quic_wire import Wire, alert, configuration
 from netecho.reactor.losses import lost_by
@@ -98,7 +98,7 @@ class ClientLink(Link):
 
     def _write(self, datagram: bytes, _: object) -> None:
         try:
-            self.port.write(datagram)
+            send(self.port, datagram)
         except BlockingIOError:
             pass  # it is lost like any other, and sent again
         except OSError:

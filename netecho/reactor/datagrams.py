@@ -196,13 +196,22 @@ class Port(udp.Port):
                 self._read_batch(messages)
             else:
                 self._read_each(messages)
-        except BlockingIOError:
-            pass
-        except ConnectionRefusedError:
-            if self._connectedAddr:
-                self.protocol.connectionRefused()
+        except OSError as failure:
+            self._failed_to_receive(failure)
         finally:
             shelf.append(messages)
+
+    def _failed_to_receive(self, failure: OSError) -> None:
+        """Go on, if it is no more than that nothing is there, or something that the peer's way sent word of.
+
+        A router may have no way for a datagram as large as one that was sent (RFC 1191: fragmentation
+        needed): that one is lost, and the system divides the next, so that there is nothing to do.
+        """
+        if failure.errno == errno.ECONNREFUSED:
+            if self._connectedAddr:
+                self.protocol.connectionRefused()
+        elif failure.errno not in (errno.EAGAIN, errno.EMSGSIZE):
+            raise failure
 
     def meet_error(self) -> bool:
         """Take the socket's error; return whether that is all there is to do about it.
@@ -210,7 +219,7 @@ class Port(udp.Port):
         If it is an ICMP port unreachable, the protocol of a connected port is told so.
         """
         number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number == 0:  # a write of ours has met it since
+        if number in (0, errno.EMSGSIZE):  # a write of ours has met it since, or it is of no consequence
             return True
         if number != errno.ECONNREFUSED or not self._connectedAddr:
             return False
@@ -235,10 +244,8 @@ class Port(udp.Port):
         self._lone -= 1
         try:
             datagram = self.socket.recv(self._longest)
-        except BlockingIOError:
-            return
-        except ConnectionRefusedError:
-            self.protocol.connectionRefused()
+        except OSError as failure:
+            self._failed_to_receive(failure)
             return
         try:
             self.protocol.datagramReceived(datagram, self._lone_source)
