@@ -47,7 +47,7 @@ class Namespace:
         _do(self._ip, "netns", "delete", self.name)
 
     def ip(self, *words: str) -> None:
-        """Change its addresses, links or routes, in the words of ip(8)."""
+        """Change its addresses, links or routes, as `man 8 ip` says."""
         _do(self._ip, "-n", self.name, *words)
 
     def forward(self) -> None:

@@ -1,4 +1,4 @@
-"""Datagrams on a path that takes none as large as the links at its ends do."""
+"""Messages on a path that takes none as large as the links at its ends do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.benches import bench
-from tests.namespaces import Path
+from tests.namespaces import Namespace, Path
 from tests.servers import Server, netecho
 
 SIZE = "1400"
@@ -51,3 +51,40 @@ def test_rate(way: tuple[list[str], list[str]], reactor: str) -> None:
     result = bench(*words, prefix=prefix)
     assert result["exchanges"]["sent"] == 500
     assert result["exchanges"]["completed"] > 0
+
+
+@pytest.fixture(scope="module")
+def hole() -> Iterator[tuple[Namespace, Server]]:
+    """Serve behind what drops larger packets, and says nothing of it."""
+    with (
+        Namespace() as namespace,
+        Server("udp://127.0.0.1:0", "dtls://127.0.0.1:0", "tcp://127.0.0.1:0", prefix=namespace.prefix) as up,
+    ):
+        namespace.drop("meta length > 1300")
+        yield namespace, up
+
+
+ASKS = "does an echo server listen there, and does the path take 1,400 bytes at once? (-l 64 sends less, "
+
+
+@pytest.mark.parametrize("command", ["client", "bench"])
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["udp", "dtls", "tcp"])
+def test_black_hole(hole: tuple[Namespace, Server], command: str, number: int) -> None:
+    """Where nothing comes back of what is large, one line asks of the size too."""
+    namespace, server = hole
+    url = server.listeners[number].url
+    words = [command, url, "-n", "1", "-w", "100ms", "-l", SIZE, "--quiet", *(["-k"] if number == 1 else [])]
+    done = netecho(*words, prefix=namespace.prefix)
+    assert done.returncode == 1
+    what = "1 exchange came to nothing (timeout); " if command == "bench" else ""
+    assert done.stderr.decode() == f"netecho: no reply from {url}: {what}{ASKS}-w waits longer)\n"
+
+
+def test_black_hole_of_a_pipe(hole: tuple[Namespace, Server]) -> None:
+    """It asks so of what a pipe has sent, too."""
+    namespace, server = hole
+    words = ["client", server.listeners[0].url, "-w", "100ms", "-l", SIZE]
+    done = netecho(*words, input=bytes(2800), prefix=namespace.prefix)
+    assert done.returncode == 1
+    asks = ASKS.replace("an echo server listen there", "a server listen").replace("less, ", "less)")
+    assert done.stderr.decode() == f"netecho: no reply: none of 2 datagrams came back; {asks}\n"

@@ -34,7 +34,7 @@ from netecho.services.handshake import explain_refusal
 from netecho.services.intervals import OnInterval, OnProgress
 from netecho.services.loaded_latency import LoadedLatencyRun
 from netecho.services.routing import find_route
-from netecho.services.silence import unheard
+from netecho.services.silence import unanswered, unheard
 from netecho.services.worker_bench import BenchWorkers
 from netecho.services.workers import OnWorker
 
@@ -129,6 +129,8 @@ def run(
                 write_out(f"netecho: {refused}\n", sys.stderr)
         if not plan.embedded and (nobody := unheard(plan.target, summary)) is not None:
             write_out(f"netecho: {nobody}\n", sys.stderr)
+        elif [*summary.errors] == ["timeout"] and (silence := unanswered(plan.target, summary)) is not None:
+            write_out(f"netecho: {silence}\n", sys.stderr)
         status = exit_status(summary, adapter.kind)
         if server is not None and server.death is not None:
             write_out(f"netecho: {server.death}\n", sys.stderr)

@@ -51,8 +51,9 @@ from netecho.services.opening import Opening
 from netecho.services.probing import ProbeRun
 from netecho.services.resolving import connect_failure
 from netecho.services.routing import find_route
+from netecho.services.silence import DATAGRAM_SIZE
 from netecho.services.standardio import BLOCK
-from netecho.services.talking import DATAGRAM_SIZE, DatagramPipe, StreamPipe
+from netecho.services.talking import DatagramPipe, StreamPipe
 
 LAST_ECHOES_NS = SECOND
 """How long a conversation that was ended waits for the echoes that are still to come."""

@@ -180,7 +180,7 @@ class ProbeBooks:
         target = self._plan.target
         if self.recorder.statuses:
             return NoReplyError(f"no echo from {target}: it answers with {', '.join(self.recorder.statuses)}")
-        return silence(target)
+        return silence(target, self._payload.size)
 
     def summary(
         self,

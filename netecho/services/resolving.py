@@ -193,9 +193,10 @@ def connect_failure(failure: Failure, target: Target, opening: Opening | None = 
     if refused:
         return RefusedError(f"{what} refused: {_nothing_listens(target)}")
     if isinstance(error, _TIMED_OUT) and opening is not None and opening.connected_ns is not None:
+        takes = ", and does the path take large packets" if target.secure else ""  # certificates fill them
         return ConnectTimeoutError(
             f"{what} timed out: the other end accepted it, and then fell silent; does it speak "
-            f"{target.scheme} on that port? Or wait longer with -w"
+            f"{target.scheme} on that port{takes}? Or wait longer with -w"
         )
     if isinstance(error, _TIMED_OUT):
         return ConnectTimeoutError(

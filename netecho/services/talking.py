@@ -26,10 +26,9 @@ from netecho.measure.humanise import count
 from netecho.protocols._contract import Answer, Receipt
 from netecho.protocols._tls import TruncationError
 from netecho.services.failures import explain_loss
+from netecho.services.silence import question
 from netecho.services.standardio import InputProducer, OutputConsumer
 
-DATAGRAM_SIZE: Final = 1024
-"""Bytes of standard input in a datagram unless told otherwise: no path's MTU is too small for it."""
 WINDOW: Final = 16
 """Datagrams under way at a time, so that no socket's buffer overflows."""
 _OVERTAKEN: Final = 3
@@ -201,6 +200,8 @@ class DatagramPipe(_Piped):
         self._under_way: collections.deque[bytes] = collections.deque()
         self._all_read = False
         self._messages_sent = 0
+        self._largest = 0
+        """Bytes in the largest of them."""
         self._messages_received = 0
         self._refused: collections.Counter[str] = collections.Counter()
         """Messages that the other end has refused, by the status of its answer."""
@@ -213,6 +214,7 @@ class DatagramPipe(_Piped):
         """Send a block of standard input."""
         self._messages_sent += 1
         self.sent += len(data)
+        self._largest = max(self._largest, len(data))
         self._under_way.append(data)
         self.transport.write(data)
         if len(self._under_way) >= WINDOW:
@@ -304,7 +306,8 @@ class DatagramPipe(_Piped):
             return NoReplyError(f"no reply to {lost} of {messages}; wait longer with -w")
         datagrams = count(self._messages_sent, "datagram")
         if self._messages_received == 0:
-            return NoReplyError(f"no reply: none of {datagrams} came back; does a server listen?")
+            asked = question("a server listen", self._largest)
+            return NoReplyError(f"no reply: none of {datagrams} came back; {asked}")
         return NoReplyError(f"{lost} of {datagrams} did not come back")
 
     def finish(self, error: Exception | None = None) -> None:
