@@ -784,3 +784,18 @@ def test_no_name_is_no_sni() -> None:
     """An empty name, as of a variable that is not set, is not taken for none."""
     with pytest.raises(UsageError, match="--sni '' is no name"):
         ClientTLS(server_name="")
+
+
+@pytest.mark.parametrize(
+    ("host", "authority", "url"),
+    [
+        ("echo.example", "echo.example:80", "ws://echo.example:80/a"),
+        ("fe80::1", "[fe80::1]:80", "ws://[fe80::1]:80/a"),
+        ("fe80::1%eth0", "[fe80::1]:80", "ws://[fe80::1%eth0]:80/a"),
+    ],
+)
+def test_zone(host: str, authority: str, url: str) -> None:
+    """The zone of an address is shown, as it must be given, and never sent (RFC 6874 section 4)."""
+    target = Target("ws", "ws", host=host, port=80, resource="/a")
+    assert (target.authority, target.remote_url) == (authority, f"ws://{authority}/a")
+    assert str(target) == url

@@ -276,8 +276,8 @@ def test_datagrams_at_a_link_local_address() -> None:
             assert peer.recv(10) == b"nearby"
 
 
-@pytest.mark.parametrize("scheme", ["udp", "dtls", "stamp", "quic"])
-def test_client_of_datagrams_at_a_link_local_address(scheme: str) -> None:
+@pytest.mark.parametrize("scheme", ["tcp", "udp", "dtls", "stamp", "quic", "http", "ws", "http3"])
+def test_client_at_a_link_local_address(scheme: str) -> None:
     """An address with a zone can be talked to, and be what is talked from."""
     host = _link_local_address()
     with Server(f"{scheme}://[{host}]:0") as server:

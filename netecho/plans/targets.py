@@ -135,12 +135,23 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """Host and port as a URL has them (RFC 3986 section 3.2), an IPv6 address in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        """Host and port as a URL has them that goes to the other end (RFC 3986 section 3.2).
+
+        An IPv6 address stands in brackets, and without its zone, which has a meaning on this machine alone
+        (RFC 6874 section 4).
+        """
+        return self._authority(self.host.partition("%")[0])
+
+    def _authority(self, host: str) -> str:
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    @property
+    def remote_url(self) -> str:
+        """The URL as it goes to the other end."""
+        return f"{self.scheme}://{self.authority}{self.resource}"
 
     def __str__(self) -> str:
         """Return the URL, as `Location.parse` takes it."""
         if self.path is not None:
             return f"{self.scheme}:{self.path}"
-        return f"{self.scheme}://{self.authority}{self.resource}"
+        return f"{self.scheme}://{self._authority(self.host)}{self.resource}"

@@ -79,7 +79,7 @@ class WebSocketExchanger(Protocol):
         self._fields = [(name, value) for name, value in fields if name.lower() != _SUBPROTOCOL]
         self._host = host
         self._protocol = ClientWire(
-            parse_uri(str(target)),
+            parse_uri(target.remote_url),
             extensions=extensions,
             subprotocols=[
                 Subprotocol(word.strip())
