@@ -142,7 +142,7 @@ def unbound(cause: OSError) -> error.CannotListenError:
         (error.ConnectError(errno.EHOSTUNREACH), REMOTE, UnreachableError, "no route"),
         (OSError(errno.ENETUNREACH, ""), REMOTE, UnreachableError, "no route"),
         (error.ConnectError(errno.EACCES), PATH, ConnectError, "does not permit"),
-        (OSError(errno.EACCES, ""), REMOTE, ConnectError, "a broadcast address, or a firewall"),
+        (OSError(errno.EACCES, ""), REMOTE, ConnectError, "a firewall refuses it, or it"),
         (error.ConnectError(errno.EMFILE), REMOTE, NoFileError, "ulimit -n"),
         (error.ConnectBindError(errno.EMFILE), REMOTE, NoFileError, "too many open files"),
         (error.ConnectError(errno.EADDRNOTAVAIL), REMOTE, NoPortError, "use fewer connections"),

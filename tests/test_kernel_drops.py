@@ -9,6 +9,7 @@ from tests.namespaces import Namespace
 from tests.servers import Server, netecho
 
 DROPPED = "numgen random mod 10 == 0"
+PROHIBITED = "reject with icmpx type admin-prohibited"
 
 
 @pytest.mark.parametrize("way", ["dport", "sport"])
@@ -28,19 +29,20 @@ def test_kernel_drops(way: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "reactor", "says"),
+    ("host", "verdict", "reactor", "says"),
     [
-        ("reject", "fast", "refused: nothing listens there"),
-        ("reject with icmpx type admin-prohibited", "fast", "failed: there is no route to it"),
-        ("reject", "epoll", "failed: it was turned away, by a firewall perhaps"),
+        ("127.0.0.1", "reject", "fast", "refused: nothing listens there"),
+        ("127.0.0.1", PROHIBITED, "fast", "failed: there is no route to it, or a firewall says so"),
+        ("[::1]", PROHIBITED, "fast", "failed: a firewall refuses it"),
+        ("127.0.0.1", "reject", "epoll", "failed: it was turned away, by a firewall perhaps"),
     ],
 )
-def test_firewall_that_answers(verdict: str, reactor: str, says: str) -> None:
+def test_firewall_that_answers(host: str, verdict: str, reactor: str, says: str) -> None:
     """A connection that a firewall turns away fails at once, and for the reason that it gives."""
+    url = f"tcp://{host}:8000"
     with Namespace() as namespace:
         namespace.drop("tcp dport 8000", verdict)
-        flags = ["-n", "1", "-w", "30s", "--reactor", reactor]
-        done = netecho("client", "127.0.0.1", "8000", *flags, prefix=namespace.prefix)
+        done = netecho("client", url, "-n", "1", "-w", "30s", "--reactor", reactor, prefix=namespace.prefix)
     assert done.returncode == 1
-    assert f"netecho: connection to tcp://127.0.0.1:8000 {says}" in done.stderr.decode()
+    assert f"netecho: connection to {url} {says}" in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1

@@ -203,13 +203,15 @@ def connect_failure(failure: Failure, target: Target, opening: Opening | None = 
             f"{what} timed out: no answer came; check the address and firewalls, or wait longer with -w"
         )
     if isinstance(error, twisted_error.NoRouteError) or number in _UNREACHABLE:
-        return UnreachableError(f"{what} failed: there is no route to it; check the address and the network")
+        return UnreachableError(
+            f"{what} failed: there is no route to it, or a firewall says so; check the address and network"
+        )
     if isinstance(error, (twisted_error.UnknownHostError, twisted_error.DNSLookupError)):
         return ResolveError(f"{target.host} has no address: check the name, and that name resolution works")
     if target.path is not None and number == errno.ENOENT:
         return RefusedError(f"{what} failed: there is no socket; start one with: netecho serve {target}")
-    if target.path is None and number == errno.EACCES:  # connect(2) has it for these two alone
-        return ConnectError(f"{what} failed: it is a broadcast address, or a firewall here refuses it")
+    if target.path is None and number == errno.EACCES:  # connect(2) has it for these two alone, and ICMPv6
+        return ConnectError(f"{what} failed: a firewall refuses it, or it is a broadcast address")
     if number in (errno.EACCES, errno.EPERM):
         return ConnectError(f"{what} failed: the system does not permit it; check permissions and firewalls")
     if _is_link_local(target.host) and (number == errno.EINVAL or isinstance(error, socket.gaierror)):
