@@ -166,6 +166,7 @@ def test_key_without_certificate() -> None:
         ({"source": "host"}, "not an IP address"),
         ({"source": "::1", "family": Family.IPV4}, "IPv4"),
         ({"source": "127.0.0.1", "family": Family.IPV6}, "IPv6"),
+        ({"source": "fe80::1"}, "goes with an interface of this machine, as in fe80::1%eth0"),
     ],
 )
 def test_socket_options_refused(options: dict[str, object], reason: str) -> None:

@@ -78,12 +78,15 @@ class SocketOptions:
             raise UsageError(f"--ttl {self.ttl} is not between 1 and 255")
         check_mtu(self.mtu)
         if self.source is not None:
+            bare, zone, _ = self.source.partition("%")
             try:
-                version = ipaddress.ip_address(self.source.partition("%")[0]).version
+                address = ipaddress.ip_address(bare)
             except ValueError:
                 raise UsageError(f"--source {self.source!r} is not an IP address") from None
-            if self.family is not Family.ANY and self.family != f"ipv{version}":
+            if self.family is not Family.ANY and self.family != f"ipv{address.version}":
                 raise UsageError(f"--source {self.source} is not an IPv{self.family[-1]} address")
+            if address.version == 6 and address.is_link_local and not zone:
+                raise UsageError(f"--source {bare} goes with an interface of this machine, as in {bare}%eth0")
 
 
 def check_mtu(mtu: int | None) -> None:
