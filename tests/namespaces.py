@@ -50,9 +50,16 @@ class Namespace:
         """Change its addresses, links or routes, as `man 8 ip` says."""
         _do(self._ip, "-n", self.name, *words)
 
-    def forward(self) -> None:
-        """Have its system pass on what is for others."""
-        _do(*self.prefix, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+    def nearby(self, link: str) -> str:
+        """Return the link-local address of a link."""
+        (found,) = json.loads(
+            _do(self._ip, "-n", self.name, "--json", "-6", "address", "show", "dev", link, "scope", "link")
+        )
+        return str(found["addr_info"][0]["local"])
+
+    def set(self, variable: str, value: int) -> None:
+        """Set a variable of its network's."""
+        _do(*self.prefix, "sh", "-c", f"echo {value} > /proc/sys/net/{variable}")
 
     def drop(self, rule: str, verdict: str = "drop") -> None:
         """Have the system drop, and count, what comes in and matches; or do else with it."""
@@ -97,9 +104,10 @@ class Path:
         with contextlib.ExitStack() as made:
             for one in (self.client, self.router, self.server):
                 made.enter_context(one)
+                one.set("ipv6/conf/default/accept_dad", 0)  # addresses are there at once
             self._link(self.client, "192.0.2.2", "192.0.2.1", 1500)
             self._link(self.server, self.HOST, "192.0.2.129", self._mtu)
-            self.router.forward()
+            self.router.set("ipv4/ip_forward", 1)
             self._made = made.pop_all()
         return self
 

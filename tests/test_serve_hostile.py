@@ -19,6 +19,7 @@ from twisted.internet.pollreactor import PollReactor
 from twisted.internet.selectreactor import SelectReactor
 
 from netecho.services import running
+from tests.namespaces import Path
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho, receive_exactly
 
 MIB = 1 << 20
@@ -286,3 +287,18 @@ def test_client_at_a_link_local_address(scheme: str) -> None:
         assert (done.returncode, done.stderr) == (0, b"")
         done = netecho("client", "-n", "1", "--reactor", "epoll", *trust, server.listener.url)
         assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("scheme", ["udp", "dtls", "stamp", "quic"])
+def test_neighbour(scheme: str) -> None:
+    """A server at all addresses answers a peer at a link-local one on the link that it is on.
+
+    The other links of the server's machine have the same prefix, and are in the way unless the zone counts.
+    """
+    with Path(mtu=1500) as path, Server(f"{scheme}://[::]:0", prefix=path.router.prefix) as server:
+        port = server.listener.url.rpartition(":")[2]
+        for peer, link in ((path.client, "to-c"), (path.server, "to-s")):
+            url = f"{scheme}://[{path.router.nearby(link)}%eth0]:{port}"
+            trust = [] if server.listener.ca is None else ["-k"]
+            done = netecho("client", "-n", "1", "-w", "2s", *trust, url, prefix=peer.prefix)
+            assert (done.returncode, done.stderr) == (0, b"")

@@ -19,6 +19,8 @@ from twisted.internet import udp
 from twisted.internet.protocol import DatagramProtocol
 from typing_extensions import override
 
+from netecho.protocols._sockets import socket_address
+
 MOST_HOPS: Final = 255
 """TTL or hop limit with which datagrams leave, so that what is left of it tells how many hops they took."""
 _ANCILLARY_SIZE: Final = 256
@@ -89,10 +91,14 @@ class TimedSocket(socket.socket):
                 self._origin = level, kind, _ORIGINS[level, kind](data)
         if not self.received_ns:
             self.received_ns = time.time_ns()
+        if len(address) == 4 and address[3]:  # Twisted keeps no more of it than host and port
+            return datagram, (f"{address[0].partition('%')[0]}%{address[3]}", address[1])
         return datagram, address
 
     def sendto(self, datagram: bytes, address: Any) -> int:  # type: ignore[override]
         """Send a datagram, from where the last one received was sent if there is a choice."""
+        if "%" in address[0]:
+            address = socket_address(*address[:2])
         if self._origin is not None:
             try:
                 return self.sendmsg([datagram], [self._origin], 0, address)

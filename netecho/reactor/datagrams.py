@@ -44,6 +44,16 @@ def _family_of(host: str) -> socket.AddressFamily | None:
     return socket.AF_INET6 if isIPv6Address(host) else None
 
 
+@lru_cache(PEERS)
+def _with_zone(address: Address) -> Any:
+    """Return a socket address whose zone counts, which Python's sockets would leave out.
+
+    Raises:
+        OSError: this machine has no such zone.
+    """
+    return socket.getaddrinfo(*address, socket.AF_INET6, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST)[0][4]
+
+
 class Received:
     """Datagrams that came together; provides `netecho.reactor.batches.Batch`."""
 
@@ -284,7 +294,7 @@ class Port(udp.Port):
         """Send a datagram at once; see `IUDPTransport.write`."""
         if addr is not None and not self._connectedAddr and _family_of(addr[0]) is self.addressFamily:
             try:
-                return self.socket.sendto(datagram, addr)
+                return self.socket.sendto(datagram, addr if "%" not in addr[0] else _with_zone(addr))
             except OSError:
                 pass  # tried again below, by Twisted, which has exceptions of its own for some
         return super().write(datagram, addr)

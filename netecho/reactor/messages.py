@@ -112,11 +112,12 @@ def _failure() -> OSError:
 
 @lru_cache(PEERS)
 def _address_of(name: bytes) -> Address:
-    """Return the address in a `sockaddr_in` or `sockaddr_in6`."""
+    """Return the address in a `sockaddr_in` or `sockaddr_in6`, with the number of its zone if it has one."""
     port = int.from_bytes(name[2:4], "big")
     if len(name) == _NAME_SIZES[socket.AF_INET]:
         return socket.inet_ntop(socket.AF_INET, name[4:8]), port
-    return socket.inet_ntop(socket.AF_INET6, name[8:24]), port
+    host, zone = socket.inet_ntop(socket.AF_INET6, name[8:24]), int.from_bytes(name[24:28], sys.byteorder)
+    return f"{host}%{zone}" if zone else host, port
 
 
 def column(structures: ctypes.Array[Any], offset: int, code: Literal["I", "L"]) -> memoryview:
