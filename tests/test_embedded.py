@@ -7,6 +7,8 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -16,9 +18,10 @@ from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError, ServerDiedError
 from netecho.plans import Target
+from netecho.services import again
 from netecho.services.embedded import DEATH_TIMEOUT, EmbeddedServer
 from tests.benches import checked, running
-from tests.servers import TIMEOUT
+from tests.servers import ROOT, TIMEOUT
 from tests.test_worker_serve import Spawning
 
 
@@ -130,3 +133,37 @@ def test_killed_before_it_listens() -> None:
         "the server of our own did not start: it was killed by SIGSEGV"
     ]
     assert server.death is None
+
+
+def test_modules_of_others(tmp_path: pathlib.Path) -> None:
+    """What lies in the current directory is not run, by the program or by the processes that it starts."""
+    (tmp_path / "random.py").write_text("raise SystemExit(7)")
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "netecho", "bench", "-n", "20", "-c", "2", "--workers", "2"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(("path", "safe"), [(["", "/lib"], False), (["/lib"], True)])
+def test_where_modules_are_looked_for(path: list[str], safe: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child finds the netecho that started it: also one in the current directory, if it was found there."""
+    monkeypatch.setattr(sys, "path", path)
+    assert ("-P" in again.command("serve")) == safe
+    monkeypatch.setattr(sys, "path", [os.getcwd(), "/lib"])
+    assert again.command("worker") == [sys.executable, "-m", "netecho", "worker"]
+
+
+def test_no_current_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has been removed is not looked in."""
+
+    def removed() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "getcwd", removed)
+    monkeypatch.setattr(sys, "path", ["/lib"])
+    assert "-P" in again.command("worker")

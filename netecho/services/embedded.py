@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -17,6 +16,7 @@ from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError, ServerDiedError
 from netecho.plans import ReactorName, Target
+from netecho.services import again
 from netecho.services.workers import ENDED_WELL, how_it_ended
 
 START_TIMEOUT: Final = 15.0
@@ -78,9 +78,9 @@ class EmbeddedServer(ProcessProtocol):
         if self._reactor_name is not None:
             words += ["--reactor", self._reactor_name]
         words += self._flags
-        command = [sys.executable, "-m", "netecho", "serve", "--exit-with-stdin", "--json-stream", *words]
+        command = again.command("serve", "--exit-with-stdin", "--json-stream", *words)
         try:
-            self._reactor.spawnProcess(self, sys.executable, command, os.environ)
+            self._reactor.spawnProcess(self, command[0], command, os.environ)
         except OSError as error:
             raise NetechoError(
                 f"the server of our own did not start: it was refused by the system: {error.strerror}"

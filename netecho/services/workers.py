@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.errors import UsageError, is_debugging
+from netecho.services import again
 
 START_TIMEOUT: Final = 30.0
 """Seconds that a worker may take from its start until it has something to say."""
@@ -124,8 +124,8 @@ class Worker(ProcessProtocol):
         """
         files: dict[int, Any] = {0: "w", 1: "r", 2: 2 if is_debugging() else "r"}
         files.update(enumerate(descriptors, FIRST_DESCRIPTOR))
-        command = [sys.executable, "-m", "netecho", "worker"]
-        self._reactor.spawnProcess(self, sys.executable, command, os.environ, childFDs=files)
+        command = again.command("worker")
+        self._reactor.spawnProcess(self, command[0], command, os.environ, childFDs=files)
         self.pid = self.transport.pid
         self.tell(order)
 
