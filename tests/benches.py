@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import re
 import socket
 import subprocess
 import threading
@@ -64,11 +65,20 @@ def told(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def bench(
-    *words: str, status: int = 0, prefix: Sequence[str] = (), root: pathlib.Path = ROOT
+    *words: str,
+    status: int = 0,
+    is_answered: bool = True,
+    prefix: Sequence[str] = (),
+    root: pathlib.Path = ROOT,
 ) -> dict[str, Any]:
-    """Run a bench to its end, by another command if there is a prefix; return its result."""
+    """Run a bench to its end, by another command if there is a prefix; return its result.
+
+    If it is not answered at all, one line asks why; else nothing is said.
+    """
     done = netecho("bench", *words, "--quiet", "--json", "-", prefix=prefix, root=root)
-    assert (done.returncode, done.stderr) == (status, b""), done.stdout.decode()
+    assert done.returncode == status, done.stdout.decode()
+    says = b"" if is_answered else b"netecho: no reply from [^\n]+\n"
+    assert re.fullmatch(says, done.stderr), done.stderr.decode()
     return checked(json.loads(done.stdout))
 
 

@@ -109,7 +109,7 @@ def test_nothing_came_back(tmp_path: pathlib.Path) -> None:
     """Seconds without echoes are in it, empty."""
     path = tmp_path / "a.hlog"
     with serving(ignore) as url:
-        bench(url, "-q", "20", "-z", "1s", "-w", "500ms", "--hdr-log", str(path), status=1)
+        bench(url, "-q", "20", "-z", "1s", "-w", "500ms", "--hdr-log", str(path), status=1, is_answered=False)
     assert sum(one.get_total_count() for one in read(path)[None]) == 0
 
 

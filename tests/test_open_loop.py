@@ -179,7 +179,8 @@ def test_pipeline() -> None:
 def test_never_left() -> None:
     """What waits when nothing is left to carry it is in no count of exchanges."""
     with serving(ignore) as url:
-        result = bench(url, "-q", "100", "-z", "1h", "-w", "300ms", "--no-reconnect", status=1)
+        words = ["-q", "100", "-z", "1h", "-w", "300ms", "--no-reconnect"]
+        result = bench(url, *words, status=1, is_answered=False)
     counts, instrument = result["exchanges"], result["instrument"]
     assert (counts["sent"], counts["lost"], counts["errors"]) == (1, 1, {"timeout": 1})
     assert instrument["unsent"] == instrument["held_back"] == instrument["due"] - 1 > 0
@@ -224,7 +225,7 @@ def test_a_connection_that_is_lost() -> None:
 def test_datagrams_wait_for_nothing() -> None:
     """With no echo at all every one leaves, and is lost by its timeout."""
     with serving(ignore, "udp") as url:
-        result = bench(url, "-q", "1k", "-n", "200", "-w", "300ms", status=1)
+        result = bench(url, "-q", "1k", "-n", "200", "-w", "300ms", status=1, is_answered=False)
     assert result["exchanges"]["sent"] == result["exchanges"]["lost"] == 200
     assert result["instrument"]["held_back"] == 0
 
@@ -232,7 +233,8 @@ def test_datagrams_wait_for_nothing() -> None:
 def test_max_in_flight() -> None:
     """Beyond it datagrams are held back, until others have come or been given up."""
     with serving(ignore, "udp") as url:
-        result = bench(url, "-q", "1k", "-n", "30", "-w", "500ms", "--max-in-flight", "10", status=1)
+        words = ["-q", "1k", "-n", "30", "-w", "500ms", "--max-in-flight", "10"]
+        result = bench(url, *words, status=1, is_answered=False)
     assert result["exchanges"]["sent"] == result["exchanges"]["lost"] == 30
     assert result["instrument"]["held_back"] == 20
 

@@ -95,17 +95,16 @@ def test_more_connections_than_descriptors(tmp_path: pathlib.Path) -> None:
 
     with Server(f"unix:{tmp_path / 'echo'}", "--workers", "2", "-v", preexec_fn=limit) as server:
         with contextlib.ExitStack() as stack:
-            peers = [stack.enter_context(server.listener.connect()) for _ in range(200)]
-            for peer in peers:
+            served = refused = 0
+            while served < 80 or refused < 20:  # one that has room takes some of what the other would refuse
+                peer = stack.enter_context(server.listener.connect())
+                answer = b""
                 with contextlib.suppress(ConnectionError):
                     peer.sendall(b"?")
-            answers = []
-            for peer in peers:
-                try:
-                    answers.append(peer.recv(1))
-                except ConnectionError:
-                    answers.append(b"")
-            assert 80 <= answers.count(b"?") < 128
+                    answer = peer.recv(1)
+                served += answer == b"?"
+                refused += answer == b""
+            assert served < 128
         have_room: set[int] = set()
         while len(have_room) < 2:
             have_room.add(server.wait_for("disconnected")["worker"])
