@@ -19,7 +19,9 @@ def served() -> Iterator[tuple[Path, Server]]:
     """Serve datagrams beyond a router that says of the larger ones that they do not fit (RFC 1191)."""
     with (
         Path(mtu=1300) as path,
-        Server(f"udp://{path.HOST}:0", f"dtls://{path.HOST}:0", prefix=path.server.prefix) as server,
+        Server(
+            *(f"{scheme}://{path.HOST}:0" for scheme in ("udp", "dtls", "stamp")), prefix=path.server.prefix
+        ) as server,
     ):
         yield path, server
 
@@ -32,11 +34,11 @@ def way(served: tuple[Path, Server]) -> tuple[list[str], list[str]]:
     return path.client.prefix, [listener.url for listener in server.listeners]
 
 
-@pytest.mark.parametrize("number", [0, 1], ids=["udp", "dtls"])
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["udp", "dtls", "stamp"])
 def test_probes(way: tuple[list[str], list[str]], number: int) -> None:
     """A router's word costs the probe that it is of, and the system divides those that follow."""
     prefix, urls = way
-    words = ["-n", "3", "-i", "20ms", "-w", "300ms", "-l", SIZE, *(["-k"] if number else [])]
+    words = ["-n", "3", "-i", "20ms", "-w", "300ms", "-l", SIZE, *(["-k"] if number == 1 else [])]
     done = netecho("client", *words, urls[number], prefix=prefix)
     assert (done.returncode, done.stderr) == (0, b"")
     assert re.findall(rb"seq=([0-9]+) lost", done.stdout) == [b"0"]

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet import udp
 from twisted.internet.protocol import DatagramProtocol
 from typing_extensions import override
 
 from netecho.protocols._sockets import socket_address
+from netecho.reactor.enduring import EnduringPort
 
 MOST_HOPS: Final = 255
 """TTL or hop limit with which datagrams leave, so that what is left of it tells how many hops they took."""
@@ -121,7 +121,7 @@ _ORIGINS: Final[dict[tuple[int, int], Callable[[bytes], bytes]]] = {
 the address, without the interface, as the answer may have to leave by another one."""
 
 
-class TimedPort(udp.Port):
+class TimedPort(EnduringPort):
     """A UDP port on such a socket."""
 
     socket: TimedSocket
@@ -129,7 +129,7 @@ class TimedPort(udp.Port):
 
     @override
     def createInternetSocket(self) -> TimedSocket:
-        """See `udp.Port.createInternetSocket`."""
+        """See `twisted.internet.udp.Port.createInternetSocket`."""
         made = TimedSocket(self.addressFamily, self.socketType)
         made.setblocking(False)
         return made

@@ -19,6 +19,7 @@ from twisted.python import log
 
 from netecho.reactor.batches import Address
 from netecho.reactor.destinations import AddressedMessages, note_destinations
+from netecho.reactor.enduring import EnduringPort
 from netecho.reactor.messages import BATCH, LARGEST, LARGEST_SUM, PEERS, Messages, available, segments
 
 TURN: Final = 256
@@ -146,7 +147,7 @@ class Received:
                 start += 1
 
 
-class Port(udp.Port):
+class Port(EnduringPort):
     """A UDP port. The reactor calls it without making a log context first."""
 
     longest_segment = 0
@@ -210,34 +211,6 @@ class Port(udp.Port):
             self._failed_to_receive(failure)
         finally:
             shelf.append(messages)
-
-    def _failed_to_receive(self, failure: OSError) -> None:
-        """Go on, if it is no more than that nothing is there, or something that the peer's way sent word of.
-
-        A router may have no way for a datagram as large as one that was sent (RFC 1191: fragmentation
-        needed): that one is lost, and the system divides the next, so that there is nothing to do.
-        """
-        if failure.errno == errno.ECONNREFUSED:
-            if self._connectedAddr:
-                self.protocol.connectionRefused()
-        elif failure.errno not in (errno.EAGAIN, errno.EMSGSIZE):
-            raise failure
-
-    def meet_error(self) -> bool:
-        """Take the socket's error; return whether that is all there is to do about it.
-
-        If it is an ICMP port unreachable, the protocol of a connected port is told so.
-        """
-        number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number in (0, errno.EMSGSIZE):  # a write of ours has met it since, or it is of no consequence
-            return True
-        if number != errno.ECONNREFUSED or not self._connectedAddr:
-            return False
-        try:
-            self.protocol.connectionRefused()
-        except BaseException:
-            log.err()
-        return True
 
     def _read_batch(self, messages: Messages) -> None:
         if self.maxThroughput > 0:

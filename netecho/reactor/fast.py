@@ -18,6 +18,7 @@ from twisted.internet.main import installReactor
 from twisted.python import log
 
 from netecho.reactor import datagrams, streams, unixstreams
+from netecho.reactor.enduring import EnduringPort
 from netecho.reactor.logcontext import TurnContext, with_present_context
 from netecho.reactor.outgoing import Outgoing
 from netecho.reactor.timers import Alarm
@@ -229,7 +230,7 @@ class FastReactor(EPollReactor):
         firewall or a router has given, for which Twisted does not ask.
         """
         is_alone = event & EPOLLERR and not event & EPOLLIN
-        refused = is_alone and isinstance(selectable, (datagrams.Port, streams.Client))
+        refused = is_alone and isinstance(selectable, (EnduringPort, streams.Client))
         if not (refused and selectable.meet_error()):
             super()._doReadOrWrite(selectable, fd, event)
 
