@@ -363,6 +363,19 @@ def test_multicast_port(reactor: Any, peers: Peers) -> None:
 # What ours does better.
 
 
+def test_no_room_for_what_goes_to_a_zone(fast: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is not that of an address without its zone, which the system does not take."""
+    port = listen(fast, Recorder(), "::1")
+
+    def sendto(_: bytes, address: Any) -> int:
+        number = errno.EAGAIN if address[3:] == (1,) else errno.EINVAL
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(port, "socket", mock.Mock(wraps=port.socket, sendto=sendto))
+    with pytest.raises(BlockingIOError):
+        port.write(b"there", ("fe80::1%1", 9))
+
+
 def test_refused_while_idle(fast: Any) -> None:
     """A connected port that is waiting when the ICMP message comes is told, and stays open."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:

@@ -10,7 +10,8 @@ import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 Address = tuple[str, int]
-"""Host and port, as `DatagramProtocol.datagramReceived` is given them: without flow and zone."""
+"""Host and port, as `DatagramProtocol.datagramReceived` is given them: without flow. Where the reactor
+receives so, the host of a link-local address has the number of its zone behind it (`fe80::1%2`)."""
 
 
 class Batch(typing.Protocol):

@@ -267,7 +267,9 @@ class Port(EnduringPort):
         """Send a datagram at once; see `IUDPTransport.write`."""
         if addr is not None and not self._connectedAddr and _family_of(addr[0]) is self.addressFamily:
             try:
-                return self.socket.sendto(datagram, addr if "%" not in addr[0] else _with_zone(addr))
+                if "%" in addr[0]:
+                    addr = _with_zone(addr)
+                return self.socket.sendto(datagram, addr)
             except OSError:
                 pass  # tried again below, by Twisted, which has exceptions of its own for some
         return super().write(datagram, addr)
