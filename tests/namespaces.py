@@ -67,10 +67,6 @@ class Namespace:
         _do(*self.prefix, self._nft, "add chain inet loss input { type filter hook input priority 0; }")
         _do(*self.prefix, self._nft, f"add rule inet loss input {rule} counter {verdict}")
 
-    def set_ipv4(self, name: str, value: int) -> None:
-        """Set what the system there does in IPv4 (net.ipv4 in sysctl)."""
-        _do(*self.prefix, "/bin/sh", "-ec", 'echo "$1" > "/proc/sys/net/ipv4/$0"', name, str(value))
-
     def dropped(self) -> int:
         """Return how many packets the rule has dropped."""
         listed = json.loads(_do(*self.prefix, self._nft, "--json", "list chain inet loss input"))

@@ -26,7 +26,7 @@ def test_vanished_peers(words: list[str]) -> None:
     """Either end of a connection that is silent learns that the other one is gone."""
     with Namespace() as namespace:
         for name, value in TIMES.items():
-            namespace.set_ipv4(name, value)
+            namespace.set(f"ipv4/{name}", value)
         with Server(*words, "-v", prefix=namespace.prefix) as server:
             listener = server.listener
             trust = [] if listener.ca is None else ["--cacert", listener.ca]
