@@ -37,11 +37,11 @@ class Line:
     Args:
         clock: to be turned by hand.
         identity: the server's certificate.
-        speaks: called with this when the handshake is complete for the server, or as soon as it can send.
-        at_once: the latter.
+        at_once: what it says, after its settings, as soon as it can send; `None`: it sends its settings when
+            the handshake is complete for it.
     """
 
-    def __init__(self, clock: Clock, identity: Any, *, at_once: bool = False) -> None:
+    def __init__(self, clock: Clock, identity: Any, *, at_once: bytes | None = None) -> None:
         self.clock = clock
         self._at_once = at_once
         self._settings = QuicConfiguration(is_client=False, alpn_protocols=["h3"])
@@ -86,8 +86,9 @@ class Line:
                 self.server.receive_datagram(datagram, CLIENT, now)
             if self.server is None:
                 continue
-            if self.http is None and self._at_once and self.server.tls is not None:
+            if self.http is None and self._at_once is not None and self.server.tls is not None:
                 self.http = H3Connection(self.server)
+                self.control(self._at_once)
             while (event := self.server.next_event()) is not None:
                 if self.http is None and isinstance(event, HandshakeCompleted):
                     self.http = H3Connection(self.server)
@@ -119,7 +120,7 @@ class Line:
 class Pair:
     """A client, and each of its connections."""
 
-    def __init__(self, *, at_once: bool = False) -> None:
+    def __init__(self, *, at_once: bytes | None = None) -> None:
         self.clock = Clock()
         self._context = tls.for_server(ServerTLS(), {"localhost"})
         self._line = functools.partial(Line, self.clock, self._context.identity, at_once=at_once)
@@ -132,7 +133,9 @@ class Pair:
         (self.client,) = opened
 
     def _connected(self, link: ClientLink) -> HTTP3Exchanger:
-        return HTTP3Exchanger(link, self._reply, self.lost.append, self._reopen)
+        client = HTTP3Exchanger(link, self._reply, self.lost.append, self._reopen)
+        assert not self.lost  # by nobody who has it
+        return client
 
     def _reopen(self) -> Deferred[ClientLink]:
         self.lines.append(self._line())
@@ -165,7 +168,7 @@ class Pair:
 
 def test_server_that_speaks_at_once() -> None:
     """What a server says before the handshake is complete for it is heard as what it says later."""
-    with Pair(at_once=True) as pair:
+    with Pair(at_once=b"") as pair:
         settings = pair.client._http.received_settings
         assert settings is not None
         assert settings[Setting.QPACK_MAX_TABLE_CAPACITY] == 4096
@@ -175,6 +178,14 @@ def test_server_that_speaks_at_once() -> None:
         pair.turn()
         [(sequence, payload, _)] = pair.heard
         assert (sequence, payload) == (0, b"message")
+
+
+def test_server_that_says_at_once_what_is_not_http() -> None:
+    """The connection is there first, and is lost then."""
+    with Pair(at_once=b"\x04\x00") as pair:
+        (reason,) = pair.lost
+        assert "What the other end says is not HTTP/3: SETTINGS have already" in str(reason.value)
+        assert pair.line.is_closed
 
 
 def no_head(line: Line) -> Iterator[bytes]:

@@ -91,10 +91,16 @@ class ClientLink(Link):
     def use(self, user: Any) -> None:
         """Set what is told of streams, and of the end: an object with `happened`, `flushed` and `lost`."""
         self._user = user
-        self.wire.withheld = 0
-        early, self._early = self._early, []
-        for event in early:
-            user.happened(event)
+        self.flush_soon()
+
+    def gather(self) -> None:
+        """Tell the user what came before it was there: not at once, as that may bring the end."""
+        user = self._user
+        if self._early and user is not None:
+            early, self._early = self._early, []
+            self.wire.withheld = 0
+            for event in early:
+                user.happened(event)
 
     def _write(self, datagram: bytes, _: object) -> None:
         try:
@@ -120,7 +126,7 @@ class ClientLink(Link):
             self._is_shaken = True
             self.deadline = self.reactor.seconds() + KEEP_ALIVE
             self.flush()  # before anything else: this completes the handshake for the other end
-        elif self._user is not None:
+        elif self._user is not None and not self._early:
             self._user.happened(event)
         elif isinstance(event, StreamDataReceived | StreamReset | StopSendingReceived):
             self._early.append(event)
