@@ -121,6 +121,7 @@ def test_location_of_anything(text: str) -> None:
 hosts = st.one_of(
     st.text(string.ascii_lowercase + string.digits + "-", min_size=1, max_size=20),
     st.ip_addresses().map(str),
+    st.sampled_from(["fe80::1%eth0", "fe80::1%2", "fe80::1%25", "fe80::1%251"]),
 )
 
 

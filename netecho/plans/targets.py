@@ -154,4 +154,5 @@ class Target:
         """Return the URL, as `Location.parse` takes it."""
         if self.path is not None:
             return f"{self.scheme}:{self.path}"
-        return f"{self.scheme}://{self._authority(self.host)}{self.resource}"
+        host = self.host.replace("%25", "%2525", 1)  # else the zone 251 would be read as 1
+        return f"{self.scheme}://{self._authority(host)}{self.resource}"

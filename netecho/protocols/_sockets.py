@@ -114,10 +114,11 @@ def keep_alive(connection: socket.socket) -> None:
     What a port accepts has what the port was given. There is no TCP_USER_TIMEOUT: it would also end
     connections whose peers are there, and do not read.
     """
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, most in _KEEPALIVE:
-        if option is not None and connection.getsockopt(socket.IPPROTO_TCP, option) > most:
-            connection.setsockopt(socket.IPPROTO_TCP, option, most)
+    with contextlib.suppress(OSError):  # it is done without, where the system does not let us
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, most in _KEEPALIVE:
+            if option is not None and connection.getsockopt(socket.IPPROTO_TCP, option) > most:
+                connection.setsockopt(socket.IPPROTO_TCP, option, most)
 
 
 def grow_buffers(port: socket.socket) -> None:
