@@ -550,6 +550,13 @@ def test_writes_to_a_peer_that_has_reset(reactor: Any, link: Link) -> None:
     assert client.told == ["made", "lost"]
 
 
+def is_reset(reason: Any) -> None:
+    """Hold that a connection was lost by a reset, and that its reason says so."""
+    assert reason.type is ConnectionLost
+    assert reason.value.__cause__.errno == errno.ECONNRESET
+    assert str(reason.value).endswith(f": {os.strerror(errno.ECONNRESET)}.")
+
+
 @pytest.mark.parametrize("kind", ["fast", "crowded"])
 @pytest.mark.parametrize("link", [TCP, HALF_TLS], ids=str)
 @pytest.mark.parametrize("writes", [False, True])
@@ -565,10 +572,7 @@ def test_why_the_system_ended_a_connection(kind: str, link: Link, writes: bool) 
             client.transport.write(b"who is there?")
         client.transport.resumeProducing()
         lost(reactor, client)
-    reason: Any = client.reason
-    assert reason.type is ConnectionLost
-    assert reason.value.__cause__.errno == errno.ECONNRESET
-    assert str(reason.value).endswith(f": {os.strerror(errno.ECONNRESET)}.")
+    is_reset(client.reason)
 
 
 @pytest.mark.parametrize("kind", ["fast", "crowded"])
@@ -583,10 +587,7 @@ def test_why_the_system_ended_a_connection_that_is_not_read(kind: str) -> None:
         reactor.iterate(0)
         server.transport.abortConnection()
         lost(reactor, client)
-    reason: Any = client.reason
-    assert reason.type is ConnectionLost
-    assert reason.value.__cause__.errno == errno.ECONNRESET
-    assert str(reason.value).endswith(f": {os.strerror(errno.ECONNRESET)}.")
+    is_reset(client.reason)
 
 
 @plain_link
