@@ -15,7 +15,8 @@ from twisted.internet.protocol import Protocol
 
 from netecho.protocols._contract import Adapter, Exchanger, Kind, OnLost, OnReply, Route
 from netecho.protocols._quic_adapter import QUICAdapter
-from netecho.protocols._quic_client import ClientLink, StreamConversation
+from netecho.protocols._quic_client import ClientLink
+from netecho.protocols._quic_conversation import StreamConversation
 from netecho.protocols._quic_echo import ALPN, EchoPort
 from netecho.protocols._quic_exchanges import StreamsExchanger
 
