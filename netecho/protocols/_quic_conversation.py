@@ -25,7 +25,6 @@ class StreamConversation(Transport):
         self.protocol = protocol
         self._stream: int | None = None
         self._write_ended = False
-        self._read_ended = False
         self._told_of_write_end = False
         self._losing = False
         self._held: list[bytes] | None = None
@@ -111,7 +110,6 @@ class StreamConversation(Transport):
             self.protocol.dataReceived(data)
 
     def _end_of_reading(self) -> None:
-        self._read_ended = True
         half: Any = IHalfCloseableProtocol(self.protocol, None)
         if half is None or self._losing:
             self.loseConnection()
