@@ -11,10 +11,11 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from netecho.measure.counts import Counts
+from netecho.measure.counts import Connections, Counts
 from netecho.measure.histogram import HIGHEST_NS, Histogram
+from netecho.measure.intervals import IntervalSummary
 from netecho.measure.segments import Segment
-from netecho.measure.summary import Connections, IntervalSummary, Summary
+from netecho.measure.summary import Summary
 from netecho.plans import SECOND, BenchPlan, ProbePlan, Target
 
 STARTED = "2026-03-01T12:00:00.123456+00:00"

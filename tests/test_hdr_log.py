@@ -14,8 +14,8 @@ from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
 from netecho.errors import NetechoError, UsageError
-from netecho.measure.counts import Interval
 from netecho.measure.histogram import HIGHEST_NS, Histogram
+from netecho.measure.intervals import Interval
 from netecho.plans import SECOND
 from netecho.rendering.files import GrowingFile, SavedForms
 from netecho.rendering.histogram_log import HistogramLog

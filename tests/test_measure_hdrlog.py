@@ -13,9 +13,9 @@ from hdrh.log import HistogramLogReader, HistogramLogWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.counts import Interval
 from netecho.measure.hdrlog import LEGEND, Entry, Log, entries_of, header, is_log, line, parse, result_of
 from netecho.measure.histogram import HIGHEST_NS, Histogram
+from netecho.measure.intervals import Interval
 from netecho.measure.results import merge_results
 from netecho.plans import SECOND
 from netecho.rendering.schema import result_schema

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.counts import Counts
+from netecho.measure.counts import Connections, Counts
 from netecho.measure.directions import Losses
 from netecho.measure.flow import Flow
 from netecho.measure.flows import FlowSummary, Jitter
@@ -23,7 +23,7 @@ from netecho.measure.recorder import Recorder
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
 from netecho.measure.stalls import Stalls
-from netecho.measure.summary import Connections, Summary
+from netecho.measure.summary import Summary
 from netecho.plans import SECOND
 from tests import samples
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from netecho.measure.intervals import IntervalSummary
 from netecho.measure.pauses import Pauses
-from netecho.measure.summary import IntervalSummary
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from netecho.measure.counts import Counts, Interval
+from netecho.measure.counts import Connections, Counts
 from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
+from netecho.measure.intervals import Interval
 from netecho.measure.merging import Part
 from netecho.measure.prospects import out_of_reach
 from netecho.measure.sending import Sending
 from netecho.measure.slo import Objective
-from netecho.measure.summary import Connections
 from netecho.plans import SECOND, Arrival, BenchPlan, Stage, Target
 
 MS = SECOND // 1000

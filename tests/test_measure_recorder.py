@@ -631,3 +631,14 @@ def test_interval_kept_for_long(closed_loop: bool) -> None:
         intervals.append(recorder.end_interval(0, 5000))
     intervals[0].compact()
     assert intervals[0] == intervals[1]
+
+
+def test_latencies_have_no_empty_distributions() -> None:
+    """A connection in clear has no handshake to speak of."""
+    recorder = Recorder(closed_loop=False)
+    flow = Flow(recorder)
+    flow.replied(flow.sent(0, 10, 64), 30, 64)
+    recorder.setup.took("connect", 7)
+    named = recorder.latencies()
+    assert set(named) == {"response", "service", "connect"}
+    assert (named["response"].maximum, named["service"].maximum) == (30, 20)

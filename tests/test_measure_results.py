@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from netecho.measure.counts import Counts
+from netecho.measure.counts import Connections, Counts
 from netecho.measure.directions import Losses
 from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
+from netecho.measure.intervals import IntervalSummary
 from netecho.measure.oneway import Offset
 from netecho.measure.reflected import Reflected
 from netecho.measure.results import merge_results
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
-from netecho.measure.summary import Connections, IntervalSummary, Summary
+from netecho.measure.summary import Summary
 from netecho.plans import SECOND
 from tests import samples
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.counts import Interval
 from netecho.measure.histogram import Histogram
+from netecho.measure.intervals import Interval
 from netecho.measure.segments import SEGMENTS, Segment, align, segments_of
 
 GRID = 1000

@@ -11,14 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netecho.errors import UsageError
-from netecho.measure.counts import Counts
+from netecho.measure.counts import Connections, Counts
 from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
 from netecho.measure.merging import Part
 from netecho.measure.sending import Sending
 from netecho.measure.slo import Objective, Unit, Verdict
-from netecho.measure.summary import Connections
 from netecho.plans import SECOND
 from netecho.rendering.schema import result_schema
 from tests import samples

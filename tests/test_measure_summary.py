@@ -12,23 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netecho.measure.counts import Counts, Interval
-from netecho.measure.flow import Flow
+from netecho.measure.counts import Connections, Counts
 from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
-from netecho.measure.recorder import Recorder
+from netecho.measure.intervals import Interval, IntervalSummary
 from netecho.measure.segments import Segment
 from netecho.measure.sending import Sending
 from netecho.measure.stalls import Stalls
-from netecho.measure.summary import (
-    LATENCIES,
-    Connections,
-    IntervalSummary,
-    Summary,
-    brief,
-    latencies_of,
-)
+from netecho.measure.summary import LATENCIES, Summary
 from netecho.plans import SECOND, Arrival, BenchPlan, ClientTLS, ProbePlan, Stage, Target
 from netecho.rendering.schema import comparison_schema, result_schema
 from tests import samples, schemas
@@ -341,18 +333,6 @@ def test_an_interval_is_summarised() -> None:
     idle = IntervalSummary.of(Interval(0, 0, 0, 0, Histogram()))
     assert idle.to_json()["response"] is None
     assert idle.exchanges_per_s == 0
-    assert brief(Histogram()) is None
-
-
-def test_latencies_have_no_empty_distributions() -> None:
-    """A connection in clear has no handshake to speak of."""
-    recorder = Recorder(closed_loop=False)
-    flow = Flow(recorder)
-    flow.replied(flow.sent(0, 10, 64), 30, 64)
-    recorder.setup.took("connect", 7)
-    named = latencies_of(recorder)
-    assert set(named) == {"response", "service", "connect"}
-    assert (named["response"].maximum, named["service"].maximum) == (30, 20)
 
 
 def test_more_have_ended_than_were_sent() -> None:

@@ -11,8 +11,8 @@ import os
 import pytest
 
 from netecho.measure.counts import Counts, Outcome
+from netecho.measure.intervals import IntervalSummary
 from netecho.measure.progress import Phase, ProbeReply, Progress
-from netecho.measure.summary import IntervalSummary
 from netecho.plans import SECOND
 from netecho.protocols._contract import Totals
 from netecho.rendering.console import console_on

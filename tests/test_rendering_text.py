@@ -19,11 +19,12 @@ from netecho.measure.directions import Losses
 from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
+from netecho.measure.intervals import IntervalSummary
 from netecho.measure.oneway import Offset
 from netecho.measure.reflected import Reflected
 from netecho.measure.results import merge_results
 from netecho.measure.sending import Sending
-from netecho.measure.summary import IntervalSummary, Summary
+from netecho.measure.summary import Summary
 from netecho.plans import SECOND, Arrival, BenchPlan, Stage, Target
 from netecho.rendering import bars
 from netecho.rendering.console import console_on

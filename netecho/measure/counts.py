@@ -1,17 +1,15 @@
-"""What there is to be counted: exchanges and what becomes of them, in a run or in a stretch of it.
+"""What there is to be counted: exchanges and connections, and what becomes of them.
 
-At any moment: sent = completed + lost + in flight. An echo that comes after its exchange was given up is
-`late`, and its exchange stays lost; one that comes twice is `duplicated`; one overtaken by a later one is
-`reordered` (RFC 4737 section 3); one that differs from what was sent is `corrupted`, and counts as
-completed if it can be told which exchange it answers.
+Of exchanges, at any moment: sent = completed + lost + in flight. An echo that comes after its exchange was
+given up is `late`, and its exchange stays lost; one that comes twice is `duplicated`; one overtaken by a
+later one is `reordered` (RFC 4737 section 3); one that differs from what was sent is `corrupted`, and counts
+as completed if it can be told which exchange it answers.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-
-from netecho.measure.histogram import Histogram
 
 
 class Outcome(enum.Enum):
@@ -69,19 +67,16 @@ class Counts:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Interval:
-    """What happened in one stretch of a run. Times in nanoseconds from the run's start."""
+class Connections:
+    """How many connections were asked for and what became of them, in what is measured."""
 
-    start_ns: int
-    length_ns: int
-    completed: int
-    errors: int
-    response: Histogram
-    service: Histogram | None = None
-    """`None` in a closed loop, where it is the response time."""
-
-    def compact(self) -> None:
-        """Keep it for long, and in little memory: see `Histogram.compact`."""
-        self.response.compact()
-        if self.service is not None:
-            self.service.compact()
+    requested: int
+    opened: int
+    failed: int
+    """Attempts at the start that did not connect."""
+    lost: int = 0
+    """Ended in mid-run by the other end or the network."""
+    reopened: int = 0
+    """After they were lost."""
+    churned: int = 0
+    """Closed in order at the end of their lifetime, and opened anew."""

@@ -23,12 +23,13 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Final
 
-from netecho.measure.counts import Counts, Interval
+from netecho.measure.counts import Connections, Counts
 from netecho.measure.histogram import Histogram
+from netecho.measure.intervals import Interval
 from netecho.measure.merging import Part, summarise
 from netecho.measure.quality import Judgement
 from netecho.measure.segments import align
-from netecho.measure.summary import LATENCIES, Connections, Summary
+from netecho.measure.summary import LATENCIES, Summary
 
 VERSION: Final = "1.3"
 RESPONSE, SERVICE = "response", "service"

@@ -28,10 +28,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from netecho.errors import NoFileError, NoPortError
-from netecho.measure.counts import Counts, Interval
+from netecho.measure.counts import Connections, Counts
 from netecho.measure.flows import MOST_FLOWS, FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
+from netecho.measure.intervals import Interval, IntervalSummary
 from netecho.measure.oneway import OneWay
 from netecho.measure.quality import Judgement, Observed
 from netecho.measure.reading import checked, natural, naturals
@@ -40,14 +41,7 @@ from netecho.measure.reflected import Reflected, delays_of
 from netecho.measure.segments import GRID_NS, align, segments_of
 from netecho.measure.sending import Sending
 from netecho.measure.stalls import Stalls
-from netecho.measure.summary import (
-    LATENCIES,
-    LATENESS,
-    Connections,
-    IntervalSummary,
-    Summary,
-    latencies_of,
-)
+from netecho.measure.summary import LATENCIES, LATENESS, Summary
 from netecho.plans import Mode
 
 DIED: Final = "worker died"
@@ -293,7 +287,7 @@ def _one_way(every: Sequence[OneWay]) -> OneWay | None:
 def distributions_of(recorder: Recorder) -> dict[str, Histogram]:
     """Return all the distributions of a run that have any samples, by name."""
     lateness = recorder.lateness
-    latencies = latencies_of(recorder)
+    latencies = recorder.latencies()
     return {**latencies, LATENESS: lateness} if lateness.count else latencies
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable
 
-from netecho.measure.summary import IntervalSummary
+from netecho.measure.intervals import IntervalSummary
 
 
 class Pauses:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from netecho.measure.counts import Counts, Outcome
-from netecho.measure.summary import IntervalSummary
+from netecho.measure.intervals import IntervalSummary
 
 Phase = Literal["idle", "connecting", "warm-up", "measuring", "finishing"]
 

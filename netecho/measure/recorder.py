@@ -10,8 +10,9 @@ import collections
 from collections.abc import Iterator
 from typing import Final
 
-from netecho.measure.counts import Counts, Interval
+from netecho.measure.counts import Counts
 from netecho.measure.histogram import Histogram
+from netecho.measure.intervals import Interval
 from netecho.measure.oneway import OneWay
 from netecho.measure.setup import Setup
 
@@ -189,3 +190,12 @@ class Recorder:
         """How long after it was due each exchange left, or was held back; empty in a closed loop."""
         self.flush()
         return self._lateness
+
+    def latencies(self) -> dict[str, Histogram]:
+        """Return the distributions that have any samples, by name: of exchanges, and of connections."""
+        distributions = {
+            "response": self.response,
+            "service": self.service,
+            **self.setup.distributions(),
+        }
+        return {name: one for name, one in distributions.items() if one.minimum is not None}

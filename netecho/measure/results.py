@@ -14,14 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from netecho.measure import circumstances
-from netecho.measure.counts import Interval
+from netecho.measure.intervals import Interval, IntervalSummary
 from netecho.measure.merging import Part, merge, summarise
 from netecho.measure.pauses import Pauses
 from netecho.measure.quality import Judgement
 from netecho.measure.reflected import Reflected
 from netecho.measure.segments import GRID_NS, Segment, align, place_of
 from netecho.measure.sending import Sending
-from netecho.measure.summary import IntervalSummary, Summary
+from netecho.measure.summary import Summary
 
 _AMOUNTS: Final = ("connections", "exchanges", "count", "rate_per_s", "connect_rate_per_s")
 """What of a plan is divided among those who carry it out."""

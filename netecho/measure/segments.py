@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from netecho.measure.counts import Interval
 from netecho.measure.histogram import Histogram
+from netecho.measure.intervals import Interval
 from netecho.measure.reading import natural
 
 GRID_NS: Final = 1_000_000_000

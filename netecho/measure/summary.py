@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from netecho import __version__
-from netecho.measure.counts import Counts, Interval
+from netecho.measure.counts import Connections, Counts
 from netecho.measure.datagrams import EXTENT, VARIATION, from_minimum
 from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
+from netecho.measure.intervals import IntervalSummary
 from netecho.measure.reading import checked, natural, naturals
-from netecho.measure.recorder import Recorder
 from netecho.measure.reflected import BACK, DWELL, OUT, Reflected
 from netecho.measure.reflected_flow import VARIATION_BACK, VARIATION_OUT
 from netecho.measure.segments import Segment
@@ -33,70 +33,6 @@ DELAYS: Final = (VARIATION, OUT, BACK, DWELL, VARIATION_OUT, VARIATION_BACK)
 each way."""
 _ADDITIONS: Final = ("comparison", "search", "loaded_latency", "transport")
 """Keys of a result that are there only if there is anything to say."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Connections:
-    """How many connections were asked for and what became of them, in what is measured."""
-
-    requested: int
-    opened: int
-    failed: int
-    """Attempts at the start that did not connect."""
-    lost: int = 0
-    """Ended in mid-run by the other end or the network."""
-    reopened: int = 0
-    """After they were lost."""
-    churned: int = 0
-    """Closed in order at the end of their lifetime, and opened anew."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class IntervalSummary:
-    """One stretch of a run. Times in nanoseconds from the start of what is measured."""
-
-    start_ns: int
-    length_ns: int
-    completed: int
-    errors: int
-    response: Mapping[str, int] | None
-    """`p50`, `p99` and `max` of response time; `None` if nothing completed."""
-
-    @classmethod
-    def of(cls, interval: Interval) -> IntervalSummary:
-        """Summarise what a recorder closed."""
-        return cls(
-            interval.start_ns,
-            interval.length_ns,
-            interval.completed,
-            interval.errors,
-            brief(interval.response),
-        )
-
-    @classmethod
-    def from_json(cls, one: Mapping[str, Any]) -> IntervalSummary:
-        """Read back what `to_json` gave. Raises whatever a wrong shape raises."""
-        response = one["response"]
-        return cls(
-            **{name: natural(one, name) for name in ("start_ns", "length_ns", "completed", "errors")},
-            response=None if response is None else naturals(response),
-        )
-
-    @property
-    def exchanges_per_s(self) -> float:
-        """Completed exchanges a second."""
-        return self.completed * 1e9 / self.length_ns if self.length_ns else 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object in `intervals`."""
-        answer = dataclasses.asdict(self)
-        answer["response"] = None if self.response is None else dict(self.response)
-        return answer
-
-
-def brief(response: Histogram) -> dict[str, int] | None:
-    """Return `p50`, `p99` and `max` of a distribution, in nanoseconds; `None` if it is empty."""
-    return response.brief()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -393,13 +329,3 @@ def _lateness(statistics: Mapping[str, Any]) -> dict[str, int]:
         if key not in statistics:
             raise KeyError(f"instrument.lateness_ns.{key}")
     return naturals(statistics)
-
-
-def latencies_of(recorder: Recorder) -> dict[str, Histogram]:
-    """Return the distributions that have any samples, by name."""
-    distributions = {
-        "response": recorder.response,
-        "service": recorder.service,
-        **recorder.setup.distributions(),
-    }
-    return {name: one for name, one in distributions.items() if one.minimum is not None}

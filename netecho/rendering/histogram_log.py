@@ -7,7 +7,7 @@ import datetime
 from netecho import __version__
 from netecho.errors import NetechoError
 from netecho.measure import hdrlog
-from netecho.measure.counts import Interval
+from netecho.measure.intervals import Interval
 from netecho.rendering.files import GrowingFile
 from netecho.rendering.streams import escape
 

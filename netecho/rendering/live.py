@@ -8,8 +8,8 @@ from typing import IO, Final
 
 from netecho.errors import OutputError
 from netecho.measure import humanise
+from netecho.measure.intervals import IntervalSummary
 from netecho.measure.progress import Progress
-from netecho.measure.summary import IntervalSummary
 from netecho.rendering.streams import write_out
 
 _SECOND_NS: Final = 1_000_000_000

@@ -20,6 +20,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
+from netecho.measure.counts import Connections
 from netecho.measure.directions import Losses
 from netecho.measure.flows import datagrams_of
 from netecho.measure.merging import Part, distributions_of
@@ -27,7 +28,7 @@ from netecho.measure.payload import Payload
 from netecho.measure.progress import Phase
 from netecho.measure.recorder import Recorder
 from netecho.measure.setup import RESOLVE
-from netecho.measure.summary import Connections, Summary
+from netecho.measure.summary import Summary
 from netecho.plans import SECOND, BenchPlan, Mode, Verify
 from netecho.protocols._backoff import LONGEST
 from netecho.protocols._contract import Adapter, Kind, Route

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.internet.task import Cooperator, LoopingCall
 
-from netecho.measure.counts import Interval
+from netecho.measure.intervals import Interval, IntervalSummary
 from netecho.measure.progress import Progress
 from netecho.measure.prospects import out_of_reach
 from netecho.measure.recorder import Recorder
 from netecho.measure.slo import Objective
-from netecho.measure.summary import IntervalSummary, brief
 
 if TYPE_CHECKING:
     from netecho.services.benchmark import Benchmark
@@ -156,6 +155,6 @@ class Intervals:
             connections_requested=plan.connections,
             connections_open=self._open,
             errors=dict(recorder.errors),
-            response=lambda: brief(recorder.response),
+            response=lambda: recorder.response.brief(),
             whole=whole,
         )

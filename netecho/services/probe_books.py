@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from netecho.errors import NoReplyError
-from netecho.measure.counts import Counts, Outcome
+from netecho.measure.counts import Connections, Counts, Outcome
 from netecho.measure.datagrams import DatagramFlow
 from netecho.measure.directions import Losses
 from netecho.measure.flow import Flow
@@ -20,7 +20,7 @@ from netecho.measure.quality import Observed, judge
 from netecho.measure.recorder import Recorder
 from netecho.measure.reflected import Reflected, delays_of
 from netecho.measure.reflected_flow import ReflectedFlow
-from netecho.measure.summary import Connections, Summary, brief, latencies_of
+from netecho.measure.summary import Summary
 from netecho.plans import SECOND, ProbePlan, Verify
 from netecho.protocols._contract import Adapter, Kind, Receipt
 from netecho.services.conclusion import plan_of_result
@@ -241,10 +241,10 @@ class ProbeBooks:
             counts=self.counts,
             errors=dict(recorder.errors),
             statuses=dict(recorder.statuses),
-            latencies=latencies_of(recorder),
+            latencies=recorder.latencies(),
             cpu_share=cpu_share,
             steal_share=steal_share,
-            lateness=brief(self._lateness),
+            lateness=self._lateness.brief(),
             distributions={**datagrams.distributions, **delays_of(recorder.one_way)},
             jitter=datagrams.jitter,
             flows=datagrams.flows,

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.internet.task import deferLater
 
 from netecho.errors import NetechoError
+from netecho.measure.counts import Connections
 from netecho.measure.flows import FlowTotal
-from netecho.measure.summary import Connections
 from netecho.services.bench_connection import Connection
 
 if TYPE_CHECKING:

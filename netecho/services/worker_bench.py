@@ -19,8 +19,8 @@ from twisted.internet.task import deferLater
 
 from netecho import protocols
 from netecho.errors import ConnectError, NetechoError
-from netecho.measure.counts import Interval
 from netecho.measure.flows import OF_FLOWS
+from netecho.measure.intervals import Interval
 from netecho.measure.merging import Account, Part, merge, so_far_of
 from netecho.measure.progress import Progress
 from netecho.measure.prospects import out_of_reach

@@ -7,12 +7,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from netecho.measure.counts import Counts, Interval
+from netecho.measure.counts import Counts
 from netecho.measure.histogram import Histogram
+from netecho.measure.intervals import Interval, IntervalSummary
 from netecho.measure.merging import Part
 from netecho.measure.progress import Phase, Progress
 from netecho.measure.segments import align
-from netecho.measure.summary import IntervalSummary, brief
 from netecho.plans import BenchPlan
 from netecho.services.intervals import OnInterval, OnProgress
 
@@ -137,7 +137,7 @@ class Board:
                 connections_requested=self._plan.connections,
                 connections_open=sum(self._open.values()),
                 errors=dict(errors),
-                response=lambda: brief(self._response),
+                response=lambda: self._response.brief(),
                 whole=any(tick.whole for tick in ticks),
             )
         )
