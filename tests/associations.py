@@ -11,9 +11,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from netecho.plans import ClientTLS, ServerTLS
-from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._dtls_association import Association
 from netecho.protocols._dtls_server import DTLSServer
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.services import tls
 from netecho.services.certificates import Credentials, make_credentials
 

@@ -18,8 +18,8 @@ from aioquic.quic.events import ConnectionTerminated, QuicEvent, StopSendingRece
 from twisted.internet.task import Clock
 
 from netecho.plans import ServerTLS
-from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._http3_server import HTTP3Port
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.services import tls
 from tests.test_quic_attacks import Wires
 

@@ -14,7 +14,8 @@ from twisted.protocols.basic import NetstringReceiver
 from twisted.python.failure import Failure
 
 from netecho.plans import ReplyMode
-from netecho.protocols._contract import Adapter, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._contract import Adapter, Kind, OnLost, OnReply, Route
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._stream_server import Receiver, ReplyFactory
 from netecho.protocols._tcp_adapter import TCPAdapter
 

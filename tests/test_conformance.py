@@ -25,17 +25,8 @@ from netecho import protocols
 from netecho.impairment import Delay, Harm, Impairment
 from netecho.measure.oneway import Reflection
 from netecho.plans import ClientTLS, ServerTLS, Target
-from netecho.protocols._contract import (
-    Adapter,
-    Answer,
-    Exchanger,
-    Kind,
-    Listener,
-    ListenSettings,
-    Receipt,
-    Route,
-    Totals,
-)
+from netecho.protocols._contract import Adapter, Answer, Exchanger, Kind, Receipt, Route
+from netecho.protocols._listener import Listener, ListenSettings, Totals
 from netecho.protocols.tcp import TCP
 from netecho.protocols.udp import DTLS, UDP
 from netecho.protocols.unix import UNIX

@@ -23,8 +23,9 @@ from twisted.python.failure import Failure
 from netecho import protocols
 from netecho.impairment import Delay, Impairment
 from netecho.plans import ClientTLS, ReplyMode, ServerTLS, Target
-from netecho.protocols._contract import Listener, ListenSettings, Route, Totals
+from netecho.protocols._contract import Route
 from netecho.protocols._dtls_client import UNANSWERED, AssociationPort
+from netecho.protocols._listener import Listener, ListenSettings, Totals
 from netecho.services import tls
 from netecho.services.handshake import UnverifiedError
 from tests import reactors

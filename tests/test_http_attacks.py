@@ -21,8 +21,9 @@ from twisted.internet.threads import deferToThreadPool
 
 from netecho.plans import Target
 from netecho.protocols import load
-from netecho.protocols._contract import ListenSettings, Route, Totals
+from netecho.protocols._contract import Route
 from netecho.protocols._http_server import HTTPFactory
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._watched import LastWords, Patience
 from tests import reactors
 from tests.peers import need

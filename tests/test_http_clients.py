@@ -14,9 +14,10 @@ from twisted.python.failure import Failure
 
 from netecho.plans import MultiplexPlan, RequestPlan, Target
 from netecho.protocols import load
-from netecho.protocols._contract import Answer, ListenSettings, Route, Totals
+from netecho.protocols._contract import Answer, Route
 from netecho.protocols._http1_client import ANSWERS, HTTP1Exchanger
 from netecho.protocols._http_server import HTTPFactory
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._watched import Patience
 from tests import reactors
 from tests.benches import serving

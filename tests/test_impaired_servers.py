@@ -18,7 +18,7 @@ from netecho.errors import UsageError
 from netecho.impairment import Delay, Impairment
 from netecho.options.impairing import check_impairment
 from netecho.plans import ReplyMode, Target
-from netecho.protocols._contract import Totals
+from netecho.protocols._listener import Totals
 from netecho.rendering.server import totals_line
 from tests.benches import bench
 from tests.servers import TIMEOUT, Server, exchange, mistaken, receive_all

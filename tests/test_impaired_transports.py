@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from netecho.impairment import Delay, Impairment
 from netecho.plans import ReplyMode
 from netecho.protocols import _impaired_datagrams, _impaired_stream
-from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._impaired_datagrams import COST, FULL, PATIENCE, ImpairedPort
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._stream_listener import to_listen_with
 from netecho.protocols._stream_replies import CHARGEN_PATTERN, reply_factory
 from netecho.protocols.udp import ReplyDatagrams

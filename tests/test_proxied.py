@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 
 from netecho import protocols
 from netecho.plans import ClientTLS, ProxyPlan, ReplyMode, ServerTLS, Target
-from netecho.protocols._contract import ListenSettings, Route, Totals
+from netecho.protocols._contract import Route
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._proxied import HEADER_TIMEOUT
 from netecho.protocols._stream_listener import to_listen_with
 from netecho.protocols._stream_replies import reply_factory

@@ -18,7 +18,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 
 from netecho.plans import ServerTLS
-from netecho.protocols._contract import ListenSettings, Totals
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._quic_echo import EchoPort
 from netecho.protocols._quic_server import (
     CROWDED,

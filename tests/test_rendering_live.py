@@ -14,7 +14,7 @@ from netecho.measure.counts import Counts, Outcome
 from netecho.measure.intervals import IntervalSummary
 from netecho.measure.progress import Phase, ProbeReply, Progress
 from netecho.plans import SECOND
-from netecho.protocols._contract import Totals
+from netecho.protocols._listener import Totals
 from netecho.rendering.console import console_on
 from netecho.rendering.json_stream import JSONStream
 from netecho.rendering.live import PlainProgress, Quiet, progress_view

@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from netecho.plans import ReplyMode
 from netecho.protocols._broadcast import COST, MOST_WAITING
-from netecho.protocols._contract import ListenSettings, Totals
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._stream_replies import reply_factory
 from netecho.protocols._stream_server import LINGER
 from tests.peers import need

@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from netecho.protocols._contract import ListenSettings, Totals
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._smtp_server import PATIENCE, SMTPFactory
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, LINGER
 from tests.pairs import server_context

@@ -16,7 +16,7 @@ from netecho.measure.oneway import Reflection
 from netecho.plans import ReplyMode
 from netecho.protocols import _clock_error
 from netecho.protocols._clock_error import UNKNOWN, ClockError, clock_error
-from netecho.protocols._contract import ListenSettings, Totals
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._stamp_packets import (
     BASE_SIZE,
     NOT_AUTHENTIC,

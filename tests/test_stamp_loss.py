@@ -13,7 +13,8 @@ from netecho.measure.directions import Directions, Losses
 from netecho.measure.oneway import OneWay, Reflection
 from netecho.plans import Target
 from netecho.protocols import load
-from netecho.protocols._contract import ListenSettings, Route, Totals
+from netecho.protocols._contract import Route
+from netecho.protocols._listener import ListenSettings, Totals
 from tests import reactors
 
 SENT = 40

@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from netecho.plans import ReplyMode
-from netecho.protocols._contract import ListenSettings, Totals
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._sockets import unread, unsent
 from netecho.protocols._stream_replies import reply_factory
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT, LINGER

@@ -14,9 +14,9 @@ from twisted.internet.error import InvalidAddressError, MessageLengthError
 from twisted.internet.task import Clock
 
 from netecho.plans import ReplyMode, Target
-from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._datagram_listener import DatagramListener
 from netecho.protocols._datagram_server import HEAD, TURN, RepetitionGuard
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols.udp import ReplyDatagrams
 
 Source = tuple[str, int]

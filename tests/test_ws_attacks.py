@@ -17,7 +17,8 @@ from twisted.internet.threads import deferToThreadPool
 
 from netecho.plans import Target
 from netecho.protocols import load
-from netecho.protocols._contract import ListenSettings, Route, Totals
+from netecho.protocols._contract import Route
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._watched import Patience
 from netecho.protocols._ws_connection import WebSocketFactory
 from netecho.protocols._ws_messages import MOST_MESSAGE

@@ -15,7 +15,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from netecho.plans import ReplyMode, Target
-from netecho.protocols._contract import ListenSettings, Route, Totals
+from netecho.protocols._contract import Route
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._ws_client import WebSocketConversation
 from netecho.protocols._ws_connection import WebSocketFactory
 from netecho.protocols._ws_messages import BUFFER, SLICE, TURN

@@ -10,10 +10,10 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 
 from netecho.plans import Target
-from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._datagram_server import DatagramServer
 from netecho.protocols._impaired_datagrams import ImpairedPort
 from netecho.protocols._inherited import adopt_datagrams
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._sockets import (
     RECEIVE_SIZE,
     bound_target,
@@ -28,7 +28,7 @@ DRAIN_TIME: Final = 0.25
 
 
 class DatagramListener:
-    """An open port for datagrams; provides `netecho.protocols._contract.Listener`."""
+    """An open port for datagrams; provides `netecho.protocols._listener.Listener`."""
 
     def __init__(self, reactor: Any, port: Any, target: Target, impaired: ImpairedPort | None = None) -> None:
         self._reactor = reactor

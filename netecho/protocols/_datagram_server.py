@@ -11,7 +11,7 @@ from twisted.internet.error import InvalidAddressError, MessageLengthError
 from twisted.internet.protocol import DatagramProtocol
 
 from netecho.protocols._addresses import host_port
-from netecho.protocols._contract import ListenSettings
+from netecho.protocols._listener import ListenSettings
 
 TURN: Final = 256
 """Datagrams after which a server's other sockets and timers get their turn. Twisted counts bytes alone,

@@ -24,7 +24,6 @@ from twisted.internet.error import TimeoutError as ConnectingTimeoutError
 from twisted.python.failure import Failure
 
 from netecho.plans import ReplyMode, Target
-from netecho.protocols._contract import ListenSettings
 from netecho.protocols._datagram_listener import DatagramListener
 from netecho.protocols._datagram_server import DatagramServer, peer_text, unsent
 from netecho.protocols._dtls_association import (
@@ -38,6 +37,7 @@ from netecho.protocols._dtls_cookies import Cookies
 from netecho.protocols._dtls_records import HEADER, hello_random, hello_values, is_of_handshake
 from netecho.protocols._handshakes import Handshakes
 from netecho.protocols._impaired_datagrams import ImpairedPort
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._stream_replies import CHARGEN_PATTERN
 from netecho.protocols._stream_server import HANDSHAKE_TIMEOUT
 from netecho.protocols._tls_info import end_seen
@@ -349,7 +349,7 @@ class DTLSServer(DatagramServer):
 
 
 class DTLSListener(DatagramListener):
-    """An open port for DTLS; provides `netecho.protocols._contract.Listener`."""
+    """An open port for DTLS; provides `netecho.protocols._listener.Listener`."""
 
     def __init__(
         self,

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from netecho.plans import ReplyMode
 from netecho.protocols._connection_info import seen_of
-from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http1_server import HTTP1Server
 from netecho.protocols._http2_server import HTTP2Server
 from netecho.protocols._http_bounded import BoundedHTTP1, BoundedImpairedHTTP1
 from netecho.protocols._http_impaired import ImpairedHTTP1, ImpairedHTTP2
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._sockets import unsent
 from netecho.protocols._stream_server import LINGER, Receiver
 from netecho.protocols._watched import LastWords, Patience, WatchedFactory

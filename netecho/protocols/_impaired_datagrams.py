@@ -13,8 +13,8 @@ from twisted.internet.protocol import DatagramProtocol
 from netecho.impairment import Fates, Impairment
 
 if TYPE_CHECKING:
-    from netecho.protocols._contract import Totals
     from netecho.protocols._datagram_server import DatagramServer
+    from netecho.protocols._listener import Totals
 
 MOST_HELD: Final = 16 << 20
 """Bytes of datagrams that may be held, `COST` for each included; any more are dropped."""

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.plans import Target
-from netecho.protocols._contract import Opened
+from netecho.protocols._listener import Opened
 from netecho.protocols._sockets import is_ipv6, listen_error
 
 SPREADS: Final = sys.platform == "linux"

@@ -11,10 +11,11 @@ from twisted.internet.defer import Deferred
 from netecho.impairment import OF_DATAGRAMS, Harm
 from netecho.plans import ReplyMode, Target
 from netecho.protocols._attempts import connect_to_any
-from netecho.protocols._contract import ListenSettings, Opened, Route
+from netecho.protocols._contract import Route
 from netecho.protocols._datagram_client import connect_port
 from netecho.protocols._datagram_listener import listen_datagrams, open_port
 from netecho.protocols._inherited import open_sockets
+from netecho.protocols._listener import ListenSettings, Opened
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._quic_client import ClientLink, ClientPort
 from netecho.protocols._quic_server import QUICListener, QUICPort

@@ -33,11 +33,11 @@ from twisted.internet.defer import Deferred, succeed
 
 from netecho.plans import Target
 from netecho.protocols._addresses import address_text
-from netecho.protocols._contract import ListenSettings, Totals
 from netecho.protocols._datagram_listener import DatagramListener
 from netecho.protocols._datagram_server import DatagramServer, peer_text
 from netecho.protocols._handshakes import Handshakes
 from netecho.protocols._impaired_datagrams import ImpairedPort
+from netecho.protocols._listener import ListenSettings, Totals
 from netecho.protocols._quic_link import Address
 from netecho.protocols._quic_resets import Resets
 from netecho.protocols._quic_server_link import ServerLink
@@ -360,7 +360,7 @@ class QUICPort(DatagramServer):
 
 
 class QUICListener(DatagramListener):
-    """An open port for QUIC; provides `netecho.protocols._contract.Listener`."""
+    """An open port for QUIC; provides `netecho.protocols._listener.Listener`."""
 
     def __init__(
         self,

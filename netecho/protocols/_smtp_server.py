@@ -9,7 +9,7 @@ import secrets
 from typing import Any, Final
 
 from netecho.protocols._addresses import address_literal
-from netecho.protocols._contract import ListenSettings
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._smtp_session import Limits, Session, SpoiltSession
 from netecho.protocols._sockets import unsent
 from netecho.protocols._starttls import begin_tls

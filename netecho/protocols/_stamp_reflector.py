@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from netecho.plans import ReplyMode
 from netecho.protocols._clock_error import ClockError
-from netecho.protocols._contract import ListenSettings
 from netecho.protocols._datagram_server import DatagramServer
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._stamp_packets import PacketError, ReflectorPacket, SenderPacket, sender_timestamp_in
 from netecho.protocols._timestamps import ntp_from, unix_ns_from
 

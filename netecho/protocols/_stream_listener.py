@@ -7,8 +7,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from netecho.plans import Target
-from netecho.protocols._contract import Totals
 from netecho.protocols._impaired_stream import ImpairedFactory
+from netecho.protocols._listener import Totals
 from netecho.protocols._proxied import ProxiedFactory
 from netecho.protocols._sockets import has_unread
 from netecho.protocols._stream_server import ReplyFactory
@@ -16,7 +16,7 @@ from netecho.protocols._tls import HalfCloseableTLSFactory
 
 
 class StreamListener:
-    """An open listener for a stream; provides `netecho.protocols._contract.Listener`."""
+    """An open listener for a stream; provides `netecho.protocols._listener.Listener`."""
 
     def __init__(self, port: Any, factory: ReplyFactory, target: Target) -> None:
         self._port = port

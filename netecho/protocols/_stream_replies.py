@@ -11,7 +11,7 @@ from zope.interface import implementer
 from netecho.plans import ReplyMode
 from netecho.protocols._broadcast import Backlog, cut_off
 from netecho.protocols._connection_info import seen_of
-from netecho.protocols._contract import ListenSettings
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._stream_server import Receiver, ReplyFactory, ReplyProtocol
 
 

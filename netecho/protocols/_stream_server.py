@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.protocols._addresses import address_text
-from netecho.protocols._contract import ListenSettings
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._proxy_header import ProxyHeader
 from netecho.protocols._sockets import has_unread, unread, unsent
 from netecho.protocols._tls_info import end_seen

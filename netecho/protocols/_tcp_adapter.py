@@ -12,8 +12,9 @@ from twisted.internet.protocol import Protocol
 
 from netecho.impairment import OF_CONNECTIONS
 from netecho.plans import Target
-from netecho.protocols._contract import Exchanger, ListenSettings, OnLost, OnReply, Opened, Route
+from netecho.protocols._contract import Exchanger, OnLost, OnReply, Route
 from netecho.protocols._inherited import adopt_stream, open_sockets
+from netecho.protocols._listener import ListenSettings, Opened
 from netecho.protocols._message_conversation import MessageConversation
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import bound_target, keep_alive, listen_error, tcp_endpoint

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from netecho.protocols._contract import ListenSettings
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._stream_server import ReplyFactory
 
 

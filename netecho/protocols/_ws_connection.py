@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from netecho.protocols._contract import ListenSettings
 from netecho.protocols._http_server import PATIENCE, HTTPConnection
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._stream_server import Receiver
 from netecho.protocols._watched import Patience, WatchedFactory
 from netecho.protocols._ws_server import WebSocketServer

@@ -13,10 +13,11 @@ from twisted.internet.protocol import Protocol
 
 from netecho.impairment import Harm
 from netecho.plans import ReplyMode
-from netecho.protocols._contract import Adapter, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._contract import Adapter, Kind, OnLost, OnReply, Route
 from netecho.protocols._http1_client import HTTP1Exchanger
 from netecho.protocols._http2_client import HTTP2Exchanger
 from netecho.protocols._http_server import HTTPFactory
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._message_conversation import MessageConversation
 from netecho.protocols._sockets import tcp_endpoint
 from netecho.protocols._stream_client import connect_protocol

@@ -15,7 +15,8 @@ from twisted.internet.defer import Deferred
 
 from netecho.impairment import Harm
 from netecho.plans import ReplyMode
-from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._contract import Adapter, Exchanger, Kind, OnLost, OnReply, Route
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._smtp_client import SMTPExchanger
 from netecho.protocols._smtp_server import SMTPFactory
 from netecho.protocols._sockets import tcp_endpoint

@@ -12,19 +12,11 @@ from twisted.internet.protocol import DatagramProtocol, Protocol
 
 from netecho.impairment import OF_DATAGRAMS
 from netecho.plans import Target
-from netecho.protocols._contract import (
-    Adapter,
-    Exchanger,
-    Kind,
-    ListenSettings,
-    OnLost,
-    OnReply,
-    Opened,
-    Route,
-)
+from netecho.protocols._contract import Adapter, Exchanger, Kind, OnLost, OnReply, Route
 from netecho.protocols._datagram_client import begin_conversation, connect_exchanger
 from netecho.protocols._datagram_listener import DatagramListener, open_listener
 from netecho.protocols._inherited import open_sockets
+from netecho.protocols._listener import ListenSettings, Opened
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import RECEIVE_SIZE
 from netecho.protocols._stamp_packets import AUTHENTICATED_SIZE, BASE_SIZE, TLV_SIZE

@@ -8,7 +8,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
-from netecho.protocols._contract import Adapter, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._contract import Adapter, Kind, OnLost, OnReply, Route
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._stream_client import StreamExchanger
 from netecho.protocols._stream_replies import REPLIES, reply_factory
 from netecho.protocols._stream_server import ReplyFactory

@@ -13,16 +13,7 @@ from twisted.internet.protocol import Protocol
 
 from netecho.impairment import OF_DATAGRAMS, Harm
 from netecho.plans import ReplyMode, Target
-from netecho.protocols._contract import (
-    Adapter,
-    Exchanger,
-    Kind,
-    ListenSettings,
-    OnLost,
-    OnReply,
-    Opened,
-    Route,
-)
+from netecho.protocols._contract import Adapter, Exchanger, Kind, OnLost, OnReply, Route
 from netecho.protocols._datagram_client import (
     Conversation,
     DatagramExchanger,
@@ -35,6 +26,7 @@ from netecho.protocols._dtls_association import LARGEST_MESSAGE
 from netecho.protocols._dtls_client import connect_securely, converse_securely
 from netecho.protocols._dtls_server import DTLSListener, DTLSServer
 from netecho.protocols._inherited import open_sockets
+from netecho.protocols._listener import ListenSettings, Opened
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import bound_target, listen_udp
 from netecho.protocols._stream_replies import CHARGEN_PATTERN

@@ -21,17 +21,9 @@ from zope.interface import implementer
 from netecho.errors import ListenError
 from netecho.impairment import OF_CONNECTIONS
 from netecho.plans import Target
-from netecho.protocols._contract import (
-    Adapter,
-    Exchanger,
-    Kind,
-    ListenSettings,
-    OnLost,
-    OnReply,
-    Opened,
-    Route,
-)
+from netecho.protocols._contract import Adapter, Exchanger, Kind, OnLost, OnReply, Route
 from netecho.protocols._inherited import SharedPort
+from netecho.protocols._listener import ListenSettings, Opened
 from netecho.protocols._plain_adapter import PlainAdapter
 from netecho.protocols._sockets import listen_error
 from netecho.protocols._stream_client import connect_exchanger, connect_protocol

@@ -15,7 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 
 from netecho.plans import ReplyMode
-from netecho.protocols._contract import Adapter, Exchanger, Kind, ListenSettings, OnLost, OnReply, Route
+from netecho.protocols._contract import Adapter, Exchanger, Kind, OnLost, OnReply, Route
+from netecho.protocols._listener import ListenSettings
 from netecho.protocols._sockets import tcp_endpoint
 from netecho.protocols._stream_client import connect_protocol
 from netecho.protocols._tcp_adapter import TCPAdapter

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from netecho.measure import humanise
-from netecho.protocols._contract import Totals
+from netecho.protocols._listener import Totals
 from netecho.rendering.json_stream import JSONStream
 from netecho.rendering.streams import escape, write_out
 

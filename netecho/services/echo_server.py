@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netecho import protocols
 from netecho.plans import ListenPlan, SocketOptions, Target
-from netecho.protocols._contract import Listener, ListenSettings, OnEvent, Totals
+from netecho.protocols._listener import Listener, ListenSettings, OnEvent, Totals
 from netecho.services import tls
 from netecho.services.keys import read_key
 from netecho.services.resolving import resolve

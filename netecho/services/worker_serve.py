@@ -16,7 +16,7 @@ from twisted.internet.task import LoopingCall
 from netecho import protocols
 from netecho.errors import NetechoError
 from netecho.plans import ListenPlan, ReactorName
-from netecho.protocols._contract import OnEvent, Opened, Totals
+from netecho.protocols._listener import OnEvent, Opened, Totals
 from netecho.services import files, keylog, plan_json, tls
 from netecho.services.certificates import Credentials
 from netecho.services.echo_server import EchoServer, resolve_bind_address
