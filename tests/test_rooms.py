@@ -57,6 +57,7 @@ WHOLES: dict[str, set[str]] = {
         "services.openers",
         "services.retiring",
         "services.roster",
+        "services.timeouts",
     },
     # A lane gives out the open loop's connections, and calls nothing of theirs.
     "services.open_loop": {"services.lanes"},

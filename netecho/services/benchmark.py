@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from netecho.errors import NetechoError
@@ -30,7 +30,6 @@ from netecho.measure.recorder import Recorder
 from netecho.measure.setup import RESOLVE
 from netecho.measure.summary import Summary
 from netecho.plans import SECOND, BenchPlan, Mode, Verify
-from netecho.protocols._backoff import LONGEST
 from netecho.protocols._contract import Adapter, Kind, Route
 from netecho.services.bench_connection import Connection
 from netecho.services.conclusion import conclude
@@ -41,13 +40,8 @@ from netecho.services.intervals import Intervals, OnInterval, OnProgress
 from netecho.services.open_loop import OpenLoop
 from netecho.services.roster import Roster
 from netecho.services.sessions import ResumingContext
+from netecho.services.timeouts import Timeouts
 
-SWEEPS_PER_TIMEOUT: Final = 20
-"""How often in one timeout its expiry is looked for."""
-GRACE: Final = 5
-"""How often it is not looked for after a time in which the client did not run."""
-_PAUSE_NS: Final = int(LONGEST * SECOND)
-"""For how long a server is left alone, at most, before it is asked for another connection."""
 _TURNS_TO_CLOSE: Final = 2
 """Turns of the reactor in which connections are closed that have nothing more to send: the first may be the
 one that it is in."""
@@ -116,14 +110,13 @@ class Benchmark:
         self._ramp = ConnectionRamp(self) if plan.connections_stages else None
         self.roster = Roster(self, self._new)
         self._remaining: int | None = None
+        self._timeouts = Timeouts(self)
         self._intervals = Intervals(self, on_progress, on_tick, on_interval)
         self._instrument: Instrument | None = None
         """What counts from when measuring begins; `None`: it has not begun."""
         self._wakes: Wakes | None = None
         """What sees stalls, in a closed loop, from then on."""
-        self._last_ns = self._over_ns = self._connected_ns = 0
-        self._grace = 0
-        """How often it is still not looked for what has waited too long."""
+        self._last_ns = self._over_ns = 0
         self._opening: Deferred[None] | None = None
         self._ended: Deferred[None] = Deferred()
 
@@ -154,9 +147,7 @@ class Benchmark:
             self.measured.setup.took(RESOLVE, self.route.resolve_ns)
         self.begun_ns = self.clock()
         self._intervals.start()
-        sweeps = LoopingCall.withCount(self._sweep)
-        sweeps.clock = self.reactor
-        sweeps.start(plan.timeout_ns / SECOND / SWEEPS_PER_TIMEOUT, now=False).addErrback(self.fail)
+        self._timeouts.start()
         try:
             await self._open_all()
             if not roster.opened and roster.first_failure is not None and not self.interrupted:
@@ -171,8 +162,7 @@ class Benchmark:
             if self._open_loop is not None:
                 self._open_loop.stop()
             self._intervals.stop()
-            if sweeps.running:
-                sweeps.stop()
+            self._timeouts.stop()
             partings = [connection.close() for connection in roster]
             self._close_books()
         if not self.interrupted:
@@ -235,7 +225,7 @@ class Benchmark:
             self.reactor.callLater(self.plan.warmup_ns / SECOND, self._end_warmup)
         else:
             self._begin_measuring()
-        self._connected_ns = self.clock()
+        self._timeouts.connected()
         self.sending = True
         for place, connection in enumerate(self.roster.present, 1):
             connection.first_life = place / len(self.roster.present)
@@ -313,7 +303,7 @@ class Benchmark:
     def connection_reopened(self) -> None:
         """Note that there is somebody to answer."""
         self.roster.reopened += self.is_measuring
-        self._connected_ns = self.clock()
+        self._timeouts.connected()
 
     def _connection_replaced(self) -> None:
         """Count a connection that fell silent, and the new one in its place; what was in flight times out."""
@@ -348,26 +338,6 @@ class Benchmark:
     def fail(self, failure: Failure) -> None:
         """End the run by a defect."""
         self._end(failure)
-
-    def _sweep(self, periods: int) -> None:
-        """Give up what has waited too long, after so many periods; not at once if it is we who were away.
-
-        What came meanwhile has not been read then, and would be taken for lost.
-        """
-        if self._grace:
-            self._grace -= 1
-            if self._grace:
-                return
-        elif periods > 1:
-            self._grace = GRACE
-            return
-        now = self.clock()
-        for connection in self.roster:
-            connection.expire(now)
-        if self.roster.is_open:
-            self._connected_ns = now
-        elif self.plan.length_ns is None and now - self._connected_ns > self.plan.timeout_ns + _PAUSE_NS:
-            self.stop_sending()  # a count that nobody is there to answer has no other end
 
     def _close_books(self) -> None:
         gc.unfreeze()
