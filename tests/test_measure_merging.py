@@ -16,8 +16,9 @@ from netecho.measure.flow import Flow
 from netecho.measure.flows import FlowSummary, Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
-from netecho.measure.merging import DIED, Account, Part, distributions_of, merge, observe, summarise
+from netecho.measure.merging import DIED, Account, merge, observe, summarise
 from netecho.measure.oneway import OneWay, Reflection
+from netecho.measure.parts import Part, distributions_of
 from netecho.measure.quality import Judgement, Observed
 from netecho.measure.recorder import Recorder
 from netecho.measure.segments import Segment

@@ -11,7 +11,7 @@ from netecho.measure.counts import Connections, Counts
 from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.intervals import Interval
-from netecho.measure.merging import Part
+from netecho.measure.parts import Part
 from netecho.measure.prospects import out_of_reach
 from netecho.measure.sending import Sending
 from netecho.measure.slo import Objective

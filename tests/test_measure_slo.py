@@ -15,7 +15,7 @@ from netecho.measure.counts import Connections, Counts
 from netecho.measure.flows import Jitter
 from netecho.measure.histogram import Histogram
 from netecho.measure.holdback import HeldBack
-from netecho.measure.merging import Part
+from netecho.measure.parts import Part
 from netecho.measure.sending import Sending
 from netecho.measure.slo import Objective, Unit, Verdict
 from netecho.plans import SECOND

@@ -20,7 +20,7 @@ from twisted.internet.error import ProcessTerminated
 from twisted.python.failure import Failure
 
 from netecho.measure.histogram import Histogram
-from netecho.measure.merging import Part
+from netecho.measure.parts import Part
 from netecho.plans import BenchPlan, Target
 from netecho.rendering.server import died_line
 from netecho.services.worker_bench import _Member

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netecho.measure.counts import Connections, Counts
 from netecho.measure.histogram import Histogram
 from netecho.measure.intervals import Interval
-from netecho.measure.merging import Part
+from netecho.measure.parts import Part
 from netecho.measure.progress import Phase, Progress
 from netecho.plans import BenchPlan, Target
 from netecho.services.worker_progress import STAGES, WAITING, Board, Tick

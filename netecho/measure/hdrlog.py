@@ -26,7 +26,8 @@ from typing import Final
 from netecho.measure.counts import Connections, Counts
 from netecho.measure.histogram import Histogram
 from netecho.measure.intervals import Interval
-from netecho.measure.merging import Part, summarise
+from netecho.measure.merging import summarise
+from netecho.measure.parts import Part
 from netecho.measure.quality import Judgement
 from netecho.measure.segments import align
 from netecho.measure.summary import LATENCIES, Summary

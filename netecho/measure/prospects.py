@@ -17,8 +17,8 @@ from typing import Final
 
 from netecho.measure.datagrams import EXTENT, VARIATION
 from netecho.measure.histogram import HIGHEST_NS, LOWEST_NS, Histogram
-from netecho.measure.merging import Part
 from netecho.measure.pacing import Schedule, lanes_of
+from netecho.measure.parts import Part
 from netecho.measure.reflected import BACK, DWELL, OUT
 from netecho.measure.setup import PIECES
 from netecho.measure.slo import Objective

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from netecho.measure import circumstances
 from netecho.measure.intervals import Interval, IntervalSummary
-from netecho.measure.merging import Part, merge, summarise
+from netecho.measure.merging import merge, summarise
+from netecho.measure.parts import Part
 from netecho.measure.pauses import Pauses
 from netecho.measure.quality import Judgement
 from netecho.measure.reflected import Reflected

@@ -23,7 +23,7 @@ from netecho.errors import NetechoError
 from netecho.measure.counts import Connections
 from netecho.measure.directions import Losses
 from netecho.measure.flows import datagrams_of
-from netecho.measure.merging import Part, distributions_of
+from netecho.measure.parts import Part, distributions_of
 from netecho.measure.payload import Payload
 from netecho.measure.progress import Phase
 from netecho.measure.recorder import Recorder

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from netecho.measure.merging import Part, observe, summarise
+from netecho.measure.merging import observe, summarise
+from netecho.measure.parts import Part
 from netecho.measure.payload import NUMBER_SIZE
 from netecho.measure.quality import judge
 from netecho.measure.slo import Objective

@@ -21,7 +21,8 @@ from netecho import protocols
 from netecho.errors import ConnectError, NetechoError
 from netecho.measure.flows import OF_FLOWS
 from netecho.measure.intervals import Interval
-from netecho.measure.merging import Account, Part, merge, so_far_of
+from netecho.measure.merging import Account, merge, so_far_of
+from netecho.measure.parts import Part
 from netecho.measure.progress import Progress
 from netecho.measure.prospects import out_of_reach
 from netecho.measure.slo import Objective

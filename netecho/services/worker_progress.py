@@ -10,7 +10,7 @@ from typing import Final
 from netecho.measure.counts import Counts
 from netecho.measure.histogram import Histogram
 from netecho.measure.intervals import Interval, IntervalSummary
-from netecho.measure.merging import Part
+from netecho.measure.parts import Part
 from netecho.measure.progress import Phase, Progress
 from netecho.measure.segments import align
 from netecho.plans import BenchPlan
