@@ -38,9 +38,9 @@ from netecho.plans import ClientTLS, ServerTLS, Target, TLSVersion
 from netecho.protocols._security import Agreement
 from netecho.protocols._tls import HalfCloseableTLSFactory
 from netecho.services.certificates import LIFETIME, Credentials
-from netecho.services.handshake import UnverifiedError, chain_problem
+from netecho.services.handshake import UnverifiedError, chain_problem, describe, explain
 from netecho.services.sessions import ResumingContext, is_resumed
-from netecho.services.tls import ClientContext, ServerContext, describe, explain, for_client, for_server
+from netecho.services.tls import ClientContext, ServerContext, for_client, for_server
 
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)

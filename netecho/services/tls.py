@@ -34,8 +34,6 @@ from netecho.services import certificates, files
 from netecho.services.handshake import (
     UnverifiedError,
     VerifiedConnection,
-    describe,
-    explain,
     find_problem,
     name_problem,
     verification,
@@ -44,8 +42,6 @@ from netecho.services.keylog import KeyLog
 
 if TYPE_CHECKING:
     from netecho.services.certificates import Credentials, LocalAuthority
-
-__all__ = ["ClientContext", "ServerContext", "describe", "explain", "for_client", "for_server"]
 
 INTERMEDIATE_CIPHERS = ":".join(
     f"ECDHE-{key}-{cipher}"
