@@ -191,6 +191,8 @@ def test_answers_wait(tmp_path: pathlib.Path) -> None:
         (("bench", "--proto", "http3", "--http2"), "--http2 is for --proto http"),
         (("bench", "--proto", "http3", "--alpn", "h2"), "--alpn h2 is for --proto http"),
         (("client", "http3://127.0.0.1:1", "--alpn", "h3,h2"), "--alpn h2 is for --proto http"),
+        (("client", "https://127.0.0.1:1", "--alpn", "h3"), "--alpn h3 is for --proto http3"),
+        (("serve", "https://127.0.0.1:0", "--alpn", "h3"), "--alpn h3 is for --proto http3"),
         (("bench", "--proto", "http3", "--mode", "connect"), "write --mode handshake"),
         (("serve", "--proto", "http3", "--proxy-protocol"), "which http3 does not have"),
         (("serve", "--proto", "http3", "--reply", "chargen"), "chargen"),

@@ -14,6 +14,7 @@ from netecho import protocols
 from netecho.errors import UsageError
 from netecho.options import (
     check_addresses,
+    check_alpn,
     check_block,
     check_mode,
     check_multiplex,
@@ -70,6 +71,31 @@ def test_flags_for_proxies() -> None:
         check_proxy(adapters, "--send-proxy", False)
         with pytest.raises(UsageError, match=f"--send-proxy is for stream connections, which {name} does"):
             check_proxy(adapters, "--send-proxy", True)
+
+
+@pytest.mark.parametrize(
+    ("names", "alpn", "line"),
+    [
+        (["http"], ["h2", "http/1.1"], None),
+        (["http3"], ["h3"], None),
+        (["http", "http3"], ["h2", "h3"], None),
+        (["tcp"], ["h2", "h3"], None),
+        (["http"], ["another"], None),
+        (["http"], ["h2", "h3"], "--alpn h3 is for --proto http3: http is another version of HTTP"),
+        (["http3"], ["h3", "h2"], "--alpn h2 is for --proto http: http3 is another version of HTTP"),
+        (["http3"], ["http/1.1"], "--alpn http/1.1 is for --proto http: http3 is another version of HTTP"),
+        (["tcp", "http"], ["h3"], "--alpn h3 is for --proto http3: http is another version of HTTP"),
+    ],
+)
+def test_alpn(names: list[str], alpn: list[str], line: str | None) -> None:
+    """A version of HTTP that none of the protocols of requests can speak is not offered, nor chosen."""
+    adapters = [protocols.load(name) for name in names]
+    if line is None:
+        check_alpn(adapters, alpn)
+    else:
+        with pytest.raises(UsageError) as caught:
+            check_alpn(adapters, alpn)
+        assert str(caught.value) == line
 
 
 @dataclasses.dataclass

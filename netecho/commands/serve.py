@@ -18,6 +18,7 @@ from netecho.errors import ExitStatus, NetechoError
 from netecho.impairment import Impairment
 from netecho.options import (
     check_addresses,
+    check_alpn,
     check_bounds,
     check_proxy,
     check_qlog,
@@ -94,6 +95,7 @@ def run(
     check_replies(adapters, reply)
     check_impairment(adapters, impairment, reply)
     check_bounds(adapters, max_message)
+    check_alpn(adapters, server_tls.alpn)
     check_proxy(adapters, "--proxy-protocol", proxied)
     check_qlog(adapters, qlog)
     check_retry(adapters, quic_retry)

@@ -5,6 +5,7 @@ Nothing here imports Twisted before a target is resolved.
 
 from netecho.options.checks import (
     check_addresses,
+    check_alpn,
     check_block,
     check_bounds,
     check_mode,
@@ -29,6 +30,7 @@ from netecho.options.targets import resolve_listeners, resolve_own_server, resol
 __all__ = [
     "MessageFlags",
     "check_addresses",
+    "check_alpn",
     "check_block",
     "check_bounds",
     "check_mode",

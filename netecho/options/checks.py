@@ -12,6 +12,8 @@ from netecho.plans import Mode, MultiplexPlan, ReplyMode, RequestPlan, Target
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
 
+HTTP_VERSIONS: Final = ("http/1.0", "http/1.1", "h2", "h3")
+"""Their names in ALPN (RFC 7301 section 6); any other name may be of anything."""
 MOST_SIZE: Final = 128 << 20
 """Bytes of a message on any protocol: it is made and compared as a whole, in memory."""
 
@@ -84,15 +86,32 @@ def check_proxy(adapters: Iterable[Adapter], flag: str, given: bool) -> None:
             raise UsageError(f"{flag} is for stream connections, which {adapter.name} does not have")
 
 
-def check_http2(adapter: Adapter, flag: str, given: bool) -> None:
-    """Check that a protocol whose messages are requests can have them in HTTP/2, if `flag` was given.
+def check_http(adapters: Iterable[Adapter], flag: str, version: str) -> None:
+    """Check that a version of HTTP can be spoken which `flag` asks for, if messages are requests at all.
+
+    Args:
+        adapters: of the protocols.
+        flag: what was given.
+        version: by its name in ALPN, such as `h2`.
 
     Raises:
-        UsageError: it is another version of HTTP.
+        UsageError: they are other versions.
     """
-    if given and adapter.has_requests and "h2" not in adapter.alpn:
-        words = names_of(lambda one: one.has_requests and "h2" in one.alpn)
-        raise UsageError(f"{flag} is for --proto {words}: {adapter.name} is another version of HTTP")
+    asking = [adapter for adapter in adapters if adapter.has_requests]
+    if asking and not any(version in adapter.alpn for adapter in asking):
+        words = names_of(lambda one: one.has_requests and version in one.alpn)
+        raise UsageError(f"{flag} is for --proto {words}: {asking[0].name} is another version of HTTP")
+
+
+def check_alpn(adapters: Sequence[Adapter], names: Iterable[str]) -> None:
+    """Check that the versions of HTTP that `--alpn` names can be spoken: see `check_http`.
+
+    Raises:
+        UsageError: one cannot.
+    """
+    for name in names:
+        if name in HTTP_VERSIONS:
+            check_http(adapters, f"--alpn {name}", name)
 
 
 def check_multiplex(adapter: Adapter, multiplex: MultiplexPlan, request: RequestPlan | None) -> None:

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from netecho.errors import UsageError
-from netecho.options.checks import check_http2, check_multiplex, check_proxy, check_reflection, names_of
+from netecho.options.checks import (
+    check_alpn,
+    check_http,
+    check_multiplex,
+    check_proxy,
+    check_reflection,
+    names_of,
+)
 from netecho.plans import ClientTLS, MailPlan, MultiplexPlan, ProxyPlan, RequestPlan
 
 if TYPE_CHECKING:
@@ -43,8 +50,9 @@ def resolve_messages(
     """
     check_reflection([adapter], flags["hmac_key"])
     check_proxy([adapter], "--send-proxy", flags["send_proxy"] is not None)
-    check_http2(adapter, "--http2", flags["http2"])
-    check_http2(adapter, "--alpn h2", "h2" in tls.alpn)
+    if flags["http2"]:
+        check_http([adapter], "--http2", "h2")
+    check_alpn([adapter], tls.alpn)
     request = resolve_request(adapter, flags["method"], flags["headers"], flags["body"], flags["http2"])
     mail = resolve_mail(adapter, flags["sender"], flags["recipient"], flags["ehlo"])
     check_multiplex(adapter, flags["multiplex"], request)
