@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aioquic._buffer import Buffer
+from aioquic.buffer import encode_uint_var
 from aioquic.h3.connection import ErrorCode, FrameType, H3Connection, Setting, encode_frame
 from aioquic.h3.events import HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
@@ -219,6 +220,30 @@ def again(line: Line) -> Iterator[bytes]:
     yield from ()
 
 
+def goaway_to_nowhere(line: Line) -> Iterator[bytes]:
+    """Say that no more is answered, and not from which stream on."""
+    line.control(encode_frame(FrameType.GOAWAY, b""))
+    yield from ()
+
+
+def goaway_with_more(line: Line) -> Iterator[bytes]:
+    """Say that no more is answered, and something else besides."""
+    line.control(encode_frame(FrameType.GOAWAY, b"\x04\x04"))
+    yield from ()
+
+
+def goaway_to_none(line: Line) -> Iterator[bytes]:
+    """Name a stream that no client can open."""
+    line.control(encode_frame(FrameType.GOAWAY, b"\x05"))
+    yield from ()
+
+
+def goaway_taken_back(line: Line) -> Iterator[bytes]:
+    """Say that more is answered after all."""
+    line.control(encode_frame(FrameType.GOAWAY, b"\x08") + encode_frame(FrameType.GOAWAY, b"\x0c"))
+    yield from ()
+
+
 def undecodable(line: Line) -> Iterator[bytes]:
     """Refer to a field of a table that there is none of."""
     yield b"\x01\x03\x02\x00\x80"
@@ -247,6 +272,10 @@ def reset(line: Line) -> Iterator[bytes]:
         (again, "SETTINGS have already been received"),
         (stopped, "Stopping a critical stream is not allowed"),
         (reset, "Resetting a critical stream is not allowed"),
+        (goaway_to_nowhere, "GOAWAY names no stream"),
+        (goaway_with_more, "GOAWAY names more than a stream"),
+        (goaway_to_none, "GOAWAY names a stream that it must not"),
+        (goaway_taken_back, "GOAWAY names a stream that it must not"),
         (undecodable, "QPACK_DECOMPRESSION_FAILED"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -313,6 +342,24 @@ def test_goaway() -> None:
             count: b"%d" % count for count in range(5)
         }
         assert not pair.lost
+
+
+@pytest.mark.parametrize("said", [(0,), (8, 4), (1 << 61, 8, 4)], ids=str)
+def test_goaway_before_what_is_under_way(said: tuple[int, ...]) -> None:
+    """What is not answered any more is lost at once, as with HTTP/2, when a server says so (RFC 9114 5.2)."""
+    with Pair() as pair:
+        for count in range(2):
+            pair.client.send(count, b"message")
+        pair.turn()
+        for stream in said:
+            assert not pair.lost
+            for byte in encode_frame(FrameType.GOAWAY, encode_uint_var(stream)):
+                pair.line.control(bytes([byte]))
+                pair.turn()
+        assert [reason.type for reason in pair.lost] == [ConnectionDone]
+        assert not pair.heard
+        assert pair.line.is_closed
+        assert pair.line.server._close_event.error_code == ErrorCode.H3_NO_ERROR
 
 
 def test_goaway_while_nothing_is_under_way() -> None:

@@ -10,6 +10,7 @@ from aioquic.h3.connection import ErrorCode
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.events import QuicEvent, StreamDataReceived, StreamReset
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from netecho.protocols._contract import Answer, OnLost, OnReply
@@ -198,7 +199,11 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
         if isinstance(event, StreamReset) and exchange is not None:
             exchange.answer = Answer(f"reset {_name(event.error_code)}", True)
             self._complete(event.stream_id, exchange)
-        if self._http.is_going_away and not self._is_parting:
+        last = self._http.unanswered_from
+        if last is not None and any(stream >= last for stream in self._exchanges):
+            self.lost(Failure(ConnectionDone()))  # it closes in order, but will not answer these
+            self._link.abort()
+        elif last is not None and not self._is_parting:
             self._is_parting = True
             self._part()
 

@@ -11,13 +11,16 @@ import dataclasses
 from typing import Any, Final
 
 import pylsqpack
+from aioquic._buffer import Buffer, BufferReadError
 from aioquic.buffer import encode_uint_var
 from aioquic.h3.connection import (
     ErrorCode,
+    FrameError,
     FrameType,
     H3Connection,
     H3Stream,
     HeadersState,
+    IdError,
     MessageError,
     ProtocolError,
     Setting,
@@ -62,8 +65,9 @@ class HTTP3Wire(H3Connection):
     def __init__(self, wire: Wire) -> None:
         self.frames = 0
         """How many frames have come, of any type."""
-        self.is_going_away = False
-        """The other end takes no more requests on this connection (GOAWAY, RFC 9114 section 5.2)."""
+        self.unanswered_from: int | None = None
+        """The first stream whose request a server does not answer, as it takes no more requests on this
+        connection (GOAWAY, RFC 9114 section 5.2); `None`: it has said no such thing."""
         self._lent: Headers | None = None
         """The head to which `:authority` has just been added, for aioquic to check."""
         self._malformed: set[int] = set()
@@ -109,7 +113,24 @@ class HTTP3Wire(H3Connection):
     def _check_control_frame_type(self, frame_type: int) -> None:
         self.frames += 1
         super()._check_control_frame_type(frame_type)
-        self.is_going_away |= frame_type == FrameType.GOAWAY
+        if frame_type == FrameType.GOAWAY and self._is_client:
+            # aioquic drops what this one says, but not what a MAX_PUSH_ID does, of which a server has none.
+            self._stream[self._peer_control_stream_id or 0].frame_type = FrameType.MAX_PUSH_ID
+
+    def _handle_control_frame(self, frame_type: int, frame_data: bytes) -> None:
+        if frame_type != FrameType.MAX_PUSH_ID or not self._is_client:
+            super()._handle_control_frame(frame_type, frame_data)
+            return
+        content = Buffer(data=frame_data)
+        try:
+            stream = content.pull_uint_var()
+        except BufferReadError:
+            raise FrameError("GOAWAY names no stream") from None
+        if not content.eof():
+            raise FrameError("GOAWAY names more than a stream")
+        if stream % 4 or (self.unanswered_from is not None and stream > self.unanswered_from):
+            raise IdError("GOAWAY names a stream that it must not")
+        self.unanswered_from = stream
 
     def _check_request_or_push_frame_type(self, frame_type: int, stream: H3Stream) -> None:
         self.frames += 1
