@@ -11,12 +11,13 @@ from h2.errors import ErrorCodes
 from h2.events import PingAckReceived, RequestReceived, StreamReset
 from h2.settings import SettingCodes, Settings
 from hpack import HeaderTuple, NeverIndexedHeaderTuple
-from hyperframe.frame import Frame, GoAwayFrame, PingFrame, SettingsFrame
+from hyperframe.frame import Frame, GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from netecho.plans import RequestPlan, Target
+from netecho.protocols._backoff import FIRST, LONGEST
 from netecho.protocols._contract import Answer, Route
 from netecho.protocols._credit import CREDIT
 from netecho.protocols._http2_client import HTTP2Exchanger
@@ -41,8 +42,13 @@ class Pair:
         self.lost: list[Any] = []
         route = Route(Target("http", "http", port=1), request=RequestPlan(http2=True, headers=headers))
         self.reopened: Deferred[Any] | None = None
+        """What fires when the connection is there that was asked for last."""
         self.clock = Clock()
         self.client: Any = HTTP2Exchanger(self.clock, route, self._reply, self.lost.append, self._reopen)
+        self.connect()
+
+    def connect(self) -> None:
+        """Have a connection, the first or another."""
         self.server = H2Connection(H2Configuration(client_side=False, header_encoding=None))
         wanted = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
         self.server.local_settings = Settings(client=False, initial_values=wanted)
@@ -158,32 +164,57 @@ def test_server_that_ends(queued: bool) -> None:
     assert not any(isinstance(event, RequestReceived) for event in pair.turn())
     assert pair.heard == [(0, b"answer", "200")]
     assert pair.transport.disconnecting
-    assert pair.reopened is None
     pair.client.connectionLost()
+    assert pair.reopened is None
+    pair.clock.advance(0)
     assert pair.reopened is not None
     assert not pair.lost
 
 
-@pytest.mark.parametrize("reopening", [False, True], ids=["before", "while"])
-def test_closed_as_a_connection_takes_the_place_of_another(reopening: bool) -> None:
-    """No message is left to open one for, and one that is being opened is closed as soon as it is there."""
+def test_server_that_ends_and_has_not_answered() -> None:
+    """It is left alone for a while before there is another connection, and the longer the more often."""
+    pair = Pair()
+    pair.client.send(0, b"refused")
+    for count in range(8):
+        pair.turn()
+        pair.client.send(count + 1, b"refused")
+        ends = GoAwayFrame(last_stream_id=1).serialize()
+        pair.client.dataReceived(ends + RstStreamFrame(1, ErrorCodes.REFUSED_STREAM).serialize())
+        pair.client.connectionLost()
+        pause = min(FIRST * 2**count, LONGEST)
+        pair.clock.advance(0.99 * pause)
+        assert pair.reopened is None
+        pair.clock.advance(0.01 * pause)
+        assert pair.reopened is not None
+        pair.reopened = None
+        pair.connect()
+    assert pair.heard == [(count, b"", "reset REFUSED_STREAM") for count in range(8)]
+    assert not pair.lost
+
+
+@pytest.mark.parametrize("when", ["before", "pausing", "while"])
+def test_closed_as_a_connection_takes_the_place_of_another(when: str) -> None:
+    """No message is left to open one for, and one that is being opened is given up."""
     pair = Pair()
     pair.client.dataReceived(GoAwayFrame(last_stream_id=0).serialize())
     pair.client.send(0, b"after")
-    if reopening:
+    if when != "before":
         pair.client.connectionLost()
-        pair.client.close()
-        pair.transport = Wire()  # type: ignore[no-untyped-call]
-        pair.client.makeConnection(pair.transport)
+    if when == "while":
+        pair.clock.advance(LONGEST)
         assert pair.reopened is not None
-        pair.reopened.callback(pair.client)
-        assert b"after" not in pair.transport.value()
-        assert pair.transport.disconnected
+    pair.client.close()
+    if when == "while":
+        assert pair.reopened is not None
+        assert pair.reopened.called  # it has been cancelled
     else:
-        pair.client.close()
-        assert pair.transport.disconnected
-        pair.client.connectionLost()
+        if when == "before":
+            assert pair.transport.disconnected
+            pair.client.connectionLost()
+        pair.clock.advance(LONGEST)
         assert pair.reopened is None
+    assert not pair.clock.getDelayedCalls()
+    assert not pair.lost
 
 
 def test_server_that_ends_and_does_not_answer() -> None:

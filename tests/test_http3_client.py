@@ -22,12 +22,15 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from netecho.plans import ClientTLS, ServerTLS, Target
+from netecho.protocols._backoff import FIRST, LONGEST
 from netecho.protocols._contract import Answer, Route
 from netecho.protocols._http3_client import HTTP3Exchanger
 from netecho.protocols._quic_client import ClientLink
 from netecho.services import tls
 from tests.http3_peers import SERVER
 
+TURN = 0.001
+"""Seconds that what is sent takes to arrive."""
 CLIENT = ("127.0.0.1", 5000)
 OK = (b":status", b"200")
 
@@ -74,7 +77,7 @@ class Line:
     def turn(self) -> None:
         """Have all that is sent arrive."""
         for _ in range(20):
-            self.clock.advance(0.001)
+            self.clock.advance(TURN)
             written, self._written = self._written, []
             now = self.clock.seconds()
             for datagram in written:
@@ -371,8 +374,32 @@ def test_goaway_while_nothing_is_under_way() -> None:
         assert pair.line.is_closed
         assert len(pair.lines) == 1
         pair.client.send(0, b"message")
+        pair.clock.advance(FIRST)
         pair.turn()
         assert [line.asked for line in pair.lines] == [[], [0]]
+        assert not pair.lost
+
+
+def test_goaway_before_any_answer() -> None:
+    """Such a server is left alone before there is another connection, and the longer the more often."""
+    with Pair() as pair:
+        pair.client.send(0, b"refused")
+        for count in range(8):
+            pair.turn()
+            former = pair.line
+            former.control(GOAWAY)
+            former.turn()
+            pair.client.send(count + 1, b"refused")
+            former.server.reset_stream(0, ErrorCode.H3_REQUEST_REJECTED)
+            former.turn()
+            assert pair.line is former
+            pair.clock.advance(min(FIRST * 2**count, LONGEST) - 20 * TURN)
+            assert pair.line is former
+            pair.clock.advance(20 * TURN)
+            assert pair.line is not former
+        assert [(sequence, answer and answer.status) for sequence, _, answer in pair.heard] == [
+            (count, "reset H3_REQUEST_REJECTED") for count in range(8)
+        ]
         assert not pair.lost
 
 
@@ -391,6 +418,7 @@ def test_goaway_and_nothing_more() -> None:
         pair.line.control(GOAWAY)
         pair.turn()
         pair.client.send(0, b"message")
+        pair.clock.advance(FIRST)
         assert len(pair.lines) == 2
         pair.line.link.lose(Failure(ConnectionRefusedError()))
         assert [reason.type for reason in pair.lost] == [ConnectionRefusedError]
@@ -399,6 +427,7 @@ def test_goaway_and_nothing_more() -> None:
         pair.line.control(GOAWAY)
         pair.turn()
         pair.client.send(0, b"message")
+        pair.clock.advance(FIRST)
         assert len(pair.lines) == 2
         pair.client.close()
         assert all(line.is_closed for line in pair.lines)

@@ -17,8 +17,12 @@ class Backoff:
 
     def pause(self) -> float:
         """Return for how many seconds to leave it alone now."""
-        pause, self._next = self._next, min(2 * self._next, LONGEST)
+        pause, self._next = self._next, min(2 * self._next or FIRST, LONGEST)
         return pause
+
+    def waive(self) -> None:
+        """Have no pause before the next attempt: it has answered, and if it ends, then in order."""
+        self._next = 0.0
 
     def reset(self) -> None:
         """Begin anew: it has answered."""

@@ -17,8 +17,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from netecho.protocols._backoff import Backoff
 from netecho.protocols._contract import Answer, OnLost, OnReply, Route
 from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME, Credit
 from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
@@ -77,6 +79,9 @@ class HTTP2Exchanger(Protocol):
     ) -> None:
         self._clock = clock
         self._reopen = reopen
+        self._reopening: Deferred[Any] | None = None
+        self._backoff = Backoff()
+        """The pauses before connections are opened again of which none has answered anything."""
         self._is_closed = False
         """The server has closed the connection in order, or will: the next message needs a new one."""
         self._route = route
@@ -232,11 +237,8 @@ class HTTP2Exchanger(Protocol):
             self._queue = queue
 
     def _open_again(self) -> None:
-        self._reopen(self).addCallbacks(self._reopened, self._lost)
-
-    def _reopened(self, _: object) -> None:
-        if self._on_lost is None:  # closed meanwhile
-            self.transport.abortConnection()
+        self._reopening = deferLater(self._clock, self._backoff.pause(), self._reopen, self)
+        self._reopening.addErrback(self._lost)
 
     def _lost(self, reason: Failure) -> None:
         if self._on_lost is not None:
@@ -259,6 +261,7 @@ class HTTP2Exchanger(Protocol):
                 if number in self._sending:  # nobody waits for the rest of the request
                     with contextlib.suppress(ProtocolError):  # a reset may have followed the answer
                         self._h2.reset_stream(number, ErrorCodes.CANCEL)
+                self._backoff.waive()
                 self._complete(number, exchange)
             case events.StreamReset():
                 if exchange is not None:
@@ -342,6 +345,8 @@ class HTTP2Exchanger(Protocol):
         self._on_reply = _ignore
         is_amid = bool(self._exchanges or self._queue)
         self._queue.clear()
+        if self._reopening is not None:
+            self._reopening.cancel()
         if is_amid or self._is_closed:
             self.transport.abortConnection()
         else:  # nothing is under way, and a server has no cause to log a reset

@@ -11,8 +11,10 @@ from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.events import QuicEvent, StreamDataReceived, StreamReset
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from netecho.protocols._backoff import Backoff
 from netecho.protocols._contract import Answer, OnLost, OnReply
 from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
 from netecho.protocols._http3_wire import FAREWELL, HTTP3Wire
@@ -82,6 +84,8 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
         self._is_parting = False
         """The server takes no more messages on this connection: the next one needs another."""
         self._reopening: Deferred[Any] | None = None
+        self._backoff = Backoff()
+        """The pauses before connections are opened again of which none has answered anything."""
         self._held: collections.deque[QuicEvent] = collections.deque()
         """Events that are held back while answers are paused."""
         self._held_size = 0
@@ -126,7 +130,7 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
             return
         self._link.abort()
         if self._queue and self._reopening is None:
-            self._reopening = self._reopen()
+            self._reopening = deferLater(self._link.reactor, self._backoff.pause(), self._reopen)
             self._reopening.addCallbacks(self._reopened, self.lost)
 
     def _reopened(self, link: ClientLink) -> None:
@@ -222,6 +226,7 @@ class HTTP3Exchanger(Exchanges[_Exchange]):
                 self._fail(f"an answer has more than {MOST_ANSWER} bytes")
                 return
         if event.stream_ended:
+            self._backoff.waive()
             self._complete(event.stream_id, exchange)
 
     def _complete(self, stream: int, exchange: _Exchange) -> None:
