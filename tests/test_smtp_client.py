@@ -44,7 +44,7 @@ class Talk:
         self.exchanger = SMTPExchanger(self.clock, route, self._reply, self.lost.append)
         self.failures: list[Failure] = []
         self.exchanger.ready.addErrback(self.failures.append)
-        self.exchanger.makeConnection(self.transport)  # type: ignore[no-untyped-call]
+        self.exchanger.makeConnection(self.transport)
 
     def _reply(
         self, sequence: int | None, payload: bytes, _: object = None, answer: Answer | None = None, /

@@ -11,10 +11,11 @@ import httptools
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from netecho.protocols._contract import Answer, OnLost, OnReply, Route
+from netecho.protocols._pausable import PausableProtocol
 
 MOST_ANSWER: Final = 64 << 20
 """Bytes by which an answer may be longer than its request: a longer one ends the connection."""
@@ -52,7 +53,7 @@ def request_head(route: Route, size: int) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-class HTTP1Exchanger(Protocol):
+class HTTP1Exchanger(PausableProtocol):
     """Exchanges in requests; provides `netecho.protocols._contract.Exchanger`.
 
     The heads of a server's answers are the same byte for byte, except that the date changes once a second. A

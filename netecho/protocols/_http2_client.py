@@ -16,7 +16,7 @@ from hpack import HeaderTuple, NeverIndexedHeaderTuple
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
@@ -25,6 +25,7 @@ from netecho.protocols._contract import Answer, OnLost, OnReply, Route
 from netecho.protocols._credit import PER_EXCHANGE, PER_FRAME, Credit
 from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
 from netecho.protocols._http2_wire import HTTP2Wire
+from netecho.protocols._pausable import PausableProtocol
 
 WINDOW: Final = 1 << 24
 """Bytes of the flow-control windows: of each stream, and of the connection beyond its first 64 KiB."""
@@ -56,7 +57,7 @@ class _Exchange:
         """Bytes received on its stream for which no WINDOW_UPDATE has been sent."""
 
 
-class HTTP2Exchanger(Protocol):
+class HTTP2Exchanger(PausableProtocol):
     """Exchanges on streams; provides `netecho.protocols._contract.Exchanger`.
 
     Args:

@@ -18,6 +18,7 @@ from netecho.protocols._backoff import Backoff
 from netecho.protocols._contract import Answer, OnLost, OnReply
 from netecho.protocols._http1_client import ANSWERS, MOST_ANSWER, NotHTTPError
 from netecho.protocols._http3_wire import FAREWELL, HTTP3Wire
+from netecho.protocols._pausable import Pausable
 from netecho.protocols._quic_client import ClientLink, Transport
 from netecho.protocols._quic_exchanges import Exchanges
 
@@ -60,7 +61,7 @@ class _AnswersTransport(Transport):
         self.loseConnection()
 
 
-class HTTP3Exchanger(Exchanges[_Exchange]):
+class HTTP3Exchanger(Pausable, Exchanges[_Exchange]):
     """Exchanges in requests; provides `netecho.protocols._contract.Exchanger`.
 
     Args:

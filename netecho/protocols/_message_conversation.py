@@ -71,6 +71,16 @@ class MessageConversation:
         """Be like the transport beneath in all that is not about messages."""
         return getattr(self._transport, name)
 
+    def pauseProducing(self) -> None:
+        """Pass on no answers for now, whichever connection they come on."""
+        if self._exchanger is not None:
+            self._exchanger.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Pass on answers again."""
+        if self._exchanger is not None:
+            self._exchanger.resumeProducing()
+
     def write(self, data: bytes) -> None:
         """Send a message."""
         if self._exchanger is not None:

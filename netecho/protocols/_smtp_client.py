@@ -10,13 +10,14 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.errors import ConnectError, LostError, TLSError
 from netecho.protocols._addresses import address_literal
 from netecho.protocols._contract import Answer, OnLost, OnReply, Receipt, Route
+from netecho.protocols._pausable import PausableProtocol
 from netecho.protocols._smtp_mail import Mail, mail_of
 from netecho.protocols._smtp_replies import Replies, ReplyError
 from netecho.protocols._starttls import begin_tls
@@ -54,7 +55,7 @@ Expect = Callable[[int, bytes], None]
 
 
 @implementer(IHandshakeListener)
-class SMTPExchanger(Protocol):
+class SMTPExchanger(PausableProtocol):
     """Exchanges in mails; provides `netecho.protocols._contract.Exchanger`.
 
     If the server offers PIPELINING (RFC 2920), the commands of a mail are sent together; with several mails

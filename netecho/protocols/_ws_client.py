@@ -321,16 +321,6 @@ class WebSocketConversation(MessageConversation):
         """Send a message."""
         self._exchanger.say(sequence, data)
 
-    def pauseProducing(self) -> None:
-        """Pass on no messages for now."""
-        if self._exchanger is not None:
-            self._exchanger.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Pass on messages again."""
-        if self._exchanger is not None:
-            self._exchanger.resumeProducing()
-
 
 def _ignore(*_: object) -> None:
     """Drop a message: nobody waits for it any more."""
