@@ -118,6 +118,7 @@ class HTTP1Answers:
         self._queue.clear()
         self._rest = b""
         self._cancel()
+        del self._connection  # and so itself, without the garbage collector
 
     def part(self) -> bool:
         """Write nothing: HTTP/1.1 has no farewell beyond the last answer."""

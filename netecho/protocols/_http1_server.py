@@ -84,6 +84,11 @@ class HTTP1Server(HTTP1Answers):
 
     # What the connection asks for.
 
+    def close(self) -> None:
+        """Forget everything: the connection has ended."""
+        super().close()
+        del self._parser
+
     @property
     def is_idle(self) -> bool:
         """Whether no request is under way: not even its first byte has come."""
@@ -134,10 +139,7 @@ class HTTP1Server(HTTP1Answers):
             except RequestError as error:
                 self._refuse(error.status, str(error))
             except httptools.HttpParserCallbackError as error:
-                cause = error.__context__
-                if not isinstance(cause, RequestError):
-                    raise
-                self._refuse(cause.status, str(cause))
+                self._refuse_for(error)
             except httptools.HttpParserError as error:
                 self._refuse(400, str(error))
             else:
@@ -383,6 +385,16 @@ class HTTP1Server(HTTP1Answers):
         out.append(content)
         if chunked:
             out.append(LAST_CHUNK)
+
+    def _refuse_for(self, error: httptools.HttpParserCallbackError) -> None:
+        """Refuse a request for what was raised while it was parsed, unless that is a defect of ours.
+
+        This is no part of `_parse`, which is in the traceback of what was raised, and would refer to it.
+        """
+        cause = error.__context__
+        if not isinstance(cause, RequestError):
+            raise error
+        self._refuse(cause.status, str(cause))
 
     def _refuse(self, status: int, reason: str) -> None:
         """Answer with an error, and take nothing more; if an answer has begun, cut the connection."""

@@ -171,6 +171,8 @@ class HTTP2Server:
             self._forget(number)
         if self._call is not None and self._call.active():
             self._call.cancel()
+        self._h2.forget()
+        del self._connection  # and so itself, without the garbage collector
 
     # From events to requests.
 

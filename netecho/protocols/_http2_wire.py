@@ -57,6 +57,10 @@ class ServerWire(HTTP2Wire):
         self.initiate_connection()
         self.increment_flow_control_window(WINDOW - 65_535)
 
+    def forget(self) -> None:
+        """Take no more frames: the connection has ended. No garbage collector need look for its core then."""
+        self._frame_dispatch_table.clear()
+
     def farewell(self) -> tuple[int, bytes]:
         """Return the number of the last stream that has come, and a GOAWAY frame that names it.
 

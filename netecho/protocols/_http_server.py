@@ -79,7 +79,7 @@ class HTTPConnection(Receiver):
             chosen = self.transport.getHandle().get_alpn_proto_negotiated()
             self._undecided = None if chosen else b""
             if chosen == b"h2":
-                self.wire = self._http2()
+                self._speak_http2()
         super().handshakeCompleted()
 
     @property
@@ -93,8 +93,9 @@ class HTTPConnection(Receiver):
             return HTTP1Server(self) if spoil is None else ImpairedHTTP1(self, spoil)
         return BoundedHTTP1(self, most) if spoil is None else BoundedImpairedHTTP1(self, most, spoil)
 
-    def _http2(self) -> HTTP2Server:
-        return HTTP2Server(self) if self.spoil is None else ImpairedHTTP2(self, self.spoil)
+    def _speak_http2(self) -> None:
+        self.wire.close()
+        self.wire = HTTP2Server(self) if self.spoil is None else ImpairedHTTP2(self, self.spoil)
 
     def upgrade(self, head: bytes) -> None:
         """Go on in WebSocket.
@@ -146,7 +147,7 @@ class HTTPConnection(Receiver):
             return b""
         self._undecided = None
         if known == PREFACE:
-            self.wire = self._http2()
+            self._speak_http2()
         return data
 
     def write(self, data: bytes) -> None:

@@ -153,6 +153,7 @@ class HalfCloseableTLSTransport(DirectTLSTransport):
         # Nothing is left to decrypt: every arrival is decrypted whole.
         self._lostTLSConnection = True
         super().connectionLost(reason)
+        self._producer = None  # the transport beneath has told it
 
     @override
     def _read_ended(self) -> None:

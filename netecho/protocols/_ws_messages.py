@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from websockets.client import ClientProtocol
 from websockets.frames import BINARY, CLOSE, CONT, TEXT, Frame
 from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from netecho.protocols._ws_reader import FrameReader
 
@@ -66,6 +67,15 @@ class _Wire(Protocol):
             self._look(frame)
         super().recv_frame(frame)
 
+    def forget(self) -> None:
+        """Take nothing more: the connection has ended. No garbage collector need look for its core then."""
+        del self.parser
+        errors: tuple[BaseException | None, ...] = self.parser_exc, self.handshake_exc
+        for error in errors:
+            while error is not None:
+                error.__traceback__ = None  # whose frames have it, and the connection
+                error = error.__cause__ or error.__context__
+
     def _look(self, frame: Frame) -> None:
         data = memoryview(frame.data)
         for start in range(0, len(data), _PIECE):
@@ -77,6 +87,10 @@ class _Wire(Protocol):
 
 class ServerWire(_Wire, ServerProtocol):
     """The server side, which takes masked frames."""
+
+    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        """Choose the first of several, as a browser would go on with none."""
+        return subprotocols[0] if subprotocols else None
 
 
 class SpoiltWire(ServerWire):

@@ -8,14 +8,13 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets.exceptions import InvalidHeader, InvalidUpgrade
 from websockets.frames import BINARY, PING, TEXT, CloseCode, Frame
 from websockets.http11 import Response
 from websockets.protocol import OPEN
-from websockets.typing import Subprotocol
 
 from netecho.plans import ReplyMode
 from netecho.protocols._broadcast import Backlog, cut_off
@@ -46,10 +45,6 @@ _VERSION: Final = "Sec-WebSocket-Version"
 _HEAD_ENDS: Final = re.compile(rb"\n\r?\n")
 
 
-def _first(_: object, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
-    return subprotocols[0] if subprotocols else None
-
-
 class WebSocketServer:
     """The state of a WebSocket connection; the `wire` of an `HTTPConnection`."""
 
@@ -63,8 +58,6 @@ class WebSocketServer:
             wire = functools.partial(SpoiltWire, self._spoil)
         self._protocol = wire(
             extensions=_DEFLATE,
-            # Who asks for one of several gets the first: a browser would go on with none.
-            select_subprotocol=_first,
             max_size=connection.factory.settings.max_message or MOST_MESSAGE,
             logger=LOG,
         )
@@ -366,3 +359,5 @@ class WebSocketServer:
         if self._call is not None:
             self._call.cancel()
             self._call = None
+        self._protocol.forget()
+        del self._connection, self._answer  # and so itself, without the garbage collector
