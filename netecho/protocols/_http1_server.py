@@ -387,10 +387,7 @@ class HTTP1Server(HTTP1Answers):
             out.append(LAST_CHUNK)
 
     def _refuse_for(self, error: httptools.HttpParserCallbackError) -> None:
-        """Refuse a request for what was raised while it was parsed, unless that is a defect of ours.
-
-        This is no part of `_parse`, which is in the traceback of what was raised, and would refer to it.
-        """
+        """Refuse a request for what was raised amid it: not in `_parse`, to which its traceback refers."""
         cause = error.__context__
         if not isinstance(cause, RequestError):
             raise error
