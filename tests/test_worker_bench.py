@@ -30,7 +30,7 @@ from tests.benches import SIZE, all_good, bench, checked, running, told
 from tests.children import ended, watched
 from tests.servers import COMMAND, ROOT, TIMEOUT, Server, netecho
 from tests.test_bench_peers import free_port
-from tests.test_worker_serve import Spawning
+from tests.test_worker_serve import Spawning, children, held, started
 
 
 class Bench:
@@ -148,6 +148,45 @@ def test_a_worker_that_is_refused() -> None:
     assert name == "worker_died"
     says = "worker 1 was refused by the system: Resource temporarily unavailable"
     assert died_line(particulars) == says
+
+
+def test_interrupted_before_it_is_up() -> None:
+    """It is ended at once, as it has done nothing yet, and nothing that it says meanwhile counts."""
+    told: list[tuple[str, dict[str, Any]]] = []
+    plan = BenchPlan(Target(port=1))
+    reactor = Spawning()
+    member = _Member(reactor, 0, plan, Board(plan, 1, lambda _: None), lambda *event: told.append(event))
+    up = member.start({})
+    member.interrupt()
+    [worker] = reactor.spawned
+    assert worker.transport.signals == ["KILL"]
+    worker.outReceived(b'{"hello": true}\n')
+    assert not up.called
+    worker.processEnded(Failure(ProcessTerminated(signal=signal.SIGKILL)))
+    assert up.called
+    assert member.connected.called
+    assert member.ended.called
+    assert told == []
+    assert member.account.part.whole
+    assert not reactor.getDelayedCalls()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_workers_start(number: signal.Signals, tmp_path: pathlib.Path) -> None:
+    """They start one after the other on one processor, and those that have not started yet never do."""
+    words = ["--workers", "3", "-c", "3", "--json-stream", "--quiet", "tcp://127.0.0.1:1"]
+    with held(tmp_path, "bench", *words) as (process, pid), watched([pid]) as workers:
+        assert children(process) == [pid]
+        process.send_signal(number)
+        out, complaints = process.communicate(timeout=TIMEOUT)
+        assert ended(workers)
+    assert (process.returncode, complaints) == (130, b"")
+    [event] = map(json.loads, out.splitlines())
+    result = checked(event["result"])
+    assert result["interrupted"]
+    assert not result["partial"]
+    assert result["exchanges"]["sent"] == 0
+    assert started(tmp_path) == [pid]
 
 
 def test_a_descriptor_above_the_limit() -> None:

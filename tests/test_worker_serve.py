@@ -351,6 +351,55 @@ def broken(folder: pathlib.Path) -> str:
     return str(folder)
 
 
+@contextlib.contextmanager
+def held(folder: pathlib.Path, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run a command on one processor whose workers never come up; give it and its first worker's process."""
+    (folder / "sitecustomize.py").write_text(
+        "import os, pathlib, signal, sys\nif sys.orig_argv[-1] == 'worker':\n"
+        "    folder = pathlib.Path(__file__).parent\n    (folder / f'{os.getpid()}.pid').touch()\n"
+        "    (folder / 'fifo').write_text(f'{os.getpid()}\\n')\n    signal.pause()\n"
+    )
+    os.mkfifo(folder / "fifo")
+    with subprocess.Popen(
+        [*COMMAND, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        preexec_fn=lambda: os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]),
+    ) as process:
+        try:
+            with open(folder / "fifo") as fifo:
+                yield process, int(fifo.readline())
+        finally:
+            process.kill()
+
+
+def children(process: subprocess.Popen[bytes]) -> list[int]:
+    """Return the processes that a process of one thread has started."""
+    return [*map(int, pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())]
+
+
+def started(folder: pathlib.Path) -> list[int]:
+    """Return the workers that `held` has held."""
+    return [int(file.stem) for file in folder.glob("*.pid")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_workers_start(number: signal.Signals, tmp_path: pathlib.Path) -> None:
+    """They start one after the other on one processor, and those that have not started yet never do."""
+    with (
+        held(tmp_path, "serve", "--port", "0", "--workers", "3") as (process, pid),
+        watched([pid]) as workers,
+    ):
+        assert children(process) == [pid]
+        process.send_signal(number)
+        out, complaints = process.communicate(timeout=TIMEOUT)
+        assert ended(workers)
+    assert (process.returncode, out, complaints) == (130, b"", b"netecho: interrupted\n")
+    assert started(tmp_path) == [pid]
+
+
 def test_worker_is_no_command_for_people() -> None:
     """Without a parent of ours there is nothing for it to do."""
     done = netecho("worker", input=b"")

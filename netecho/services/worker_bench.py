@@ -43,6 +43,7 @@ from netecho.services.workers import (
     Parent,
     Worker,
     check_supported,
+    start_each,
 )
 
 NOTICE_NS: Final = 50_000_000
@@ -99,11 +100,7 @@ class BenchWorkers:
         """
         members = self._members
         try:
-            for member in members:
-                # What was resolved once is counted once.
-                resolve_ns = self._route.resolve_ns if member is members[0] else None
-                order, descriptors = self._order(member.share)
-                member.start({**order, "resolve_ns": resolve_ns}, descriptors)
+            await start_each(members, self._start)
             for member in members:
                 await member.connected
             if not self.interrupted:
@@ -117,6 +114,12 @@ class BenchWorkers:
                 member.worker.kill()
         if not self.interrupted and not any(member.account.part.connections.opened for member in members):
             raise self._failure()
+
+    def _start(self, member: _Member) -> Deferred[None]:
+        # What was resolved once is counted once.
+        resolve_ns = self._route.resolve_ns if member is self._members[0] else None
+        order, descriptors = self._order(member.share)
+        return member.start({**order, "resolve_ns": resolve_ns}, descriptors)
 
     def _order(self, share: BenchPlan) -> tuple[dict[str, Any], list[int]]:
         """Return a worker's order, and the descriptors that it inherits."""
@@ -173,7 +176,6 @@ class _Member:
         self._index = index
         self._board = board
         self._on_worker = on_worker
-        self._heard = False
         self._interrupted = False
         self.share = share
         self.worker = Worker(reactor, self._told, self._ended)
@@ -182,32 +184,42 @@ class _Member:
         """Why it has not a single connection."""
         self.how = "goes on"
         """How it ended."""
+        self.up: Deferred[None] = Deferred()
+        """Fires when it has something to say, or has ended."""
         self.connected: Deferred[None] = Deferred()
         """Fires when it has opened its connections, as far as it could, or has ended."""
         self.ended: Deferred[None] = Deferred()
 
-    def start(self, order: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Start it, with descriptors that it inherits."""
+    def start(self, order: Mapping[str, Any], descriptors: Sequence[int] = ()) -> Deferred[None]:
+        """Start it, with descriptors that it inherits, unless it was interrupted before; return `up`."""
+        if self._interrupted:
+            self._ended("was not started")
+            return self.up
         try:
             self.worker.start(order, descriptors)
         except OSError as error:
             self._ended(f"was refused by the system: {error.strerror or error}")
         else:
             self.worker.kill_after(START_TIMEOUT, "it did not come up")
+        return self.up
 
     def interrupt(self) -> None:
-        """Have it end with what it has."""
+        """Have it end with what it has; if it is not up yet, that is nothing."""
         self._interrupted = True
+        if not self.up.called:
+            self.worker.kill()
+            return
         self.worker.tell({"interrupt": True})
         self.worker.kill_after(STOP_TIMEOUT, "it did not end")
 
     def _told(self, message: dict[str, Any]) -> None:
-        if not self._heard:
-            self._heard = True
+        if not self.up.called:
+            if self._interrupted:  # which has ended it
+                return
             self.worker.expect_news()  # all would wait for one that has none, for ever
-            if not self._interrupted:
-                self.worker.spare()
+            self.worker.spare()
             self._on_worker("worker_started", {"worker": self._index, "pid": self.worker.pid})
+            self.up.callback(None)
         if "part" not in message:
             return
         part = Part.from_json(message["part"])
@@ -225,13 +237,14 @@ class _Member:
 
     def _ended(self, how: str) -> None:
         self.how = how
-        if self._interrupted and not self._heard:  # it was told as we were, before it knew of us
+        if self._interrupted and not self.up.called:  # we have ended it, or whoever told us to
             self.account.told(dataclasses.replace(self.account.part, whole=True))
         if not self.account.ended():
             self._on_worker("worker_died", {"worker": self._index, "pid": self.worker.pid, "reason": how})
         self._board.left(self._index, self.account.part)
-        if not self.connected.called:
-            self.connected.callback(None)
+        for fired in (self.up, self.connected):
+            if not fired.called:
+                fired.callback(None)
         self.ended.callback(None)
 
 

@@ -30,6 +30,7 @@ from netecho.services.workers import (
     Parent,
     Worker,
     check_supported,
+    start_each,
 )
 
 RESTART_FIRST: Final = 0.1
@@ -111,9 +112,7 @@ class ServerWorkers:
                 post = _Post(self._reactor, index, order, descriptors, self._on_worker, self._tell)
                 self._posts.append(post)
                 post.failed.addErrback(self._fail)
-                post.fill()
-            for post in self._posts:
-                await post.filled
+            await start_each(self._posts, _Post.fill)
         except BaseException:
             self.close()
             self.abort()
@@ -210,8 +209,8 @@ class _Post:
         total.add(self._now)
         return total
 
-    def fill(self) -> None:
-        """Start a worker."""
+    def fill(self) -> Deferred[None]:
+        """Start a worker; return `filled`."""
         self._successor, self._serves_since = None, None
         self._worker = worker = Worker(self._reactor, self._told, self._ended)
         try:
@@ -220,6 +219,7 @@ class _Post:
             self._ended(f"was refused by the system: {error.strerror or error}")
         else:
             worker.kill_after(START_TIMEOUT, "it did not come up")
+        return self.filled
 
     def _told(self, message: dict[str, Any]) -> None:
         worker = self._worker

@@ -8,11 +8,12 @@ which tells its workers: Ctrl-C at a terminal, or a supervisor that signals a wh
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
@@ -24,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from netecho.errors import UsageError, is_debugging
-from netecho.services import again
+from netecho.services import again, system
 
 START_TIMEOUT: Final = 30.0
 """Seconds that a worker may take from its start until it has something to say."""
@@ -42,6 +43,8 @@ ENDED_WELL: Final = "ended with status 0"
 _COMPLAINT: Final = 4096
 """Bytes that are kept of what a worker writes to standard error."""
 
+T = TypeVar("T")
+
 OnMessage = Callable[[dict[str, Any]], object]
 OnWorker = Callable[[str, dict[str, Any]], object]
 """Called with `worker_started` or `worker_died`, and the particulars."""
@@ -57,6 +60,26 @@ def check_supported() -> None:
     """
     if os.name != "posix":
         raise UsageError("--workers needs a system with POSIX processes: leave it out")
+
+
+async def start_each(workers: Iterable[T], start: Callable[[T], Deferred[None]]) -> None:
+    """Start workers, no more of them at once than there are processors, and wait until all are up.
+
+    To start takes a worker a processor: the more do so at once, the longer each takes, until it is taken for
+    one that does not come up. And between two we hear whoever would have us end.
+
+    Args:
+        workers: in the order in which they are to start.
+        start: starts one; what it returns fires when that is up, or will not be, and fails to end this.
+    """
+    at_once = system.cpus() or 1
+    coming: collections.deque[Deferred[None]] = collections.deque()
+    for worker in workers:
+        if len(coming) == at_once:
+            await coming.popleft()
+        coming.append(start(worker))
+    for one in coming:
+        await one
 
 
 class Lines:
