@@ -52,3 +52,43 @@ def test_of_this_machine() -> None:
     assert now is not None
     assert 0 <= now.stolen < now.total
     assert system.cpus()
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "quota"),
+    [
+        ("0::/\n", {"cpu.max": "100000 100000\n"}, 1.0),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/\n", {}, None),
+        ("", {"cpu.max": "100000 100000\n"}, None),
+        ("0::/a/b\n", {"a/b/cpu.max": "150000 100000\n", "a/cpu.max": "max 100000\n"}, 1.5),
+        ("0::/a/b\n", {"a/b/cpu.max": "max 100000\n", "a/cpu.max": "50000 100000\n"}, 0.5),
+        ("0::/host/docker/0123\n", {"cpu.max": "200000 100000\n"}, 2.0),
+        ("0::/../outside\n", {"cpu.max": "200000 100000\n"}, 2.0),
+        (
+            "5:memory:/x\n4:cpu,cpuacct:/x\n0::/\n",
+            {"cpu/x/cpu.cfs_quota_us": "300000\n", "cpu/x/cpu.cfs_period_us": "100000\n"},
+            3.0,
+        ),
+        ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ("4:cpuset:/\n", {"cpu/cpu.cfs_quota_us": "1\n", "cpu/cpu.cfs_period_us": "1\n"}, None),
+    ],
+)
+def test_quota(own: str, files: dict[str, str], quota: float | None, tmp_path: pathlib.Path) -> None:
+    """It is the least of all groups that a process is in, of either version of them."""
+    root = tmp_path / "cgroup"
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (tmp_path / "own").write_text(own)
+    assert system.cpu_quota(root, tmp_path / "own") == quota
+
+
+@pytest.mark.parametrize(
+    ("quota", "cpus"), [(None, 4), (0.5, 1), (1.0, 1), (1.5, 1), (2.9, 2), (4.0, 4), (64.0, 4)]
+)
+def test_processors_of_a_quota(monkeypatch: pytest.MonkeyPatch, quota: float | None, cpus: int) -> None:
+    """They are the whole ones, and no more than there are; one at the least."""
+    monkeypatch.setattr(system.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(system, "cpu_quota", lambda: quota)
+    assert system.cpus() == cpus

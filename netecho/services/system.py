@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pathlib
 import platform
 import socket
-from typing import Any
+from typing import Any, Final
 
 import twisted
+
+_CGROUPS: Final = pathlib.Path("/sys/fs/cgroup")
+_OWN_CGROUPS: Final = pathlib.Path("/proc/self/cgroup")
 
 
 def describe(reactor: Any) -> dict[str, Any]:
@@ -50,8 +54,50 @@ class ProcessorTime:
 
 
 def cpus() -> int | None:
-    """Return how many processors this process may use; `None` if the system does not say."""
+    """Return how many processors this process may use; `None` if the system does not say.
+
+    Of a quota it is the whole ones: who has one and a half, and is awake on one of them for the sake of
+    exactness, leaves nobody else a whole one.
+    """
     try:
-        return len(os.sched_getaffinity(0))
+        allowed: int | None = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS or Windows
-        return os.cpu_count()
+        allowed = os.cpu_count()
+    quota = cpu_quota()
+    return allowed if allowed is None or quota is None else min(allowed, max(1, int(quota)))
+
+
+def cpu_quota(root: pathlib.Path = _CGROUPS, own: pathlib.Path = _OWN_CGROUPS) -> float | None:
+    """Return how many processors' time the control groups of this process leave it; `None`: all there is.
+
+    That is what `docker --cpus` sets, and `CPUQuota` of systemd, in a group or in one around it. A container
+    may know its groups by names that are the host's: what it has of them is at the root then.
+
+    Args:
+        root: where the groups are (`cpu.max` of cgroup v2, `cpu.cfs_quota_us` of v1).
+        own: where this process's are named, as in cgroups(7).
+    """
+    shares = []
+    for line in _text(own).splitlines():
+        _, controllers, name = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "cpu" if controllers else root
+        group = top / name.lstrip("/")
+        for folder in (group, *group.parents):
+            if controllers:
+                words = [_text(folder / f"cpu.cfs_{one}_us").strip() for one in ("quota", "period")]
+            else:
+                words = _text(folder / "cpu.max").split()
+            if len(words) == 2 and all(map(str.isdecimal, words)):  # neither `max`, nor -1, nor no file
+                shares.append(int(words[0]) / int(words[1]))
+            if folder == top:
+                break
+    return min(shares, default=None)
+
+
+def _text(file: pathlib.Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
