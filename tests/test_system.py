@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import os
 import pathlib
 from typing import Any
 
@@ -89,6 +90,6 @@ def test_quota(own: str, files: dict[str, str], quota: float | None, tmp_path: p
 )
 def test_processors_of_a_quota(monkeypatch: pytest.MonkeyPatch, quota: float | None, cpus: int) -> None:
     """They are the whole ones, and no more than there are; one at the least."""
-    monkeypatch.setattr(system.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     monkeypatch.setattr(system, "cpu_quota", lambda: quota)
     assert system.cpus() == cpus
