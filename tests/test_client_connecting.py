@@ -296,6 +296,28 @@ def test_signals(body: str, expected: list[str]) -> None:
         assert child.stderr.read() == b""
 
 
+DEFECT = "try: await Deferred()\n    except BaseException: raise ZeroDivisionError('oops') from None"
+LATE_DEFECT = (
+    "try: await Deferred()\n    finally:\n        later = Deferred()\n"
+    "        reactor.callLater(0, later.errback, ZeroDivisionError('oops'))\n        await later"
+)
+
+
+@pytest.mark.parametrize("body", [DEFECT, LATE_DEFECT])
+def test_defect_after_a_signal(body: str) -> None:
+    """It is told of, and not taken for what the signal has led to."""
+    body = f"reactor.callLater(0, print, 'ready', flush=True)\n    {body}"
+    with process(
+        [sys.executable, "-c", COMMAND.format(body)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        child.send_signal(2)
+        out, complaints = child.communicate(timeout=TIMEOUT)
+    assert out == b""
+    assert complaints.splitlines()[-1] == b"ZeroDivisionError: oops"
+
+
 def test_signal_at_the_end() -> None:
     """Ctrl-C when the command has ended is of no effect: neither a traceback nor another status."""
     script = (

@@ -21,11 +21,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 import netecho.reactor
-from netecho.errors import ExitStatus, UsageError, UserInterruptError, is_debugging
+from netecho.errors import ExitStatus, NetechoError, UsageError, UserInterruptError, is_debugging
 from netecho.plans import SECOND, ReactorName
 
 try:
@@ -47,6 +48,9 @@ _FD_SETSIZE: Final = 1024
 BUSY_POLL_NS: Final = 50_000
 """For how long to look for events before sleeping: most peers wake and answer in less. It is what Linux's
 documentation has for network cards (net.core.busy_poll)."""
+
+_OF_CANCELLING: Final = CancelledError, NetechoError, OSError, ConnectError, ConnectionClosed
+"""What a command may make of it that it is cancelled: to whoever connects, it is an attempt that failed."""
 
 _SYSTEM_CALLS: Final = {
     ReactorName.FAST: "epoll",
@@ -198,16 +202,17 @@ def _run(main: Callable[[Any, Signals], Awaitable[int]]) -> int:
         reactor.run()
     if not results:  # the reactor took a signal itself, before it ran
         raise UserInterruptError("interrupted")
-    return _exit_status(results[0], signals)
+    return _exit_status(results, signals)
 
 
-def _exit_status(result: int | Failure, signals: Signals) -> int:
-    if not isinstance(result, Failure):
-        return int(result)
-    if signals.has_cancelled:  # whatever it makes of that: to whoever connects it is an attempt that failed
+def _exit_status(results: list[int | Failure], signals: Signals) -> int:
+    """Return what a command ended with: the first of its results, or a defect that came after it."""
+    for result in results:
+        if isinstance(result, Failure) and not (signals.has_cancelled and result.check(*_OF_CANCELLING)):
+            result.raiseException()
+    if isinstance(results[0], Failure):
         raise UserInterruptError("interrupted")
-    result.raiseException()
-    raise AssertionError("a failure has an exception")
+    return int(results[0])
 
 
 @contextlib.contextmanager
