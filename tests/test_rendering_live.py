@@ -247,6 +247,8 @@ def test_what_serve_says() -> None:
     view.event(
         "disconnected", {"length_ns": 1_240_000, "bytes_sent": 2048, "reason": "it left", "clean": True}
     )
+    view.dropped(1)
+    view.dropped(1234)
     view.stopped(TOTALS)
     assert stdout.getvalue().splitlines() == [
         "listening on tcp://127.0.0.1:8000",
@@ -259,6 +261,8 @@ def test_what_serve_says() -> None:
     assert stderr.getvalue().splitlines() == [
         "connected peer=127.0.0.1:5\\x1b[2J",
         'disconnected length=1.24ms bytes_sent=2.00KiB reason="it left" clean=True',
+        "1 line dropped: what was written before was not read in time",
+        "1,234 lines dropped: what was written before was not read in time",
     ]
 
 
@@ -278,8 +282,10 @@ def test_what_serve_says_to_a_machine() -> None:
         view = ServerJSON(stream, verbose=verbose)
         view.event("connected", {"peer": "[::1]:5"})
     view.listening("tcp://127.0.0.1:8000")
+    view.dropped(7)
     view.stopped(TOTALS)
-    connected, listening, stopped = lines_of(stream)
+    connected, listening, dropped, stopped = lines_of(stream)
+    assert dropped == {"event": "events_dropped", "events": 7}
     assert connected == {"event": "connected", "peer": "[::1]:5"}
     assert listening == {"event": "listening", "url": "tcp://127.0.0.1:8000", "ca": None, "fingerprint": None}
     assert (stopped["event"], stopped["connections"], stopped["dropped"]) == ("stopped", 3, {"low port": 1})

@@ -31,9 +31,10 @@ from netecho.options import (
 from netecho.options.impairing import check_impairment
 from netecho.plans import ListenPlan, ReactorName, ReplyMode, ServerTLS, Target
 from netecho.rendering.server import ServerJSON, ServerText, ServerView
-from netecho.rendering.streams import escape, write_out
+from netecho.rendering.streams import escape, lead_nowhere, write_out
 from netecho.services import running
 from netecho.services.echo_server import EchoServer
+from netecho.services.event_stream import EventStream
 from netecho.services.worker_serve import ServerWorkers
 
 
@@ -101,11 +102,14 @@ def run(
     check_retry(adapters, quic_retry)
 
     async def main(reactor: Any, signals: running.Signals) -> int:
-        view: ServerView = (
-            ServerJSON(sys.stdout, verbose=verbose)
-            if json_stream
-            else ServerText(sys.stdout, sys.stderr, verbose=verbose)
-        )
+        def view_on(events: Any) -> ServerView:
+            if json_stream:
+                return ServerJSON(events, verbose=verbose)
+            return ServerText(sys.stdout, events, verbose=verbose)
+
+        stream = sys.stdout if json_stream else sys.stderr
+        view = at_rest = view_on(stream)
+        events: EventStream | None = None
 
         def tell(name: str, particulars: dict[str, Any]) -> None:
             # A full disk ends the log, and no connection.
@@ -139,6 +143,11 @@ def run(
         try:
             for listener in server.listeners:
                 view.listening(str(listener.target), **_authority(server, listener.target))
+            if verbose:
+                events = EventStream(
+                    reactor, stream, lambda number: view.dropped(number), lambda: lead_nowhere(stream)
+                )
+                view = view_on(events)
             if exit_with_stdin:
                 StandardIO(_UntilEnd(end))
             try:
@@ -149,7 +158,10 @@ def run(
         finally:
             server.abort()
             server.close()
-        view.stopped(server.totals)
+        if events is None or await events.finish():
+            if events is not None and events.dropped:
+                at_rest.dropped(events.dropped)
+            at_rest.stopped(server.totals)
         if failure is not None:
             raise failure
         return ExitStatus.GOOD

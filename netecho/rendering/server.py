@@ -31,6 +31,9 @@ class ServerView(typing.Protocol):
     def worker(self, name: str, particulars: Mapping[str, Any]) -> None:
         """Say that a worker has come (`worker_started`) or gone (`worker_died`)."""
 
+    def dropped(self, number: int) -> None:
+        """Say how many of these there were, of events and workers, that nobody was told of."""
+
     def stopped(self, totals: Totals) -> None:
         """Say what was done in all."""
 
@@ -70,6 +73,11 @@ class ServerText:
         else:
             self.event(name, particulars)
 
+    def dropped(self, number: int) -> None:
+        """Write a line."""
+        lines = humanise.count(number, "line")
+        write_out(f"{lines} dropped: what was written before was not read in time\n", self._stderr)
+
     def stopped(self, totals: Totals) -> None:
         """Write the totals, those that say something."""
         write_out(f"{totals_line(totals)}\n", self._stdout)
@@ -99,6 +107,10 @@ class ServerJSON:
     def worker(self, name: str, particulars: Mapping[str, Any]) -> None:
         """Write the event as it is."""
         self._stream.event(name, **particulars)
+
+    def dropped(self, number: int) -> None:
+        """Write an `events_dropped` event."""
+        self._stream.event("events_dropped", events=number)
 
     def stopped(self, totals: Totals) -> None:
         """Write a `stopped` event."""
