@@ -31,9 +31,10 @@ from netecho.errors import (
     UnreachableError,
     UsageError,
 )
+from netecho.options import resolve_target
 from netecho.plans import Family, SocketOptions, Target
-from netecho.protocols._contract import Kind
-from netecho.services.resolving import connect_failure, resolve
+from netecho.protocols._contract import Kind, Route
+from netecho.services.resolving import connect_failure, refusal, resolve, untried
 from tests.benches import serving
 from tests.clients import process
 from tests.peers import outlives_a_twin
@@ -383,3 +384,45 @@ def test_refused_by_the_system() -> None:
     )
     assert (result.returncode, result.stderr) == (1, "")
     assert "nothing listens there" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses", "says"),
+    [
+        ("udp://both:1", ("127.0.0.1", "::1"), "; that is of 127.0.0.1, and -6 tries ::1"),
+        ("stamp://both:1", ("::1", "127.0.0.1"), "; that is of ::1, and -4 tries 127.0.0.1"),
+        ("udp://one:1", ("127.0.0.1",), ""),
+        (
+            "udp://many:1",
+            ("127.0.0.1", "127.0.0.2", "127.0.0.3"),
+            "; that is of 127.0.0.1, and the name is also that of 127.0.0.2, 127.0.0.3",
+        ),
+        ("dtls://both:1", ("127.0.0.1", "::1"), ""),
+        ("tcp://both:1", ("127.0.0.1", "::1"), ""),
+    ],
+)
+def test_addresses_that_were_not_tried(url: str, addresses: tuple[str, ...], says: str) -> None:
+    """They are named where there is no handshake, which tries all."""
+    route = Route(resolve_target(url, None, None, False), addresses)
+    assert untried(route) == says
+    assert str(refusal(route)).endswith(f"or a firewall refuses it{says}")
+
+
+@pytest.mark.parametrize("words", [["client", "-n", "1"], ["client"], ["bench", "-n", "1", "-w", "100ms"]])
+def test_a_name_whose_first_address_refuses_datagrams(words: list[str], tmp_path: pathlib.Path) -> None:
+    """The line says which flag takes another."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket\nask = socket.getaddrinfo\n"
+        "def getaddrinfo(host, *rest):\n"
+        "    hosts = ['127.0.0.1', '::1'] if host == 'both.test' else [host]\n"
+        "    return [found for one in hosts for found in ask(one, *rest)]\n"
+        "socket.getaddrinfo = getaddrinfo\n"
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    environment = {"PYTHONPATH": str(tmp_path)}
+    done = netecho(*words, f"udp://both.test:{port}", input=b"hello", environment=environment)
+    assert done.returncode == 1
+    [line] = [line for line in done.stderr.splitlines() if line.startswith(b"netecho: ")]
+    assert line.endswith(b"; that is of 127.0.0.1, and -6 tries ::1")

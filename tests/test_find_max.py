@@ -21,13 +21,14 @@ from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.measure.trials import Trial
 from netecho.plans import SECOND, Target
-from netecho.protocols._contract import Kind
+from netecho.protocols._contract import Kind, Route
 from netecho.services.capacity import CapacitySearch
 from tests.benches import checked, echo, ignore, running, serving
 from tests.servers import mistaken, netecho
 from tests.test_measure_trials import UNDER_10_MS, run
 
 TARGET = Target("udp", "udp")
+ROUTE = Route(TARGET, ("127.0.0.1",))
 PAUSE = 0.005
 """Seconds that a server takes for each message, so that it has no more than 200 a second."""
 
@@ -53,7 +54,7 @@ def search(
             raise outcome
         return outcome
 
-    searching = CapacitySearch(run_at, objectives, Search(1000), trials.append, TARGET)
+    searching = CapacitySearch(run_at, objectives, Search(1000), trials.append, ROUTE)
     Deferred.fromCoroutine(searching.run()).addCallback(results.append)
     return results[0], trials
 
@@ -131,7 +132,7 @@ def test_a_run_that_cannot_be_made_is_a_miss() -> None:
     async def refused(_: float) -> Summary:
         raise ConnectError("refused")
 
-    searching = CapacitySearch(refused, UNDER_10_MS, Search(1000), lambda _: None, TARGET)
+    searching = CapacitySearch(refused, UNDER_10_MS, Search(1000), lambda _: None, ROUTE)
     Deferred.fromCoroutine(searching.run()).addErrback(caught.append)
     assert caught[0].check(ConnectError)
 
@@ -187,7 +188,7 @@ def test_silence_is_no_answer() -> None:
     async def silent(_: float) -> Summary:
         return SILENCE
 
-    searching = CapacitySearch(silent, UNDER_10_MS, Search(1000), lambda _: None, TARGET)
+    searching = CapacitySearch(silent, UNDER_10_MS, Search(1000), lambda _: None, ROUTE)
     Deferred.fromCoroutine(searching.run()).addErrback(caught.append)
     assert str(caught[0].check(NoReplyError) and caught[0].value) == (
         "no reply from udp://127.0.0.1:8000: 1,000 exchanges came to nothing (timeout); does an echo server "

@@ -109,7 +109,7 @@ def run(
             trials = searching.TrialView(views, stream, quiet=quiet)
             measure = functools.partial(searching.search, measure, trials)
         try:
-            summary = await _measure(reactor, adapter, plan, server, views, measure)
+            summary, route = await _measure(reactor, adapter, plan, server, views, measure)
         finally:
             for line in deaths:
                 write_out(f"{line}\n", sys.stderr)
@@ -127,7 +127,7 @@ def run(
         for kind in summary.errors:
             if (refused := explain_refusal(kind, plan.target)) is not None:
                 write_out(f"netecho: {refused}\n", sys.stderr)
-        if not plan.embedded and (nobody := unheard(plan.target, summary)) is not None:
+        if not plan.embedded and (nobody := unheard(route, summary)) is not None:
             write_out(f"netecho: {nobody}\n", sys.stderr)
         elif [*summary.errors] == ["timeout"] and (silence := unanswered(plan.target, summary)) is not None:
             write_out(f"netecho: {silence}\n", sys.stderr)
@@ -164,8 +164,8 @@ async def _measure(
     server: EmbeddedServer | None,
     views: Sequence[ProgressView],
     measure: Measure,
-) -> Summary:
-    """Carry out the plan, with a server of our own around it if there is one.
+) -> tuple[Summary, Route]:
+    """Carry out the plan, with a server of our own around it if there is one; return the way there, too.
 
     Raises:
         NetechoError: it did not come so far as to measure anything.
@@ -187,8 +187,9 @@ async def _measure(
             raise
         raise server.death from None  # it is the reason of whatever else was found wrong
     if server is None or server.death is None:
-        return summary
-    return dataclasses.replace(summary, trustworthy=False, caveats=(str(server.death), *summary.caveats))
+        return summary, route
+    caveats = (str(server.death), *summary.caveats)
+    return dataclasses.replace(summary, trustworthy=False, caveats=caveats), route
 
 
 async def _run_once(

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
 
 from netecho import protocols
-from netecho.errors import ExitStatus, LostError, NetechoError, UsageError
+from netecho.errors import ExitStatus, LostError, NetechoError, RefusedError, UsageError
 from netecho.measure.histogram import Histogram
 from netecho.measure.progress import ProbeReply
 from netecho.measure.setup import CONNECT, HANDSHAKE, RESOLVE, Setup
@@ -49,7 +49,7 @@ from netecho.services import running
 from netecho.services.dialogue import Dialogue, Heard
 from netecho.services.opening import Opening
 from netecho.services.probing import ProbeRun
-from netecho.services.resolving import connect_failure
+from netecho.services.resolving import connect_failure, untried
 from netecho.services.routing import find_route
 from netecho.services.silence import DATAGRAM_SIZE
 from netecho.services.standardio import BLOCK
@@ -228,8 +228,8 @@ def _describe(transport: Any, route: Route, setup: Mapping[str, Histogram]) -> N
         _note(line)
 
 
-async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, verbose: bool) -> None:
-    """Connect a protocol to the plan's target."""
+async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, verbose: bool) -> Route:
+    """Connect a protocol to the plan's target; return the way there."""
     route = await find_route(reactor, adapter, plan)
     # That a connection which fell silent has been opened again goes without saying: what it lost is missing.
     route = dataclasses.replace(route, on_reopened=lambda: None, keep_alive=True)
@@ -247,6 +247,7 @@ async def _talk(reactor: Any, adapter: Adapter, plan: TalkPlan, protocol: Any, v
         setup.took(HANDSHAKE, opening.handshake_ns(time.monotonic_ns()))
     if verbose:
         _describe(protocol.transport, route, setup.distributions())
+    return route
 
 
 async def _pipe(reactor: Any, adapter: Adapter, plan: TalkPlan, block: int, verbose: bool) -> int:
@@ -256,9 +257,11 @@ async def _pipe(reactor: Any, adapter: Adapter, plan: TalkPlan, block: int, verb
         pipe = StreamPipe(reactor, 0, 1, block)
     else:
         pipe = DatagramPipe(reactor, 0, 1, block, timeout, of_datagrams=adapter.kind is Kind.DATAGRAM)
-    await _talk(reactor, adapter, plan, pipe, verbose)
+    route = await _talk(reactor, adapter, plan, pipe, verbose)
     try:
         await pipe.ended
+    except RefusedError as error:
+        raise RefusedError(f"{error}{untried(route)}") from None
     finally:
         if verbose:
             _note(f"{pipe.sent:,} bytes sent, {pipe.received:,} received")
@@ -281,7 +284,7 @@ async def _converse(
 
     dialogue = Dialogue(stream=adapter.kind is Kind.STREAM, receipts=adapter.has_receipts, on_heard=show)
     terminal = Terminal(reactor, lambda line: dialogue.say(line.encode("utf-8", "surrogateescape")))
-    await _talk(reactor, adapter, plan, dialogue, verbose)
+    route = await _talk(reactor, adapter, plan, dialogue, verbose)
     dialogue.ended.addCallback(end)
     signals.on_first(end)
     _note(f"connected to {plan.target}: type a line to send it; Ctrl-D ends")
@@ -294,6 +297,8 @@ async def _converse(
         await dialogue.finish().addTimeout(patience, reactor)
     print(rendered.summary(dialogue.tally), flush=True)
     await dialogue.part()
+    if isinstance(dialogue.error, RefusedError):
+        raise RefusedError(f"{dialogue.error}{untried(route)}")
     if dialogue.error is not None:
         raise dialogue.error
     if by_peer and dialogue.awaited:

@@ -85,4 +85,4 @@ async def search(measure: Measure, view: TrialView, plan: BenchPlan, route: Rout
 
     first, usual = plan.rate or FIRST_RATE, Search()
     within = Search(first, min(first, usual.lowest), max(first, usual.highest))
-    return await CapacitySearch(run_at, objectives, within, view.show, plan.target).run()
+    return await CapacitySearch(run_at, objectives, within, view.show, route).run()

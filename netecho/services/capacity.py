@@ -10,7 +10,7 @@ from netecho.measure.capacity import Answer, Search
 from netecho.measure.slo import Objective
 from netecho.measure.summary import Summary
 from netecho.measure.trials import Found, Trial, failed, try_rate
-from netecho.plans import Target
+from netecho.protocols._contract import Route
 from netecho.services.silence import unanswered, unheard
 
 RunAt = Callable[[float], Awaitable[Summary]]
@@ -26,7 +26,7 @@ class CapacitySearch:
         objectives: what is to hold, one at least.
         search: where to begin, and how finely to look.
         on_trial: told of each run when it has ended.
-        target: what all runs are of.
+        route: the way to what all runs are of.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class CapacitySearch:
         objectives: Sequence[Objective],
         search: Search,
         on_trial: OnTrial,
-        target: Target,
+        route: Route,
     ) -> None:
-        self._target = target
+        self._route = route
         self._run_at = run_at
         self._objectives = objectives
         self._search = search
@@ -91,7 +91,7 @@ class CapacitySearch:
             RefusedError: it does not listen.
             NoReplyError: nothing came back.
         """
-        if (silence := unheard(self._target, summary) or unanswered(self._target, summary)) is not None:
+        if (silence := unheard(self._route, summary) or unanswered(self._route.target, summary)) is not None:
             raise silence
 
     def _result(self, answer: Answer, *, interrupted: bool = False) -> Summary:

@@ -279,7 +279,7 @@ class ProbeRun:
         if self._ended.called:
             return
         if reason.check(ConnectionRefusedError):
-            self.failure = refusal(target)
+            self.failure = refusal(self._route)
         elif isinstance(reason.value, NetechoError):
             self.failure = reason.value
         elif reason.check(ConnectionDone):

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IAddress, IHostResolution, IReactorThrea
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from netecho import protocols
 from netecho.errors import (
     ConnectError,
     ConnectTimeoutError,
@@ -30,7 +31,7 @@ from netecho.errors import (
     UsageError,
 )
 from netecho.plans import Family, SocketOptions, Target
-from netecho.protocols._contract import Kind
+from netecho.protocols._contract import Kind, Route
 from netecho.services.handshake import UnverifiedError, explain
 from netecho.services.opening import Opening
 
@@ -234,9 +235,25 @@ def _is_other_file(path: str) -> bool:
         return False
 
 
-def refusal(target: Target) -> RefusedError:
+def refusal(route: Route) -> RefusedError:
     """Return the error that datagrams to a target came to: the other end's system refused them."""
-    return RefusedError(f"{target} refused: {_nothing_listens(target)}")
+    target = route.target
+    return RefusedError(f"{target} refused: {_nothing_listens(target)}{untried(route)}")
+
+
+def untried(route: Route) -> str:
+    """Return the end of a line about a target, that some of its addresses were not tried; empty if all were.
+
+    Datagrams go to the first alone, unless there is a handshake that one of them could answer.
+    """
+    if route.target.secure or protocols.for_target(route.target).kind is not Kind.DATAGRAM:
+        return ""
+    first, *others = route.addresses
+    is_ipv6 = ":" in first
+    of_other_family = [one for one in others if (":" in one) is not is_ipv6]
+    if of_other_family:
+        return f"; that is of {first}, and {'-4' if is_ipv6 else '-6'} tries {of_other_family[0]}"
+    return f"; that is of {first}, and the name is also that of {', '.join(others)}" if others else ""
 
 
 def _nothing_listens(target: Target) -> str:

@@ -12,15 +12,16 @@ from netecho.services.resolving import refusal
 if TYPE_CHECKING:
     from netecho.measure.summary import Summary
     from netecho.plans import Target
+    from netecho.protocols._contract import Route
 
 DATAGRAM_SIZE: Final = 1024
 """Bytes of standard input in a datagram unless told otherwise: no path's MTU is too small for it."""
 
 
-def unheard(target: Target, summary: Summary) -> RefusedError | None:
+def unheard(route: Route, summary: Summary) -> RefusedError | None:
     """Return the error that a result came to if nothing came back and the other end's system refused it."""
     heard = summary.counts.completed or RefusedError.kind not in summary.errors
-    return None if heard else refusal(target)
+    return None if heard else refusal(route)
 
 
 def unanswered(target: Target, summary: Summary) -> NoReplyError | None:
