@@ -99,3 +99,18 @@ def test_no_peer_waits_for_the_log() -> None:
         server.end()
         names = [event["event"] for event in server.events]
     assert names.count("connected") == names.count("disconnected") == 50
+
+
+def test_letters_that_the_stream_has_not() -> None:
+    """They are written as the stream itself would write them."""
+    read, write = os.pipe()
+
+    async def scenario(reactor: Any) -> None:
+        with open(write, "w", encoding="ascii", errors="replace") as pipe, open(read, "rb") as reader:
+            stream = EventStream(reactor, pipe, lambda _: None, lambda: None)
+            stream.write("unix:/\u00e9cho\n")
+            assert await stream.finish()
+            pipe.close()
+            assert reader.read() == b"unix:/?cho\n"
+
+    reactors.run("fast", scenario)

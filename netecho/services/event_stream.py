@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import IO, Any, Final
+from typing import Any, Final, TextIO
 
 from twisted.internet.defer import TimeoutError
 from twisted.internet.interfaces import IPushProducer
@@ -33,7 +33,7 @@ class EventStream(io.TextIOBase):
     def __init__(
         self,
         reactor: Any,
-        stream: IO[str],
+        stream: TextIO,
         on_dropped: Callable[[int], object],
         on_failed: Callable[[], object],
     ) -> None:
@@ -52,14 +52,14 @@ class EventStream(io.TextIOBase):
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """The other stream's."""
-        return self._stream.encoding  # type: ignore[attr-defined, no-any-return]
+        return self._stream.encoding
 
     def write(self, text: str) -> int:
         """Have lines written, or drop them."""
         if self._is_full:
             self.dropped += 1
         else:
-            self._consumer.write(text.encode(self.encoding))
+            self._consumer.write(text.encode(self.encoding, self._stream.errors or "strict"))
         return len(text)
 
     def pauseProducing(self) -> None:
