@@ -16,6 +16,7 @@ import httptools
 from netecho.plans import ReplyMode
 from netecho.protocols import _http_pages as pages
 from netecho.protocols._http1_answers import CUT, END, LAST_CHUNK, HTTP1Answers, chunks_of, head
+from netecho.protocols._http1_head import checked
 from netecho.protocols._http_limits import (
     FRAMING_SHARE,
     MOST_FIELD,
@@ -24,7 +25,6 @@ from netecho.protocols._http_limits import (
     MOST_HEAD,
     MOST_TARGET,
     WEBSOCKET_PATH,
-    is_host,
     path_of,
 )
 from netecho.protocols._http_pages import RequestError
@@ -206,50 +206,10 @@ class HTTP1Server(HTTP1Answers):
             return
         parser, fields = self._parser, self._fields
         self._in_body = True
-        if len(fields) > MOST_FIELDS:
-            raise RequestError(431, f"a head has at most {MOST_FIELDS} fields")
         if len(self._url) > MOST_TARGET:
             raise RequestError(414, f"a target has at most {MOST_TARGET} bytes")
-        length: int | None = 0
-        hosts = size = 0
-        content_type = b"application/octet-stream"
-        expects: bytes | None = None
-        for name, value in fields:
-            length_of_field = len(name) + len(value)
-            size += length_of_field
-            if length_of_field > MOST_FIELD:
-                raise RequestError(431, f"a field has at most {MOST_FIELD} bytes")
-            match name.lower():
-                case b"host":
-                    hosts += 1
-                    if not is_host(value):
-                        raise RequestError(400, "Host is not a host and port")
-                case b"content-length":
-                    length = int(value)
-                case b"transfer-encoding":
-                    if value.lower() != b"chunked":
-                        # RFC 9112 sections 6.1 and 6.3: 501 if it is not known, 400 if nothing says its end.
-                        status = 501 if value.lower().endswith(b"chunked") and b"," in value else 400
-                        raise RequestError(status, "the only transfer coding known here is chunked")
-                    length = None
-                case b"content-type":
-                    content_type = value
-                case b"expect":
-                    expects = value
-        if size > MOST_HEAD:
-            raise RequestError(431, f"a head has at most {MOST_HEAD} bytes")
         version = self._version = parser.get_http_version()
-        if version == "1.1":
-            if hosts != 1:
-                raise RequestError(400, "a request has one Host")
-        elif version != "1.0":
-            raise RequestError(
-                400 if version < "1" else 505, "the versions spoken here are HTTP/1.1, HTTP/1.0 and HTTP/2"
-            )
-        elif hosts > 1:
-            raise RequestError(400, "a request has one Host")
-        elif length is None:
-            raise RequestError(400, "HTTP/1.0 has no chunks")
+        length, content_type, expects = checked(fields, version)
         self._keep = parser.should_keep_alive()
         self._remaining = length
         if parser.should_upgrade():
