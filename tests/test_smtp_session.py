@@ -135,6 +135,15 @@ def test_recipients(path: bytes, code: int) -> None:
     assert say(begin(), HELLO, b"MAIL FROM:<>\r\n", b"RCPT TO:" + path + b"\r\n") == [250, 250, code]
 
 
+def test_whose_address_it_is() -> None:
+    """An enhanced status code says whether it is the sender's or the recipient's (RFC 3463 section 3.2)."""
+    session = begin()
+    say(session, HELLO)
+    assert session.received(b"MAIL FROM:a\r\n").startswith(b"501 5.1.7 ")
+    say(session, b"MAIL FROM:<a@b>\r\n")
+    assert session.received(b"RCPT TO:a\r\n").startswith(b"501 5.1.3 ")
+
+
 def test_recipients_beyond_ascii() -> None:
     """They are for mails that were said to be so."""
     recipient = "RCPT TO:<ü@example.org>\r\n".encode()

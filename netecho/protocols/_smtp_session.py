@@ -350,5 +350,6 @@ def _path(word: bytes, argument: bytes, form: str) -> Path:
     except UnicodeDecodeError:
         raise _RefusedError("553 5.6.7 the address is not UTF-8") from None
     if path is None:
-        raise _RefusedError(f"501 5.1.7 this is no address: write {form}")
+        status = "5.1.7" if word == b"FROM" else "5.1.3"  # RFC 3463 section 3.2
+        raise _RefusedError(f"501 {status} this is no address: write {form}")
     return path
