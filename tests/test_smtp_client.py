@@ -17,7 +17,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from netecho.errors import ConnectError, TLSError
-from netecho.plans import Target
+from netecho.plans import MailPlan, Target
 from netecho.protocols import _smtp_client
 from netecho.protocols._contract import Answer, Receipt, Route
 from netecho.protocols._smtp_client import LINGER, NotSMTPError, SMTPExchanger
@@ -33,11 +33,12 @@ OFFERS = b"250-mx.example\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250 8BITMIME\
 class Talk:
     """A client's exchanger, and what it has said and passed on."""
 
-    def __init__(self, *, starttls: bool = False) -> None:
+    def __init__(self, *, starttls: bool = False, mail: MailPlan | None = None) -> None:
         self.transport: Any = StringTransport(
             hostAddress=IPv4Address("TCP", "127.0.0.1", 4321), peerAddress=IPv4Address("TCP", "127.0.0.1", 25)
         )
-        route = Route(Target("smtp", "smtp", False, port=25, upgrades=True), starttls=starttls)
+        target = Target("smtp", "smtp", False, port=25, upgrades=True)
+        route = Route(target, starttls=starttls, mail=mail or MailPlan())
         self.replies: list[tuple[Any, bytes, Answer | None]] = []
         self.lost: list[Failure] = []
         self.clock = MemoryReactorClock()
@@ -204,6 +205,35 @@ def test_content_wanted_of_a_refused_mail() -> None:
     assert talk.replies == [(7, b"550 no", Answer("550", refused=True))]
 
 
+@pytest.mark.parametrize("offers", [OFFERS, b"255 mx.example\r\n"], ids=["together", "stepwise"])
+def test_codes_that_no_standard_names(offers: bytes) -> None:
+    """A reply whose code is not known is taken by its first digit (RFC 5321 section 4.2)."""
+    talk = Talk()
+    talk.hear(b"221 mx.example\r\n", offers)
+    talk.send(b"one\r\n", b"two\r\n")
+    assert b"\r\n\r\none\r\n.\r\n" in talk.hear(b"253 ok\r\n", b"252 may be\r\n", b"355 go\r\n")
+    talk.hear(b"254 done\r\n")
+    assert talk.replies == [(7, b"254 done", Answer("254", receipt=Receipt.UNTOLD))]
+    talk.hear(b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"599 no\r\n")
+    assert talk.replies[1:] == [(8, b"599 no", Answer("599", refused=True))]
+
+
+ADDRESSES = [MailPlan(sender="é@example.org"), MailPlan(recipient="é@example.org")]
+
+
+@pytest.mark.parametrize("mail", ADDRESSES, ids=["sender", "recipient"])
+@pytest.mark.parametrize("offers", [(OFFERS,), (b"500 what?\r\n", b"250 hello\r\n")], ids=["EHLO", "HELO"])
+def test_addresses_beyond_ascii(mail: MailPlan, offers: tuple[bytes, ...]) -> None:
+    """Only a server that offers SMTPUTF8 is told an address beyond ASCII (RFC 6531 section 3.1)."""
+    talk = Talk(mail=mail)
+    talk.hear(GREETING, *offers)
+    assert isinstance(talk.error, ConnectError)
+    assert str(talk.error).endswith("it offers no SMTPUTF8, which an address beyond ASCII needs")
+    able = Talk(mail=mail)
+    able.hear(GREETING, b"250-mx.example\r\n250 SMTPUTF8\r\n")
+    assert able.send(b"one\r\n").endswith(b" SMTPUTF8\r\n")
+
+
 def test_lost() -> None:
     """A connection that ends is lost once, unless we have closed it."""
     talk = begin()
@@ -329,6 +359,7 @@ INSECURE = [
     ((GREETING, OFFERS), "it offers no STARTTLS"),
     ((GREETING, STARTTLS, b"454 not now\r\n"), "it answers STARTTLS with 454 not now"),
     ((GREETING, STARTTLS, b"220 go\r\n250"), "it goes on in clear behind STARTTLS"),
+    ((GREETING, STARTTLS, b"220 go\r\n" + OFFERS), "it goes on in clear behind STARTTLS"),
 ]
 
 

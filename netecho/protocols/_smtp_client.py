@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import secrets
 from collections.abc import Callable
 from typing import Any, Final
@@ -24,7 +25,9 @@ from netecho.protocols._starttls import begin_tls
 
 LINGER: Final = 1.0
 """Seconds that a server has to answer QUIT."""
-_ANSWERS: Final = {receipt: Answer("250", receipt=receipt) for receipt in Receipt}
+_ACCEPTED: Final = range(200, 300)
+_INTERMEDIATE: Final = range(300, 400)
+"""Codes of replies. One that RFC 5321 does not name is taken by its first digit (section 4.2)."""
 
 
 class NotSMTPError(ConnectionLost):
@@ -87,11 +90,14 @@ class SMTPExchanger(PausableProtocol):
         self.ready: Deferred[SMTPExchanger] = Deferred(self._give_up)
         """Fires when mails can be sent."""
         self._replies = Replies()
+        self._are_more = False
+        """Several replies have come together."""
         self._expected: collections.deque[Expect] = collections.deque([self._greeted])
         self._waiting: collections.deque[_Sending] = collections.deque()
         self._offers: dict[str, str] = {}
         self._key = secrets.token_hex(4)
         self._addresses = route.mail.sender, route.mail.recipient
+        self._is_international = not "".join(self._addresses).isascii()
         self._has_begun = False
         """The server has begun a mail that was refused at a later step: RSET has to come before the next."""
         self._is_starting_tls = False
@@ -111,7 +117,7 @@ class SMTPExchanger(PausableProtocol):
         self.transport.abortConnection()
 
     def _greeted(self, code: int, text: bytes) -> None:
-        if code != 220:
+        if code not in _ACCEPTED:
             self._refuse(f"it greets with {_words(code, text)}")
             return
         self._say(f"EHLO {self._name()}", self._extended)
@@ -122,7 +128,7 @@ class SMTPExchanger(PausableProtocol):
         return address_literal(self.transport.getHost())
 
     def _extended(self, code: int, text: bytes) -> None:
-        if code == 250:
+        if code in _ACCEPTED:
             lines = [line.decode("ascii", "replace").upper().partition(" ") for line in text.split(b"\n")[1:]]
             self._offers = {word: value for word, _, value in lines}
             self._secure_or_begin()
@@ -132,24 +138,30 @@ class SMTPExchanger(PausableProtocol):
             self._refuse(f"it answers EHLO with {_words(code, text)}")
 
     def _known(self, code: int, text: bytes) -> None:
-        if code == 250:
-            self.ready.callback(self)
+        if code in _ACCEPTED:
+            self._begin_mails()
         else:
             self._refuse(f"it answers HELO with {_words(code, text)}")
 
     def _secure_or_begin(self) -> None:
         if not self._route.starttls or self._is_starting_tls:
-            self.ready.callback(self)
+            self._begin_mails()
         elif "STARTTLS" in self._offers:
             self._say("STARTTLS", self._begin_tls)
         else:
             self._refuse("it offers no STARTTLS", TLSError)
 
+    def _begin_mails(self) -> None:
+        if self._is_international and "SMTPUTF8" not in self._offers:  # RFC 6531 section 3.1
+            self._refuse("it offers no SMTPUTF8, which an address beyond ASCII needs")
+        else:
+            self.ready.callback(self)
+
     def _begin_tls(self, code: int, text: bytes) -> None:
-        if code != 220:
+        if code not in _ACCEPTED:
             self._refuse(f"it answers STARTTLS with {_words(code, text)}", TLSError)
             return
-        if self._replies.has_rest:  # it may have been injected (CVE-2011-0411)
+        if self._are_more or self._replies.has_rest:  # it may have been injected (CVE-2011-0411)
             self._refuse("it goes on in clear behind STARTTLS", TLSError)
             return
         self._is_starting_tls = True
@@ -206,7 +218,7 @@ class SMTPExchanger(PausableProtocol):
             words += b" SIZE=%d" % sending.mail.size
         if sending.mail.is_8bit:
             words += b" BODY=8BITMIME"
-        if not (sender + recipient).isascii():
+        if self._is_international:
             words += b" SMTPUTF8"
         words += b"\r\n"
         expected.append(lambda code, text: self._sender_answered(sending, code, text))
@@ -224,7 +236,7 @@ class SMTPExchanger(PausableProtocol):
         """Ignore the reply to RSET, which is always 250 (RFC 5321 section 4.1.1.5)."""
 
     def _sender_answered(self, sending: _Sending, code: int, text: bytes) -> None:
-        if code == 250:
+        if code in _ACCEPTED:
             sending.is_accepted = True
         else:
             sending.refusal = code, text
@@ -237,7 +249,7 @@ class SMTPExchanger(PausableProtocol):
                 self._ended(sending, *sending.refusal)
 
     def _recipient_answered(self, sending: _Sending, code: int, text: bytes) -> None:
-        if code not in (250, 251) and sending.refusal is None:
+        if code not in _ACCEPTED and sending.refusal is None:
             sending.refusal = code, text
         if self._is_stepwise:
             if sending.refusal is None:
@@ -247,10 +259,10 @@ class SMTPExchanger(PausableProtocol):
                 self._ended(sending, *sending.refusal)
 
     def _data_answered(self, sending: _Sending, code: int, text: bytes) -> None:
-        if code < 300:  # no content has been sent that could have been accepted
+        if code in _ACCEPTED:  # no content has been sent that could have been accepted
             self._is_no_server(f"it answers DATA with {_words(code, text)}")
             return
-        if code != 354:
+        if code not in _INTERMEDIATE:
             self._ended(sending, *(sending.refusal or (code, text)))
             return
         # A server may accept DATA though it refused the envelope (RFC 2920 section 3.1): send nothing then.
@@ -266,14 +278,13 @@ class SMTPExchanger(PausableProtocol):
         """Pass on the outcome of a mail, and begin the next."""
         self._has_begun = sending.is_accepted
         payload = b"%d %s" % (code, text)
-        if code == 250 and sending.refusal is None:
+        receipt = None
+        if code in _ACCEPTED and sending.refusal is None:
             if sending.mail.receipt in text:
-                answer = _ANSWERS[Receipt.MATCHES]
+                receipt = Receipt.MATCHES
             else:
-                answer = _ANSWERS[Receipt.DIFFERS if b" sha256=" in text else Receipt.UNTOLD]
-        else:
-            answer = Answer(str(code), refused=True)
-        self._on_reply(sending.sequence, payload, None, answer)
+                receipt = Receipt.DIFFERS if b" sha256=" in text else Receipt.UNTOLD
+        self._on_reply(sending.sequence, payload, None, _answer(code, receipt))
         if not self._expected:
             self.transport.write(self._envelope())
 
@@ -287,6 +298,7 @@ class SMTPExchanger(PausableProtocol):
             self._is_no_server(str(error))
             return
         expected = self._expected
+        self._are_more = len(replies) > 1
         for code, text in replies:
             if code == 421 and self._is_in_session:
                 self._fail(Failure(SessionEndedError(f"the server ended the session: {_words(code, text)}")))
@@ -360,6 +372,11 @@ class SMTPExchanger(PausableProtocol):
         parted, self._parted = self._parted, None
         if parted is not None:
             parted.callback(None)
+
+
+@functools.lru_cache
+def _answer(code: int, receipt: Receipt | None) -> Answer:
+    return Answer(str(code), refused=receipt is None, receipt=receipt)
 
 
 def _words(code: int, text: bytes) -> str:
