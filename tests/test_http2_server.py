@@ -159,6 +159,20 @@ def test_half_closed(server: Server, window: int, asked: Fields, content: bytes)
         assert never not in {one.stream_id for one in frames}
 
 
+@pytest.mark.parametrize("length", [b"4", None], ids=["known", "unknown"])
+def test_head_of_an_echo(server: Server, length: bytes | None) -> None:
+    """HEAD is answered with the head of the echo, as it is in HTTP/1.1 (RFC 9110 section 9.3.2)."""
+    given = [] if length is None else [("content-length", length.decode())]
+    with server.listener.connect() as connection:
+        client = Client(connection)
+        asked = client.ask(head("HEAD", "/", ("content-type", "text/x-mine"), *given), b"echo")
+        client.flush()
+        answer = client.until("Headers", asked)
+        assert "END_STREAM" in answer.flags
+        fields = answer.fields
+        assert (fields[b"content-type"], fields.get(b"content-length")) == (b"text/x-mine", length)
+
+
 def test_client_that_ends(server: Server) -> None:
     """A client that says that it takes no more gets what it has asked for."""
     with server.listener.connect() as connection:

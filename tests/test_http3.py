@@ -34,6 +34,10 @@ def test_answers() -> None:
         pair.http._check_content_length = lambda _: None  # it does not know that HEAD has no content
         nothing = pair.answer(head(b"HEAD", b"/bytes/3MiB"))
         assert (nothing.body, dict(nothing.heads[0])[b"content-length"]) == (b"", b"%d" % (3 * MIB))
+        asked = head(b"HEAD", b"/", (b"content-type", b"text/x-mine"), (b"content-length", b"5"))
+        nothing = pair.answer(asked, b"hello")
+        said = dict(nothing.heads[0])
+        assert (nothing.body, said[b"content-type"], said[b"content-length"]) == (b"", b"text/x-mine", b"5")
         assert pair.answer(head(b"GET", b"/stream/300")).body.count(b"\n") == 300
         assert pair.answer(head(b"DELETE", b"/status/204"), b"not read").status == 204
         assert pair.totals.open == 1

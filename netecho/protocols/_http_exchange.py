@@ -82,13 +82,14 @@ def decide(
         return Decision(method, pages.error(error.status, str(error)), is_refusal=True)
     if page is not None and page.is_error:
         return Decision(method, page, is_refusal=True)
-    if page is None and method == b"HEAD":
-        page = pages.Page()
+    content_type = named.get(b"content-type", b"application/octet-stream")
+    if page is None and method == b"HEAD":  # its head is the echo's (RFC 9110 section 9.3.2)
+        page = pages.Page(iter(()), content_type=content_type.decode("latin-1"), length=length)
     return Decision(
         method,
         page,
         delay,
-        named.get(b"content-type", b"application/octet-stream"),
+        content_type,
         length,
         length != 0 and named.get(b"expect", b"").lower() == b"100-continue",
     )
