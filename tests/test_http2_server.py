@@ -55,9 +55,22 @@ LARGE = ("content-length", "1001")
         (head("HEAD", "/", LARGE), b"", 413),
         ([(":method", "CONNECT"), (":authority", "localhost:1")], b"", 405),
         (head("POST", "nowhere", EXPECTING), b"", 400),
+        (head("POST", "/a b"), b"", 400),
+        (head("POST", "/\u00e9"), b"", 400),
+        (head("POST", "/", ("expect", "more")), b"", 417),
         (head("POST", "/status/xyz", EXPECTING), b"", 400),
     ],
-    ids=["expecting", "uploading", "HEAD", "CONNECT", "malformed", "a page's arguments"],
+    ids=[
+        "expecting",
+        "uploading",
+        "HEAD",
+        "CONNECT",
+        "malformed",
+        "a space",
+        "beyond ASCII",
+        "an unknown expectation",
+        "a page's arguments",
+    ],
 )
 def test_refused_before_its_body(
     server: Server, fields: Fields, body: bytes, status: int, window: int

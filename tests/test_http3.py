@@ -125,9 +125,20 @@ EXPECTING = (b"expect", b"100-continue")
         (head(b"HEAD", b"/", (b"content-length", b"1001")), b"", 413),
         (CONNECT, b"", 405),
         (head(b"POST", b"nowhere", EXPECTING), b"", 400),
+        (head(b"POST", b"/a b"), b"", 400),
+        (head(b"POST", b"/", (b"expect", b"more")), b"", 417),
         (head(b"POST", b"/status/xyz", EXPECTING), b"", 400),
     ],
-    ids=["expecting", "uploading", "HEAD", "CONNECT", "malformed", "a page's arguments"],
+    ids=[
+        "expecting",
+        "uploading",
+        "HEAD",
+        "CONNECT",
+        "malformed",
+        "a space",
+        "an unknown expectation",
+        "a page's arguments",
+    ],
 )
 def test_refused_before_its_body(
     fields: list[tuple[bytes, bytes]], body: bytes, status: int, options: dict[str, int]

@@ -24,6 +24,7 @@ from netecho.protocols._http_limits import (
     MOST_FRAMING,
     MOST_HEAD,
     MOST_TARGET,
+    UNKNOWN_EXPECTATION,
     WEBSOCKET_PATH,
     path_of,
 )
@@ -218,7 +219,7 @@ class HTTP1Server(HTTP1Answers):
                 return
             self._not_upgraded(length)
         if expects is not None and expects.lower() != b"100-continue":
-            raise RequestError(417, "the only expectation known here is 100-continue")
+            raise RequestError(417, UNKNOWN_EXPECTATION)
         self._decide(length, content_type)
         if expects is not None and length != 0 and version == "1.1":
             # It precedes the answer and is no part of it: a bad body may still be answered with an error.

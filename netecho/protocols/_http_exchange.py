@@ -13,7 +13,15 @@ from typing import Any, Final
 
 from netecho.plans import ReplyMode
 from netecho.protocols import _http_pages as pages
-from netecho.protocols._http_limits import DEMANDED, MOST_FIELD, MOST_FIELDS, MOST_TARGET, is_host, too_large
+from netecho.protocols._http_limits import (
+    DEMANDED,
+    MOST_FIELD,
+    MOST_FIELDS,
+    MOST_TARGET,
+    UNKNOWN_EXPECTATION,
+    is_host,
+    too_large,
+)
 from netecho.protocols._watched import Progress
 
 Fields = list[tuple[bytes, bytes]]
@@ -69,8 +77,11 @@ def decide(
     """
     named = dict(headers)
     method, target = named.get(b":method", b""), named.get(b":path", b"")
+    expectation = named.get(b"expect")
     try:
         _check(headers, method, target, named.get(b":authority", named.get(b"host", b"")))
+        if expectation is not None and expectation.lower() != b"100-continue":
+            raise pages.RequestError(417, UNKNOWN_EXPECTATION)
         given = named.get(b"content-length")
         length = int(given) if given is not None and given.isdigit() else None
         if ended:
@@ -91,7 +102,7 @@ def decide(
         delay,
         content_type,
         length,
-        length != 0 and named.get(b"expect", b"").lower() == b"100-continue",
+        length != 0 and expectation is not None,
     )
 
 

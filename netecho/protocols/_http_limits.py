@@ -25,9 +25,13 @@ DEMANDED: Final = {
 }
 """The field that an answer of such a status must have (RFC 9110 sections 15.5.2, 15.5.6 and 15.5.8). The
 methods of WebDAV are answered too, but hardly asked for."""
+UNKNOWN_EXPECTATION: Final = "the only expectation known here is 100-continue"
+"""Why a request with another one gets 417 (RFC 9110 section 10.1.1)."""
 WEBSOCKET_PATH: Final = "/ws"
 """The path at which a connection can be upgraded to WebSocket."""
 
+_TARGET: Final = re.compile(rb"[!-~]+")
+"""The characters of a URI are a part of these (RFC 3986 section 2)."""
 _HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"
 )
@@ -48,7 +52,9 @@ def path_of(target: bytes) -> tuple[str, str] | None:
 
     Of a target in absolute form, as a proxy is sent, only the path and query count.
     """
-    text = target.decode("latin-1")
+    if _TARGET.fullmatch(target) is None:
+        return None
+    text = target.decode("ascii")
     if not text.startswith("/"):
         if text == "*":
             return "*", ""
