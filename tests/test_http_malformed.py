@@ -263,6 +263,17 @@ def test_allowed_methods(listening: Listening, request_: bytes) -> None:
         assert receive_all(connection).count(b"HTTP/1.1 200 ") == len(methods.split(b", ")) > 1
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_a_body_for_no_page(listening: Listening, framing: bytes) -> None:
+    """What has no answer whatever its body is gets an error before the body, and no word to go on with it."""
+    with listening.connect() as connection:
+        asked = post(b"Expect: 100-continue\r\n" + framing)
+        connection.sendall(asked.replace(b"/", b"/status/xyz", 1))
+        answer = receive_all(connection)
+        refused(answer)
+        assert answer.endswith(b"\r\n\r\n'xyz' is not a status of 200 to 599\n")
+
+
 def test_another_version(listening: Listening) -> None:
     """A version that is known elsewhere is refused by name."""
     with listening.connect() as connection:

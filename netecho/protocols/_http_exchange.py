@@ -91,8 +91,6 @@ def decide(
         delay, page = pages.decide(pages.Request(method, target, version, tuple(headers), length), reply, see)
     except pages.RequestError as error:
         return Decision(method, pages.error(error.status, str(error)), is_refusal=True)
-    if page is not None and page.is_error:
-        return Decision(method, page, is_refusal=True)
     content_type = named.get(b"content-type", b"application/octet-stream")
     if page is None and method == b"HEAD":  # its head is the echo's (RFC 9110 section 9.3.2)
         page = pages.Page(iter(()), content_type=content_type.decode("latin-1"), length=length)

@@ -55,8 +55,6 @@ class Page:
     """Bytes of a content that is made piece by piece; `None` if not known."""
     is_endless: bool = False
     """A server that is told to end cuts it short."""
-    is_error: bool = False
-    """The page refuses the request: it is sent at once, and the body is not taken."""
 
     @property
     def size(self) -> int | None:
@@ -106,7 +104,8 @@ def decide(
         see: returns what the server knows of the connection.
 
     Raises:
-        RequestError: the target is malformed.
+        RequestError: the target is malformed, or what it asks of a page is, and a body follows, which there
+            is no use in sending.
     """
     found = path_of(request.target)
     if found is None:
@@ -120,6 +119,8 @@ def decide(
         delay = delay_of(path)
         page = page_of(path, all_seen)
     except ValueError as wrong:
+        if request.length != 0:
+            raise RequestError(400, str(wrong)) from None
         return 0.0, error(400, str(wrong))
     is_question = request.length == 0 and request.method in (b"GET", b"HEAD")
     if page is None and (is_question or reply is ReplyMode.INFO):
@@ -177,7 +178,7 @@ def seen(what: dict[str, Any]) -> Page:
 
 def error(status: int, text: str) -> Page:
     """Return a page that says what is wrong with a request."""
-    return Page(f"{text}\n".encode("utf-8", "replace"), status, is_error=True)
+    return Page(f"{text}\n".encode("utf-8", "replace"), status)
 
 
 def _quantity(text: str, units: dict[str, float] | dict[str, int], most: float, wanted: str) -> float:
