@@ -450,6 +450,14 @@ def test_json_is_read_again() -> None:
     assert again.to_json() == comparison.to_json()
 
 
+def test_no_bound_is_rounded_to_nothing() -> None:
+    """A ratio of next to nothing is above 0 in JSON too: else a comparison is not read again."""
+    change = Change("p50", 0.0001, 0.0002, 2e-9, 8_843_759.481, 0.99)
+    told = change.to_json()
+    assert told["low"] == 2e-9
+    assert Change.from_json(told) == change
+
+
 HUGE = {"metric": "p50", "old": 10**400, "new": 1, "low": 1, "high": 1, "confidence": 0.99}
 
 

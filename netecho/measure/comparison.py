@@ -110,11 +110,11 @@ class Change:
         return {
             "metric": self.metric,
             "unit": "per_s" if self.metric == THROUGHPUT else "ns",
-            "old": round(self.old, 3),
-            "new": round(self.new, 3),
-            "ratio": round(self.ratio, 6),
-            "low": round(self.low, 6),
-            "high": round(self.high, 6),
+            "old": _rounded(self.old, 3),
+            "new": _rounded(self.new, 3),
+            "ratio": _rounded(self.ratio, 6),
+            "low": _rounded(self.low, 6),
+            "high": _rounded(self.high, 6),
             "confidence": self.confidence,
             "verdict": self.verdict.value,
         }
@@ -201,6 +201,11 @@ def compare(old: Sequence[Summary], new: Sequence[Summary], confidence: float = 
         bounds = (math.exp(apart - most), math.exp(apart + most))
         changes.append(Change(metric, math.exp(means[0]), math.exp(means[1]), *bounds, confidence))
     return Comparison(tuple(changes), unknown, method, tuple(_caveats(old, new, method)))
+
+
+def _rounded(number: float, places: int) -> float:
+    """Return a number above 0 to so many decimal places, or as it is if there would be nothing left of it."""
+    return round(number, places) or number
 
 
 def unlike(old: Sequence[Summary], new: Sequence[Summary]) -> tuple[str, ...]:
