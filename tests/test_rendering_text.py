@@ -92,7 +92,9 @@ def test_a_sliver_of_time_is_no_rate(length_ns: int, words: str) -> None:
     """What is left after the last full second tells of a few echoes, or none: not of the rate."""
     summary = samples.bench()
     sliver = IntervalSummary(10 * SECOND, length_ns, 0, 0, None)
-    assert words in text_of(dataclasses.replace(summary, intervals=(*summary.intervals, sliver)))
+    elapsed_ns = 10 * SECOND + length_ns
+    intervals = (*summary.intervals, sliver)
+    assert words in text_of(dataclasses.replace(summary, elapsed_ns=elapsed_ns, intervals=intervals))
 
 
 @pytest.mark.parametrize("took", [10 * SECOND, 13 * SECOND])
@@ -103,6 +105,14 @@ def test_the_wait_for_what_is_lost_is_no_rate(took: int) -> None:
     text = text_of(dataclasses.replace(summary, intervals=(*summary.intervals, *waiting)))
     assert ("  45.0k/s to 46.8k/s" in text) == (took == 10 * SECOND)
     assert ("  0/s to 46.8k/s" in text) == (took == 13 * SECOND)
+
+
+def test_the_wait_for_what_a_closed_loop_lost_is_no_rate() -> None:
+    """It sends nothing while it waits for what is in flight at its end to time out."""
+    summary = samples.bench()
+    waiting = [IntervalSummary(second * SECOND, SECOND, 0, 1, None) for second in range(10, 15)]
+    text = text_of(dataclasses.replace(summary, intervals=(*summary.intervals, *waiting)))
+    assert "  45.0k/s to 46.8k/s" in text
 
 
 def load(hour: int, rates: list[int], sending: Sending | None) -> Summary:

@@ -160,10 +160,10 @@ def _facts(summary: Summary, console: Console) -> Table:
 def _rates_over_time(summary: Summary) -> list[float]:
     """Return the rate of each interval that says something of it.
 
-    The wait for the last echoes after a schedule's end does not: nothing was due in it.
+    The wait for the last echoes does not: nothing was due in it.
     """
     longest_ns = max((interval.length_ns for interval in summary.intervals), default=0)
-    end_ns = _schedule_end_ns(summary)
+    end_ns = _end_ns(summary)
     return [
         interval.exchanges_per_s
         for interval in summary.intervals
@@ -172,15 +172,17 @@ def _rates_over_time(summary: Summary) -> list[float]:
     ]
 
 
-def _schedule_end_ns(summary: Summary) -> float:
+def _end_ns(summary: Summary) -> float:
     """Return when nothing was due any more; infinity if there is no such time.
 
-    There is none in a closed loop, nor in what was added up of runs one after the other, or of some with a
-    schedule and some without.
+    A closed loop, alone or beside a schedule, goes on for as long as its rate counts. What was added up of
+    runs one after the other has no one end, and nothing of the wait after each.
     """
-    sending = summary.sending
-    if sending is None or summary.counts.sent > sending.due or Pauses(summary.intervals).total_ns:
+    if Pauses(summary.intervals).total_ns:
         return math.inf
+    sending = summary.sending
+    if sending is None or summary.counts.sent > sending.due:
+        return summary.elapsed_ns
     return max(sending.planned_ns, sending.took_ns)
 
 
