@@ -45,6 +45,12 @@ def test_what_meets_its_objectives_at_its_rate_held() -> None:
     assert (trial.step.rate, trial.step.held, trial.step.reason) == (1000, True, "")
 
 
+def test_what_left_is_told_of_the_rate_that_was_asked_for() -> None:
+    """A schedule is of whole exchanges: a short one comes to a little more or less."""
+    summary = run(sending=Sending(309, 309, SECOND, SECOND * 5 // 4, NONE))
+    assert try_rate(308.4, summary, UNDER_10_MS).reasons[0] == "247/s of 308/s left"
+
+
 LATE = Histogram.of([30_000_000] * 1000)
 REASONS: list[tuple[Summary, list[str]]] = [
     (run(20_000_000), ["p(99)<10ms: 20.0 ms, missed"]),

@@ -86,7 +86,7 @@ def try_rate(rate: float, summary: Summary, objectives: Sequence[Objective]) -> 
     limits = tuple(limits_of_the_client(observed))
     missed = [str(verdict) for verdict in verdicts if not verdict.passed]
     crowded = bool(missed) and not is_late(observed)
-    reasons = (*missed, *_another_rate(summary, crowded=crowded, objectives=objectives))
+    reasons = (*missed, *_another_rate(rate, summary, crowded=crowded, objectives=objectives))
     if reasons and limits:
         reasons = (*reasons, _CLIENT)
     achieved = 0.0 if summary.sending is None else summary.sending.achieved_per_s
@@ -98,17 +98,20 @@ def failed(rate: float, reason: str) -> Trial:
     return Trial(rate, 0.0, held=False, observed=(), reasons=(reason,))
 
 
-def _another_rate(summary: Summary, *, crowded: bool, objectives: Sequence[Objective]) -> Iterator[str]:
+def _another_rate(
+    rate: float, summary: Summary, *, crowded: bool, objectives: Sequence[Objective]
+) -> Iterator[str]:
     """Yield how what was measured is not the rate that was asked for.
 
     Args:
+        rate: what was asked for; of a short schedule's whole exchanges the average may be another.
         summary: what was measured.
         crowded: something is wrong for which too few connections may be to blame.
         objectives: what it was to meet.
     """
     sending, counts = summary.sending, summary.counts
     if sending is not None and sending.achieved_per_s < sending.asked_per_s * ACHIEVED_SHARE:
-        yield f"{humanise.rate(sending.achieved_per_s)} of {humanise.rate(sending.asked_per_s)} left"
+        yield f"{humanise.rate(sending.achieved_per_s)} of {humanise.rate(rate)} left"
     if sending is not None and sending.held_back.unsent > sending.due * UNSENT_SHARE:
         yield f"{humanise.share(sending.held_back.unsent, sending.due)} of what was due never left"
     elif crowded and sending is not None and is_held_back(sending):
