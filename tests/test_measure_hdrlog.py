@@ -220,7 +220,7 @@ def test_a_log_adds_its_echoes_to_a_result() -> None:
     assert total.plan == result.plan
     assert total.connections == result.connections
     assert total.caveats[-2:] == (
-        "a histogram log has the echoes only: nothing of what was sent and did not come back",
+        "a histogram log has the echoes only: not their bytes, and nothing of what did not come back",
         "left out of a histogram log: what has the tag a",
     )
     assert set(result_schema()["required"]) <= set(total.to_json())

@@ -170,7 +170,7 @@ def result_of(log: Log, like: Summary) -> Summary:
     known = like.latencies.get(RESPONSE)
     if known is not None and known.buckets() == response.buckets():
         raise ValueError("it is the log of a result that is merged already")
-    caveats = ["a histogram log has the echoes only: nothing of what was sent and did not come back"]
+    caveats = ["a histogram log has the echoes only: not their bytes, and nothing of what did not come back"]
     if others := [tag for tag in distributions if tag not in LATENCIES]:
         caveats.append(f"left out of a histogram log: what has the tag {', '.join(others)}")
     part = Part(
