@@ -387,6 +387,14 @@ def test_an_open_loop(width: int) -> None:
         assert words in text
 
 
+def test_a_schedule_of_less_than_one_a_second() -> None:
+    """Its rates keep their digits: a twentieth is not shown as a tenth, nor a thousandth as nothing."""
+    for rate in ("0.05/s", "0.001/s", "0.527/s"):
+        per_s = float(rate.removesuffix("/s"))
+        sending = Sending(10, 10, round(10 * SECOND / per_s), SECOND)
+        assert f"10 due at {rate}, left at {rate}" in text_of(samples.bench(sending=sending), 200)
+
+
 @pytest.mark.parametrize("width", [26, 39, 40])
 @pytest.mark.parametrize(
     "summary", [samples.bench(), samples.troubled(), open_loop()], ids=["good", "bad", "open"]

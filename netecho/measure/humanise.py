@@ -83,4 +83,6 @@ def _scaled(number: float, base: int, units: tuple[str, ...], gap: str) -> str:
 def _three_digits(number: float, *, whole: bool = False) -> str:
     if whole or abs(number) >= 99.95:
         return f"{number:.0f}"
+    if abs(number) < 0.0995:  # two decimals would leave one digit of it, or none
+        return f"{number:.3g}"
     return f"{number:.1f}" if abs(number) >= 9.995 else f"{number:.2f}"

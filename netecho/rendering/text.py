@@ -233,6 +233,8 @@ def _schedule(sending: Sending) -> Text:
 
 def _exactly(per_second: float) -> str:
     """Return a rate with the digits that tell one that was kept from one that was nearly kept."""
+    if per_second < 1:
+        return f"{per_second:.3g}/s"
     return f"{per_second:,.1f}/s" if per_second < 1000 else f"{per_second:,.0f}/s"
 
 
