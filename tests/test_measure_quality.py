@@ -44,6 +44,11 @@ def test_a_good_run_needs_no_remark() -> None:
         ({"cpu_share": 0.95}, False, "95% of a processor"),
         ({"cpu_share": None}, True, None),
         ({"connections_opened": 1}, False, "only 1 of 2 connections"),
+        (
+            {"connections_opened": 1_242, "connections_requested": 5_000},
+            False,
+            "only 1,242 of 5,000 connections opened",
+        ),
         ({"closed_loop": True}, True, "closed loop"),
         ({"verified": False}, True, "--verify none"),
         ({"unnumbered": True}, True, "carry no number"),

@@ -113,7 +113,9 @@ def _reasons(observed: Observed) -> Iterator[str]:
             "after they last told is missing, and their share of the load was not carried out"
         )
     if observed.connections_opened < observed.connections_requested and not opening:
-        yield f"only {observed.connections_opened} of {observed.connections_requested} connections opened"
+        yield (
+            f"only {observed.connections_opened:,} of {observed.connections_requested:,} connections opened"
+        )
     yield from limits_of_the_client(observed)
     counts, sending = observed.counts, observed.sending
     unsent = 0 if sending is None else sending.held_back.unsent
