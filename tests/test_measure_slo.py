@@ -228,7 +228,7 @@ def test_limits_are_exact(number: int, digits: int, unit: str) -> None:
 @pytest.mark.parametrize(
     ("expression", "words"),
     [
-        ("p(99.9)<20ms", "p(99.9)<20ms: 20.0 ms, missed"),
+        ("p(99.9)<20ms", "p(99.9)<20ms: 20,004,863 ns, missed"),
         ("loss<1%", "loss<1%: 0.1%, met"),
         ("rate>=2k", "rate>=2k: 999/s, missed"),
         ("reordered<1M", "reordered<1M: 5, met"),
@@ -238,6 +238,26 @@ def test_limits_are_exact(number: int, digits: int, unit: str) -> None:
 def test_words(expression: str, words: str) -> None:
     """A verdict is read at a glance."""
     assert str(Objective.parse(expression).evaluate(MEASURED)) == words
+
+
+@pytest.mark.parametrize(
+    ("expression", "observed", "unit", "shown"),
+    [
+        ("rate>=20k", 19_999.9667, Unit.PER_SECOND, "19,999.9667/s"),
+        ("rate>=20k", 19_900.0, Unit.PER_SECOND, "19.9k/s"),
+        ("rate>=20k", 20_000.0, Unit.PER_SECOND, "20.0k/s"),
+        ("p(99)<20ms", 19_988_479, Unit.NANOSECONDS, "19,988,479 ns"),
+        ("loss<0.1%", 0.00100001, Unit.SHARE, "0.100001%"),
+        ("calm<0.1%", 0.00100001, Unit.SHARE, "0.1%"),
+        ("lost<10k", 9_999, Unit.COUNT, "9,999"),
+        ("lost<10k", 10_000, Unit.COUNT, "10,000"),
+    ],
+)
+def test_what_misses_a_limit_by_little_is_not_shown_as_the_limit(
+    expression: str, observed: float, unit: Unit, shown: str
+) -> None:
+    """Three digits are enough, unless they hide why it was missed, or met."""
+    assert str(Verdict(expression, observed, False, unit)) == f"{expression}: {shown}, missed"
 
 
 @pytest.mark.parametrize("expression", ["p(99)<20ms", "loss<0.1%", "rate>=10k", "handshake.p(99)<1s"])

@@ -136,15 +136,33 @@ class Verdict:
         return f"{self.expression}: {self._observed()}, {'met' if self.passed else 'missed'}"
 
     def _observed(self) -> str:
+        """Return it to three digits, or to more if those would make it the limit that it is not."""
         if self.observed is None:
             return "not measured"
-        if self.unit is Unit.NANOSECONDS:
-            return humanise.duration(self.observed)
-        if self.unit is Unit.SHARE:
-            return humanise.share(self.observed, 1)
-        if self.unit is Unit.PER_SECOND:
-            return humanise.rate(self.observed)
-        return f"{self.observed:,}"
+        shown = _shown(self.observed, self.unit)
+        try:
+            limit = float(Objective.parse(self.expression).limit)
+        except UsageError:  # it has come from a file that says anything
+            return shown
+        if self.observed == limit or shown != _shown(limit, self.unit):
+            return shown
+        return _shown_exactly(self.observed, self.unit)
+
+
+def _shown(value: float, unit: Unit) -> str:
+    if unit is Unit.NANOSECONDS:
+        return humanise.duration(value)
+    if unit is Unit.SHARE:
+        return humanise.share(value, 1)
+    if unit is Unit.PER_SECOND:
+        return humanise.rate(value)
+    return f"{value:,}"
+
+
+def _shown_exactly(value: float, unit: Unit) -> str:
+    if unit is Unit.NANOSECONDS:
+        return f"{value:,} ns"
+    return f"{100 * value:.9g}%" if unit is Unit.SHARE else f"{value:,.9g}/s"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
