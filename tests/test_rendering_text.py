@@ -331,6 +331,22 @@ def test_a_saved_comparison_says_what_was_allowed() -> None:
     assert "by more than" not in text_of(with_comparison(allowed=None))
 
 
+@pytest.mark.parametrize("allowed", [0.05, None])
+def test_a_comparison_of_nothing_says_why(allowed: float | None) -> None:
+    """Whoever compares with a baseline is told if nothing could be, whatever else went wrong in the run."""
+    reason = "nothing came back in a quarter of a run"
+    summary = with_comparison(changes=[], unknown={"p50": reason}, allowed=allowed)
+    lines = text_of(summary).splitlines()
+    assert lines[-6:] == [
+        "before      old.json",
+        "now         this run",
+        "",
+        f"p50         not compared: {reason}",
+        "",
+        "· nothing could be compared",
+    ]
+
+
 @pytest.mark.parametrize("allowed", [[], 10**400, "much"], ids=["list", "huge", "word"])
 def test_a_saved_comparison_that_says_anything_is_left_out(allowed: object) -> None:
     """As is one that is none."""

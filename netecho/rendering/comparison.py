@@ -46,8 +46,9 @@ def parts(
 ) -> Iterator[RenderableType]:
     """Return what is shown, from top to bottom; see `show_comparison`."""
     yield _labelled((label, Text(escape(name), "bold")) for label, name in zip(_SIDES, names, strict=True))
-    yield ""
-    yield _Changes(comparison.changes)
+    if comparison.changes:
+        yield ""
+        yield _Changes(comparison.changes)
     if comparison.unknown:
         yield ""
         yield _labelled(
@@ -127,7 +128,9 @@ def _verdict(comparison: Comparison, allowed: float | None) -> Table:
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    if allowed is not None:
+    if not comparison.changes:
+        grid.add_row(Text("·", "yellow"), Text("nothing could be compared", "yellow"))
+    elif allowed is not None:
         regressions = [escape(change.metric) for change in comparison.regressions(allowed)]
         by = f"more than {100 * allowed:g}%"
         open_ones = [escape(change.metric) for change in comparison.changes if not change.within(allowed)]
@@ -138,7 +141,8 @@ def _verdict(comparison: Comparison, allowed: float | None) -> Table:
             grid.add_row(Text("·", "yellow"), Text(words))
         else:
             grid.add_row(Text("✔", "green"), Text(f"nothing is slower by {by}"))
-    grid.add_row(Text("·", "yellow"), Text(f"intervals: {comparison.method}"))
+    if comparison.changes:
+        grid.add_row(Text("·", "yellow"), Text(f"intervals: {comparison.method}"))
     for caveat in comparison.caveats:
         grid.add_row(Text("·", "yellow"), Text(escape(caveat)))
     return grid

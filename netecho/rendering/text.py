@@ -302,6 +302,5 @@ def _comparison(summary: Summary) -> Iterator[RenderableType]:
         share = None if allowed is None else float(allowed)
     except (ValueError, TypeError, OverflowError):  # it has come from a file that says anything
         return
-    if read.changes:
-        yield ""
-        yield from comparison.parts(read, (str(told.get("baseline")), "this run"), share)
+    yield ""
+    yield from comparison.parts(read, (str(told.get("baseline")), "this run"), share)
