@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
-from netecho.plans import Target
+from netecho.plans import ClientTLS, Target
 from netecho.protocols._contract import Route
 from netecho.protocols._stream_client import StreamExchanger, connect_protocol
+from netecho.services.tls import for_client
+from tests import reactors
 
 SIZES = st.integers(1, 5)
 
@@ -120,6 +125,34 @@ def test_not_connected_in_time() -> None:
     assert not failures
     reactor.advance(0.01)
     assert failures[0].check(TimeoutError) is TimeoutError
+
+
+def test_given_up_amid_the_handshake() -> None:
+    """Who gives up an attempt that waits for TLS has its end, and the other end the connection's."""
+
+    def read_to_the_end(peer: socket.socket) -> None:
+        with peer, contextlib.suppress(ConnectionResetError):
+            while peer.recv(1024):
+                pass
+
+    async def scenario(reactor: Any) -> None:
+        connected: Deferred[None] = Deferred()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            endpoint = TCP4ClientEndpoint(reactor, *listener.getsockname())
+            security = for_client(ClientTLS(), "127.0.0.1", {})
+            route = Route(Target(), tls=security)
+            attempt = connect_protocol(
+                reactor, endpoint, route, Protocol(), lambda: reactor.callLater(0, connected.callback, None)
+            )
+            failures: list[Failure] = []
+            attempt.addErrback(failures.append)
+            await connected
+            peer, _ = listener.accept()
+            attempt.cancel()
+            await deferToThread(read_to_the_end, peer)
+            assert [failure.type for failure in failures] == [CancelledError]
+
+    reactors.run("fast", scenario)
 
 
 def test_connected_as_time_was_over() -> None:

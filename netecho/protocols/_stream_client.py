@@ -144,11 +144,9 @@ class _Handshake(Protocol):
     def __init__(self, successor: Protocol, on_established: Callable[[], object] | None) -> None:
         self._successor = successor
         self._on_established = on_established
-        self._ended = False
         self.completed: Deferred[None] = Deferred(lambda _: self.transport.abortConnection())
 
     def handshakeCompleted(self) -> None:
-        self._ended = True
         if self._on_established is not None:
             self._on_established()
         self.transport.wrappedProtocol = self._successor
@@ -156,8 +154,7 @@ class _Handshake(Protocol):
         self.completed.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self._ended:
-            self._ended = True
+        if not self.completed.called:  # else it was given up, and this is what came of it
             self.completed.errback(reason)
 
 
