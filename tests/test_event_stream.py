@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -13,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from netecho.services import event_stream
 from netecho.services.event_stream import EventStream
 from tests import reactors
-from tests.servers import Server, receive_exactly
+from tests.servers import ROOT, TIMEOUT, Server, receive_exactly
 
 fcntl = pytest.importorskip("fcntl")
 LINE = f"{'x' * 999}\n"
@@ -99,6 +103,41 @@ def test_no_peer_waits_for_the_log() -> None:
         server.end()
         names = [event["event"] for event in server.events]
     assert names.count("connected") == names.count("disconnected") == 50
+
+
+@pytest.mark.parametrize("is_log_alone", [True, False])
+def test_totals_where_somebody_reads(is_log_alone: bool) -> None:
+    """They are said although nobody reads the log; where that goes too, they wait for nobody either."""
+    read, write = os.pipe()
+    brief = "from netecho.services import event_stream; event_stream.LAST_LINES_TIMEOUT = 0.01; "
+    command = [sys.executable, "-c", f"{brief}from netecho.__main__ import main; main()"]
+    with (
+        open(read, "rb", buffering=0) as log,
+        subprocess.Popen(
+            [*command, "serve", "--port", "0", "-v"],
+            stdout=subprocess.PIPE if is_log_alone else write,
+            stderr=write,
+            cwd=ROOT,
+        ) as server,
+    ):
+        out: Any = server.stdout or log
+        port = int(out.readline().rpartition(b":")[2])
+        os.set_blocking(write, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(write, bytes(1 << 20))
+        os.set_blocking(write, True)
+        with socket.create_connection(("127.0.0.1", port)) as peer:
+            peer.sendall(b"hello")
+            assert receive_exactly(peer, 5) == b"hello"
+        server.terminate()
+        try:
+            if is_log_alone:
+                assert out.read() == b"served 1 connection, 5 B in, 5 B out\n"
+            assert server.wait(TIMEOUT) == 0
+        finally:
+            server.kill()
+            os.close(write)
 
 
 def test_letters_that_the_stream_has_not() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import signal
 import sys
 from typing import Any
@@ -158,9 +159,10 @@ def run(
         finally:
             server.abort()
             server.close()
-        if events is None or await events.finish():
-            if events is not None and events.dropped:
-                at_rest.dropped(events.dropped)
+        is_read = events is None or await events.finish()
+        if is_read and events is not None and events.dropped:
+            at_rest.dropped(events.dropped)
+        if is_read or not os.path.sameopenfile(stream.fileno(), sys.stdout.fileno()):
             at_rest.stopped(server.totals)
         if failure is not None:
             raise failure
