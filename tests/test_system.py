@@ -71,6 +71,7 @@ def test_of_this_machine() -> None:
             {"cpu/x/cpu.cfs_quota_us": "300000\n", "cpu/x/cpu.cfs_period_us": "100000\n"},
             3.0,
         ),
+        ("0::/a:b\u2028c/\udce9\n", {"a:b\u2028c/cpu.max": "200000 100000\n"}, 2.0),
         ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
         ("4:cpuset:/\n", {"cpu/cpu.cfs_quota_us": "1\n", "cpu/cpu.cfs_period_us": "1\n"}, None),
     ],
@@ -81,7 +82,7 @@ def test_quota(own: str, files: dict[str, str], quota: float | None, tmp_path: p
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    (tmp_path / "own").write_text(own)
+    (tmp_path / "own").write_bytes(os.fsencode(own))
     assert system.cpu_quota(root, tmp_path / "own") == quota
 
 

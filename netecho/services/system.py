@@ -78,7 +78,7 @@ def cpu_quota(root: pathlib.Path = _CGROUPS, own: pathlib.Path = _OWN_CGROUPS) -
         own: where this process's are named, as in cgroups(7).
     """
     shares = []
-    for line in _text(own).splitlines():
+    for line in filter(None, _text(own).split("\n")):  # the one byte that is in no name of theirs
         _, controllers, name = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
@@ -98,6 +98,6 @@ def cpu_quota(root: pathlib.Path = _CGROUPS, own: pathlib.Path = _OWN_CGROUPS) -
 
 def _text(file: pathlib.Path) -> str:
     try:
-        return file.read_text()
+        return os.fsdecode(file.read_bytes())
     except OSError:
         return ""
