@@ -60,16 +60,23 @@ async def parts_that_stay(reactor: Any, connections: set[Any], parts: list[weakr
 
 
 @pytest.mark.parametrize("aborted", [False, True], ids=["closed", "aborted"])
-@pytest.mark.parametrize("scheme", [*SCHEMES, "http/2", "https/2"])
+@pytest.mark.parametrize("scheme", [*SCHEMES, "http/2", "https/2", "smtp/starttls"])
 @pytest.mark.parametrize("kind", reactors.KINDS)
 def test_connection_that_has_ended(kind: str, scheme: str, aborted: bool, tmp_path: pathlib.Path) -> None:
     """It is freed at once, with its transport and the state of its protocol, whoever has ended it."""
-    scheme, _, version = scheme.partition("/")
+    scheme, _, form = scheme.partition("/")
 
     async def scenario(reactor: Any) -> None:
         both = Both(reactor, scheme, tmp_path)
         listener: Any = await both.listen()
-        both.route = dataclasses.replace(both.route, request=RequestPlan(http2=version == "2"))
+        both.route = dataclasses.replace(both.route, request=RequestPlan(http2=form == "2"))
+        if form == "starttls":
+            other = Both(reactor, "smtps", tmp_path)
+            secure: Any = await other.listen()
+            upgrade = secure._factory.settings.tls
+            listener._factory.settings = dataclasses.replace(listener._factory.settings, upgrade=upgrade)
+            both.route = dataclasses.replace(both.route, tls=other.route.tls, starttls=True)
+            await secure.drain()
         connections = listener._factory.connections
         with uncollected():
             exchanger: Any = await both.connect()

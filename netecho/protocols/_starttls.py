@@ -18,7 +18,8 @@ class _Only(Factory):
         self._built = built
 
     def buildProtocol(self, addr: Any) -> Any:
-        return self._built
+        built, self._built = self._built, None  # once, and so it is freed without the garbage collector
+        return built
 
 
 def begin_tls(plain: Any, protocol: Any, contexts: Any, reactor: Any, *, is_client: bool) -> None:
