@@ -8,7 +8,7 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import PingAckReceived, RequestReceived, StreamReset
+from h2.events import DataReceived, PingAckReceived, RequestReceived, StreamReset
 from h2.settings import SettingCodes, Settings
 from hpack import HeaderTuple, NeverIndexedHeaderTuple
 from hyperframe.frame import Frame, GoAwayFrame, PingFrame, RstStreamFrame, SettingsFrame
@@ -35,9 +35,10 @@ class Wire(StringTransport):
 
 
 class Pair:
-    """A client, and a server that a test plays with `h2`, which takes one stream at a time."""
+    """A client, and a server that a test plays with `h2`, which takes one stream at a time unless told."""
 
-    def __init__(self, *headers: str) -> None:
+    def __init__(self, *headers: str, streams: int = 1) -> None:
+        self._streams = streams
         self.heard: list[tuple[int | None, bytes, str]] = []
         self.lost: list[Any] = []
         route = Route(Target("http", "http", port=1), request=RequestPlan(http2=True, headers=headers))
@@ -47,17 +48,16 @@ class Pair:
         self.client: Any = HTTP2Exchanger(self.clock, route, self._reply, self.lost.append, self._reopen)
         self.connect()
 
-    def connect(self) -> None:
-        """Have a connection, the first or another."""
+    def connect(self) -> list[Any]:
+        """Have a connection, the first or another; return what the client says at once."""
         self.server = H2Connection(H2Configuration(client_side=False, header_encoding=None))
-        wanted = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
+        wanted = {SettingCodes.MAX_CONCURRENT_STREAMS: self._streams}
         self.server.local_settings = Settings(client=False, initial_values=wanted)
         self.server.initiate_connection()
         self.transport: Any = Wire()  # type: ignore[no-untyped-call]
         client: Any = self.client
         client.makeConnection(self.transport)
-        self.turn()
-        self.turn()
+        return [*self.turn(), *self.turn()]
 
     def _reopen(self, _: HTTP2Exchanger) -> Deferred[Any]:
         self.reopened = Deferred()
@@ -218,15 +218,41 @@ def test_closed_as_a_connection_takes_the_place_of_another(when: str) -> None:
 
 
 def test_server_that_ends_and_does_not_answer() -> None:
-    """A message that a server says it does not answer is lost, as is one when it breaks its word."""
-    for last in (0, 1):
-        pair = Pair()
-        pair.client.send(0, b"before")
+    """What it says it has not looked at is sent again, in order; if it breaks its word, all is lost."""
+    pair = Pair(streams=4)
+    for count in range(4):
+        pair.client.send(count, b"%d" % count)
+    pair.turn()
+    pair.client.dataReceived(GoAwayFrame(last_stream_id=5).serialize())
+    pair.client.dataReceived(GoAwayFrame(last_stream_id=3).serialize())  # the server may name fewer later
+    for number in (3, 1):
+        assert not pair.transport.disconnecting
+        pair.server.send_headers(number, [(b":status", b"200")], end_stream=True)
         pair.turn()
-        pair.client.dataReceived(GoAwayFrame(last_stream_id=last).serialize())
-        assert bool(pair.lost) == (last == 0)
-        pair.client.connectionLost()
-        assert len(pair.lost) == 1
+    assert pair.transport.disconnecting
+    pair.client.send(4, b"4")
+    pair.client.connectionLost()
+    pair.clock.advance(0)
+    asked = pair.connect()
+    assert [bytes(event.data) for event in asked if isinstance(event, DataReceived)] == [b"2", b"3", b"4"]
+    assert [sequence for sequence, _, _ in pair.heard] == [1, 0]
+    assert not pair.lost
+    pair.client.dataReceived(GoAwayFrame(last_stream_id=5).serialize())
+    pair.client.connectionLost()
+    assert len(pair.lost) == 1
+
+
+def test_server_that_ends_amid_a_message() -> None:
+    """What of it has been sent is sent again."""
+    pair = Pair()
+    pair.client.send(0, LARGE)
+    pair.turn()
+    pair.client.dataReceived(GoAwayFrame(last_stream_id=0).serialize())
+    pair.client.connectionLost()
+    pair.clock.advance(FIRST)
+    asked = pair.connect()
+    assert b"".join(event.data for event in asked if isinstance(event, DataReceived)) == LARGE[:65_535]
+    assert not pair.lost
 
 
 @pytest.mark.parametrize("frame", [PingFrame(0), SettingsFrame(0)], ids=lambda frame: type(frame).__name__)

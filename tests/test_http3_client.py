@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aioquic._buffer import Buffer
 from aioquic.h3.connection import ErrorCode, FrameType, H3Connection, Setting, encode_frame
-from aioquic.h3.events import HeadersReceived
+from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import HandshakeCompleted
@@ -51,6 +51,8 @@ class Line:
         self.http: Any = None
         self.asked: list[int] = []
         """The streams of the requests that have come."""
+        self.bodies: list[bytes] = []
+        """The content that has come with them, in pieces."""
         self.is_closed = False
         self._written: list[bytes] = []
         context = tls.for_client(ClientTLS(insecure=True), "localhost", datagrams=True)
@@ -96,6 +98,8 @@ class Line:
                     for one in self.http.handle_event(event):
                         if isinstance(one, HeadersReceived):
                             self.asked.append(one.stream_id)
+                        elif isinstance(one, DataReceived):
+                            self.bodies.append(one.data)
             for datagram, _ in self.server.datagrams_to_send(now):
                 self.link.received(datagram, SERVER)
 

@@ -14,7 +14,6 @@ from h2.exceptions import H2Error, ProtocolError
 from h2.settings import SettingCodes, Settings
 from hpack import HeaderTuple, NeverIndexedHeaderTuple
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.internet.task import deferLater
@@ -277,11 +276,9 @@ class HTTP2Exchanger(PausableProtocol):
                 last = event.last_stream_id or 0
                 if event.error_code:
                     self._fail(f"the other end ends the connection: {event.error_code!r}")
-                elif any(number > last for number in self._exchanges):
-                    self._lost(Failure(ConnectionDone()))  # it closes in order, but will not answer these
-                    self.transport.abortConnection()
-                else:  # it still answers what is under way
+                else:  # it still answers the others
                     self._is_closed = True
+                    self._take_back([number for number in self._exchanges if number > last])
                     self._part()
 
     def _received(self, number: int, exchange: _Exchange | None, event: events.DataReceived) -> None:
@@ -313,6 +310,13 @@ class HTTP2Exchanger(PausableProtocol):
             self._on_reply(exchange.sequence, b"".join(exchange.pieces), None, exchange.answer)
             if self._is_closed:
                 self._part()
+
+    def _take_back(self, numbers: list[int]) -> None:
+        """Have messages sent again, before all that wait: the server has done nothing with these."""
+        for number in reversed(numbers):
+            self._sending.pop(number, None)
+            exchange = self._exchanges.pop(number)
+            self._queue.appendleft((exchange.sequence, exchange.payload))
 
     def _part(self) -> None:
         """Close the connection, which takes no new requests, unless some are under way."""

@@ -10,7 +10,6 @@ from aioquic.h3.connection import ErrorCode
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.events import QuicEvent, StreamDataReceived, StreamReset
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
@@ -24,13 +23,14 @@ from netecho.protocols._quic_exchanges import Exchanges
 
 
 class _Exchange:
-    __slots__ = ("answer", "most", "pieces", "sequence")
+    __slots__ = ("answer", "most", "payload", "pieces", "sequence")
 
-    def __init__(self, sequence: int, size: int) -> None:
+    def __init__(self, sequence: int, payload: bytes) -> None:
         self.sequence = sequence
+        self.payload = payload
         self.answer: Answer | None = None
         self.pieces: list[bytes] = []
-        self.most = MOST_ANSWER + size
+        self.most = MOST_ANSWER + len(payload)
         """Bytes of the answer that are still allowed to come."""
 
 
@@ -163,7 +163,7 @@ class HTTP3Exchanger(Pausable, Exchanges[_Exchange]):
         self._http.send_headers(stream, head, not payload)
         if payload:
             self._http.send_data(stream, payload, True)
-        return _Exchange(sequence, len(payload))
+        return _Exchange(sequence, payload)
 
     def happened(self, event: QuicEvent) -> None:
         """Take an event: now, or when answers are no longer paused."""
@@ -205,12 +205,14 @@ class HTTP3Exchanger(Pausable, Exchanges[_Exchange]):
             exchange.answer = Answer(f"reset {_name(event.error_code)}", True)
             self._complete(event.stream_id, exchange)
         last = self._http.unanswered_from
-        if last is not None and any(stream >= last for stream in self._exchanges):
-            self.lost(Failure(ConnectionDone()))  # it closes in order, but will not answer these
-            self._link.abort()
-        elif last is not None and not self._is_parting:
-            self._is_parting = True
-            self._part()
+        if last is not None:
+            unanswered = [stream for stream in self._exchanges if stream >= last]
+            for stream in reversed(unanswered):  # the server has done nothing with these: send them again
+                taken_back = self._exchanges.pop(stream)
+                self._queue.appendleft((taken_back.sequence, taken_back.payload))
+            if unanswered or not self._is_parting:
+                self._is_parting = True
+                self._part()
 
     def _take(self, event: Any) -> None:
         exchange = self._exchanges.get(event.stream_id)
