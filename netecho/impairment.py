@@ -54,7 +54,7 @@ class Delay:
         if self.mean_ns <= 0:
             raise UsageError("a delay is more than 0")
         if not 0 <= self.spread_ns <= self.mean_ns:
-            raise UsageError("a delay varies by as much as it is at most: nothing leaves before it has come")
+            raise UsageError("its spread is at most the delay itself, as in 5ms~5ms: nothing leaves early")
         _check_share("a delay", self.share)
 
 

@@ -176,9 +176,10 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("serve --reactor fast", {**SERVE, "reactor_name": ReactorName.FAST}),
     ("serve --busy-poll 20us", {**SERVE, "busy_poll_ns": 20_000}),
     (
-        "serve --cert c --key k --client-ca a --alpn h2,x --alpn y --tls-min 1.3 --ciphers z --keylog l",
-        {**SERVE, "server_tls": ServerTLS("c", "k", "a", ("h2", "x", "y"), TLSVersion.TLS_1_3, "z", "l")},
+        "serve --cert c --key k --client-ca a --alpn h2,x --alpn y --tls-min 1.2 --ciphers z --keylog l",
+        {**SERVE, "server_tls": ServerTLS("c", "k", "a", ("h2", "x", "y"), TLSVersion.TLS_1_2, "z", "l")},
     ),
+    ("serve --tls-min 1.3", {**SERVE, "server_tls": ServerTLS(minimum=TLSVersion.TLS_1_3)}),
     ("serve --mtu 1280", {**SERVE, "mtu": 1280}),
     ("serve --workers 4", {**SERVE, "workers": 4}),
     (
@@ -339,8 +340,10 @@ MISTAKES = {
     "serve --reactor iocp": "netecho serve: --reactor: 'iocp' is not one of "
     "'fast', 'epoll', 'poll', 'select', 'asyncio'",
     "serve --key k": "netecho: --key needs --cert: a key alone does not say who the server is",
-    "serve --delay 2ms~3ms": "netecho serve: --delay: a delay varies by as much as it is at most: "
-    "nothing leaves before it has come",
+    "serve --tls-min 1.3 --ciphers z": "netecho: --ciphers are of TLS 1.2, "
+    "which --tls-min 1.3 does not speak: leave one out",
+    "serve --delay 2ms~3ms": "netecho serve: --delay: its spread is at most the delay itself, as in 5ms~5ms: "
+    "nothing leaves early",
     "serve --delay ~3ms": "netecho serve: --delay: '' is not a duration: write 10ms, 1m30s, or 2 for seconds",
     "serve --delay 5ms:": "netecho serve: --delay: '' is not a share: write 5% or 0.5%",
     "serve --loss 101%": "netecho: --loss is for a share of the answers: that is between 0% and 100%",

@@ -423,7 +423,7 @@ def test_client(server: Server) -> None:
             "nothing listens there; start one with: netecho serve --proto udp --tls",
         ),
         ("client {plain} -n 1 -k", 1, "speaks no TLS; leave --tls out"),
-        ("client {dtls} -k -n 1 -l 16385", 2, "at most 16384 bytes"),
+        ("client {dtls} -k -n 1 -l 16385", 2, "a message on dtls has at most 16,384 bytes"),
         ("bench {dtls} -k --mode connect", 2, "--mode connect is for protocols that connect"),
     ],
 )

@@ -169,7 +169,7 @@ def test_words(tree: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert b" http3, netstring, quic, " in done.stderr
     done = netecho("bench", "netstring://127.0.0.1:1", "-l", "2MiB", root=tree)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"a message on netstring has at most 1048576 bytes, not 2097152" in done.stderr
+    assert b"a message on netstring has at most 1,048,576 bytes, not 2,097,152" in done.stderr
     shell = Bash(tmp_path, root=tree)
     assert shell.offers("netecho serve --proto n") == {"netstring"}
     assert shell.offers("netecho bench net") == {"netstring://", "netstrings://"}

@@ -16,6 +16,9 @@ from netecho.options import (
     check_addresses,
     check_alpn,
     check_block,
+    check_ciphers,
+    check_connections,
+    check_keylog,
     check_mode,
     check_multiplex,
     check_proxy,
@@ -25,10 +28,11 @@ from netecho.options import (
     check_retry,
     check_size,
     check_spreading,
+    check_unprobed,
     resolve_listeners,
 )
 from netecho.options.checks import MOST_SIZE
-from netecho.plans import Mode, MultiplexPlan, ReplyMode, RequestPlan
+from netecho.plans import ClientTLS, Mode, MultiplexPlan, ReplyMode, RequestPlan, Target, Verify
 from netecho.protocols import _inherited
 
 
@@ -116,7 +120,7 @@ class Multiplexes:
         (Multiplexes(True, False), 3, None, RequestPlan(http2=True), None),
         (Multiplexes(True, False), 3, None, RequestPlan(), "add --http2"),
         (Multiplexes(False, True), 3, "here", None, "one has not"),
-        (Multiplexes(True, False), 3, "here", None, "--qlog is for"),
+        (Multiplexes(True, False), 3, "here", None, "add --proto http3 or quic"),
         (Multiplexes(True, True), None, "nowhere", None, "no such directory"),
     ],
 )
@@ -187,19 +191,20 @@ def test_qlog_needs_a_directory_of_ours(tmp_path: pathlib.Path, monkeypatch: pyt
     [
         ("tcp", 0, "-l: a message on tcp has at least 1 byte, not 0"),
         ("tcp", MOST_SIZE, None),
-        ("tcp", 10 << 30, "-l: a message on tcp has at most 134217728 bytes, not 10737418240"),
-        ("http", MOST_SIZE + 1, "-l: a message on http has at most 134217728 bytes, not 134217729"),
-        ("udp", MOST_SIZE, "-l: a message on udp has at most 65507 bytes, not 134217728"),
+        ("tcp", 10 << 30, "-l: a message on tcp has at most 134,217,728 bytes, not 10,737,418,240"),
+        ("http", MOST_SIZE + 1, "-l: a message on http has at most 134,217,728 bytes, not 134,217,729"),
+        ("udp", MOST_SIZE, "-l: a message on udp has at most 65,507 bytes, not 134,217,728"),
+        ("dtls", 20_000, "-l: a message on dtls has at most 16,384 bytes, not 20,000"),
     ],
 )
 def test_sizes(name: str, size: int, says: str | None) -> None:
     """A message is as long as its protocol takes, and never so long that it cannot be made."""
-    adapter = protocols.load(name)
+    adapter, _ = protocols.for_scheme(name)
     if says is None:
-        check_size(adapter, size, "-l")
+        check_size(adapter, name, size, "-l")
         return
     with pytest.raises(UsageError) as caught:
-        check_size(adapter, size, "-l")
+        check_size(adapter, name, size, "-l")
     assert str(caught.value) == says
 
 
@@ -244,7 +249,7 @@ def test_replies() -> None:
         ("udp", 1, False, None),
         ("ws", 16 << 20, False, None),
         ("udp", 0, False, "-l/--size: messages of 0 bytes carry nothing of standard input: write 1 or more"),
-        ("udp", 65_508, False, "-l/--size: a message on udp has at most 65507 bytes, not 65508"),
+        ("udp", 65_508, False, "-l/--size: a message on udp has at most 65,507 bytes, not 65,508"),
         (
             "quic",
             64,
@@ -258,10 +263,10 @@ def test_sizes_of_what_is_said(name: str, size: int | None, is_conversation: boo
     """Where messages have the size that is asked for it is one; elsewhere it is refused, not ignored."""
     adapter = protocols.load(name)
     if wrong is None:
-        check_block(adapter, size, is_conversation)
+        check_block(adapter, name, size, is_conversation)
     else:
         with pytest.raises(UsageError) as caught:
-            check_block(adapter, size, is_conversation)
+            check_block(adapter, name, size, is_conversation)
         assert str(caught.value) == wrong
 
 
@@ -273,3 +278,77 @@ def test_nothing_is_said_of_messages_that_are_not_sent(value: object) -> None:
     check_mode(http, Mode.CONNECT, {"--one": None})
     with pytest.raises(UsageError, match="--one is of no use with --mode connect, which sends no messages"):
         check_mode(http, Mode.CONNECT, {"--one": value})
+
+
+@pytest.mark.parametrize(
+    ("urls", "limit", "idle_ns", "wrong"),
+    [
+        (["udp://:1", "stamp://:2"], None, None, None),
+        (["udp://:1", "tcp://:2"], 5, 5, None),
+        (["dtls://:1"], 5, 5, None),
+        (["quic://:1"], 5, 5, None),
+        (
+            ["stamp://:1", "udp://:2"],
+            5,
+            None,
+            "--max-connections is of connections, which stamp does not have",
+        ),
+        (["udp://:1"], None, 5, "--idle-timeout is of connections, which udp does not have"),
+    ],
+)
+def test_limits_of_connections(
+    urls: list[str], limit: int | None, idle_ns: int | None, wrong: str | None
+) -> None:
+    """They bound nothing where no listener keeps anything of a peer."""
+    adapters = [protocols.for_target(one) for one in resolve_listeners(urls, None, None, None, False)]
+    told = contextlib.nullcontext() if wrong is None else pytest.raises(UsageError, match=wrong)
+    with told:
+        check_connections(adapters, limit, idle_ns)
+
+
+@pytest.mark.parametrize(
+    ("urls", "wrong"),
+    [
+        (["tls://:1"], None),
+        (["dtls://:1"], None),
+        (["quic://:1", "smtp://:2"], None),
+        (["tcp://:1", "http3://:2"], "--ciphers are of TLS 1.2, and http3 speaks TLS 1.3: leave it out"),
+        (["quic://:1"], "--ciphers are of TLS 1.2, and quic speaks TLS 1.3: leave it out"),
+    ],
+)
+def test_ciphers(urls: list[str], wrong: str | None) -> None:
+    """They are those of TLS 1.2, and choose nothing where all TLS that is spoken is QUIC's."""
+    targets = resolve_listeners(urls, None, None, None, False)
+    adapters = [protocols.for_target(one) for one in targets]
+    check_ciphers(adapters, targets, None)
+    told = contextlib.nullcontext() if wrong is None else pytest.raises(UsageError, match=wrong)
+    with told:
+        check_ciphers(adapters, targets, "ECDHE-RSA-AES128-GCM-SHA256")
+
+
+@pytest.mark.parametrize(
+    ("name", "streams", "verify", "wrong"),
+    [
+        ("quic", None, Verify.FULL, None),
+        ("http3", 2, Verify.FULL, None),
+        ("quic", 2, Verify.FULL, "--streams is of probes, and a conversation is one stream"),
+        ("tcp", None, Verify.NONE, "--verify is of probes"),
+    ],
+)
+def test_what_is_of_probes(name: str, streams: int | None, verify: Verify, wrong: str | None) -> None:
+    """What says how probes are sent and compared is refused where none are sent."""
+    told = contextlib.nullcontext() if wrong is None else pytest.raises(UsageError, match=wrong)
+    with told:
+        check_unprobed(protocols.load(name), streams, verify)
+
+
+def test_a_log_of_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key log is refused where there is no TLS, unless it is the environment that asks for it."""
+    monkeypatch.delenv("SSLKEYLOGFILE", raising=False)
+    check_keylog(ClientTLS(keylog="log"), Target(scheme="tls", secure=True))
+    check_keylog(ClientTLS(keylog="log", starttls=True), Target(scheme="smtp"))
+    check_keylog(ClientTLS(), Target())
+    with pytest.raises(UsageError, match="--keylog is for TLS, which tcp://"):
+        check_keylog(ClientTLS(keylog="log"), Target())
+    monkeypatch.setenv("SSLKEYLOGFILE", "log")
+    check_keylog(ClientTLS(keylog="log"), Target())

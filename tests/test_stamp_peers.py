@@ -358,7 +358,7 @@ def test_between_the_sides(tmp_path: pathlib.Path) -> None:
         ("bench --proto stamp --hmac-key /no/such/file", "--hmac-key /no/such/file: No such file"),
         ("serve --proto stamp --port 0 --reply chargen", "stamp cannot answer with --reply chargen: it"),
         ("serve --proto stamp --tls", "stamp has no form with TLS"),
-        ("client stamp://127.0.0.1:1 -n 1 -l 65392", "at most 65391 bytes, not 65392"),
+        ("client stamp://127.0.0.1:1 -n 1 -l 65392", "at most 65,391 bytes, not 65,392"),
     ],
 )
 def test_usage(words: str, says: str, key: str, tmp_path: pathlib.Path) -> None:

@@ -8,6 +8,7 @@ from netecho import protocols
 from netecho.errors import UsageError
 from netecho.options import (
     MessageFlags,
+    check_keylog,
     check_mode,
     check_size,
     resolve_messages,
@@ -95,6 +96,7 @@ def plan_of(
     else:
         goal = resolve_target(flags["target"], flags["port"], flags["proto"], flags["tls"])
     adapter = protocols.for_target(goal)
+    check_keylog(flags["client_tls"], goal)
     request, mail = resolve_messages(adapter, flags, flags["client_tls"])
     hmac_key, multiplex, mode = flags["hmac_key"], flags["multiplex"], flags["mode"]
     if hmac_key is not None:
@@ -195,7 +197,7 @@ def plan_of(
     if flags["timer"] is None:
         plan = dataclasses.replace(plan, timer=_timer_for(plan, system.cpus()))
     if mode is Mode.EXCHANGE:
-        check_size(adapter, plan.size, "-l/--size")
+        check_size(adapter, goal.scheme, plan.size, "-l/--size")
     return plan
 
 

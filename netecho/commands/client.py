@@ -21,7 +21,9 @@ from netecho.measure.summary import Summary
 from netecho.options import (
     MessageFlags,
     check_block,
+    check_keylog,
     check_size,
+    check_unprobed,
     resolve_messages,
     resolve_target,
     size_of,
@@ -91,6 +93,7 @@ def run(
     running.install(reactor_name)
     goal = resolve_target(target, port, proto, tls)
     adapter = protocols.for_target(goal)
+    check_keylog(client_tls, goal)
     request, mail = resolve_messages(adapter, flags, client_tls)
     payload = request.message if request is not None and message is None else message
     asked = (count, interval_ns, duration_ns, json, csv, hdr_log, payload)
@@ -118,7 +121,9 @@ def run(
             proxy=flags["send_proxy"],
             multiplex=flags["multiplex"],
         )
-        check_size(adapter, plan.payload_size, "-l/--size" if message is None else "-m/--message")
+        check_size(
+            adapter, goal.scheme, plan.payload_size, "-l/--size" if message is None else "-m/--message"
+        )
         saved = SavedForms.open(json, csv, sys.stdout, json_stream=json_stream, hdr_log=hdr_log)
         text = None if json_stream or saved.take_stdout else result_view(sys.stdout)
         forms = _Forms(saved, verbose, quiet, json_stream, text)
@@ -135,7 +140,8 @@ def run(
         multiplex=flags["multiplex"],
     )
     is_conversation = sys.stdin.isatty() and sys.stdout.isatty()
-    check_block(adapter, size, is_conversation)
+    check_block(adapter, goal.scheme, size, is_conversation)
+    check_unprobed(adapter, flags["multiplex"].streams, verify)
     if is_conversation:
         return running.run(lambda reactor, signals: _converse(reactor, signals, adapter, talk, verbose))
     block = DATAGRAM_SIZE if adapter.kind is Kind.DATAGRAM else BLOCK

@@ -21,6 +21,8 @@ from netecho.options import (
     check_addresses,
     check_alpn,
     check_bounds,
+    check_ciphers,
+    check_connections,
     check_proxy,
     check_qlog,
     check_reflection,
@@ -97,6 +99,8 @@ def run(
     check_replies(adapters, reply)
     check_impairment(adapters, impairment, reply)
     check_bounds(adapters, max_message)
+    check_connections(adapters, max_connections, idle_timeout_ns)
+    check_ciphers(adapters, plan.listeners, server_tls.ciphers)
     check_alpn(adapters, server_tls.alpn)
     check_proxy(adapters, "--proxy-protocol", proxied)
     check_qlog(adapters, qlog)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from netecho.errors import UsageError
-from netecho.plans import Mode, MultiplexPlan, ReplyMode, RequestPlan, Target
+from netecho.plans import ClientTLS, Mode, MultiplexPlan, ReplyMode, RequestPlan, Target, Verify
 
 if TYPE_CHECKING:
     from netecho.protocols._contract import Adapter
@@ -149,7 +149,8 @@ def check_qlog(adapters: Iterable[Adapter], directory: str | None) -> None:
     if directory is None:
         return
     if not any(adapter.has_qlog for adapter in adapters):
-        raise UsageError("--qlog is for protocols that write down what they do, which this one does not")
+        words = names_of(lambda one: one.has_qlog)
+        raise UsageError(f"--qlog is for protocols that write down what they do: add --proto {words}")
     if not os.path.isdir(directory):
         raise UsageError(f"--qlog {directory}: there is no such directory")
     if not os.access(directory, os.W_OK | os.X_OK):
@@ -179,6 +180,36 @@ def check_bounds(adapters: Iterable[Adapter], max_message: int | None) -> None:
         raise UsageError(f"--max-message is for protocols that bound messages: add --proto {words}")
 
 
+def check_connections(
+    adapters: Sequence[Adapter], max_connections: int | None, idle_timeout_ns: int | None
+) -> None:
+    """Check that one of the protocols has connections, if flags for those are given.
+
+    Raises:
+        UsageError: none has.
+    """
+    import socket  # as above
+
+    if any(adapter.socket_kind is socket.SOCK_STREAM or adapter.keeps_peers for adapter in adapters):
+        return
+    for flag, value in (("--max-connections", max_connections), ("--idle-timeout", idle_timeout_ns)):
+        if value is not None:
+            raise UsageError(
+                f"{flag} is of connections, which {adapters[0].name} does not have: leave it out"
+            )
+
+
+def check_ciphers(adapters: Sequence[Adapter], targets: Sequence[Target], ciphers: str | None) -> None:
+    """Check that one of the listeners that speak TLS can speak TLS 1.2, if ciphers for that are given.
+
+    Raises:
+        UsageError: all of them speak QUIC, whose TLS is newer.
+    """
+    speaking = [a for a, target in zip(adapters, targets, strict=True) if target.secure or target.upgrades]
+    if ciphers is not None and all(adapter.secure_scheme == adapter.name for adapter in speaking):
+        raise UsageError(f"--ciphers are of TLS 1.2, and {speaking[0].name} speaks TLS 1.3: leave it out")
+
+
 def check_mode(adapter: Adapter, mode: Mode, of_messages: Mapping[str, object]) -> None:
     """Check that a protocol has what `mode` measures, and that nothing is said of messages it does not send.
 
@@ -203,8 +234,14 @@ def check_mode(adapter: Adapter, mode: Mode, of_messages: Mapping[str, object]) 
             raise UsageError(f"{flag} is of no use with --mode {mode}, which sends no messages")
 
 
-def check_size(adapter: Adapter, size: int, flag: str) -> None:
+def check_size(adapter: Adapter, scheme: str, size: int, flag: str) -> None:
     """Check that a protocol can carry messages of `size` bytes, which `flag` asked for.
+
+    Args:
+        adapter: the protocol.
+        scheme: what its URLs begin with, in the form of it that is spoken.
+        size: in bytes.
+        flag: what asked for it.
 
     Raises:
         UsageError: it cannot.
@@ -212,16 +249,17 @@ def check_size(adapter: Adapter, size: int, flag: str) -> None:
     least, most = adapter.minimum_size, min(adapter.maximum_size or MOST_SIZE, MOST_SIZE)
     if size < least:
         unit = "byte" if least == 1 else "bytes"
-        raise UsageError(f"{flag}: a message on {adapter.name} has at least {least} {unit}, not {size}")
+        raise UsageError(f"{flag}: a message on {scheme} has at least {least} {unit}, not {size}")
     if size > most:
-        raise UsageError(f"{flag}: a message on {adapter.name} has at most {most} bytes, not {size}")
+        raise UsageError(f"{flag}: a message on {scheme} has at most {most:,} bytes, not {size:,}")
 
 
-def check_block(adapter: Adapter, size: int | None, is_conversation: bool) -> None:
+def check_block(adapter: Adapter, scheme: str, size: int | None, is_conversation: bool) -> None:
     """Check that what `client` sends without probing can go in messages of `size` bytes, if a size is given.
 
     Args:
         adapter: the protocol.
+        scheme: as of `check_size`.
         size: what -l/--size says; `None` if it was not given.
         is_conversation: at a terminal, where a line is a message; else it is a pipe.
 
@@ -237,4 +275,36 @@ def check_block(adapter: Adapter, size: int | None, is_conversation: bool) -> No
         raise UsageError(f"-l/--size is of probes, and {what}: add -n, -i or -z")
     if size == 0:
         raise UsageError("-l/--size: messages of 0 bytes carry nothing of standard input: write 1 or more")
-    check_size(adapter, size, "-l/--size")
+    check_size(adapter, scheme, size, "-l/--size")
+
+
+def check_unprobed(adapter: Adapter, streams: int | None, verify: Verify) -> None:
+    """Check that nothing is asked of a conversation, or of a pipe, that is for probes alone.
+
+    Args:
+        adapter: the protocol.
+        streams: what --streams says; `None` if it was not given.
+        verify: what --verify says.
+
+    Raises:
+        UsageError: something is.
+    """
+    from netecho.protocols._contract import Kind
+
+    if streams is not None and adapter.kind is Kind.STREAM:
+        raise UsageError("--streams is of probes, and a conversation is one stream: add -n, -i or -z")
+    if verify is Verify.NONE:
+        raise UsageError("--verify is of probes: add -n, -i or -z")
+
+
+def check_keylog(tls: ClientTLS, target: Target) -> None:
+    """Check that there is something to log if --keylog is given.
+
+    The environment may ask for a log of every program that it runs, whether or not that speaks TLS.
+
+    Raises:
+        UsageError: the target does not speak TLS.
+    """
+    speaks = target.secure or tls.starttls
+    if tls.keylog is not None and not speaks and tls.keylog != os.environ.get("SSLKEYLOGFILE"):
+        raise UsageError(f"--keylog is for TLS, which {target} does not speak: add --tls")

@@ -30,6 +30,8 @@ class ServerTLS:
     def __post_init__(self) -> None:
         if self.key is not None and self.certificate is None:
             raise UsageError("--key needs --cert: a key alone does not say who the server is")
+        if self.ciphers is not None and self.minimum is TLSVersion.TLS_1_3:
+            raise UsageError("--ciphers are of TLS 1.2, which --tls-min 1.3 does not speak: leave one out")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
