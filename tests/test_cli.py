@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -546,6 +547,18 @@ def test_help_of_commands(command: str, flag: str, capsys: pytest.CaptureFixture
     assert f"netecho {command} " in said.partition("Examples")[2]
     assert "--exit-with-stdin" not in said
     assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("command", ["serve", "client", "bench", "report"])
+def test_help_breaks_no_word(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The words that a flag takes are whole at 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert program.run([command, "--help"]) == ExitStatus.GOOD
+    said = capsys.readouterr().out
+    assert re.findall(r"<[a-z0-9.]+\|[a-z0-9.|]*+(?!>).*", said) == []
+    assert max(map(len, said.splitlines())) == 80
 
 
 @pytest.mark.parametrize(("encoding", "locale"), [("ascii", "C.UTF-8"), ("", "C")])

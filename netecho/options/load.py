@@ -167,9 +167,11 @@ ModeWord = Annotated[
     Mode,
     typer.Option(
         "--mode",
+        metavar="WORD",
         case_sensitive=False,
         rich_help_panel=LOAD,
-        help="What to repeat: a message and its echo, opening a connection, or that with its TLS handshake.",
+        help="What to repeat: exchange (a message and its echo), connect (opening a connection), "
+        "or handshake (that with TLS).",
     ),
 ]
 
@@ -234,9 +236,11 @@ ArrivalOrder = Annotated[
     Arrival,
     typer.Option(
         "--arrival",
+        metavar="WORD",
         case_sensitive=False,
         rich_help_panel=OPEN_LOOP,
-        help="How messages are spaced: evenly, as independent users send them, or anywhere in its own slot.",
+        help="How messages are spaced: constant (evenly), poisson (as independent users send them), "
+        "or uniform (each anywhere in its own slot).",
     ),
 ]
 

@@ -43,8 +43,10 @@ Reply = Annotated[
     ReplyMode,
     typer.Option(
         "--reply",
+        metavar="WORD",
         case_sensitive=False,
-        help="What to answer (RFC 862, 863, 864); info: what the server sees; broadcast: to all peers.",
+        help="What to answer: echo, discard or chargen (RFC 862, 863, 864), info (what the server sees), "
+        "broadcast (to all peers), or to mails reject or tempfail.",
     ),
 ]
 
