@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import typing
 from typing import Any
 
 import pytest
@@ -30,10 +31,11 @@ from netecho.options import (
     check_spreading,
     check_unprobed,
     resolve_listeners,
+    serving,
 )
 from netecho.options.checks import MOST_SIZE
 from netecho.plans import ClientTLS, Mode, MultiplexPlan, ReplyMode, RequestPlan, Target, Verify
-from netecho.protocols import _inherited
+from netecho.protocols import _dtls_server, _inherited, _quic_server, _quic_wire
 
 
 @dataclasses.dataclass
@@ -352,3 +354,12 @@ def test_a_log_of_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         check_keylog(ClientTLS(keylog="log"), Target())
     monkeypatch.setenv("SSLKEYLOGFILE", "log")
     check_keylog(ClientTLS(keylog="log"), Target())
+
+
+def test_limits_are_as_help_says() -> None:
+    """What help says of a limit that depends on the protocol is what the protocol has."""
+    idle = typing.get_args(serving.IdleTimeout)[1].show_default
+    assert f"{_dtls_server.IDLE_TIMEOUT / 60:.0f}m of DTLS, {_quic_wire.IDLE / 60:.0f}m of QUIC" in idle
+    most = typing.get_args(serving.MaxConnections)[1].show_default
+    assert _dtls_server.MOST_PEERS == _quic_server.MOST_CONNECTIONS
+    assert f"{_quic_server.MOST_CONNECTIONS} of DTLS and of QUIC" in most

@@ -91,6 +91,7 @@ MaxConnections = Annotated[
     typer.Option(
         "--max-connections",
         metavar="COUNT",
+        show_default="any number, but 4096 of DTLS and of QUIC",
         parser=read_by(units.parse_count),
         rich_help_panel=LIMITS,
         help="Serve this many connections at once; more are closed.",
@@ -114,6 +115,7 @@ IdleTimeout = Annotated[
     typer.Option(
         "--idle-timeout",
         metavar="TIME",
+        show_default="the protocol's own: 5m of DTLS, 1m of QUIC, none of TCP",
         parser=read_by(units.parse_duration),
         rich_help_panel=LIMITS,
         help="Close a connection on which nothing has moved for this long.",
