@@ -205,7 +205,8 @@ def check_ciphers(adapters: Sequence[Adapter], targets: Sequence[Target], cipher
     Raises:
         UsageError: all of them speak QUIC, whose TLS is newer.
     """
-    speaking = [a for a, target in zip(adapters, targets, strict=True) if target.secure or target.upgrades]
+    pairs = zip(adapters, targets, strict=True)
+    speaking = [adapter for adapter, target in pairs if target.secure or target.upgrades]
     if ciphers is not None and all(adapter.secure_scheme == adapter.name for adapter in speaking):
         raise UsageError(f"--ciphers are of TLS 1.2, and {speaking[0].name} speaks TLS 1.3: leave it out")
 
