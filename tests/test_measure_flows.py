@@ -49,6 +49,19 @@ def test_no_flows_and_too_many() -> None:
     assert datagrams_of(flows).flows == ()
 
 
+def test_single_arrivals() -> None:
+    """Jitter is of differences: one datagram has none, and weighs nothing beside others that have."""
+    recorder = Recorder(closed_loop=False)
+    flows = [DatagramFlow(recorder) for _ in range(3)]
+    for flow, arrivals in zip(flows, [1, 1, 2], strict=True):
+        for number in range(arrivals):
+            flow.sent(0, 0, 10)
+            flow.replied(number, 1600 * (number + 1), 10)
+    single, other, pair = (FlowTotal.of(number, flow) for number, flow in enumerate(flows))
+    assert datagrams_of([single, other]).jitter is None
+    assert datagrams_of([single, pair]).jitter == pair.jitter == Jitter(200, 2, 100)
+
+
 def test_jitter_adds_up() -> None:
     """Each flow weighs as much as came on it."""
     total = Jitter(100 * 10, 10, 100) + Jitter(400 * 30, 30, 400)

@@ -122,7 +122,9 @@ class FlowTotal:
         return cls(
             number,
             flow.counts,
-            Jitter(path.jitter_ns * path.arrivals, path.arrivals, path.jitter_ns),
+            Jitter(path.jitter_ns * path.arrivals, path.arrivals, path.jitter_ns)
+            if path.arrivals > 1  # it is of differences
+            else Jitter(),
             flow.distributions,
             flow.losses,
         )
@@ -159,7 +161,7 @@ class Datagrams:
     distributions: dict[str, Histogram]
     """Of all flows; what has no samples is left out."""
     jitter: Jitter | None
-    """`None` if nothing came."""
+    """`None` if no two came on a flow."""
     losses: Losses | None
     flows: tuple[FlowSummary, ...]
     """Each of them; none if they are more than `MOST_FLOWS`."""
