@@ -354,7 +354,8 @@ def test_no_port_is_left() -> None:
     assert result["exchanges"]["errors"] == {"no local port": failed}
     assert (result["exchanges"]["completed"], failed) == (10, 3)
     assert not result["trustworthy"]
-    assert result["caveats"][0].startswith("3 connections found no local port free")
+    # On a busy machine it may not be the only one.
+    assert any(caveat.startswith("3 connections found no local port free") for caveat in result["caveats"])
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,9 @@ def test_lifetimes(scheme: str, words: str) -> None:
     if scheme == "udp":
         assert "connect" not in counted
     else:
-        # The last may have been under way when the run was over.
+        # The last of each may have been under way when the run was over, to the server as to the client.
         assert counted["connect"] in range(connections["churned"], connections["churned"] + 5)
-        assert told["connections"] == counted["connect"]
+        assert told["connections"] in range(counted["connect"], connections["churned"] + 5)
         assert connections["churned"] <= counted["first_byte"] + 4
     if scheme == "tls":
         assert counted["handshake"] == 4
