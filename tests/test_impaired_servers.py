@@ -90,7 +90,7 @@ def test_content_and_delay() -> None:
 
 def test_ends() -> None:
     """A connection that ends in the middle of an answer costs that one; one that ends after it, the next."""
-    results, totals = impaired(["tcp", "https", "ws", "smtp"], "--truncate 3% --close-after 20", "-n 200", 1)
+    results, totals = impaired(["tcp", "http", "ws", "smtp"], "--truncate 3% --close-after 20", "-n 200", 1)
     done = totals["impaired"]
     assert done["truncated"] > 5
     assert done["closed"] > 5
@@ -103,6 +103,16 @@ def test_ends() -> None:
         assert errors.keys() <= ({"closed", "status 421"} if result is results[-1] else {"closed"})
         assert sum(errors.values()) == result["exchanges"]["lost"]
         assert result["exchanges"]["corrupted"] == 0
+
+
+def test_ends_in_http2() -> None:
+    """One that ends after an answer says so (GOAWAY), and costs nothing: the next request is sent again."""
+    [result], totals = impaired(["https"], "--truncate 3% --close-after 20", "-n 200", 1)
+    assert result["transport"]["alpn"] == "h2"
+    done, exchanges = totals["impaired"], result["exchanges"]
+    assert done["closed"] > 3
+    assert exchanges["errors"] == {"closed": exchanges["lost"]}
+    assert (exchanges["completed"], exchanges["lost"]) == (200 - done["truncated"], done["truncated"])
 
 
 def client_of(version: str) -> httpx.Client:
