@@ -157,7 +157,7 @@ def test_key_without_certificate() -> None:
 
 def test_ciphers_need_the_version_that_has_them() -> None:
     """A choice of TLS 1.2's is none for a server that does not speak it."""
-    with pytest.raises(UsageError, match="which --tls-min 1[.]3 does not speak"):
+    with pytest.raises(UsageError, match="does not speak: leave one out"):
         ServerTLS(minimum=TLSVersion.TLS_1_3, ciphers="AES128-GCM-SHA256")
     assert ServerTLS(minimum=TLSVersion.TLS_1_2, ciphers="AES128-GCM-SHA256").ciphers
 
