@@ -14,6 +14,16 @@ from tests.test_http3_client import TURN, Pair
 GOAWAY = encode_frame(FrameType.GOAWAY, b"\x08")
 
 
+def reopen(pair: Pair) -> None:
+    """Have the server take no more, and a message need another connection, which is not there yet."""
+    pair.turn()
+    pair.line.control(GOAWAY)
+    pair.turn()
+    pair.client.send(0, b"message")
+    pair.clock.advance(FIRST)
+    assert len(pair.lines) == 2
+
+
 def test_goaway() -> None:
     """What is under way is answered, and what comes next goes on another connection (RFC 9114 5.2)."""
     with Pair() as pair:
@@ -123,21 +133,11 @@ def test_goaway_and_nothing_more() -> None:
         pair.turn()
         assert [reason.type for reason in pair.lost] == [ConnectionDone]
     with Pair() as pair:
-        pair.turn()
-        pair.line.control(GOAWAY)
-        pair.turn()
-        pair.client.send(0, b"message")
-        pair.clock.advance(FIRST)
-        assert len(pair.lines) == 2
+        reopen(pair)
         pair.line.link.lose(Failure(ConnectionRefusedError()))
         assert [reason.type for reason in pair.lost] == [ConnectionRefusedError]
     with Pair() as pair:
-        pair.turn()
-        pair.line.control(GOAWAY)
-        pair.turn()
-        pair.client.send(0, b"message")
-        pair.clock.advance(FIRST)
-        assert len(pair.lines) == 2
+        reopen(pair)
         pair.client.close()
         assert all(line.is_closed for line in pair.lines)
         assert not pair.lost
